@@ -1,0 +1,3 @@
+//! Embeds the BPF object.
+
+fn main() {}

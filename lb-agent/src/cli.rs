@@ -1,0 +1,1 @@
+//! The command line: every flag and its environment variable, and nothing else.

@@ -1,0 +1,1 @@
+//! Request -> pod: listeners, TLS, match, balance, pool, forward, reply. Knows `model`, nothing of BPF.

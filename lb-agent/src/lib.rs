@@ -1,0 +1,13 @@
+//! edgelb's node agent. Folders are named after the stages that data flows through:
+//! `source` -> `model` -> `l4` and `l7`, watched by `admin`, wired together by `app`.
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod l4;
+pub mod l7;
+pub mod metrics;
+pub mod model;
+pub mod source;

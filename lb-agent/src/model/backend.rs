@@ -1,0 +1,63 @@
+//! Where a route sends requests: a port of a Service, and the endpoints behind it.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The port of a Service that an Ingress names.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum BackendPort {
+    /// By number.
+    Number(u16),
+    /// By name.
+    Name(String),
+}
+
+impl fmt::Display for BackendPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Which port of which Service. Routes to the same one share one backend.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct BackendId {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub service: String,
+    /// Its port.
+    pub port: BackendPort,
+}
+
+impl fmt::Display for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+    }
+}
+
+/// Why a backend cannot take requests. Each is a 503, but for `Unsupported`, which is a 500.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Unavailable {
+    /// The Service does not exist.
+    NoService,
+    /// The Service has no such port.
+    NoPort,
+    /// It exists, but no endpoint is ready.
+    NoEndpoint,
+    /// The Service is of type ExternalName, which is not switched on.
+    ExternalName,
+    /// The Ingress names a `resource` backend, which nothing implements.
+    Unsupported,
+}
+
+/// A port of a Service with what stands behind it now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backend {
+    /// Its name.
+    pub id: BackendId,
+    /// Endpoints that take new requests: sorted, without duplicates, or why there are none.
+    pub endpoints: Result<Vec<SocketAddr>, Unavailable>,
+}

@@ -1,0 +1,41 @@
+//! A certificate chain with its private key, from a Secret of type `kubernetes.io/tls`.
+
+use std::fmt;
+
+use super::ObjectRef;
+
+/// The kind of a certificate's key: a host can have one of each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum KeyKind {
+    /// Elliptic curve, Ed25519 included.
+    Ecdsa,
+    /// RSA.
+    Rsa,
+}
+
+/// A private key in PKCS#8, PKCS#1 or SEC1 DER. It never shows in logs, dumps or errors.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PrivateKey(pub Vec<u8>);
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey(..)")
+    }
+}
+
+/// A chain and a key that belong together (checked when they were read).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certificate {
+    /// The Secret.
+    pub secret: ObjectRef,
+    /// DER, the leaf first.
+    pub chain: Vec<Vec<u8>>,
+    /// The leaf's key.
+    pub key: PrivateKey,
+    /// The leaf's kind of key.
+    pub key_kind: KeyKind,
+    /// DNS names of the leaf, for people; which host it serves is up to the Ingress.
+    pub dns_names: Vec<String>,
+    /// End of validity, seconds since the Unix epoch.
+    pub not_after: i64,
+}

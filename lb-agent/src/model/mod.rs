@@ -1,0 +1,24 @@
+//! State: plain data that every stage agrees on, equal on all nodes that hold the same objects.
+//! No Kubernetes, BPF, socket or HTTP-library types here, and no behaviour beyond asking the data.
+
+mod backend;
+mod certificate;
+mod host;
+mod member;
+mod object;
+mod path;
+mod problem;
+mod route;
+mod service;
+mod snapshot;
+
+pub use backend::{Backend, BackendId, BackendPort, Unavailable};
+pub use certificate::{Certificate, KeyKind, PrivateKey};
+pub use host::{Host, HostPattern, InvalidHost};
+pub use member::Member;
+pub use object::{Kind, ObjectRef};
+pub use path::{InvalidPath, PathKind, PathRule};
+pub use problem::{Origin, Problem, Severity};
+pub use route::{HostRoutes, RouteTable, Rule};
+pub use service::{Listener, ListenerProtocol, Protocol, Service, ServiceAddress};
+pub use snapshot::Snapshot;

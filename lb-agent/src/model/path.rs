@@ -1,0 +1,154 @@
+//! Paths of rules, and the order in which they are asked: precedence is an `Ord`, not a chain of ifs.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use thiserror::Error;
+
+/// A rule's path that cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{0:?} is not an absolute path")]
+pub struct InvalidPath(pub String);
+
+/// How a rule's path is compared (Ingress v1 `pathType`; `ImplementationSpecific` is `Prefix`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum PathKind {
+    /// Equal, byte by byte.
+    Exact,
+    /// Equal or below, element by element; a trailing `/` of rule and request does not count.
+    Prefix,
+}
+
+/// The path of a rule. Sorted, the rule that wins comes first: more elements, then `Exact`, then more bytes.
+/// Elements and not bytes decide, so `Exact /foo` wins over `Prefix /foo/` for the request `/foo`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PathRule {
+    kind: PathKind,
+    path: String,
+}
+
+impl PathRule {
+    /// The rule for a path as an Ingress spells it.
+    ///
+    /// # Errors
+    /// `InvalidPath` if it does not start with `/`.
+    pub fn new(kind: PathKind, path: &str) -> Result<Self, InvalidPath> {
+        if !path.starts_with('/') {
+            return Err(InvalidPath(path.to_owned()));
+        }
+        let path = match kind {
+            PathKind::Exact => path,
+            // One spelling for `/foo` and `/foo/`, which match the same requests; `/` becomes empty.
+            PathKind::Prefix => path.strip_suffix('/').unwrap_or(path),
+        };
+        Ok(Self { kind, path: path.to_owned() })
+    }
+
+    /// How it compares.
+    #[must_use]
+    pub fn kind(&self) -> PathKind {
+        self.kind
+    }
+
+    /// The path that is compared: of a `Prefix` without its trailing `/`, so empty for `/`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether a request's path (without query, as it is forwarded) falls under it.
+    #[must_use]
+    pub fn matches(&self, request: &str) -> bool {
+        match self.kind {
+            PathKind::Exact => request == self.path,
+            PathKind::Prefix => request
+                .strip_prefix(self.path.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        }
+    }
+
+    fn elements(&self) -> usize {
+        self.path.split('/').filter(|element| !element.is_empty()).count()
+    }
+}
+
+impl Ord for PathRule {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key =
+            |rule: &Self| (std::cmp::Reverse(rule.elements()), rule.kind, std::cmp::Reverse(rule.path.len()));
+        key(self).cmp(&key(other)).then_with(|| self.path.cmp(&other.path))
+    }
+}
+
+impl PartialOrd for PathRule {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for PathRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            PathKind::Exact => write!(f, "Exact {}", self.path),
+            PathKind::Prefix if self.path.is_empty() => f.write_str("Prefix /"),
+            PathKind::Prefix => write!(f, "Prefix {}", self.path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use PathKind::{Exact, Prefix};
+
+    fn rule(kind: PathKind, path: &str) -> PathRule {
+        PathRule::new(kind, path).expect(path)
+    }
+
+    /// The table of the Kubernetes documentation, and the edges that it leaves out.
+    #[test]
+    fn paths_match_as_the_specification_says() {
+        for (kind, path, request, expected) in [
+            (Prefix, "/", "/any/path", true),
+            (Prefix, "/", "/", true),
+            (Exact, "/foo", "/foo", true),
+            (Exact, "/foo", "/bar", false),
+            (Exact, "/foo", "/foo/", false),
+            (Exact, "/foo/", "/foo", false),
+            (Exact, "/foo", "/FOO", false),
+            (Prefix, "/foo", "/foo", true),
+            (Prefix, "/foo", "/foo/", true),
+            (Prefix, "/foo/", "/foo", true),
+            (Prefix, "/foo/", "/foo/", true),
+            (Prefix, "/foo", "/FOO", false),
+            (Prefix, "/aaa/bb", "/aaa/bbb", false),
+            (Prefix, "/aaa/bbb", "/aaa/bbb", true),
+            (Prefix, "/aaa/bbb/", "/aaa/bbb", true),
+            (Prefix, "/aaa/bbb", "/aaa/bbb/", true),
+            (Prefix, "/aaa/bbb", "/aaa/bbb/ccc", true),
+            (Prefix, "/aaa/bbb", "/aaa/bbbxyz", false),
+            (Prefix, "/aaa", "/aaaccc", false),
+        ] {
+            assert_eq!(rule(kind, path).matches(request), expected, "{kind:?} {path} {request}");
+        }
+    }
+
+    #[test]
+    fn the_winner_sorts_first() {
+        for (winner, loser) in [
+            (rule(Prefix, "/aaa/bbb"), rule(Prefix, "/aaa")),
+            (rule(Prefix, "/aaa"), rule(Prefix, "/")),
+            (rule(Exact, "/foo"), rule(Prefix, "/foo")),
+            (rule(Exact, "/foo"), rule(Prefix, "/foo/")),
+            (rule(Prefix, "/a/b"), rule(Exact, "/long-element")),
+        ] {
+            assert!(winner < loser, "{winner} before {loser}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_are_refused() {
+        assert!(PathRule::new(Prefix, "foo").is_err());
+        assert!(PathRule::new(Exact, "").is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! What is wrong with an object, said so that its owner can mend it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::ObjectRef;
+
+/// Whether something the object asks for is not done, or done otherwise than its owner may expect.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// A part of the object has no effect.
+    Error,
+    /// All of the object has effect; something about it deserves a look.
+    Warning,
+}
+
+/// Where an object was read from.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Origin {
+    /// A document of a file in the manifests folder.
+    File {
+        /// Path relative to the folder.
+        path: PathBuf,
+        /// Line on which the document starts, from 1.
+        line: usize,
+    },
+    /// The Kubernetes API server.
+    Api,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Api => f.write_str("API server"),
+        }
+    }
+}
+
+/// One thing that is wrong, with the object and the field.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where the object was read from, if known.
+    pub origin: Option<Origin>,
+    /// The object; `None` for a file of which no object could be read.
+    pub object: Option<ObjectRef>,
+    /// The field, as a path: `spec.rules[0].http.paths[1].backend`. Empty for the object as a whole.
+    pub field: String,
+    /// What is wrong and what to do about it.
+    pub message: String,
+}
+
+impl Problem {
+    /// An error in a field of an object. Its origin is filled in by whoever knows it.
+    pub fn error(object: &ObjectRef, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            origin: None,
+            object: Some(object.clone()),
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+
+    /// As `error`, for what works but deserves a look.
+    pub fn warning(object: &ObjectRef, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(object, field, message) }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.severity {
+            Severity::Error => "error: ",
+            Severity::Warning => "warning: ",
+        })?;
+        if let Some(origin) = &self.origin {
+            write!(f, "{origin}: ")?;
+        }
+        if let Some(object) = &self.object {
+            write!(f, "{object}: ")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
+    }
+}

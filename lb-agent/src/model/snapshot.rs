@@ -1,0 +1,24 @@
+//! The state of one moment: what packet path and proxy follow until the next one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Listener, Member, Problem, Service, ServiceAddress};
+
+/// Everything that the objects ask for, translated. Snapshots of the same objects are equal on all nodes,
+/// but for the generation, which counts the changes seen by this agent.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Snapshot {
+    /// Rises by one with each change.
+    pub generation: u64,
+    /// Edge nodes by name.
+    pub members: BTreeMap<String, Member>,
+    /// Addresses that clients use.
+    pub vips: BTreeSet<IpAddr>,
+    /// Ports of VIPs, for the packet path.
+    pub services: BTreeMap<ServiceAddress, Service>,
+    /// TCP ports of VIPs on which the proxy answers.
+    pub listeners: BTreeMap<SocketAddr, Listener>,
+    /// What is wrong with the objects, sorted.
+    pub problems: Vec<Problem>,
+}

@@ -1,0 +1,290 @@
+//! The wire format between first hop and member: UDP, GUE variant 0 (draft-ietf-intarea-gue), 16 bytes of
+//! private data, then the client's IP packet. Final from the first version on: golden bytes below.
+//!
+//! ```text
+//!  0               1               2               3
+//! +-------+-+-----+---------------+-------------------------------+
+//! |0 0|0|hlen = 4 | proto (4, 41) |  flags = 0                    |  GUE
+//! +-------+-+-----+---------------+-------------------------------+
+//! |version| dir|op|      hop      |  opener (member id)           |  private data
+//! +-------+----+--+---------------+-------------------------------+
+//! |  previous (member id)         |  before that (member id)      |
+//! +-------------------------------+-------------------------------+
+//! |  cluster id                                                   |
+//! +---------------------------------------------------------------+
+//! |  tag: keyed, over the twelve bytes above and the inner tuple  |
+//! +---------------------------------------------------------------+
+//! ```
+
+use crate::hash::{self, FlowKey};
+use crate::row::{MemberId, ROW_MEMBERS, Row};
+
+/// The UDP port that members listen on, unless configured otherwise.
+pub const DEFAULT_PORT: u16 = 6080;
+
+/// This version of the private data.
+pub const VERSION: u8 = 1;
+
+/// Bytes of the GUE header with its private data.
+pub const HEADER_LEN: usize = 4 + 16;
+
+/// Bytes that encapsulation adds with an IPv4 outer header.
+pub const OVERHEAD_V4: usize = 20 + 8 + HEADER_LEN;
+
+/// Bytes that encapsulation adds with an IPv6 outer header.
+pub const OVERHEAD_V6: usize = 40 + 8 + HEADER_LEN;
+
+/// GUE protocol number of an inner IPv4 packet (IANA: IP-in-IP).
+pub const INNER_V4: u8 = 4;
+
+/// GUE protocol number of an inner IPv6 packet (IANA: IPv6 encapsulation).
+pub const INNER_V6: u8 = 41;
+
+/// First byte of the GUE header: variant 0, data message, 4 words of private data.
+const GUE_FIRST: u8 = 4;
+
+/// The first bit of the outer source port: with it set, the port is in IANA's dynamic range.
+const ENTROPY_BASE: u16 = 0xc000;
+
+/// Which way the packet walks along its chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// From the opener to the oldest: packets that cannot open a flow.
+    FromOpener,
+    /// From the oldest to the opener: packets that can.
+    ToOpener,
+}
+
+/// The row as it travels with a packet, with the packet's place in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chain {
+    /// The members that may have the flow.
+    pub row: Row,
+    /// Which way it walks.
+    pub direction: Direction,
+    /// The place of the opener in the row, 0..3.
+    pub opener: u8,
+    /// The place in the row of the member that this packet is sent to, 0..3.
+    pub hop: u8,
+}
+
+impl Chain {
+    /// The chain of a packet on its way to the row's opener, with no other place to ask.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_opener(row: Row) -> Self {
+        Self { row, direction: Direction::FromOpener, opener: 0, hop: 0 }
+    }
+
+    /// The member that the packet is for; `None` if the hop lies outside of the row.
+    #[inline(always)]
+    #[must_use]
+    pub const fn target(self) -> Option<MemberId> {
+        let [first, second, third] = self.row.members();
+        match self.hop {
+            0 => Some(first),
+            1 => Some(second),
+            2 => Some(third),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    const fn first_byte(self) -> u8 {
+        let direction = match self.direction {
+            Direction::FromOpener => 0,
+            Direction::ToOpener => 1,
+        };
+        VERSION << 4 | direction << 2 | (self.opener & 3)
+    }
+
+    /// Bytes 0..8 of the private data as one little-endian word.
+    #[inline(always)]
+    const fn word(self) -> u64 {
+        let [first, second, third] = self.row.members();
+        self.first_byte() as u64
+            | (self.hop as u64) << 8
+            | (first.swap_bytes() as u64) << 16
+            | (second.swap_bytes() as u64) << 32
+            | (third.swap_bytes() as u64) << 48
+    }
+}
+
+/// Why a header is not one of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeaderError {
+    /// Not a GUE variant 0 data message with 16 bytes of private data and an IP packet inside.
+    NotGue,
+    /// Private data of another version.
+    Version,
+}
+
+/// The GUE header with its private data as it lies in the packet: three little-endian words, so that it is
+/// written with three stores. Alignment 1: packets promise none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C, packed)]
+pub struct Header {
+    gue: [u8; 4],
+    chain: u64,
+    cluster: [u8; 4],
+    tag: [u8; 4],
+}
+
+const _: () = assert!(size_of::<Header>() == HEADER_LEN);
+
+impl Header {
+    /// The header for `chain`, with its tag.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(inner: u8, chain: Chain, cluster: u32, key: &FlowKey, flow_hash: u64) -> Self {
+        let word = chain.word();
+        Self {
+            gue: [GUE_FIRST, inner, 0, 0],
+            chain: word.to_le(),
+            cluster: cluster.to_be_bytes(),
+            tag: hash::tag(key, flow_hash, word, cluster).to_be_bytes(),
+        }
+    }
+
+    /// The GUE protocol number of the inner packet: `INNER_V4` or `INNER_V6`.
+    ///
+    /// # Errors
+    /// `HeaderError` if this is no header that this version writes.
+    #[inline(always)]
+    pub const fn inner(&self) -> Result<u8, HeaderError> {
+        let [first, inner, flags_high, flags_low] = self.gue;
+        if first != GUE_FIRST || flags_high | flags_low != 0 || (inner != INNER_V4 && inner != INNER_V6) {
+            return Err(HeaderError::NotGue);
+        }
+        if (u64::from_le(self.chain) as u8) >> 4 != VERSION {
+            return Err(HeaderError::Version);
+        }
+        Ok(inner)
+    }
+
+    /// The chain that the packet carries.
+    #[inline(always)]
+    #[must_use]
+    pub const fn chain(&self) -> Chain {
+        let word = u64::from_le(self.chain);
+        let first = word as u8;
+        let direction = if first & 4 == 0 { Direction::FromOpener } else { Direction::ToOpener };
+        let row = Row::new([
+            ((word >> 16) as u16).swap_bytes(),
+            ((word >> 32) as u16).swap_bytes(),
+            ((word >> 48) as u16).swap_bytes(),
+        ]);
+        Chain { row, direction, opener: first & 3, hop: (word >> 8) as u8 }
+    }
+
+    /// The cluster that the packet belongs to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn cluster(&self) -> u32 {
+        u32::from_be_bytes(self.cluster)
+    }
+
+    /// Whether the tag is right for an inner packet with this flow hash.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tagged(&self, key: &FlowKey, flow_hash: u64) -> bool {
+        let tag = hash::tag(key, flow_hash, u64::from_le(self.chain), self.cluster());
+        u32::from_be_bytes(self.tag) == tag
+    }
+}
+
+/// The outer UDP source port of a flow: entropy for RSS and ECMP (RFC 6335's dynamic range).
+#[inline(always)]
+#[must_use]
+pub const fn source_port(flow_hash: u64) -> u16 {
+    ENTROPY_BASE | (flow_hash as u16 & !ENTROPY_BASE)
+}
+
+const _: () = assert!(ROW_MEMBERS == 3);
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+
+    const KEY: FlowKey = FlowKey::new([
+        0x9216_d5d9_8979_fb1b,
+        0xd131_0ba6_98df_b5ac,
+        0x2ffd_72db_d01a_dfb7,
+        0xb8e1_afed_6a26_7e96,
+        0xba7c_9045_f12c_7f99,
+        0x24a1_9947_b391_6cf7,
+        0x0801_f2e2_858e_fc16,
+        0x6369_20d8_7157_4e69,
+    ]);
+
+    fn bytes(header: Header) -> [u8; HEADER_LEN] {
+        let Header { gue, chain, cluster, tag } = header;
+        let mut all = [0; HEADER_LEN];
+        all[..4].copy_from_slice(&gue);
+        all[4..12].copy_from_slice(&chain.to_ne_bytes());
+        all[12..16].copy_from_slice(&cluster);
+        all[16..].copy_from_slice(&tag);
+        all
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let chain = Chain {
+            row: Row::new([0x0102, 0x0304, 0x0506]),
+            direction: Direction::ToOpener,
+            opener: 1,
+            hop: 2,
+        };
+        let header = Header::new(INNER_V6, chain, 0x0a0b_0c0d, &KEY, 0x1122_3344_5566_7788);
+        assert_eq!(
+            bytes(header),
+            [
+                4, 41, 0, 0, // GUE
+                0x15, 2, 1, 2, 3, 4, 5, 6, // version and flags, hop, members
+                0x0a, 0x0b, 0x0c, 0x0d, // cluster
+                0x05, 0x30, 0x79, 0x6b, // tag
+            ]
+        );
+    }
+
+    #[test]
+    fn header_gives_back_what_it_was_made_of() {
+        let chain = Chain { row: Row::new([7, 8, 9]), direction: Direction::ToOpener, opener: 2, hop: 1 };
+        let header = Header::new(INNER_V4, chain, 5, &KEY, 99);
+        assert_eq!(header.inner(), Ok(INNER_V4));
+        assert_eq!(header.chain(), chain);
+        assert_eq!(header.chain().target(), Some(8));
+        assert_eq!(header.cluster(), 5);
+        assert!(header.is_tagged(&KEY, 99));
+        assert!(!header.is_tagged(&KEY, 98));
+    }
+
+    #[test]
+    fn foreign_headers_are_refused() {
+        let good = Header::new(INNER_V4, Chain::to_opener(Row::of(1)), 0, &KEY, 0);
+        for (index, value, error) in [
+            (0, 0x44, HeaderError::NotGue), // another variant
+            (0, 0x24, HeaderError::NotGue), // a control message
+            (0, 3, HeaderError::NotGue),    // shorter private data
+            (1, 17, HeaderError::NotGue),   // not an IP packet
+            (2, 0x80, HeaderError::NotGue), // optional fields
+            (3, 1, HeaderError::NotGue),
+        ] {
+            let mut bad = good;
+            bad.gue[index] = value;
+            assert_eq!(bad.inner(), Err(error), "GUE byte {index} = {value:#x}");
+        }
+        let mut bad = good;
+        bad.chain = 0x20;
+        assert_eq!(bad.inner(), Err(HeaderError::Version));
+    }
+
+    #[test]
+    fn source_ports_are_dynamic_ones() {
+        for hash in [0, 1, 0x3fff, 0x4000, u64::MAX] {
+            assert!(source_port(hash) >= 0xc000);
+        }
+        assert_eq!(source_port(0x1234), 0xd234);
+    }
+}

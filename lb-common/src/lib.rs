@@ -1,0 +1,14 @@
+//! The contract between kernel and user space: map layouts, wire format, flow hash, verdicts.
+//! Both sides compile exactly this code. It holds no logic of one side only, and depends on nothing.
+
+#![no_std]
+
+pub mod checksum;
+pub mod encap;
+pub mod hash;
+pub mod map;
+pub mod row;
+pub mod verdict;
+
+#[cfg(feature = "user")]
+mod pod;

@@ -1,0 +1,209 @@
+//! The BPF maps: names, sizes, keys and values. Values are plain integers of fixed layout without padding:
+//! any bytes that the kernel holds are a value.
+
+use crate::hash::FlowKey;
+use crate::row::{BUCKETS, MemberId};
+
+/// The version of all layouts below, part of the pin path: two versions never share a map.
+pub const LAYOUT: u32 = 1;
+
+/// Entries of each service map: VIPs and their ports.
+pub const MAX_SERVICES: u32 = 16_384;
+
+/// Tables, that is backend sets, at one time.
+pub const MAX_TABLES: u32 = 8;
+
+/// Copies of each table: the one in force and the one being written.
+pub const TABLE_SLOTS: u32 = 2;
+
+/// Member ids are 16 bits wide.
+pub const MAX_MEMBERS: u32 = 1 << 16;
+
+/// Map names, as the kernel and `bpftool` show them.
+pub mod name {
+    /// `Array<Config>` with one entry.
+    pub const CONFIG: &str = "CONFIG";
+    /// `HashMap<ServiceKey4, Service>`.
+    pub const SERVICES4: &str = "SERVICES4";
+    /// `HashMap<ServiceKey6, Service>`.
+    pub const SERVICES6: &str = "SERVICES6";
+    /// `Array<TableHead>`: which slot of a table is in force.
+    pub const TABLES: &str = "TABLES";
+    /// `Array<Rows>`: the slots.
+    pub const ROWS: &str = "ROWS";
+    /// `Array<Member>` by member id.
+    pub const MEMBERS: &str = "MEMBERS";
+    /// `PerCpuArray<u64>` by `Verdict::counter`: packets.
+    pub const VERDICTS: &str = "VERDICTS";
+    /// `PerCpuArray<Traffic>` by `Service::index`.
+    pub const TRAFFIC: &str = "TRAFFIC";
+    /// `SockMap` of listening sockets, at `LISTENER_V4` and `LISTENER_V6`.
+    pub const LISTENERS: &str = "LISTENERS";
+
+    /// All of them.
+    pub const ALL: [&str; 9] =
+        [CONFIG, SERVICES4, SERVICES6, TABLES, ROWS, MEMBERS, VERDICTS, TRAFFIC, LISTENERS];
+}
+
+/// Program names.
+pub mod program {
+    /// The packet path, attached to interfaces.
+    pub const XDP: &str = "edgelb_xdp";
+    /// The socket lookup, attached to the network namespace.
+    pub const SK_LOOKUP: &str = "edgelb_sk_lookup";
+    /// A floor for benchmarks: returns at once.
+    pub const FLOOR_RETURN: &str = "floor_return";
+    /// A floor for benchmarks: parses and encapsulates without a look-up.
+    pub const FLOOR_ENCAP: &str = "floor_encap";
+    /// For the far ends of test links: lets everything through.
+    pub const PASS: &str = "pass";
+}
+
+/// Where the IPv4 listener stands in `LISTENERS`.
+pub const LISTENER_V4: u32 = 0;
+
+/// Where the IPv6 listener stands in `LISTENERS`.
+pub const LISTENER_V6: u32 = 1;
+
+/// A service's address, or, with port and protocol 0, the VIP itself: a packet for a port that no Service
+/// names is still known to be for a VIP. Address and port in network order, as loaded from the packet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(C)]
+pub struct ServiceKey4 {
+    /// The VIP.
+    pub vip: u32,
+    /// The port, or 0.
+    pub port: u16,
+    /// 6, 17, or 0.
+    pub protocol: u8,
+    /// Always 0.
+    pub zero: u8,
+}
+
+/// As `ServiceKey4`, for IPv6.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(C)]
+pub struct ServiceKey6 {
+    /// The VIP.
+    pub vip: [u32; 4],
+    /// The port, or 0.
+    pub port: u16,
+    /// 6, 17, or 0.
+    pub protocol: u8,
+    /// Always 0.
+    pub zero: u8,
+}
+
+/// What a service's packets need.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Service {
+    /// Its slot in `TRAFFIC`.
+    pub index: u32,
+    /// Its table.
+    pub table: u32,
+    /// `service::*` bits.
+    pub flags: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// Bits of `Service::flags`.
+pub mod service {
+    /// The proxy listens for it: packets are delivered to a socket of this node.
+    pub const LISTENER: u32 = 1;
+    /// The entry is the VIP itself, no service.
+    pub const VIP: u32 = 2;
+}
+
+/// What the program knows of its own node and cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Config {
+    /// The secrets of flow hash and tag.
+    pub key: FlowKey,
+    /// Outer source address when members are reached over IPv4, in network order; else 0.
+    pub local_v4: u32,
+    /// Outer source address when members are reached over IPv6; else 0.
+    pub local_v6: [u32; 4],
+    /// This edgelb cluster's id.
+    pub cluster: u32,
+    /// This node's id; `NO_MEMBER` if it owns nothing.
+    pub member: MemberId,
+    /// UDP port of the encapsulation, in network order.
+    pub port: u16,
+    /// `config::*` bits.
+    pub flags: u32,
+}
+
+/// Bits of `Config::flags`.
+pub mod config {
+    /// The configuration is complete.
+    pub const READY: u32 = 1;
+}
+
+/// Which slot of a table is in force. Writers fill the other slot, then flip this.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct TableHead {
+    /// An index into `ROWS`.
+    pub slot: u32,
+    /// The lower 32 bits of the generation that the slot was made from: for people who read the map.
+    pub generation: u32,
+}
+
+/// One slot: the row of each bucket, packed (`row::Row`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Rows(pub [u64; BUCKETS as usize]);
+
+/// How a member is reached from this node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Member {
+    /// Its outer address in network order; IPv4 in the first word.
+    pub address: [u32; 4],
+    /// MAC address of the next hop towards it.
+    pub next_hop: [u8; 6],
+    /// MAC address of the interface towards it.
+    pub source: [u8; 6],
+    /// That interface.
+    pub ifindex: u32,
+    /// Largest IP packet on the way to it, outer header included, bytes.
+    pub mtu: u16,
+    /// `member::*` bits.
+    pub flags: u16,
+}
+
+/// Bits of `Member::flags`.
+pub mod member {
+    /// The entry names a member of this cluster.
+    pub const KNOWN: u16 = 1;
+    /// The outer header is IPv6.
+    pub const V6: u16 = 2;
+    /// `next_hop`, `source`, `ifindex` and `mtu` are filled in.
+    pub const REACHABLE: u16 = 4;
+}
+
+/// A service's packets and bytes (of IP, without the link layer) as this node was the first hop for them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+// A hole would be read back as garbage and would compare unequal: each size is the sum of its fields.
+const _: () = {
+    assert!(size_of::<ServiceKey4>() == 4 + 2 + 1 + 1);
+    assert!(size_of::<ServiceKey6>() == 16 + 2 + 1 + 1);
+    assert!(size_of::<Service>() == 4 * 4);
+    assert!(size_of::<FlowKey>() == 8 * 8);
+    assert!(size_of::<Config>() == 64 + 4 + 16 + 4 + 2 + 2 + 4);
+    assert!(size_of::<TableHead>() == 2 * 4);
+    assert!(size_of::<Member>() == 16 + 6 + 6 + 4 + 2 + 2);
+    assert!(size_of::<Traffic>() == 2 * 8);
+    assert!(size_of::<Rows>() == BUCKETS as usize * 8);
+};

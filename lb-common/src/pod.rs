@@ -1,0 +1,16 @@
+//! aya's licence to copy map keys and values as bytes.
+
+use aya::Pod;
+
+use crate::map::{Config, Member, Rows, Service, ServiceKey4, ServiceKey6, TableHead, Traffic};
+
+macro_rules! pod {
+    ($($name:ident),+) => {
+        $(
+            // SAFETY: `repr(C)` or `repr(transparent)`, integers only, without padding: `map` asserts each size.
+            unsafe impl Pod for $name {}
+        )+
+    };
+}
+
+pod!(Config, Member, Rows, Service, ServiceKey4, ServiceKey6, TableHead, Traffic);

@@ -1,0 +1,163 @@
+//! What can happen to a packet: one closed list that is the counter's index in the kernel, the label of
+//! the metric and the word in `explain`. A number, once released, keeps its meaning.
+
+/// Slots of the counter map: room for verdicts that later versions add.
+pub const COUNTERS: u32 = 64;
+
+const FIRST_DROP: u32 = 16;
+
+/// What happened to a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Verdict {
+    /// Not for a VIP: left as it was for the kernel.
+    NotForVip,
+    /// Not understood within the parser's bounds: left as it was for the kernel.
+    Unparsed,
+    /// For a VIP, but neither TCP nor UDP (ping, say): left to the kernel.
+    OtherProtocol,
+    /// For a port of a VIP that no Service names: left to the kernel, which refuses it.
+    NoService,
+    /// This node is the first hop and the owner: delivered here.
+    DeliveredFirstHop,
+    /// Came encapsulated from a first hop: decapsulated and delivered here.
+    DeliveredMember,
+    /// Encapsulated and sent to the member that owns it.
+    Sent,
+    /// Lost, and why.
+    Drop(DropReason),
+}
+
+impl Verdict {
+    /// Every verdict, drops included, in the order of their counters.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::KEPT.into_iter().chain(DropReason::ALL.into_iter().map(Self::Drop))
+    }
+
+    const KEPT: [Self; 7] = [
+        Self::NotForVip,
+        Self::Unparsed,
+        Self::OtherProtocol,
+        Self::NoService,
+        Self::DeliveredFirstHop,
+        Self::DeliveredMember,
+        Self::Sent,
+    ];
+
+    /// The index of this verdict's counter.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counter(self) -> u32 {
+        match self {
+            Self::NotForVip => 0,
+            Self::Unparsed => 1,
+            Self::OtherProtocol => 2,
+            Self::NoService => 3,
+            Self::DeliveredFirstHop => 4,
+            Self::DeliveredMember => 5,
+            Self::Sent => 6,
+            Self::Drop(reason) => FIRST_DROP + reason as u32,
+        }
+    }
+
+    /// The metric label: lower case, words joined by `_`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NotForVip => "not_for_vip",
+            Self::Unparsed => "unparsed",
+            Self::OtherProtocol => "other_protocol",
+            Self::NoService => "no_service",
+            Self::DeliveredFirstHop => "delivered_first_hop",
+            Self::DeliveredMember => "delivered_member",
+            Self::Sent => "sent",
+            Self::Drop(reason) => reason.label(),
+        }
+    }
+}
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal $label:literal,)+) => {
+        /// Why a packet was lost.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        #[repr(u32)]
+        pub enum DropReason {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of their counters.
+            pub const ALL: [Self; [$($number),+].len()] = [$(Self::$name),+];
+
+            /// The metric label.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+
+            /// One sentence for `explain` and the documentation.
+            #[must_use]
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The agent has not written its configuration into the maps yet.
+    NotConfigured = 0 "not_configured",
+    /// The Service's bucket has no member: no edge node takes new flows.
+    NoMember = 1 "no_member",
+    /// The row names a member whose address this node does not know.
+    UnknownMember = 2 "unknown_member",
+    /// The next hop towards the member has no resolved MAC address.
+    NoNextHop = 3 "no_next_hop",
+    /// The packet does not fit the path to the member once it is encapsulated.
+    TooBig = 4 "too_big",
+    /// The driver left no room in front of the packet.
+    NoHeadroom = 5 "no_headroom",
+    /// A fragment for a VIP, which may belong to a flow of another member.
+    Fragment = 6 "fragment",
+    /// The Service's protocol has no listener on this node.
+    NoLocalService = 7 "no_local_service",
+    /// An encapsulated packet whose headers are cut short or contradict themselves.
+    MalformedEncap = 8 "malformed_encap",
+    /// An encapsulated packet of a wire format that this version does not speak.
+    UnknownVersion = 9 "unknown_version",
+    /// An encapsulated packet of another edgelb cluster on the same network.
+    WrongCluster = 10 "wrong_cluster",
+    /// An encapsulated packet without a right tag: forged, or made with another key.
+    BadTag = 11 "bad_tag",
+    /// An encapsulated packet whose chain names a member that this node does not know.
+    UnknownChain = 12 "unknown_chain",
+    /// An encapsulated packet whose chain does not lead to this node.
+    NotMyHop = 13 "not_my_hop",
+    /// An encapsulated packet for an address that is not a VIP.
+    NotAVip = 14 "not_a_vip",
+    /// Congestion was marked outside on a packet that cannot carry the mark inside (RFC 6040).
+    EcnLost = 15 "ecn_lost",
+}
+
+impl From<DropReason> for Verdict {
+    #[inline(always)]
+    fn from(reason: DropReason) -> Self {
+        Self::Drop(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn counters_and_labels_are_distinct_and_fit() {
+        let all: std::vec::Vec<_> = Verdict::all().collect();
+        let counters: BTreeSet<_> = all.iter().map(|verdict| verdict.counter()).collect();
+        let labels: BTreeSet<_> = all.iter().map(|verdict| verdict.label()).collect();
+        assert_eq!(counters.len(), all.len());
+        assert_eq!(labels.len(), all.len());
+        assert!(counters.iter().all(|&counter| counter < COUNTERS));
+    }
+}

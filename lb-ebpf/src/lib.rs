@@ -1,0 +1,3 @@
+//! The packet path as pure steps that also compile and run on the host: parse, look up, select, encapsulate.
+
+#![no_std]

@@ -1,0 +1,3 @@
+//! edgelb's developer commands: one file per subcommand.
+
+fn main() {}
