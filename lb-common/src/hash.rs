@@ -36,7 +36,7 @@ impl FlowKey {
     }
 }
 
-/// What identifies a flow. Addresses and ports as 32- and 16-bit words loaded from the packet as they stand
+/// What identifies a flow. Addresses and ports as words loaded from the packet as they stand
 /// there, so that no side swaps bytes; all nodes are little-endian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Tuple {
@@ -52,9 +52,9 @@ pub enum Tuple {
     /// Of an IPv6 packet.
     V6 {
         /// Source address.
-        source: [u32; 4],
+        source: [u64; 2],
         /// Destination address: the VIP.
-        destination: [u32; 4],
+        destination: [u64; 2],
         /// Ports and protocol.
         ports: Ports,
     },
@@ -100,10 +100,10 @@ pub const fn flow_hash(key: &FlowKey, tuple: &Tuple) -> u64 {
     let (state, ports) = match tuple {
         Tuple::V4 { source, destination, ports } => (mix(join(*source, *destination) ^ k0, m0), ports),
         Tuple::V6 { source, destination, ports } => {
-            let state = mix(join(source[0], source[1]) ^ k0, m0);
-            let state = mix(state.wrapping_add(join(source[2], source[3]) ^ k1), m1);
-            let state = mix(state.wrapping_add(join(destination[0], destination[1]) ^ k0), m0);
-            (mix(state.wrapping_add(join(destination[2], destination[3]) ^ k1), m1), ports)
+            let state = mix(source[0] ^ k0, m0);
+            let state = mix(state.wrapping_add(source[1] ^ k1), m1);
+            let state = mix(state.wrapping_add(destination[0] ^ k0), m0);
+            (mix(state.wrapping_add(destination[1] ^ k1), m1), ports)
         }
     };
     // Two products over the last word: the upper bits of one depend on all bits of the word below them, and
@@ -146,10 +146,10 @@ mod tests {
 
     fn v6(source: u32, port: u16) -> Tuple {
         let ports = Ports { source: port.to_be(), destination: 443_u16.to_be(), protocol: 6 };
-        let network = 0x2001_0db8_u32.to_be();
+        let network = 0x2001_0db8_0000_0000_u64.to_be();
         Tuple::V6 {
-            source: [network, 0, 0, source.to_be()],
-            destination: [network, 0, 0, 10_u32.to_be()],
+            source: [network, u64::from(source).to_be()],
+            destination: [network, 10_u64.to_be()],
             ports,
         }
     }

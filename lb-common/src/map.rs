@@ -85,13 +85,15 @@ pub struct ServiceKey4 {
 #[repr(C)]
 pub struct ServiceKey6 {
     /// The VIP.
-    pub vip: [u32; 4],
+    pub vip: [u64; 2],
     /// The port, or 0.
     pub port: u16,
     /// 6, 17, or 0.
     pub protocol: u8,
     /// Always 0.
     pub zero: u8,
+    /// Always 0.
+    pub zeros: u32,
 }
 
 /// What a service's packets need.
@@ -124,10 +126,10 @@ pub struct Config {
     pub key: FlowKey,
     /// Outer source address when members are reached over IPv4, in network order; else 0.
     pub local_v4: u32,
-    /// Outer source address when members are reached over IPv6; else 0.
-    pub local_v6: [u32; 4],
     /// This edgelb cluster's id.
     pub cluster: u32,
+    /// Outer source address when members are reached over IPv6; else 0.
+    pub local_v6: [u64; 2],
     /// This node's id; `NO_MEMBER` if it owns nothing.
     pub member: MemberId,
     /// UDP port of the encapsulation, in network order.
@@ -161,8 +163,8 @@ pub struct Rows(pub [u64; BUCKETS as usize]);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct Member {
-    /// Its outer address in network order; IPv4 in the first word.
-    pub address: [u32; 4],
+    /// Its outer address in network order; IPv4 in the lower half of the first word.
+    pub address: [u64; 2],
     /// MAC address of the next hop towards it.
     pub next_hop: [u8; 6],
     /// MAC address of the interface towards it.
@@ -173,6 +175,8 @@ pub struct Member {
     pub mtu: u16,
     /// `member::*` bits.
     pub flags: u16,
+    /// Always 0.
+    pub zero: u32,
 }
 
 /// Bits of `Member::flags`.
@@ -198,12 +202,12 @@ pub struct Traffic {
 // A hole would be read back as garbage and would compare unequal: each size is the sum of its fields.
 const _: () = {
     assert!(size_of::<ServiceKey4>() == 4 + 2 + 1 + 1);
-    assert!(size_of::<ServiceKey6>() == 16 + 2 + 1 + 1);
+    assert!(size_of::<ServiceKey6>() == 16 + 2 + 1 + 1 + 4);
     assert!(size_of::<Service>() == 4 * 4);
     assert!(size_of::<FlowKey>() == 8 * 8);
-    assert!(size_of::<Config>() == 64 + 4 + 16 + 4 + 2 + 2 + 4);
+    assert!(size_of::<Config>() == 64 + 4 + 4 + 16 + 2 + 2 + 4);
     assert!(size_of::<TableHead>() == 2 * 4);
-    assert!(size_of::<Member>() == 16 + 6 + 6 + 4 + 2 + 2);
+    assert!(size_of::<Member>() == 16 + 6 + 6 + 4 + 2 + 2 + 4);
     assert!(size_of::<Traffic>() == 2 * 8);
     assert!(size_of::<Rows>() == BUCKETS as usize * 8);
 };

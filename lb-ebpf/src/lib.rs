@@ -1,3 +1,21 @@
 //! The packet path as pure steps that also compile and run on the host: parse, look up, select, encapsulate.
+//! Nothing here knows the kernel: packet memory comes as a `Frame`, BPF maps as `Maps`. The shell that
+//! supplies both is `main.rs`; tests supply others.
 
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+mod access;
+mod decap;
+mod encap;
+pub mod floor;
+mod frame;
+mod ip;
+mod link;
+mod process;
+mod select;
+mod sk_lookup;
+
+pub use frame::{Action, Frame, Maps};
+pub use process::process;
+pub use sk_lookup::{Choice, Lookup, choose};

@@ -1,3 +1,197 @@
-//! The kernel shell.
+//! The kernel shell: programs, maps and raw pointers around the library's steps. Only for the BPF target.
 
-fn main() {}
+#![no_std]
+#![no_main]
+#![expect(unreachable_pub, missing_docs, reason = "aya's macros export programs by name")]
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::bindings::{sk_action, xdp_action};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, SockMap};
+use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head};
+use aya_ebpf::macros::{btf_map, sk_lookup, xdp};
+use aya_ebpf::programs::{SkLookupContext, XdpContext};
+use lb_common::map::{
+    Config, MAX_MEMBERS, MAX_SERVICES, MAX_TABLES, Member, Rows, Service, ServiceKey4, ServiceKey6,
+    TABLE_SLOTS, TableHead, Traffic,
+};
+use lb_common::row::{MemberId, Row};
+use lb_common::verdict::{COUNTERS, Verdict};
+use lb_ebpf::{Action, Choice, Frame, Lookup, Maps, choose, floor, process};
+
+#[btf_map]
+static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+static SERVICES4: HashMap<ServiceKey4, Service, { MAX_SERVICES as usize }> = HashMap::new();
+#[btf_map]
+static SERVICES6: HashMap<ServiceKey6, Service, { MAX_SERVICES as usize }> = HashMap::new();
+#[btf_map]
+static TABLES: Array<TableHead, { MAX_TABLES as usize }> = Array::new();
+#[btf_map]
+static ROWS: Array<Rows, { (MAX_TABLES * TABLE_SLOTS) as usize }> = Array::new();
+#[btf_map]
+static MEMBERS: Array<Member, { MAX_MEMBERS as usize }> = Array::new();
+#[btf_map]
+static VERDICTS: PerCpuArray<u64, { COUNTERS as usize }> = PerCpuArray::new();
+#[btf_map]
+static TRAFFIC: PerCpuArray<Traffic, { MAX_SERVICES as usize }> = PerCpuArray::new();
+#[btf_map]
+static LISTENERS: SockMap<2> = SockMap::new();
+
+/// The packet path.
+#[xdp]
+pub fn edgelb_xdp(context: XdpContext) -> u32 {
+    act(process(&mut XdpFrame(context), &KernelMaps))
+}
+
+/// Steers connections to VIPs to the proxy's listeners.
+#[sk_lookup]
+pub fn edgelb_sk_lookup(context: SkLookupContext) -> u32 {
+    // SAFETY: the kernel hands a valid context.
+    let lookup = unsafe { &*context.lookup };
+    let local = match lookup.family {
+        AF_INET => Lookup::V4(lookup.local_ip4),
+        _ => Lookup::V6(local_ip6(&lookup.local_ip6)),
+    };
+    match choose(&KernelMaps, local, (lookup.local_port as u16).to_be(), lookup.protocol as u8) {
+        Choice::Kernel => sk_action::SK_PASS,
+        // Without a listener (the agent is gone) the connection is refused, not handed to another socket.
+        Choice::Listener(index) => match LISTENERS.redirect_sk_lookup(&context, index, 0) {
+            Ok(()) => sk_action::SK_PASS,
+            Err(_) => sk_action::SK_DROP,
+        },
+        Choice::Refuse => sk_action::SK_DROP,
+    }
+}
+
+/// The verifier wants each word of the context loaded from a constant offset. Volatile, or the compiler
+/// makes a pointer to the array first.
+#[inline(always)]
+fn local_ip6(words: &[u32; 4]) -> [u64; 2] {
+    let [a, b, c, d] = words;
+    // SAFETY: references are valid for reads.
+    let [a, b, c, d] = unsafe { [read_volatile(a), read_volatile(b), read_volatile(c), read_volatile(d)] };
+    [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32]
+}
+
+/// Benchmark floor: what calling a program costs.
+#[xdp]
+pub fn floor_return(_context: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+/// Benchmark floor: parse and encapsulate.
+#[xdp]
+pub fn floor_encap(context: XdpContext) -> u32 {
+    act(floor::encapsulate(&mut XdpFrame(context)))
+}
+
+/// Lets everything through: `XDP_TX` into a veth arrives only if its other end has a program too.
+#[xdp]
+pub fn pass(_context: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+const AF_INET: u32 = 2;
+
+#[inline(always)]
+fn act(action: Action) -> u32 {
+    match action {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Transmit => xdp_action::XDP_TX,
+        // SAFETY: no pointer is passed.
+        Action::Redirect(interface) => unsafe { bpf_redirect(interface, 0) as u32 },
+    }
+}
+
+struct XdpFrame(XdpContext);
+
+// SAFETY: the verifier checks each access against the same bounds.
+unsafe impl Frame for XdpFrame {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.0.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.0.data_end()
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the kernel hands a valid context.
+        unsafe { (*self.0.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn adjust_head(&mut self, delta: i32) -> bool {
+        // SAFETY: the kernel hands a valid context.
+        unsafe { bpf_xdp_adjust_head(self.0.ctx, delta) == 0 }
+    }
+}
+
+struct KernelMaps;
+
+impl Maps for KernelMaps {
+    #[inline(always)]
+    fn config(&self) -> Option<&Config> {
+        CONFIG.get(0)
+    }
+
+    #[inline(always)]
+    fn service4(&self, key: &ServiceKey4) -> Option<&Service> {
+        // SAFETY: entries are integers; one that changes while it is read gives a mix of two valid values.
+        unsafe { SERVICES4.get(key) }
+    }
+
+    #[inline(always)]
+    fn service6(&self, key: &ServiceKey6) -> Option<&Service> {
+        // SAFETY: as above.
+        unsafe { SERVICES6.get(key) }
+    }
+
+    #[inline(always)]
+    fn table(&self, table: u32) -> Option<&TableHead> {
+        TABLES.get(table)
+    }
+
+    #[inline(always)]
+    fn row(&self, slot: u32, bucket: usize) -> Option<Row> {
+        ROWS.get(slot)?.0.get(bucket).copied().map(Row::from_bits)
+    }
+
+    #[inline(always)]
+    fn member(&self, id: MemberId) -> Option<&Member> {
+        MEMBERS.get(id.into())
+    }
+
+    #[inline(always)]
+    fn count(&self, verdict: Verdict) {
+        if let Some(counter) = VERDICTS.get_ptr_mut(verdict.counter()) {
+            // SAFETY: a valid slot of this CPU, and nothing preempts the program on it.
+            unsafe { *counter += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn count_traffic(&self, service: u32, bytes: u16) {
+        if let Some(traffic) = TRAFFIC.get_ptr_mut(service) {
+            // SAFETY: as above.
+            let traffic = unsafe { &mut *traffic };
+            traffic.packets += 1;
+            traffic.bytes += u64::from(bytes);
+        }
+    }
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel lends its GPL-only helpers to programs under a compatible licence: this crate has both.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,86 @@
+//! Reads and writes of packet memory. The only file of this library that dereferences raw pointers.
+//! Bytes are checked once, as a `Window`; loads and stores within it cost nothing more.
+
+use crate::frame::Frame;
+
+/// `LEN` bytes of a frame that are known to be there. It must not outlive a call of `adjust_head`.
+#[derive(Clone, Copy)]
+pub(crate) struct Window<const LEN: usize> {
+    address: usize,
+}
+
+/// Plain data of which any bytes are a value.
+///
+/// # Safety
+/// No padding, no invalid bit patterns.
+pub(crate) unsafe trait Plain: Copy {}
+
+// SAFETY: integers.
+unsafe impl Plain for u8 {}
+// SAFETY: integers.
+unsafe impl Plain for u16 {}
+// SAFETY: integers.
+unsafe impl Plain for u32 {}
+// SAFETY: integers.
+unsafe impl Plain for u64 {}
+// SAFETY: an array has no padding between its elements.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+// SAFETY: `repr(C, packed)`, integers only.
+unsafe impl Plain for lb_common::encap::Header {}
+
+impl<const LEN: usize> Window<LEN> {
+    /// The bytes from `offset` on, if the frame has them.
+    #[inline(always)]
+    pub(crate) fn new(frame: &impl Frame, offset: usize) -> Option<Self> {
+        let address = opaque(frame.start() + offset);
+        if address + LEN > frame.end() { None } else { Some(Self { address }) }
+    }
+
+    /// The `T` at `OFFSET` as it stands in the packet (network order), whatever its alignment.
+    #[inline(always)]
+    pub(crate) fn load<T: Plain, const OFFSET: usize>(self) -> T {
+        const { assert!(OFFSET + size_of::<T>() <= LEN) };
+        let pointer = (self.address + OFFSET) as *const T;
+        // LLVM's BPF back end would split an unaligned load into bytes, though the machines under the JIT
+        // (x86-64, arm64) load unaligned words as fast; the verifier asks for no alignment of packets there.
+        if cfg!(target_arch = "bpf") {
+            // SAFETY: `new` checked the bytes, `Frame` promises that they can be read.
+            unsafe { pointer.read() }
+        } else {
+            // SAFETY: as above.
+            unsafe { pointer.read_unaligned() }
+        }
+    }
+
+    /// Stores a `T` at `OFFSET`.
+    #[inline(always)]
+    pub(crate) fn store<T: Plain, const OFFSET: usize>(self, value: T) {
+        const { assert!(OFFSET + size_of::<T>() <= LEN) };
+        let pointer = (self.address + OFFSET) as *mut T;
+        if cfg!(target_arch = "bpf") {
+            // SAFETY: `new` checked the bytes, `Frame` promises that they can be written; alignment as in `load`.
+            unsafe { pointer.write(value) }
+        } else {
+            // SAFETY: as above.
+            unsafe { pointer.write_unaligned(value) }
+        }
+    }
+}
+
+/// A value of which the compiler knows nothing, so that it can neither compute it a second time nor drop a
+/// comparison that the verifier needs: the verifier knows a range only for the very register that was compared.
+#[inline(always)]
+pub(crate) fn opaque(value: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // SAFETY: a register copied to itself. (Empty, it would share its address with the next instruction,
+        // and the kernel refuses line information with two entries for one.)
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
+        }
+        return value;
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    value
+}

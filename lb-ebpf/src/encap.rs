@@ -1,0 +1,115 @@
+//! First hop: puts outer Ethernet, IP and UDP headers and ours in front of the client's packet.
+
+use lb_common::checksum;
+use lb_common::encap::{HEADER_LEN, Header, OVERHEAD_V4, OVERHEAD_V6, source_port};
+use lb_common::map::{Config, Member, member};
+use lb_common::verdict::DropReason;
+
+use crate::access::Window;
+use crate::frame::{Action, Frame};
+use crate::ip::{Family, Packet, UDP};
+use crate::link::{IPV4, IPV6, Link};
+
+const UDP_LEN: usize = 8;
+const TTL: u8 = 64;
+/// Don't fragment: the member's decapsulation sees whole packets only.
+const DONT_FRAGMENT: u16 = 0x4000;
+
+/// What the outer headers are made of.
+struct Outer {
+    /// Bytes behind the outer IP header.
+    body: u16,
+    tos: u8,
+    /// Entropy: the flow hash.
+    flow_hash: u64,
+    header: Header,
+}
+
+/// Sends `packet` to `to` with `header` in front. The outer header takes DSCP and ECN over (RFC 6040,
+/// normal mode), and its source port carries the flow's entropy.
+#[inline(always)]
+pub(crate) fn send<F: Family>(
+    frame: &mut impl Frame,
+    link: &Link,
+    packet: &Packet<F>,
+    config: &Config,
+    to: &Member,
+    header: Header,
+    flow_hash: u64,
+) -> Result<Action, DropReason> {
+    let is_v6 = to.flags & member::V6 != 0;
+    let overhead = if is_v6 { OVERHEAD_V6 } else { OVERHEAD_V4 };
+    if usize::from(packet.len) + overhead > usize::from(to.mtu) {
+        return Err(DropReason::TooBig);
+    }
+    let body = packet.len + (UDP_LEN + HEADER_LEN) as u16;
+    let outer = Outer { body, tos: packet.tos, flow_hash, header };
+    let written = if is_v6 {
+        write_v6(frame, link, config, to, &outer)
+    } else {
+        write_v4(frame, link, config, to, &outer)
+    };
+    written.ok_or(DropReason::NoHeadroom)?;
+    Ok(if to.ifindex == frame.interface() { Action::Transmit } else { Action::Redirect(to.ifindex) })
+}
+
+#[inline(always)]
+fn write_v4(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, outer: &Outer) -> Option<()> {
+    if !frame.adjust_head(-(OVERHEAD_V4 as i32)) {
+        return None;
+    }
+    link.write(frame, to.next_hop, to.source, IPV4)?;
+    let window = Window::<OVERHEAD_V4>::new(frame, link.len())?;
+    let first = 0x4500 | u32::from(outer.tos);
+    let len = u32::from(outer.body) + 20;
+    let fragment = u32::from(DONT_FRAGMENT);
+    let protocol = u32::from(TTL) << 8 | u32::from(UDP);
+    let destination = to.address[0] as u32;
+    let addresses = words(config.local_v4) + words(destination);
+    let check = checksum::finish(first + len + fragment + protocol + addresses);
+    window.store::<u32, 0>((first << 16 | len).to_be());
+    window.store::<u32, 4>(fragment.to_be());
+    window.store::<u32, 8>((protocol << 16 | u32::from(check)).to_be());
+    window.store::<u32, 12>(config.local_v4);
+    window.store::<u32, 16>(destination);
+    window.store::<u64, 20>(udp(config, outer));
+    window.store::<Header, 28>(outer.header);
+    Some(())
+}
+
+#[inline(always)]
+fn write_v6(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, outer: &Outer) -> Option<()> {
+    if !frame.adjust_head(-(OVERHEAD_V6 as i32)) {
+        return None;
+    }
+    link.write(frame, to.next_hop, to.source, IPV6)?;
+    let window = Window::<OVERHEAD_V6>::new(frame, link.len())?;
+    // The flow label (RFC 6437): the same entropy as in the source port, for routers that hash only this.
+    let label = outer.flow_hash as u32 & 0xf_ffff;
+    window.store::<u32, 0>((6 << 28 | u32::from(outer.tos) << 20 | label).to_be());
+    window.store::<u32, 4>((u32::from(outer.body) << 16 | u32::from(UDP) << 8 | u32::from(TTL)).to_be());
+    window.store::<u64, 8>(config.local_v6[0]);
+    window.store::<u64, 16>(config.local_v6[1]);
+    window.store::<u64, 24>(to.address[0]);
+    window.store::<u64, 32>(to.address[1]);
+    window.store::<u64, 40>(udp(config, outer));
+    window.store::<Header, 48>(outer.header);
+    Some(())
+}
+
+/// The UDP header. Its checksum is zero: optional in IPv4 (RFC 768), and allowed for tunnels over IPv6 whose
+/// payload has checks of its own (RFC 6935, RFC 6936): the tag covers the inner addresses and ports, the
+/// inner checksum the rest.
+#[inline(always)]
+fn udp(config: &Config, outer: &Outer) -> u64 {
+    u64::from(source_port(outer.flow_hash).to_be())
+        | u64::from(config.port) << 16
+        | u64::from(outer.body.to_be()) << 32
+}
+
+/// The sum of an address's two words, in host order.
+#[inline(always)]
+fn words(address: u32) -> u32 {
+    let address = u32::from_be(address);
+    (address >> 16) + (address & 0xffff)
+}

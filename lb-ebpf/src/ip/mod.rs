@@ -1,0 +1,99 @@
+//! The network layer, once per family: the steps are generic over `Family`, so that each family's path is
+//! compiled on its own and asks nothing twice. What lies outside of the parser's bounds is no error: the
+//! kernel may understand it.
+
+mod v4;
+mod v6;
+
+use lb_common::hash::{Ports, Tuple};
+use lb_common::map::{Config, Service};
+
+use crate::access::Window;
+use crate::frame::{Frame, Maps};
+
+pub(crate) use v4::V4;
+pub(crate) use v6::V6;
+
+/// TCP's protocol number.
+pub(crate) const TCP: u8 = 6;
+/// UDP's protocol number.
+pub(crate) const UDP: u8 = 17;
+
+/// Congestion experienced, of the two ECN bits (RFC 3168).
+pub(crate) const CONGESTION: u8 = 3;
+
+/// What differs between IPv4 and IPv6.
+pub(crate) trait Family: Sized {
+    /// An address in network order, as loaded.
+    type Address: Copy + PartialEq;
+    /// The ethertype, in network order.
+    const ETHERTYPE: u16;
+    /// The protocol number of such a packet within another.
+    const INNER: u8;
+
+    /// The packet at `offset`. `None` if it is malformed, cut short, or has more headers than are walked.
+    fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>>;
+    /// The service at an address; port and protocol 0 for the VIP itself.
+    fn service<M: Maps>(maps: &M, vip: Self::Address, port: u16, protocol: u8) -> Option<&Service>;
+    /// The flow's identity.
+    fn tuple(source: Self::Address, destination: Self::Address, ports: Ports) -> Tuple;
+    /// This node's outer address.
+    fn local(config: &Config) -> Self::Address;
+    /// Sets the congestion mark on the packet at `offset`.
+    fn mark_congestion(frame: &mut impl Frame, offset: usize) -> Option<()>;
+}
+
+/// An IP packet within a frame.
+#[derive(Clone, Copy)]
+pub(crate) struct Packet<F: Family> {
+    pub(crate) source: F::Address,
+    pub(crate) destination: F::Address,
+    pub(crate) transport: Transport,
+    /// Where the transport header starts, from the frame's start.
+    pub(crate) payload: usize,
+    /// Length in bytes by its own header: Ethernet padding does not count.
+    pub(crate) len: u16,
+    /// DSCP and ECN: type of service or traffic class.
+    pub(crate) tos: u8,
+}
+
+/// What follows the IP header.
+#[derive(Clone, Copy)]
+pub(crate) enum Transport {
+    /// TCP or UDP.
+    Flow(Ports),
+    /// A part of a datagram: its ports, if it has any, tell nothing about the other parts.
+    Fragment,
+    /// Another protocol.
+    Other,
+}
+
+impl<F: Family> Packet<F> {
+    /// Whether it is for a VIP.
+    #[inline(always)]
+    pub(crate) fn is_for_vip(&self, maps: &impl Maps) -> bool {
+        F::service(maps, self.destination, 0, 0).is_some()
+    }
+
+    /// The identity of its flow, given its ports.
+    #[inline(always)]
+    pub(crate) fn tuple(&self, ports: Ports) -> Tuple {
+        F::tuple(self.source, self.destination, ports)
+    }
+}
+
+/// The ports at `offset` of a packet that ends at `end`, both from the frame's start.
+#[inline(always)]
+fn ports(frame: &impl Frame, offset: usize, end: usize, protocol: u8) -> Option<Transport> {
+    if end < offset + 4 {
+        return None;
+    }
+    let both = Window::<4>::new(frame, offset)?.load::<u32, 0>();
+    Some(Transport::Flow(Ports { source: both as u16, destination: (both >> 16) as u16, protocol }))
+}
+
+/// Whether the frame holds `len` bytes from `offset` on.
+#[inline(always)]
+fn has(frame: &impl Frame, offset: usize, len: u16) -> bool {
+    frame.end() - frame.start() >= offset + usize::from(len)
+}

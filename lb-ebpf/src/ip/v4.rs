@@ -1,0 +1,78 @@
+//! IPv4 (RFC 791), options included.
+
+use lb_common::checksum;
+use lb_common::encap::INNER_V4;
+use lb_common::hash::{Ports, Tuple};
+use lb_common::map::{Config, Service, ServiceKey4};
+
+use super::{CONGESTION, Family, Packet, TCP, Transport, UDP, has, ports};
+use crate::access::Window;
+use crate::frame::{Frame, Maps};
+use crate::link::IPV4;
+
+const MIN_LEN: usize = 20;
+
+/// "More fragments" and the offset of this one.
+const FRAGMENT_BITS: u16 = 0x3fff_u16.to_be();
+
+pub(crate) struct V4;
+
+impl Family for V4 {
+    type Address = u32;
+    const ETHERTYPE: u16 = IPV4;
+    const INNER: u8 = INNER_V4;
+
+    #[inline(always)]
+    fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>> {
+        let header = Window::<MIN_LEN>::new(frame, offset)?;
+        let first = header.load::<u8, 0>();
+        let len = u16::from_be(header.load::<u16, 2>());
+        let header_len = usize::from(first & 0x0f) * 4;
+        if first >> 4 != 4
+            || header_len < MIN_LEN
+            || usize::from(len) < header_len
+            || !has(frame, offset, len)
+        {
+            return None;
+        }
+        let payload = offset + header_len;
+        let transport = match header.load::<u8, 9>() {
+            _ if header.load::<u16, 6>() & FRAGMENT_BITS != 0 => Transport::Fragment,
+            protocol @ (TCP | UDP) => ports(frame, payload, offset + usize::from(len), protocol)?,
+            _ => Transport::Other,
+        };
+        Some(Packet {
+            source: header.load::<u32, 12>(),
+            destination: header.load::<u32, 16>(),
+            transport,
+            payload,
+            len,
+            tos: header.load::<u8, 1>(),
+        })
+    }
+
+    #[inline(always)]
+    fn service<M: Maps>(maps: &M, vip: u32, port: u16, protocol: u8) -> Option<&Service> {
+        maps.service4(&ServiceKey4 { vip, port, protocol, zero: 0 })
+    }
+
+    #[inline(always)]
+    fn tuple(source: u32, destination: u32, ports: Ports) -> Tuple {
+        Tuple::V4 { source, destination, ports }
+    }
+
+    #[inline(always)]
+    fn local(config: &Config) -> u32 {
+        config.local_v4
+    }
+
+    #[inline(always)]
+    fn mark_congestion(frame: &mut impl Frame, offset: usize) -> Option<()> {
+        let header = Window::<MIN_LEN>::new(frame, offset)?;
+        let first = header.load::<u16, 0>();
+        let marked = first | u16::from(CONGESTION).to_be();
+        header.store::<u16, 10>(checksum::update(header.load::<u16, 10>(), first, marked));
+        header.store::<u16, 0>(marked);
+        Some(())
+    }
+}

@@ -1,0 +1,96 @@
+//! IPv6 (RFC 8200), with a bounded walk over extension headers.
+
+use lb_common::encap::INNER_V6;
+use lb_common::hash::{Ports, Tuple};
+use lb_common::map::{Config, Service, ServiceKey6};
+
+use super::{CONGESTION, Family, Packet, TCP, Transport, UDP, has, ports};
+use crate::access::Window;
+use crate::frame::{Frame, Maps};
+use crate::link::IPV6;
+
+const LEN: usize = 40;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// Extension headers that are skipped before a packet counts as not understood.
+const MAX_EXTENSIONS: usize = 4;
+
+pub(crate) struct V6;
+
+impl Family for V6 {
+    type Address = [u64; 2];
+    const ETHERTYPE: u16 = IPV6;
+    const INNER: u8 = INNER_V6;
+
+    #[inline(always)]
+    fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>> {
+        let header = Window::<LEN>::new(frame, offset)?;
+        let first = u16::from_be(header.load::<u16, 0>());
+        let len = u16::from_be(header.load::<u16, 4>()).checked_add(LEN as u16)?;
+        if first >> 12 != 6 || !has(frame, offset, len) {
+            return None;
+        }
+        let (protocol, payload) = skip_extensions(frame, header.load::<u8, 6>(), offset + LEN)?;
+        let transport = match protocol {
+            FRAGMENT => Transport::Fragment,
+            TCP | UDP => ports(frame, payload, offset + usize::from(len), protocol)?,
+            _ => Transport::Other,
+        };
+        Some(Packet {
+            source: [header.load::<u64, 8>(), header.load::<u64, 16>()],
+            destination: [header.load::<u64, 24>(), header.load::<u64, 32>()],
+            transport,
+            payload,
+            len,
+            tos: (first >> 4) as u8,
+        })
+    }
+
+    #[inline(always)]
+    fn service<M: Maps>(maps: &M, vip: [u64; 2], port: u16, protocol: u8) -> Option<&Service> {
+        maps.service6(&ServiceKey6 { vip, port, protocol, zero: 0, zeros: 0 })
+    }
+
+    #[inline(always)]
+    fn tuple(source: [u64; 2], destination: [u64; 2], ports: Ports) -> Tuple {
+        Tuple::V6 { source, destination, ports }
+    }
+
+    #[inline(always)]
+    fn local(config: &Config) -> [u64; 2] {
+        config.local_v6
+    }
+
+    #[inline(always)]
+    fn mark_congestion(frame: &mut impl Frame, offset: usize) -> Option<()> {
+        let header = Window::<LEN>::new(frame, offset)?;
+        // The traffic class lies across the first two bytes: ECN is bits 5 and 4 of the second.
+        header.store::<u8, 1>(header.load::<u8, 1>() | CONGESTION << 4);
+        Some(())
+    }
+}
+
+/// Walks from header `next` at `offset` to the first one that is no extension, or is a fragment's.
+#[inline(always)]
+fn skip_extensions(frame: &impl Frame, mut next: u8, mut offset: usize) -> Option<(u8, usize)> {
+    for _ in 0..MAX_EXTENSIONS {
+        if !is_extension(next) {
+            return Some((next, offset));
+        }
+        let header = Window::<2>::new(frame, offset)?;
+        let len = usize::from(header.load::<u8, 1>());
+        offset += if next == AUTHENTICATION { (len + 2) * 4 } else { (len + 1) * 8 };
+        next = header.load::<u8, 0>();
+    }
+    if is_extension(next) { None } else { Some((next, offset)) }
+}
+
+#[inline(always)]
+fn is_extension(header: u8) -> bool {
+    matches!(header, HOP_BY_HOP | ROUTING | AUTHENTICATION | DESTINATION_OPTIONS)
+}
