@@ -1,3 +1,34 @@
-//! edgelb's developer commands: one file per subcommand.
+//! edgelb's developer commands: one file or folder per subcommand.
 
-fn main() {}
+mod build_ebpf;
+mod ebpf;
+mod programs;
+mod rights;
+mod test;
+mod versions;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Builds, tests and shows edgelb.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Build the kernel program into target/bpf/edgelb.bpf.o, installing what that needs.
+    BuildEbpf,
+    /// Run the test tiers: all that the repository has, or those that are named.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::BuildEbpf => build_ebpf::run(),
+        Task::Test(options) => test::run(&options),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

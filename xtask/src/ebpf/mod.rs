@@ -1,0 +1,78 @@
+//! Builds the kernel program `lb-ebpf` into `target/bpf/edgelb.bpf.o`. Std only: `lb-agent/build.rs` includes
+//! this folder, so that a plain `cargo build` does the same as `cargo xtask build-ebpf`.
+
+mod environment;
+mod error;
+mod toolchain;
+mod tools;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::versions::BPF_TARGET;
+use error::Context as _;
+use toolchain::Toolchain;
+
+pub(crate) use environment::leave_outer_cargo;
+pub(crate) use error::BuildError;
+pub(crate) use tools::installed;
+
+/// The profile of the workspace's `Cargo.toml` that the object is built with.
+const PROFILE: &str = "bpf";
+
+/// Compiles and links the object, installing the linker and `rust-src` where they are missing.
+/// Returns the object's path.
+pub(crate) fn build(workspace: &Path) -> Result<PathBuf, BuildError> {
+    let toolchain = Toolchain::with_rust_src()?;
+    let linker = installed("bpf-linker")?;
+    let target_dir = workspace.join("target").join("bpf");
+    compile(workspace, &target_dir, &toolchain, &linker)?;
+    let built = target_dir.join(BPF_TARGET).join(PROFILE).join("lb-ebpf");
+    let object = target_dir.join("edgelb.bpf.o");
+    copy_if_changed(&built, &object)?;
+    Ok(object)
+}
+
+/// Copies `from` to `to` unless they are equal already, so that an unchanged object keeps its time and
+/// nothing that embeds it is built again.
+pub(crate) fn copy_if_changed(from: &Path, to: &Path) -> Result<(), BuildError> {
+    let wanted = fs::read(from).context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|present| present == wanted) {
+        return Ok(());
+    }
+    let partial = to.with_extension(format!("partial-{}", std::process::id()));
+    fs::write(&partial, wanted).context(|| format!("cannot write {}", partial.display()))?;
+    fs::rename(&partial, to).context(|| format!("cannot write {}", to.display()))
+}
+
+/// A target folder of its own: a nested cargo that shared ours would wait for its lock for ever.
+fn compile(
+    workspace: &Path,
+    target_dir: &Path,
+    toolchain: &Toolchain,
+    linker: &Path,
+) -> Result<(), BuildError> {
+    let mut cargo = toolchain.cargo();
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--locked", "--package", "lb-ebpf", "--bin", "lb-ebpf", "--features", "kernel"])
+        .args(["--target", BPF_TARGET, "-Zbuild-std=core", "--profile", PROFILE, "--target-dir"])
+        .arg(target_dir)
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Clink-arg=--btf")
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
+    run(&mut cargo, "the BPF object does not build")
+}
+
+/// Runs `command` with its output going where ours goes, but never into our standard output, which
+/// belongs to cargo when this runs inside a build script.
+fn run(command: &mut Command, failure: &str) -> Result<(), BuildError> {
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .context(|| format!("cannot start {}", command.get_program().display()))?;
+    if status.success() { Ok(()) } else { Err(BuildError::new(format!("{failure} ({status})"))) }
+}

@@ -1,0 +1,41 @@
+//! The project's own tool folder: pinned cargo programs, one folder for each version, never over the user's.
+
+use std::{env, path::PathBuf, time::Instant};
+
+use super::{BuildError, Toolchain, run};
+use crate::versions::TOOLS;
+
+/// The path of the pinned program `name`, which is installed first where it is missing.
+pub(crate) fn installed(name: &str) -> Result<PathBuf, BuildError> {
+    let version = pinned_version(name)?;
+    let root = cache()?.join("tools").join(format!("{name}-{version}"));
+    let program = root.join("bin").join(name);
+    if !program.is_file() {
+        eprintln!(
+            "edgelb: installing {name} {version} into {} (once, about a minute or two)",
+            root.display()
+        );
+        let start = Instant::now();
+        let mut cargo = Toolchain::active()?.cargo();
+        cargo.args(["install", "--locked", "--version", version, "--root"]).arg(&root).arg(name);
+        run(cargo.env_remove("RUSTC_BOOTSTRAP"), &format!("{name} {version} does not install"))?;
+        eprintln!("edgelb: {name} {version} took {} s", start.elapsed().as_secs());
+    }
+    Ok(program)
+}
+
+fn pinned_version(name: &str) -> Result<&'static str, BuildError> {
+    let pinned = TOOLS.iter().find(|(tool, _)| *tool == name);
+    pinned
+        .map(|(_, version)| *version)
+        .ok_or_else(|| BuildError::new(format!("{name} has no pinned version")))
+}
+
+/// `$EDGELB_CACHE`, or `edgelb` in the user's cache folder.
+fn cache() -> Result<PathBuf, BuildError> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("EDGELB_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("edgelb")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache").join("edgelb")))
+        .ok_or_else(|| BuildError::new("no place for tools").remedy("export EDGELB_CACHE=/path/to/a/folder"))
+}
