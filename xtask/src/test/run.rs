@@ -1,0 +1,57 @@
+//! Runs one tier by cargo, showing its output and counting its tests.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use super::{lint, tally::Tally, tier::Tier};
+use crate::{programs, workspace};
+
+pub(super) fn tier(tier: Tier) -> Result<Tally> {
+    programs::ensure(tier.programs())?;
+    match tier {
+        Tier::Lint => lint::run(),
+        Tier::Unit => {
+            count(workspace::cargo()?.args(["test", "--no-fail-fast", "--workspace", "--lib", "--bins"]))
+        }
+        folder => count(&mut folder_test(folder)?),
+    }
+}
+
+fn folder_test(tier: Tier) -> Result<Command> {
+    let mut cargo = workspace::cargo()?;
+    cargo.args(["test", "--package", "lb-tests", "--test", tier.name()]);
+    if tier.runs_the_agent() {
+        workspace::succeed(workspace::cargo()?.args([
+            "build",
+            "--package",
+            "lb-agent",
+            "--bin",
+            "lb-agent",
+        ]))?;
+        cargo.env("LB_AGENT", workspace::target_dir()?.join("debug").join("lb-agent"));
+        cargo.args(["--", "--test-threads=1"]);
+    }
+    Ok(cargo)
+}
+
+/// Passes the output on as it comes. A run that ends badly without a failed test (it did not compile, say)
+/// counts as one failure, and so does a run without any test.
+fn count(cargo: &mut Command) -> Result<Tally> {
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
+        let line = line.context("cannot read what the tests print")?;
+        println!("{line}");
+        tally += Tally::from_line(&line).unwrap_or_default();
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    if tally.failed == 0 && (tally.passed == 0 || !status.success()) {
+        eprintln!("error: cargo test ended with {status} after {} tests", tally.passed);
+        tally += Tally::FAILURE;
+    }
+    Ok(tally)
+}

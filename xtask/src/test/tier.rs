@@ -1,0 +1,91 @@
+//! The tiers: what each proves, and what it needs.
+
+use std::fmt;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{
+    programs::{CURL, Program},
+    rights, workspace,
+};
+
+/// In the order in which they run: the cheapest first.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tier {
+    /// Format, clippy, dependencies, documentation and the invariants of `cargo xtask tidy`.
+    Lint,
+    /// The tests that stand beside the code.
+    Unit,
+    /// The verified kernel program, packet by packet.
+    Datapath,
+    /// The request path in process, with peers that misbehave.
+    Proxy,
+    /// Whole nodes in network namespaces, with real connections.
+    Netns,
+}
+
+impl Tier {
+    /// The tiers that the repository has.
+    pub(super) fn all_present() -> Result<Vec<Self>> {
+        let tests = workspace::root()?.join("tests");
+        let present = |tier: &Self| !tier.is_folder() || tests.join(tier.name()).join("main.rs").is_file();
+        Ok(Self::value_variants().iter().copied().filter(present).collect())
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Lint => "lint",
+            Self::Unit => "unit",
+            Self::Datapath => "datapath",
+            Self::Proxy => "proxy",
+            Self::Netns => "netns",
+        }
+    }
+
+    pub(super) const fn proves(self) -> &'static str {
+        match self {
+            Self::Lint => "format, clippy, dependencies, documentation, invariants",
+            Self::Unit => "the tests beside the code",
+            Self::Datapath => "the verified kernel program, packet by packet",
+            Self::Proxy => "the request path, with peers that misbehave",
+            Self::Netns => "whole nodes in network namespaces, with real connections",
+        }
+    }
+
+    /// What this machine does not give us for this tier, and what would help.
+    pub(super) fn missing(self) -> Option<String> {
+        let missing = if self.is_privileged() { rights::missing() } else { Vec::new() };
+        let list = missing.join(", ");
+        (!missing.is_empty())
+            .then(|| format!("needs {list}; this would help: sudo -E cargo xtask test {self}"))
+    }
+
+    /// Programs that are installed before the tier runs.
+    pub(super) const fn programs(self) -> &'static [Program] {
+        match self {
+            Self::Netns => &[CURL],
+            _ => &[],
+        }
+    }
+
+    /// Tiers with a lab of their own need the agent's binary, and the machine for themselves.
+    pub(super) const fn runs_the_agent(self) -> bool {
+        matches!(self, Self::Netns)
+    }
+
+    /// A folder of the crate `lb-tests`, or part of every crate.
+    const fn is_folder(self) -> bool {
+        !matches!(self, Self::Lint | Self::Unit)
+    }
+
+    const fn is_privileged(self) -> bool {
+        matches!(self, Self::Datapath | Self::Netns)
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.name())
+    }
+}
