@@ -1,1 +1,228 @@
 //! The command line: every flag and its environment variable, and nothing else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where the agent's own socket is unless told otherwise.
+pub const DEFAULT_ADMIN_SOCKET: &str = "/run/edgelb/admin.sock";
+
+/// edgelb's node agent: steers packets for virtual IPs to the edge node that owns the flow, and answers HTTP
+/// and HTTPS there, from Kubernetes objects.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "lb-agent", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How logs look and what they tell.
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// Logging.
+#[derive(Clone, Debug, Args)]
+pub struct Log {
+    /// What to log: a level (error, warn, info, debug, trace), or per module, `info,lb_agent::l7=debug`.
+    #[arg(long, global = true, env = "EDGELB_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// One line for people, or one JSON object for machines, per event.
+    #[arg(long, global = true, env = "EDGELB_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The agent's commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent on this node.
+    ///
+    /// With --interface it is an edge node: XDP takes the packets of virtual IPs, and connections come in
+    /// through the kernel's socket lookup. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
+    ///
+    /// With --no-xdp it is a plain proxy on ordinary sockets, without any rights: on a laptop, or behind
+    /// another load balancer.
+    ///
+    ///   lb-agent run --manifests ./manifests --no-xdp --http 127.0.0.1:8080
+    #[command(verbatim_doc_comment)]
+    Run(Box<Run>),
+    /// Check a folder of manifests and print every problem with file, object and field.
+    ///
+    /// Exit code 0 if nothing is wrong, 1 if there are errors (or, with --strict, warnings).
+    #[command(verbatim_doc_comment)]
+    Check(Check),
+    /// Ask a running agent whether it is ready: exit code 0 if so. For probes.
+    Health(AdminSocket),
+    /// Look at this machine: kernel, rights, interfaces, settings; say what is wrong and how to mend it.
+    Doctor(Doctor),
+    /// Remove what the agent leaves in the kernel when it stops: programs, maps, local routes of VIPs.
+    ///
+    /// They stay on purpose (the kernel goes on forwarding while the agent is away), so stop the agent first.
+    Uninstall(Uninstall),
+}
+
+/// `lb-agent run`
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// Folder of Kubernetes YAML to follow: Node, Service, EndpointSlice, IngressClass, Ingress, Secret,
+    /// ConfigMap. Changes are live within milliseconds; a file that does not parse keeps its last good state.
+    #[arg(long, env = "EDGELB_MANIFESTS", value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Name of this node's Node object. [default: the host name]
+    #[arg(long, env = "EDGELB_NODE", value_name = "NAME")]
+    pub node: Option<String>,
+    /// Interface on which packets for VIPs come in. Repeat it, or separate names by commas.
+    #[arg(
+        long,
+        env = "EDGELB_INTERFACES",
+        value_name = "IF",
+        value_delimiter = ',',
+        required_unless_present = "no_xdp"
+    )]
+    pub interface: Vec<String>,
+    /// File with the secret that the flow hash is keyed with: 16 bytes or more, the same on all edge nodes.
+    /// `head -c 32 /dev/urandom | base64` makes one.
+    #[arg(long, env = "EDGELB_HASH_KEY_FILE", value_name = "FILE", required_unless_present = "no_xdp")]
+    pub hash_key_file: Option<PathBuf>,
+    /// Number of this edgelb cluster, if several share a network: packets of others are refused.
+    #[arg(long, env = "EDGELB_CLUSTER_ID", value_name = "NUMBER", default_value_t = 0)]
+    pub cluster_id: u32,
+    /// UDP port on which edge nodes send each other packets. The same on all of them.
+    #[arg(long, env = "EDGELB_ENCAP_PORT", value_name = "PORT", default_value_t = lb_common::encap::DEFAULT_PORT)]
+    pub encap_port: u16,
+    /// Where maps and links are pinned, on a BPF filesystem.
+    #[arg(long, env = "EDGELB_BPFFS", value_name = "DIR", default_value = crate::l4::pins::DEFAULT_ROOT)]
+    pub bpffs: PathBuf,
+    /// Answer on ordinary sockets instead: no XDP, no VIPs, no rights. Takes --http, --https or both.
+    #[arg(long, env = "EDGELB_NO_XDP", conflicts_with_all = ["interface", "hash_key_file"])]
+    pub no_xdp: bool,
+    /// With --no-xdp: answer HTTP on this address. Repeat it, or separate addresses by commas.
+    #[arg(long, env = "EDGELB_HTTP", value_name = "ADDR", value_delimiter = ',', requires = "no_xdp")]
+    pub http: Vec<SocketAddr>,
+    /// With --no-xdp: answer HTTPS on this address. Repeat it, or separate addresses by commas.
+    #[arg(long, env = "EDGELB_HTTPS", value_name = "ADDR", value_delimiter = ',', requires = "no_xdp")]
+    pub https: Vec<SocketAddr>,
+    /// Secret with the certificate for hosts that have none of their own.
+    #[arg(long, env = "EDGELB_DEFAULT_CERTIFICATE", value_name = "NAMESPACE/NAME", value_parser = namespaced)]
+    pub default_certificate: Option<(String, String)>,
+    /// Take Ingresses that name no class too.
+    #[arg(long, env = "EDGELB_WATCH_WITHOUT_CLASS")]
+    pub watch_without_class: bool,
+    /// Threads that answer requests, each on a core of its own. [default: one per core]
+    #[arg(long, env = "EDGELB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+    /// Health, metrics and debug API over TCP; loopback only is wise. Empty for none.
+    #[arg(long, env = "EDGELB_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:6082", value_parser = optional_address)]
+    pub admin: OptionalAddress,
+    /// The same on a unix socket, which `lb-agent health` asks.
+    #[command(flatten)]
+    pub admin_socket: AdminSocket,
+    /// Metrics and health alone on another address, for a Prometheus elsewhere.
+    #[arg(long, env = "EDGELB_METRICS_ADDR", value_name = "ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
+}
+
+/// Where a running agent listens for its operator.
+#[derive(Clone, Debug, Args)]
+pub struct AdminSocket {
+    /// The agent's unix socket.
+    #[arg(long, env = "EDGELB_ADMIN_SOCKET", value_name = "PATH", default_value = DEFAULT_ADMIN_SOCKET)]
+    pub admin_socket: PathBuf,
+}
+
+/// `lb-agent check`
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// The folder.
+    #[arg(value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Warnings count as errors.
+    #[arg(long)]
+    pub strict: bool,
+    /// Take Ingresses that name no class too.
+    #[arg(long, env = "EDGELB_WATCH_WITHOUT_CLASS")]
+    pub watch_without_class: bool,
+}
+
+/// `lb-agent doctor`
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
+    /// Interface to look at. Repeat it, or separate names by commas. [default: all that are up]
+    #[arg(long, env = "EDGELB_INTERFACES", value_name = "IF", value_delimiter = ',')]
+    pub interface: Vec<String>,
+    /// Where maps and links are pinned.
+    #[arg(long, env = "EDGELB_BPFFS", value_name = "DIR", default_value = crate::l4::pins::DEFAULT_ROOT)]
+    pub bpffs: PathBuf,
+}
+
+/// `lb-agent uninstall`
+#[derive(Clone, Debug, Args)]
+pub struct Uninstall {
+    /// Where maps and links are pinned.
+    #[arg(long, env = "EDGELB_BPFFS", value_name = "DIR", default_value = crate::l4::pins::DEFAULT_ROOT)]
+    pub bpffs: PathBuf,
+}
+
+/// An address, or none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OptionalAddress(pub Option<SocketAddr>);
+
+fn optional_address(text: &str) -> Result<OptionalAddress, std::net::AddrParseError> {
+    if text.is_empty() {
+        return Ok(OptionalAddress(None));
+    }
+    text.parse().map(|address| OptionalAddress(Some(address)))
+}
+
+fn namespaced(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err("expected NAMESPACE/NAME".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_run_has_an_environment_variable() {
+        let command = Cli::command();
+        let run = command.find_subcommand("run").expect("there is a run command");
+        for argument in
+            run.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+        {
+            assert!(argument.get_env().is_some(), "--{}", argument.get_id());
+            assert!(argument.get_help().is_some(), "--{}", argument.get_id());
+        }
+    }
+
+    #[test]
+    fn an_edge_node_needs_interface_and_key() {
+        let parse =
+            |args: &[&str]| Cli::try_parse_from([&["lb-agent", "run", "--manifests", "m"], args].concat());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--interface", "eth0", "--hash-key-file", "k"]).is_ok());
+        assert!(parse(&["--no-xdp", "--http", "127.0.0.1:8080"]).is_ok());
+        assert!(parse(&["--http", "127.0.0.1:8080", "--interface", "eth0", "--hash-key-file", "k"]).is_err());
+        assert!(parse(&["--no-xdp", "--interface", "eth0"]).is_err());
+    }
+}

@@ -152,12 +152,12 @@ pub struct TableHead {
     pub slot: u32,
     /// The lower 32 bits of the generation that the slot was made from: for people who read the map.
     pub generation: u32,
+    /// A hash of the slot's rows: equal on all nodes that agree.
+    pub digest: u64,
 }
 
 /// One slot: the row of each bucket, packed (`row::Row`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(transparent)]
-pub struct Rows(pub [u64; BUCKETS as usize]);
+pub type Rows = [u64; BUCKETS as usize];
 
 /// How a member is reached from this node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -206,7 +206,7 @@ const _: () = {
     assert!(size_of::<Service>() == 4 * 4);
     assert!(size_of::<FlowKey>() == 8 * 8);
     assert!(size_of::<Config>() == 64 + 4 + 4 + 16 + 2 + 2 + 4);
-    assert!(size_of::<TableHead>() == 2 * 4);
+    assert!(size_of::<TableHead>() == 2 * 4 + 8);
     assert!(size_of::<Member>() == 16 + 6 + 6 + 4 + 2 + 2 + 4);
     assert!(size_of::<Traffic>() == 2 * 8);
     assert!(size_of::<Rows>() == BUCKETS as usize * 8);

@@ -2,15 +2,15 @@
 
 use aya::Pod;
 
-use crate::map::{Config, Member, Rows, Service, ServiceKey4, ServiceKey6, TableHead, Traffic};
+use crate::map::{Config, Member, Service, ServiceKey4, ServiceKey6, TableHead, Traffic};
 
 macro_rules! pod {
     ($($name:ident),+) => {
         $(
-            // SAFETY: `repr(C)` or `repr(transparent)`, integers only, without padding: `map` asserts each size.
+            // SAFETY: `repr(C)`, integers only, without padding: `map` asserts each size.
             unsafe impl Pod for $name {}
         )+
     };
 }
 
-pod!(Config, Member, Rows, Service, ServiceKey4, ServiceKey6, TableHead, Traffic);
+pod!(Config, Member, Service, ServiceKey4, ServiceKey6, TableHead, Traffic);

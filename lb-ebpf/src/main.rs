@@ -159,7 +159,7 @@ impl Maps for KernelMaps {
 
     #[inline(always)]
     fn row(&self, slot: u32, bucket: usize) -> Option<Row> {
-        ROWS.get(slot)?.0.get(bucket).copied().map(Row::from_bits)
+        ROWS.get(slot)?.get(bucket).copied().map(Row::from_bits)
     }
 
     #[inline(always)]

@@ -1,1 +1,24 @@
-//! State -> BPF maps: plan, Maglev fill, loader, pins, routes, neighbours. Knows `model` and `lb-common`, nothing of L7.
+//! State -> BPF maps: plan, Maglev fill, loader, pins, routes, neighbours.
+//! Knows `model` and `lb-common`, nothing of L7.
+
+pub mod attach;
+pub mod counters;
+pub mod datapath;
+pub mod error;
+mod interface;
+pub mod keys;
+pub mod loader;
+pub mod maglev;
+pub mod maps;
+mod netlink;
+pub mod object;
+pub mod pins;
+pub mod plan;
+mod reach;
+mod routes;
+mod store;
+pub mod wanted;
+
+pub use datapath::{Datapath, Options, uninstall};
+pub use error::L4Error;
+pub use interface::interface_mtu;

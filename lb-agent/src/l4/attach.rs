@@ -1,0 +1,175 @@
+//! Puts the programs where packets pass: XDP on interfaces, the socket lookup on the network namespace.
+//! Links are pinned, and replaced atomically when the agent comes back: no packet meets no program.
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{ProgramError, SkLookup, Xdp, XdpMode, loaded_programs};
+use lb_common::map::program;
+use rtnetlink::Handle;
+use tracing::{info, warn};
+
+use super::L4Error;
+use super::interface::{self, Interface};
+use super::pins::Pins;
+
+/// How an interface runs the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// In the network stack, after the kernel made an skb: several times slower.
+    Generic,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+/// An interface with our program on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attachment {
+    /// The interface's name.
+    pub interface: String,
+    /// How it runs the program.
+    pub mode: Mode,
+    /// Why not in the driver.
+    pub reason: Option<String>,
+}
+
+/// Attaches the packet path to an interface, or replaces it in the link that an earlier agent pinned.
+pub(crate) async fn xdp(
+    object: &mut Ebpf,
+    netlink: &Handle,
+    pins: &Pins,
+    name: &str,
+) -> Result<Attachment, L4Error> {
+    let interface = interface::find(netlink, name).await?;
+    let program: &mut Xdp = typed(object, program::XDP)?;
+    let pin = pins.xdp_link(name);
+    let reason = match replace(program, &pin)? {
+        Replaced::Yes => None,
+        Replaced::No => create(program, &interface, &pin)?,
+    };
+    let attached = interface::find(netlink, name).await?.program;
+    let mode = if attached.is_some_and(|found| found.is_native) { Mode::Native } else { Mode::Generic };
+    match &reason {
+        Some(reason) => warn!(interface = name, %mode, reason, "XDP attached, not in the driver"),
+        None => info!(interface = name, %mode, "XDP attached"),
+    }
+    Ok(Attachment { interface: name.to_owned(), mode, reason })
+}
+
+/// Attaches the socket lookup to this process's network namespace, or replaces the pinned link.
+pub(crate) fn sk_lookup(object: &mut Ebpf, pins: &Pins) -> Result<(), L4Error> {
+    let pin = pins.sk_lookup_link();
+    let namespace = File::open("/proc/self/ns/net")
+        .map_err(|source| L4Error::System { action: "open /proc/self/ns/net", source })?;
+    let name = program::SK_LOOKUP;
+    let program: &mut SkLookup = typed(object, name)?;
+    // aya has no atomic replacement for this kind of link. Several may hang on one namespace and the first
+    // that chooses a socket wins, so the new one is attached before the old one goes.
+    let id = program.attach(namespace).map_err(L4Error::program(name))?;
+    let link = program.take_link(id).map_err(L4Error::program(name))?;
+    drop(unpin(&pin, "the network namespace")?);
+    keep(link.into(), &pin, "the network namespace")
+}
+
+enum Replaced {
+    Yes,
+    No,
+}
+
+/// Puts the program into a pinned link, if there is one that still hangs on its interface.
+fn replace(program: &mut Xdp, pin: &Path) -> Result<Replaced, L4Error> {
+    let label = pin.display().to_string();
+    let Some(old) = unpin_later(pin, &label)? else { return Ok(Replaced::No) };
+    let link = XdpLink::try_from(FdLink::from(old)).map_err(link_error(&label))?;
+    match program.attach_to_link(link) {
+        Ok(id) => {
+            // The pin goes on holding the link; what is dropped here is only this process's handle.
+            drop(program.take_link(id).map_err(L4Error::program(program::XDP))?);
+            Ok(Replaced::Yes)
+        }
+        // The interface was deleted: the link hangs on nothing.
+        Err(ProgramError::SyscallError(error)) => {
+            info!(pin = %label, error = %error.io_error, "the pinned link is void, attaching anew");
+            drop(unpin(pin, &label)?);
+            Ok(Replaced::No)
+        }
+        Err(error) => Err(L4Error::program(program::XDP)(error)),
+    }
+}
+
+/// Attaches to an interface without a program of ours: in the driver if it can, and says why if it cannot.
+fn create(program: &mut Xdp, interface: &Interface, pin: &Path) -> Result<Option<String>, L4Error> {
+    if let Some(found) = interface.program {
+        return Err(foreign(&interface.name, found.id));
+    }
+    let (id, reason) = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
+        Ok(id) => (id, None),
+        Err(ProgramError::SyscallError(error)) => {
+            let id = program.attach_to_if_index(interface.index, XdpMode::Skb);
+            let reason = format!("the driver refused: {}", error.io_error);
+            (id.map_err(L4Error::program(program::XDP))?, Some(reason))
+        }
+        Err(error) => return Err(L4Error::program(program::XDP)(error)),
+    };
+    let link = program.take_link(id).map_err(L4Error::program(program::XDP))?;
+    let link = FdLink::try_from(link).map_err(link_error(&interface.name))?;
+    keep(link, pin, &interface.name)?;
+    Ok(reason)
+}
+
+fn foreign(interface: &str, id: u32) -> L4Error {
+    let program = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned))
+        .unwrap_or_else(|| "unnamed".to_owned());
+    L4Error::ForeignProgram { interface: interface.to_owned(), program, id }
+}
+
+/// The link behind a pin, which stays.
+fn unpin_later(pin: &Path, label: &str) -> Result<Option<PinnedLink>, L4Error> {
+    if !pin.exists() {
+        return Ok(None);
+    }
+    PinnedLink::from_pin(pin).map(Some).map_err(link_error(label))
+}
+
+/// Removes a pin and gives its link: dropped, it detaches.
+fn unpin(pin: &Path, label: &str) -> Result<Option<FdLink>, L4Error> {
+    let Some(link) = unpin_later(pin, label)? else { return Ok(None) };
+    link.unpin().map(Some).map_err(super::pins::pin_error(pin))
+}
+
+fn keep(link: FdLink, pin: &Path, label: &str) -> Result<(), L4Error> {
+    link.pin(pin).map(drop).map_err(|error| {
+        let source = std::io::Error::other(error);
+        L4Error::Pin { path: pin.to_owned(), source: std::io::Error::other(format!("{label}: {source}")) }
+    })
+}
+
+fn link_error(label: &str) -> impl Fn(LinkError) -> L4Error {
+    let interface = label.to_owned();
+    move |source| L4Error::Link { interface: interface.clone(), source: Box::new(source) }
+}
+
+/// A program of the object by name and type.
+pub(crate) fn typed<'o, T>(object: &'o mut Ebpf, name: &'static str) -> Result<&'o mut T, L4Error>
+where
+    &'o mut T: TryFrom<&'o mut aya::programs::Program, Error = ProgramError>,
+{
+    let missing = || L4Error::program(name)(ProgramError::NotLoaded);
+    object.program_mut(name).ok_or_else(missing)?.try_into().map_err(L4Error::program(name))
+}

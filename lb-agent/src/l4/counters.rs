@@ -1,0 +1,49 @@
+//! Reads the kernel's counters.
+
+use std::collections::BTreeMap;
+
+use aya::maps::PerCpuValues;
+use lb_common::map::{Traffic, name};
+use lb_common::verdict::Verdict;
+
+use super::L4Error;
+use super::maps::Maps;
+use crate::model::ServiceAddress;
+
+/// Packets by verdict, summed over CPUs, in the order of `Verdict::all`.
+///
+/// # Errors
+/// `L4Error::Map` if the kernel does not answer.
+pub fn verdicts(maps: &Maps) -> Result<Vec<(Verdict, u64)>, L4Error> {
+    Verdict::all()
+        .map(|verdict| {
+            let values = maps.verdicts.get(&verdict.counter(), 0).map_err(L4Error::map(name::VERDICTS))?;
+            Ok((verdict, values.iter().sum()))
+        })
+        .collect()
+}
+
+/// What this node saw as the first hop of one service, summed over CPUs.
+///
+/// # Errors
+/// As `verdicts`.
+pub fn traffic(maps: &Maps, index: u32) -> Result<Traffic, L4Error> {
+    let values = maps.traffic.get(&index, 0).map_err(L4Error::map(name::TRAFFIC))?;
+    Ok(sum(&values))
+}
+
+fn sum(values: &PerCpuValues<Traffic>) -> Traffic {
+    values.iter().fold(Traffic::default(), |sum, cpu| Traffic {
+        packets: sum.packets + cpu.packets,
+        bytes: sum.bytes + cpu.bytes,
+    })
+}
+
+/// The counters of one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Packets by verdict.
+    pub verdicts: Vec<(Verdict, u64)>,
+    /// Traffic by service.
+    pub services: BTreeMap<ServiceAddress, Traffic>,
+}

@@ -1,0 +1,91 @@
+//! The cluster's secret, from which flow hash and tag take their keys. All nodes need the same one.
+
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+use lb_common::hash::FlowKey;
+use thiserror::Error;
+
+/// A secret shorter than this can be guessed.
+pub const MIN_SECRET_LEN: usize = 16;
+
+/// Separates this use of the secret from later ones.
+const LABEL: &[u8] = b"edgelb flow key v1";
+
+/// Why there is no key.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// The file cannot be read.
+    #[error("cannot read the hash key file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file holds too little.
+    #[error(
+        "the hash key file {path} holds {len} bytes, fewer than {MIN_SECRET_LEN}: \
+         make one with `head -c 32 /dev/urandom | base64 > {path}` and copy it to every edge node"
+    )]
+    TooShort {
+        /// The file.
+        path: PathBuf,
+        /// Bytes without surrounding white space.
+        len: usize,
+    },
+}
+
+/// Reads the key that a file's content stands for; white space around it does not count.
+///
+/// # Errors
+/// `KeyError` with the file's name.
+pub fn read(path: &Path) -> Result<FlowKey, KeyError> {
+    let content = std::fs::read(path).map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
+    let secret = content.trim_ascii();
+    if secret.len() < MIN_SECRET_LEN {
+        return Err(KeyError::TooShort { path: path.to_owned(), len: secret.len() });
+    }
+    Ok(derive(secret))
+}
+
+/// The key that a secret stands for: the eight words of SHA-512 over it.
+#[must_use]
+pub fn derive(secret: &[u8]) -> FlowKey {
+    let mut context = digest::Context::new(&digest::SHA512);
+    context.update(LABEL);
+    context.update(secret);
+    let digest = context.finish();
+    let mut words = [0; 8];
+    for (word, bytes) in words.iter_mut().zip(digest.as_ref().chunks_exact(8)) {
+        *word = u64::from_le_bytes(bytes.try_into().expect("chunks of 8"));
+    }
+    FlowKey::new(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), content).expect("writable");
+        file
+    }
+
+    #[test]
+    fn white_space_around_the_secret_does_not_count() {
+        let plain = read(file(b"0123456789abcdef").path()).expect("long enough");
+        let padded = read(file(b" 0123456789abcdef\n").path()).expect("long enough");
+        assert!(plain == padded);
+        assert!(plain != derive(b"0123456789abcdeF"));
+    }
+
+    #[test]
+    fn short_and_missing_files_say_what_to_do() {
+        let short = read(file(b"secret\n").path()).expect_err("too short").to_string();
+        assert!(short.contains("6 bytes") && short.contains("/dev/urandom"), "{short}");
+        let missing = read(Path::new("/nonexistent/key")).expect_err("missing").to_string();
+        assert!(missing.contains("/nonexistent/key"), "{missing}");
+    }
+}

@@ -1,0 +1,179 @@
+//! Maglev (Eisenbud et al., NSDI 2016): which member opens the flows of which bucket. Deterministic: every
+//! node, and every release, computes the same table from the same names and weights.
+
+use std::hash::Hasher;
+
+use lb_common::row::{BUCKETS, MemberId, Row};
+use siphasher::sip::SipHasher24;
+
+use crate::model::Member;
+
+/// The fixed keys of the permutation: changing one reshuffles every cluster.
+const OFFSET_KEY: u64 = 0x6564_6765_6c62_6f66;
+const SKIP_KEY: u64 = 0x6564_6765_6c62_736b;
+
+/// A table that names nobody.
+const UNTAKEN: MemberId = 0;
+
+/// A filled table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Table {
+    /// The row of each bucket, packed.
+    pub rows: Box<[u64]>,
+    /// SipHash of the rows: nodes that agree have the same.
+    pub digest: u64,
+}
+
+/// The table of some members. All rows are empty if none has weight.
+///
+/// Members take turns in order of their names; in each turn a member takes the next bucket of its own
+/// permutation that is still free. A member of less weight than the heaviest sits out turns in proportion.
+#[must_use]
+pub fn fill<'a>(members: impl IntoIterator<Item = &'a Member>) -> Table {
+    let mut turns: Vec<Turn> =
+        members.into_iter().filter(|member| member.weight > 0).map(Turn::new).collect();
+    turns.sort_by(|a, b| a.name.cmp(b.name));
+    let mut table = vec![UNTAKEN; BUCKETS as usize];
+    let heaviest = turns.iter().map(|turn| turn.weight).max().unwrap_or(0);
+    let mut free = if turns.is_empty() { 0 } else { BUCKETS };
+    while free > 0 {
+        for turn in &mut turns {
+            turn.credit += turn.weight;
+            if turn.credit < heaviest {
+                continue;
+            }
+            turn.credit -= heaviest;
+            turn.take(&mut table);
+            free -= 1;
+            if free == 0 {
+                break;
+            }
+        }
+    }
+    Table::new(table.into_iter().map(|opener| Row::of(opener).bits()).collect())
+}
+
+impl Table {
+    /// The table with these rows.
+    #[must_use]
+    pub fn new(rows: Box<[u64]>) -> Self {
+        let mut hasher = SipHasher24::new();
+        rows.iter().for_each(|row| hasher.write(&row.to_le_bytes()));
+        Self { digest: hasher.finish(), rows }
+    }
+}
+
+/// A member's place in its permutation of the buckets.
+struct Turn<'a> {
+    name: &'a str,
+    id: MemberId,
+    weight: u64,
+    credit: u64,
+    next: u32,
+    skip: u32,
+}
+
+impl<'a> Turn<'a> {
+    fn new(member: &'a Member) -> Self {
+        Self {
+            name: &member.name,
+            id: member.id,
+            weight: u64::from(member.weight),
+            credit: 0,
+            next: (hash(OFFSET_KEY, &member.name) % u64::from(BUCKETS)) as u32,
+            skip: (hash(SKIP_KEY, &member.name) % u64::from(BUCKETS - 1)) as u32 + 1,
+        }
+    }
+
+    /// Takes the next free bucket; there is one.
+    fn take(&mut self, table: &mut [MemberId]) {
+        loop {
+            let bucket = self.next as usize;
+            self.next = (self.next + self.skip) % BUCKETS;
+            if table[bucket] == UNTAKEN {
+                table[bucket] = self.id;
+                return;
+            }
+        }
+    }
+}
+
+fn hash(key: u64, name: &str) -> u64 {
+    let mut hasher = SipHasher24::new_with_keys(key, key);
+    hasher.write(name.as_bytes());
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn members(names: &[(&str, u32)]) -> Vec<Member> {
+        names
+            .iter()
+            .enumerate()
+            .map(|(index, &(name, weight))| Member {
+                name: name.to_owned(),
+                id: index as u16 + 1,
+                address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                weight,
+            })
+            .collect()
+    }
+
+    fn shares(members: &[Member]) -> BTreeMap<MemberId, f64> {
+        let mut counts = BTreeMap::new();
+        for &row in fill(members).rows.iter() {
+            *counts.entry(Row::from_bits(row).opener()).or_insert(0_u32) += 1;
+        }
+        counts.into_iter().map(|(id, count)| (id, f64::from(count) / f64::from(BUCKETS))).collect()
+    }
+
+    #[test]
+    fn equal_weights_share_equally() {
+        let shares = shares(&members(&[("a", 100), ("b", 100), ("c", 100)]));
+        assert_eq!(shares.len(), 3);
+        assert!(shares.values().all(|share| (share - 1.0 / 3.0).abs() < 0.001), "{shares:?}");
+    }
+
+    #[test]
+    fn shares_follow_weights() {
+        let shares = shares(&members(&[("a", 100), ("b", 50), ("c", 0)]));
+        assert!((shares[&1] - 2.0 / 3.0).abs() < 0.001, "{shares:?}");
+        assert!((shares[&2] - 1.0 / 3.0).abs() < 0.001, "{shares:?}");
+        assert!(!shares.contains_key(&3), "weight 0 takes nothing");
+    }
+
+    #[test]
+    fn nobody_leaves_empty_rows() {
+        assert!(fill(&[]).rows.iter().all(|&row| row == Row::EMPTY.bits()));
+        assert!(fill(&members(&[("a", 0)])).rows.iter().all(|&row| row == Row::EMPTY.bits()));
+    }
+
+    #[test]
+    fn order_of_the_input_does_not_matter() {
+        let mut list = members(&[("a", 100), ("b", 100), ("c", 30)]);
+        let table = fill(&list);
+        list.reverse();
+        assert_eq!(fill(&list), table);
+    }
+
+    #[test]
+    fn one_member_less_moves_little_else() {
+        let before = fill(&members(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]));
+        let after = fill(&members(&[("a", 1), ("b", 1), ("c", 1)]));
+        let others = before.rows.iter().zip(&after.rows).filter(|(b, _)| Row::from_bits(**b).opener() != 4);
+        let (moved, all) = others.fold((0, 0), |(moved, all), (b, a)| (moved + i32::from(a != b), all + 1));
+        assert!(f64::from(moved) / f64::from(all) < 0.15, "{moved} of {all}");
+    }
+
+    /// A release that changes the table breaks connections on every rolling update.
+    #[test]
+    fn table_is_golden() {
+        let table = fill(&members(&[("edge-1", 100), ("edge-2", 100), ("edge-3", 50)]));
+        assert_eq!(table.digest, 0x2b03_3041_2379_a368, "{:#x}", table.digest);
+    }
+}

@@ -1,0 +1,158 @@
+//! Where maps and links are pinned on the BPF filesystem, so that the kernel goes on without the agent.
+//!
+//! ```text
+//! <root>/v<layout>/<map>       maps, by version of their layout
+//! <root>/links/xdp-<interface> XDP links
+//! <root>/links/sk_lookup       the socket lookup's link
+//! ```
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use lb_common::map::LAYOUT;
+use nix::sys::statfs::{FsType, statfs};
+
+use super::L4Error;
+
+/// Where pins go unless told otherwise.
+pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/edgelb";
+
+/// linux/magic.h
+const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
+
+/// The pins of one agent.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    /// The pins below `root`, which need not exist yet.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Makes the folders.
+    ///
+    /// # Errors
+    /// `L4Error::NoBpfFilesystem`, or `L4Error::Pin` for a folder that cannot be made.
+    pub fn prepare(&self) -> Result<(), L4Error> {
+        if !is_on_bpf_filesystem(&self.root) {
+            return Err(L4Error::NoBpfFilesystem { path: self.root.clone() });
+        }
+        for folder in [self.maps(), self.links()] {
+            fs::create_dir_all(&folder).map_err(pin_error(&folder))?;
+        }
+        Ok(())
+    }
+
+    /// The folder of the maps of this layout.
+    #[must_use]
+    pub fn maps(&self) -> PathBuf {
+        self.root.join(format!("v{LAYOUT}"))
+    }
+
+    /// The pin of one map.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    /// The pin of an interface's link. The BPF filesystem refuses names with a dot, VLAN interfaces have one.
+    #[must_use]
+    pub fn xdp_link(&self, interface: &str) -> PathBuf {
+        self.links().join(format!("xdp-{}", interface.replace('.', "%2e")))
+    }
+
+    /// The pin of the socket lookup's link.
+    #[must_use]
+    pub fn sk_lookup_link(&self) -> PathBuf {
+        self.links().join("sk_lookup")
+    }
+
+    /// Pinned XDP links: interface and pin.
+    ///
+    /// # Errors
+    /// `L4Error::Pin` if the folder is there but cannot be read.
+    pub fn xdp_links(&self) -> Result<Vec<(String, PathBuf)>, L4Error> {
+        let entries = match fs::read_dir(self.links()) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(pin_error(&self.links())(error)),
+        };
+        let links = entries.filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = path.file_name()?.to_str()?.strip_prefix("xdp-")?.replace("%2e", ".");
+            Some((name, path))
+        });
+        Ok(links.collect())
+    }
+
+    /// Removes every pin; the kernel frees what nothing else holds. True if there was any.
+    ///
+    /// # Errors
+    /// `L4Error::Pin` for the first that cannot be removed.
+    pub fn remove_all(&self) -> Result<bool, L4Error> {
+        if !self.root.exists() {
+            return Ok(false);
+        }
+        remove_tree(&self.root)?;
+        Ok(true)
+    }
+
+    /// Removes the maps of other layouts, which no program of ours uses any more.
+    ///
+    /// # Errors
+    /// As `remove_all`.
+    pub fn remove_other_layouts(&self) -> Result<(), L4Error> {
+        let entries = fs::read_dir(&self.root).map_err(pin_error(&self.root))?;
+        for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+            if path != self.maps() && path != self.links() {
+                remove_tree(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes a folder; one that is gone already is as good.
+fn remove_tree(path: &Path) -> Result<(), L4Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(pin_error(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn is_on_bpf_filesystem(path: &Path) -> bool {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists());
+    existing.and_then(|path| statfs(path).ok()).is_some_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
+}
+
+pub(crate) fn pin_error(path: &Path) -> impl FnOnce(std::io::Error) -> L4Error {
+    let path = path.to_owned();
+    move |source| L4Error::Pin { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_refused_elsewhere_than_on_a_bpf_filesystem() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let error = Pins::new(folder.path().join("edgelb")).prepare().expect_err("not a BPF filesystem");
+        assert!(error.to_string().contains("mount -t bpf"), "{error}");
+    }
+
+    #[test]
+    fn pins_of_vlan_interfaces_have_no_dot() {
+        let pin = Pins::new(PathBuf::from(DEFAULT_ROOT)).xdp_link("eth0.100");
+        assert_eq!(pin, Path::new("/sys/fs/bpf/edgelb/links/xdp-eth0%2e100"));
+    }
+}

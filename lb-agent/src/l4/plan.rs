@@ -1,0 +1,269 @@
+//! From what the kernel holds to what it should hold: an ordered list of writes, pure. The order keeps every
+//! moment in between consistent: what is pointed at is there before what points at it, and goes after it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lb_common::map::{Config, MAX_SERVICES, Member, Service, TABLE_SLOTS, TableHead};
+use lb_common::row::MemberId;
+
+use super::L4Error;
+use super::maglev::Table;
+use super::wanted::{Key, Wanted};
+
+/// What the kernel holds now.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Installed {
+    /// The configuration.
+    pub config: Config,
+    /// Services and VIPs with their slots.
+    pub services: BTreeMap<Key, Service>,
+    /// Known members.
+    pub members: BTreeMap<MemberId, Member>,
+    /// The heads of the tables that are in force.
+    pub tables: BTreeMap<u32, TableHead>,
+}
+
+/// One write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Adds or changes a member.
+    SetMember(MemberId, Member),
+    /// Writes rows into a slot that is not in force.
+    WriteRows(u32, Arc<Table>),
+    /// Puts a slot in force.
+    SetTable(u32, TableHead),
+    /// Changes the configuration.
+    SetConfig(Config),
+    /// Zeroes the counters of a slot before a new service uses it.
+    ClearTraffic(u32),
+    /// Adds or changes a service or VIP.
+    SetService(Key, Service),
+    /// Removes a service or VIP.
+    RemoveService(Key),
+    /// Removes a member.
+    RemoveMember(MemberId),
+}
+
+/// The writes that lead from `installed` to `wanted`; none if they agree.
+///
+/// # Errors
+/// `L4Error::TooManyServices` if the maps are too small.
+pub fn plan(installed: &Installed, wanted: &Wanted) -> Result<Vec<Operation>, L4Error> {
+    let mut operations = Vec::new();
+    set_members(installed, wanted, &mut operations);
+    write_tables(installed, wanted, &mut operations);
+    if installed.config != wanted.config {
+        operations.push(Operation::SetConfig(wanted.config));
+    }
+    set_services(installed, wanted, &mut operations)?;
+    for &id in installed.members.keys().filter(|id| !wanted.members.contains_key(id)) {
+        operations.push(Operation::RemoveMember(id));
+    }
+    Ok(operations)
+}
+
+fn set_members(installed: &Installed, wanted: &Wanted, operations: &mut Vec<Operation>) {
+    for (&id, member) in &wanted.members {
+        if installed.members.get(&id) != Some(member) {
+            operations.push(Operation::SetMember(id, *member));
+        }
+    }
+}
+
+fn write_tables(installed: &Installed, wanted: &Wanted, operations: &mut Vec<Operation>) {
+    for (&number, table) in &wanted.tables {
+        let slot = match installed.tables.get(&number) {
+            Some(head) if head.digest == table.digest => continue,
+            Some(head) => other_slot(number, head.slot),
+            None => number * TABLE_SLOTS,
+        };
+        operations.push(Operation::WriteRows(slot, Arc::clone(table)));
+        let head = TableHead { slot, generation: wanted.generation as u32, digest: table.digest };
+        operations.push(Operation::SetTable(number, head));
+    }
+}
+
+fn other_slot(table: u32, slot: u32) -> u32 {
+    let first = table * TABLE_SLOTS;
+    if slot == first { first + 1 } else { first }
+}
+
+/// Services go before others come, so that a change at full maps finds room.
+fn set_services(
+    installed: &Installed,
+    wanted: &Wanted,
+    operations: &mut Vec<Operation>,
+) -> Result<(), L4Error> {
+    let limit = MAX_SERVICES as usize;
+    if wanted.services.len() > limit {
+        return Err(L4Error::TooManyServices { wanted: wanted.services.len(), limit });
+    }
+    for &key in installed.services.keys().filter(|key| !wanted.services.contains_key(key)) {
+        operations.push(Operation::RemoveService(key));
+    }
+    let kept = installed.services.iter().filter(|(key, _)| wanted.services.contains_key(key));
+    let mut taken = vec![false; limit];
+    for (_, service) in kept {
+        taken[service.index as usize] = true;
+    }
+    let mut free = (0..MAX_SERVICES).filter(|&index| !taken[index as usize]);
+    for (&key, target) in &wanted.services {
+        let old = installed.services.get(&key);
+        let index = match old {
+            Some(service) => service.index,
+            None => free.next().ok_or(L4Error::TooManyServices { wanted: limit + 1, limit })?,
+        };
+        let service = Service { index, table: target.table, flags: target.flags, zero: 0 };
+        if old.is_none() {
+            operations.push(Operation::ClearTraffic(index));
+        }
+        if old != Some(&service) {
+            operations.push(Operation::SetService(key, service));
+        }
+    }
+    Ok(())
+}
+
+impl Installed {
+    /// What the kernel holds after an operation: kept beside the kernel's maps, so that they need not be read back.
+    pub fn apply(&mut self, operation: &Operation) {
+        match operation {
+            Operation::SetMember(id, member) => {
+                self.members.insert(*id, *member);
+            }
+            Operation::RemoveMember(id) => {
+                self.members.remove(id);
+            }
+            Operation::SetConfig(config) => self.config = *config,
+            Operation::SetService(key, service) => {
+                self.services.insert(*key, *service);
+            }
+            Operation::RemoveService(key) => {
+                self.services.remove(key);
+            }
+            Operation::SetTable(table, head) => {
+                self.tables.insert(*table, *head);
+            }
+            // Rows count once a head points at them.
+            Operation::WriteRows(..) | Operation::ClearTraffic(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use lb_common::map::member;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::l4::wanted::Target;
+    use crate::model::{Protocol, ServiceAddress};
+
+    fn wanted(members: &[(u16, u32)], ports: &[(u16, u32)], rows: u64) -> Wanted {
+        let vip = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+        let service = |port| Key::Service(ServiceAddress { vip, port, protocol: Protocol::Tcp });
+        Wanted {
+            config: Config { member: members.first().map_or(0, |m| m.0), ..Config::default() },
+            services: ports
+                .iter()
+                .map(|&(port, flags)| (service(port), Target { table: 0, flags }))
+                .collect(),
+            members: members
+                .iter()
+                .map(|&(id, ifindex)| (id, Member { ifindex, flags: member::KNOWN, ..Member::default() }))
+                .collect(),
+            tables: BTreeMap::from([(0, Arc::new(Table::new(vec![rows; 4].into())))]),
+            generation: rows,
+        }
+    }
+
+    fn agrees(installed: &Installed, wanted: &Wanted) -> bool {
+        let services: BTreeMap<_, _> = installed
+            .services
+            .iter()
+            .map(|(&key, service)| (key, Target { table: service.table, flags: service.flags }))
+            .collect();
+        let digests = installed.tables.iter().map(|(&table, head)| (table, head.digest));
+        installed.config == wanted.config
+            && services == wanted.services
+            && installed.members == wanted.members
+            && digests.eq(wanted.tables.iter().map(|(&table, wanted)| (table, wanted.digest)))
+    }
+
+    fn carry_out(installed: &mut Installed, wanted: &Wanted) -> Vec<Operation> {
+        let operations = plan(installed, wanted).expect("fits");
+        for operation in &operations {
+            installed.apply(operation);
+        }
+        operations
+    }
+
+    #[test]
+    fn what_is_pointed_at_comes_first_and_goes_last() {
+        let mut installed = Installed::default();
+        carry_out(&mut installed, &wanted(&[(1, 1), (2, 1)], &[(80, 1)], 1));
+        let operations = carry_out(&mut installed, &wanted(&[(2, 1), (3, 1)], &[(443, 1)], 2));
+        let place = |wanted: fn(&Operation) -> bool| operations.iter().position(wanted).expect("planned");
+        let added = place(|op| matches!(op, Operation::SetMember(3, _)));
+        let written = place(|op| matches!(op, Operation::WriteRows(..)));
+        let switched = place(|op| matches!(op, Operation::SetTable(..)));
+        let removed = place(|op| matches!(op, Operation::RemoveMember(1)));
+        assert!(added < written && written < switched && switched < removed, "{operations:?}");
+    }
+
+    #[test]
+    fn rows_go_to_the_slot_that_is_not_in_force() {
+        let mut installed = Installed::default();
+        let mut slots = Vec::new();
+        for rows in 1..4 {
+            for operation in carry_out(&mut installed, &wanted(&[(1, 1)], &[], rows)) {
+                if let Operation::WriteRows(slot, _) = operation {
+                    slots.push(slot);
+                }
+            }
+        }
+        assert_eq!(slots, [0, 1, 0]);
+    }
+
+    #[test]
+    fn too_many_services_are_refused_before_anything_is_written() {
+        let ports: Vec<_> = (0..=MAX_SERVICES).map(|port| (port as u16, port)).collect();
+        let many = wanted(&[], &ports, 1);
+        assert!(many.services.len() > MAX_SERVICES as usize);
+        let error = plan(&Installed::default(), &many).expect_err("too many");
+        assert!(error.to_string().contains("16385"), "{error}");
+    }
+
+    type Members = Vec<(u16, u32)>;
+
+    fn state() -> impl Strategy<Value = (Members, Members, u64)> {
+        let list = || prop::collection::vec((1_u16..6, 0_u32..3), 0..6);
+        (list(), list(), 0_u64..3)
+    }
+
+    proptest! {
+        #[test]
+        fn plans_arrive_and_are_empty_when_there(history in prop::collection::vec(state(), 1..8)) {
+            let mut installed = Installed::default();
+            for (members, ports, rows) in history {
+                let wanted = wanted(&members, &ports, rows);
+                let kept = installed.services.clone();
+                carry_out(&mut installed, &wanted);
+                prop_assert!(agrees(&installed, &wanted));
+                prop_assert_eq!(plan(&installed, &wanted).expect("fits"), vec![]);
+                let mut indices: Vec<_> = installed.services.values().map(|service| service.index).collect();
+                indices.sort_unstable();
+                indices.dedup();
+                prop_assert_eq!(indices.len(), installed.services.len(), "each service has its own counters");
+                for (key, service) in &installed.services {
+                    if let Some(old) = kept.get(key) {
+                        prop_assert_eq!(old.index, service.index, "counters go on");
+                    }
+                }
+            }
+        }
+    }
+}

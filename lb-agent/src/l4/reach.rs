@@ -1,0 +1,144 @@
+//! The way from this node to each member: route, interface, next hop's MAC address, MTU. The kernel's own
+//! tables are asked; XDP then needs no look-up of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
+use rtnetlink::{Handle, RouteMessageBuilder};
+use tracing::debug;
+
+use super::L4Error;
+use super::interface::{self, Interface};
+use super::wanted::Reach;
+
+/// A neighbour: interface and address.
+type Neighbour = (u32, IpAddr);
+
+/// The ways to those of `peers` that are known now. For the others the kernel is asked to resolve the next
+/// hop and to keep it resolved (`NTF_EXT_MANAGED`, Linux 5.16): XDP's packets alone would let it go stale.
+pub(crate) async fn resolve(
+    netlink: &Handle,
+    peers: &BTreeSet<IpAddr>,
+) -> Result<BTreeMap<IpAddr, Reach>, L4Error> {
+    let interfaces: BTreeMap<_, _> =
+        interface::list(netlink).await?.into_iter().map(|interface| (interface.index, interface)).collect();
+    let neighbours = neighbours(netlink).await?;
+    let mut reach = BTreeMap::new();
+    for &peer in peers {
+        let Some(route) = route(netlink, peer).await else { continue };
+        let Some(interface) = interfaces.get(&route.interface) else { continue };
+        let neighbour = (route.interface, route.gateway.unwrap_or(peer));
+        let known = neighbours.get(&neighbour);
+        if !known.is_some_and(|known| known.is_managed) {
+            manage(netlink, neighbour).await;
+        }
+        if let Some(found) = known.and_then(|known| known.reach(interface, &route)) {
+            reach.insert(peer, found);
+        }
+    }
+    Ok(reach)
+}
+
+/// A route as `ip route get` shows it.
+struct Route {
+    interface: u32,
+    gateway: Option<IpAddr>,
+    mtu: Option<u32>,
+}
+
+/// `None` if there is no route to it, which may change.
+async fn route(netlink: &Handle, peer: IpAddr) -> Option<Route> {
+    let request = RouteMessageBuilder::<IpAddr>::new().destination_prefix(peer, prefix_len(peer)).ok()?;
+    let message = netlink.route().get(request.build()).execute().try_next().await;
+    match message {
+        Ok(message) => Route::of(message?),
+        Err(error) => {
+            debug!(%peer, %error, "no route");
+            None
+        }
+    }
+}
+
+impl Route {
+    fn of(message: RouteMessage) -> Option<Self> {
+        let mut route = Self { interface: 0, gateway: None, mtu: None };
+        for attribute in message.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => route.interface = index,
+                RouteAttribute::Gateway(RouteAddress::Inet(address)) => route.gateway = Some(address.into()),
+                RouteAttribute::Gateway(RouteAddress::Inet6(address)) => route.gateway = Some(address.into()),
+                RouteAttribute::Metrics(metrics) => {
+                    route.mtu = metrics.into_iter().find_map(|metric| match metric {
+                        RouteMetric::Mtu(mtu) => Some(mtu),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        (route.interface != 0).then_some(route)
+    }
+}
+
+/// What the kernel's neighbour table says.
+#[derive(Clone, Copy)]
+struct Known {
+    mac: Option<[u8; 6]>,
+    is_managed: bool,
+}
+
+impl Known {
+    fn reach(&self, interface: &Interface, route: &Route) -> Option<Reach> {
+        let mtu = route.mtu.filter(|&mtu| mtu != 0).map_or(interface.mtu, |mtu| mtu.min(interface.mtu));
+        Some(Reach {
+            interface: interface.index,
+            source: interface.mac?,
+            next_hop: self.mac?,
+            mtu: mtu.try_into().unwrap_or(u16::MAX),
+        })
+    }
+}
+
+async fn neighbours(netlink: &Handle) -> Result<BTreeMap<Neighbour, Known>, L4Error> {
+    let messages = netlink.neighbours().get().execute().try_collect::<Vec<_>>().await;
+    let messages = messages.map_err(L4Error::netlink("list the neighbours"))?;
+    Ok(messages.into_iter().filter_map(known).collect())
+}
+
+fn known(message: NeighbourMessage) -> Option<(Neighbour, Known)> {
+    let mut address = None;
+    let mut known = Known { mac: None, is_managed: false };
+    for attribute in message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => address = Some(found.into()),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(found)) => address = Some(found.into()),
+            NeighbourAttribute::LinkLayerAddress(mac) => known.mac = mac.try_into().ok(),
+            NeighbourAttribute::ExtFlags(flags) => {
+                known.is_managed = flags.contains(NeighbourExtFlags::Managed);
+            }
+            _ => {}
+        }
+    }
+    let is_usable = !matches!(message.header.state, NeighbourState::Failed | NeighbourState::Incomplete);
+    known.mac = known.mac.filter(|_| is_usable);
+    Some(((message.header.ifindex, address?), known))
+}
+
+/// A failure is not an error: the entry may be permanent, or the kernel older.
+async fn manage(netlink: &Handle, (interface, address): Neighbour) {
+    let mut request = netlink.neighbours().add(interface, address).state(NeighbourState::None).replace();
+    request.message_mut().attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+    if let Err(error) = request.execute().await {
+        debug!(%address, interface, %error, "the kernel does not manage the neighbour");
+    }
+}
+
+/// The prefix of a single address, in bits.
+pub(crate) fn prefix_len(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}

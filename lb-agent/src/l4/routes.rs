@@ -1,0 +1,76 @@
+//! VIPs as local routes: the kernel accepts packets for them, but no interface has them as an address, so
+//! nothing takes them for the node's own. Marked with a protocol number of ours, so that what an earlier
+//! agent left is found again.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::{Handle, RouteMessageBuilder};
+
+use super::L4Error;
+use super::interface;
+use super::reach::prefix_len;
+
+/// "proto 101" in `ip route show table local`: unassigned in rtnetlink.h and iproute2's table.
+const PROTOCOL: RouteProtocol = RouteProtocol::Other(101);
+
+/// RT_TABLE_LOCAL of rtnetlink.h: asked before all others.
+const TABLE_LOCAL: u32 = 255;
+
+const LOOPBACK: &str = "lo";
+
+/// Brings the local routes of ours to exactly `vips`.
+pub(crate) async fn set(netlink: &Handle, vips: &BTreeSet<IpAddr>) -> Result<(), L4Error> {
+    let installed = list(netlink).await?;
+    let loopback = interface::find(netlink, LOOPBACK).await?.index;
+    for &vip in vips.difference(&installed) {
+        let request = netlink.route().add(message(vip, loopback)).replace();
+        request.execute().await.map_err(L4Error::netlink(format!("add the local route of {vip}")))?;
+    }
+    for &vip in installed.difference(vips) {
+        let request = netlink.route().del(message(vip, loopback));
+        request.execute().await.map_err(L4Error::netlink(format!("remove the local route of {vip}")))?;
+    }
+    Ok(())
+}
+
+/// The VIPs that have a local route of ours.
+pub(crate) async fn list(netlink: &Handle) -> Result<BTreeSet<IpAddr>, L4Error> {
+    let mut vips = BTreeSet::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut filter = RouteMessage::default();
+        filter.header.address_family = family;
+        let routes = netlink.route().get(filter).execute().try_collect::<Vec<_>>().await;
+        vips.extend(routes.map_err(L4Error::netlink("list the routes"))?.iter().filter_map(vip));
+    }
+    Ok(vips)
+}
+
+fn vip(route: &RouteMessage) -> Option<IpAddr> {
+    let header = &route.header;
+    if header.protocol != PROTOCOL || header.kind != RouteType::Local {
+        return None;
+    }
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some((*address).into()),
+        RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some((*address).into()),
+        _ => None,
+    })
+}
+
+fn message(vip: IpAddr, loopback: u32) -> RouteMessage {
+    let builder = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(vip, prefix_len(vip))
+        .expect("the length of a whole address")
+        .output_interface(loopback)
+        .table_id(TABLE_LOCAL)
+        .protocol(PROTOCOL)
+        .kind(RouteType::Local)
+        .scope(RouteScope::Host);
+    builder.build()
+}

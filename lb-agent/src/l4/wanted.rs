@@ -1,0 +1,171 @@
+//! What the kernel should hold for a snapshot: pure, and without the ways to members, which `reach` adds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lb_common::hash::FlowKey;
+use lb_common::map::{Config, Member, config, member};
+use lb_common::row::{MemberId, NO_MEMBER};
+
+use super::maglev::Table;
+use crate::model::{Protocol, ServiceAddress, Snapshot};
+
+/// The one backend set there is until L4 Services are built: the members that run the proxy.
+pub const INGRESS_TABLE: u32 = 0;
+
+/// What this node adds to a snapshot.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// The Node's name.
+    pub node: String,
+    /// The secrets of flow hash and tag.
+    pub key: FlowKey,
+    /// This edgelb cluster's id on the network.
+    pub cluster: u32,
+    /// UDP port of the encapsulation.
+    pub port: u16,
+}
+
+/// A key of the service maps: a service, or a VIP itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Key {
+    /// The VIP itself.
+    Vip(IpAddr),
+    /// One of its ports.
+    Service(ServiceAddress),
+}
+
+/// What the packet path needs to know of a service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Its table.
+    pub table: u32,
+    /// `service::*` bits.
+    pub flags: u32,
+}
+
+/// How a member is reached from here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reach {
+    /// The interface towards it.
+    pub interface: u32,
+    /// That interface's MAC address.
+    pub source: [u8; 6],
+    /// The next hop's MAC address.
+    pub next_hop: [u8; 6],
+    /// Bytes of the largest IP packet on the way.
+    pub mtu: u16,
+}
+
+/// The state that the maps should have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// The configuration.
+    pub config: Config,
+    /// Services and VIPs.
+    pub services: BTreeMap<Key, Target>,
+    /// Members other than this node's own, and it.
+    pub members: BTreeMap<MemberId, Member>,
+    /// Rows by table.
+    pub tables: BTreeMap<u32, Arc<Table>>,
+    /// The snapshot's generation.
+    pub generation: u64,
+}
+
+impl Wanted {
+    /// What `snapshot` asks for on this node, with the table of its members and what is known of the ways
+    /// to them.
+    #[must_use]
+    pub fn new(
+        snapshot: &Snapshot,
+        table: Arc<Table>,
+        local: &Local,
+        reach: &BTreeMap<IpAddr, Reach>,
+    ) -> Self {
+        let members = snapshot.members.values();
+        Self {
+            config: config_of(snapshot, local),
+            services: services(snapshot),
+            members: members.map(|m| (m.id, member_of(m.address, reach.get(&m.address)))).collect(),
+            tables: BTreeMap::from([(INGRESS_TABLE, table)]),
+            generation: snapshot.generation,
+        }
+    }
+}
+
+/// Addresses to which this node needs a way.
+#[must_use]
+pub fn peers(snapshot: &Snapshot, node: &str) -> BTreeSet<IpAddr> {
+    snapshot.members.values().filter(|member| member.name != node).map(|member| member.address).collect()
+}
+
+fn config_of(snapshot: &Snapshot, local: &Local) -> Config {
+    let this = snapshot.members.get(&local.node);
+    let (local_v4, local_v6) = match this.map(|member| member.address) {
+        Some(IpAddr::V4(address)) => (u32::from_ne_bytes(address.octets()), [0; 2]),
+        Some(IpAddr::V6(address)) => (0, words(address.octets())),
+        None => (0, [0; 2]),
+    };
+    Config {
+        key: local.key,
+        local_v4,
+        cluster: local.cluster,
+        local_v6,
+        member: this.map_or(NO_MEMBER, |member| member.id),
+        port: local.port.to_be(),
+        flags: config::READY,
+    }
+}
+
+fn services(snapshot: &Snapshot) -> BTreeMap<Key, Target> {
+    use lb_common::map::service::{LISTENER, VIP};
+    let vips = snapshot.vips.iter().map(|&vip| (Key::Vip(vip), Target { table: 0, flags: VIP }));
+    let services = snapshot.services.iter().map(|(&address, service)| {
+        let flags = if service.has_listener { LISTENER } else { 0 };
+        (Key::Service(address), Target { table: INGRESS_TABLE, flags })
+    });
+    vips.chain(services).collect()
+}
+
+fn member_of(address: IpAddr, reach: Option<&Reach>) -> Member {
+    let (address, family) = match address {
+        IpAddr::V4(address) => ([u64::from(u32::from_ne_bytes(address.octets())), 0], 0),
+        IpAddr::V6(address) => (words(address.octets()), member::V6),
+    };
+    let known = Member { address, flags: member::KNOWN | family, ..Member::default() };
+    match reach {
+        None => known,
+        Some(reach) => Member {
+            next_hop: reach.next_hop,
+            source: reach.source,
+            ifindex: reach.interface,
+            mtu: reach.mtu,
+            flags: known.flags | member::REACHABLE,
+            ..known
+        },
+    }
+}
+
+/// An IPv6 address as two words in network order, as the kernel side loads them.
+pub(crate) fn words(octets: [u8; 16]) -> [u64; 2] {
+    let [low, high] = [&octets[..8], &octets[8..]];
+    [low, high].map(|half| u64::from_ne_bytes(half.try_into().expect("half of 16 bytes")))
+}
+
+/// VIP, port in network order and protocol number of a key, as the maps spell them.
+pub(crate) fn parts(key: &Key) -> (IpAddr, u16, u8) {
+    match *key {
+        Key::Vip(vip) => (vip, 0, 0),
+        Key::Service(ServiceAddress { vip, port, protocol }) => (vip, port.to_be(), protocol.number()),
+    }
+}
+
+/// The key that the maps spell so; `None` for a protocol that no service has.
+pub(crate) fn key_of(vip: IpAddr, port: u16, protocol: u8) -> Option<Key> {
+    if port == 0 && protocol == 0 {
+        return Some(Key::Vip(vip));
+    }
+    let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|known| known.number() == protocol)?;
+    Some(Key::Service(ServiceAddress { vip, port: u16::from_be(port), protocol }))
+}
