@@ -106,10 +106,22 @@ pub struct Run {
     #[arg(long, env = "EDGELB_NO_XDP", conflicts_with_all = ["interface", "hash_key_file"])]
     pub no_xdp: bool,
     /// With --no-xdp: answer HTTP on this address. Repeat it, or separate addresses by commas.
-    #[arg(long, env = "EDGELB_HTTP", value_name = "ADDR", value_delimiter = ',', requires = "no_xdp")]
+    #[arg(
+        long,
+        env = "EDGELB_HTTP",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        conflicts_with = "interface"
+    )]
     pub http: Vec<SocketAddr>,
     /// With --no-xdp: answer HTTPS on this address. Repeat it, or separate addresses by commas.
-    #[arg(long, env = "EDGELB_HTTPS", value_name = "ADDR", value_delimiter = ',', requires = "no_xdp")]
+    #[arg(
+        long,
+        env = "EDGELB_HTTPS",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        conflicts_with = "interface"
+    )]
     pub https: Vec<SocketAddr>,
     /// Secret with the certificate for hosts that have none of their own.
     #[arg(long, env = "EDGELB_DEFAULT_CERTIFICATE", value_name = "NAMESPACE/NAME", value_parser = namespaced)]

@@ -146,6 +146,18 @@ impl Header {
         }
     }
 
+    /// The header as it goes over the wire.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; HEADER_LEN] {
+        let Self { gue, chain, cluster, tag } = *self;
+        let mut all = [0; HEADER_LEN];
+        all[..4].copy_from_slice(&gue);
+        all[4..12].copy_from_slice(&chain.to_ne_bytes());
+        all[12..16].copy_from_slice(&cluster);
+        all[16..].copy_from_slice(&tag);
+        all
+    }
+
     /// The GUE protocol number of the inner packet: `INNER_V4` or `INNER_V6`.
     ///
     /// # Errors
@@ -218,16 +230,6 @@ mod tests {
         0x6369_20d8_7157_4e69,
     ]);
 
-    fn bytes(header: Header) -> [u8; HEADER_LEN] {
-        let Header { gue, chain, cluster, tag } = header;
-        let mut all = [0; HEADER_LEN];
-        all[..4].copy_from_slice(&gue);
-        all[4..12].copy_from_slice(&chain.to_ne_bytes());
-        all[12..16].copy_from_slice(&cluster);
-        all[16..].copy_from_slice(&tag);
-        all
-    }
-
     #[test]
     fn golden_bytes() {
         let chain = Chain {
@@ -238,7 +240,7 @@ mod tests {
         };
         let header = Header::new(INNER_V6, chain, 0x0a0b_0c0d, &KEY, 0x1122_3344_5566_7788);
         assert_eq!(
-            bytes(header),
+            header.bytes(),
             [
                 4, 41, 0, 0, // GUE
                 0x15, 2, 1, 2, 3, 4, 5, 6, // version and flags, hop, members

@@ -1,0 +1,108 @@
+//! What every benchmark prints and writes: rows of a case, a subject and a value, as a table and as JSON.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// A benchmark's result.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Its name, as given to `cargo xtask bench`.
+    pub bench: &'static str,
+    /// What it ran on: processor and kernel.
+    pub machine: String,
+    /// The figures.
+    pub rows: Vec<Row>,
+}
+
+/// One figure.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// What was done.
+    pub case: String,
+    /// Who did it.
+    pub subject: String,
+    /// How much it took.
+    pub value: f64,
+    /// Of what.
+    pub unit: &'static str,
+    /// The subject or case that the ratio is to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio_to: Option<String>,
+    /// This value over that one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+}
+
+impl Row {
+    /// A figure without a ratio.
+    pub fn new(case: impl Into<String>, subject: impl Into<String>, value: f64, unit: &'static str) -> Self {
+        Self { case: case.into(), subject: subject.into(), value, unit, ratio_to: None, ratio: None }
+    }
+
+    /// With its ratio to another value.
+    #[must_use]
+    pub fn over(mut self, name: impl Into<String>, value: f64) -> Self {
+        self.ratio_to = Some(name.into());
+        self.ratio = (value != 0.0).then(|| self.value / value);
+        self
+    }
+}
+
+impl Report {
+    /// An empty report of this machine.
+    #[must_use]
+    pub fn new(bench: &'static str) -> Self {
+        Self { bench, machine: machine(), rows: Vec::new() }
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let width = |cells: &dyn Fn(&Row) -> usize, least: usize| {
+            self.rows.iter().map(cells).max().unwrap_or(0).max(least)
+        };
+        let case = width(&|row| row.case.len(), 4);
+        let subject = width(&|row| row.subject.len(), 7);
+        let mut table = format!("{} on {}\n", self.bench, self.machine);
+        let _ = writeln!(table, "{:case$}  {:subject$}  {:>10}  unit      ratio", "case", "subject", "value");
+        for row in &self.rows {
+            let ratio = match (&row.ratio, &row.ratio_to) {
+                (Some(ratio), Some(to)) => format!("{ratio:.2} of {to}"),
+                _ => String::new(),
+            };
+            let _ = writeln!(
+                table,
+                "{:case$}  {:subject$}  {:>10.2}  {:8}  {ratio}",
+                row.case, row.subject, row.value, row.unit
+            );
+        }
+        table
+    }
+
+    /// Prints the table and writes `target/bench/<name>.json` below `target`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn publish(&self, target: &Path) -> Result<PathBuf> {
+        print!("{}", self.table());
+        let folder = target.join("bench");
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let path = folder.join(format!("{}.json", self.bench));
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("written to {}", path.display());
+        Ok(path)
+    }
+}
+
+fn machine() -> String {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown processor", |(_, name)| name).to_owned();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{model}, {cores} cores, Linux {}", kernel.trim())
+}

@@ -1,0 +1,148 @@
+//! Runs the verified programs on single packets: `BPF_PROG_TEST_RUN`.
+
+use anyhow::{Context, Result, ensure};
+use aya::Ebpf;
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
+use lb_agent::l4::maps::Maps;
+use lb_agent::l4::plan::{Installed, plan};
+use lb_agent::l4::wanted::Wanted;
+use lb_agent::l4::{counters, loader};
+use lb_common::verdict::Verdict;
+use lb_ebpf::Action;
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
+
+/// Largest frame that a program can make of what it is given.
+const MAX_FRAME: usize = 4096;
+
+/// The packet path in the kernel, with maps of its own.
+pub struct Kernel {
+    object: Ebpf,
+    maps: Maps,
+    installed: Installed,
+}
+
+/// What a program did to one packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// What the driver would do; the interface of a redirect does not show.
+    pub action: Action,
+    /// What was counted.
+    pub verdicts: Vec<Verdict>,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+impl Kernel {
+    /// Loads the programs with empty maps.
+    ///
+    /// # Errors
+    /// What the kernel said: rights, or the verifier.
+    pub fn load() -> Result<Self> {
+        let mut object = loader::load(None)?;
+        let maps = Maps::take(&mut object)?;
+        Ok(Self { object, maps, installed: Installed::default() })
+    }
+
+    /// Loads the programs and fills the maps, through the agent's own plan.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn with(wanted: &Wanted) -> Result<Self> {
+        let mut kernel = Self::load()?;
+        kernel.set(wanted)?;
+        Ok(kernel)
+    }
+
+    /// Brings the maps to another state.
+    ///
+    /// # Errors
+    /// If the plan is refused, by itself or by the kernel.
+    pub fn set(&mut self, wanted: &Wanted) -> Result<()> {
+        for operation in plan(&self.installed, wanted)? {
+            self.maps.carry_out(&operation)?;
+            self.installed.apply(&operation);
+        }
+        Ok(())
+    }
+
+    /// The maps.
+    #[must_use]
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    /// One of the programs, loaded on first use.
+    ///
+    /// # Errors
+    /// If there is none of that name, or the verifier refuses it.
+    pub fn program(&mut self, name: &str) -> Result<&mut Xdp> {
+        let program = self.object.program_mut(name).with_context(|| format!("no program {name}"))?;
+        let xdp: &mut Xdp = program.try_into()?;
+        match xdp.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(xdp),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives a packet to the packet path.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run it.
+    pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
+        let before = counters::verdicts(&self.maps)?;
+        let mut out = vec![0; MAX_FRAME];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let result = self.program(lb_common::map::program::XDP)?.test_run(options)?;
+        out.truncate(result.data_size_out as usize);
+        let after = counters::verdicts(&self.maps)?;
+        let verdicts = after.into_iter().zip(before).filter(|(after, before)| after.1 > before.1);
+        Ok(Outcome {
+            action: action(result.return_value)?,
+            verdicts: verdicts.map(|(after, _)| after.0).collect(),
+            frame: out,
+        })
+    }
+
+    /// Nanoseconds that a program takes for a packet, averaged over `repeat` runs in one system call.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run it.
+    pub fn time(&mut self, program: &str, frame: &[u8], repeat: u32) -> Result<f64> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let result = self.program(program)?.test_run(options)?;
+        ensure!(result.return_value != 0, "{program} aborted");
+        Ok(result.duration.as_nanos() as f64)
+    }
+}
+
+fn action(code: u32) -> Result<Action> {
+    Ok(match code {
+        XDP_PASS => Action::Pass,
+        XDP_DROP => Action::Drop,
+        XDP_TX => Action::Transmit,
+        XDP_REDIRECT => Action::Redirect(crate::fixture::OTHER_INTERFACE),
+        other => anyhow::bail!("XDP action {other}"),
+    })
+}
+
+/// Instructions that the verifier walked through for each program: a measure of complexity that depends on
+/// kernel and compiler alone.
+///
+/// # Errors
+/// If a program does not load.
+pub fn verified_instructions(names: &[&'static str]) -> Result<Vec<(&'static str, u32)>> {
+    let mut kernel = Kernel::load()?;
+    names
+        .iter()
+        .map(|&name| {
+            let info = kernel.program(name)?.info()?;
+            let count = info.verified_instruction_count().context("the kernel does not tell (Linux 5.16)")?;
+            Ok((name, count))
+        })
+        .collect()
+}
