@@ -5,6 +5,7 @@ mod ebpf;
 mod programs;
 mod rights;
 mod test;
+mod tidy;
 mod versions;
 mod workspace;
 
@@ -20,12 +21,15 @@ enum Task {
     BuildEbpf,
     /// Run the test tiers: all that the repository has, or those that are named.
     Test(test::Options),
+    /// Check the invariants that the compiler does not: who knows whom, one owner file, names in documents.
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::BuildEbpf => build_ebpf::run(),
         Task::Test(options) => test::run(&options),
+        Task::Tidy => tidy::run(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::tally::Tally;
-use crate::{ebpf, workspace};
+use crate::{ebpf, tidy, workspace};
 
 /// All checks run, whatever the earlier ones found.
 pub(super) fn run() -> Result<Tally> {
@@ -15,7 +15,7 @@ pub(super) fn run() -> Result<Tally> {
         ("documentation", documentation()?),
         ("dependencies", dependencies()?),
     ];
-    let mut tally = Tally::default();
+    let mut tally = verdict("tidy", tidy::check());
     for (name, mut command) in checks {
         tally += verdict(name, workspace::succeed(&mut command));
     }

@@ -29,7 +29,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         report.time(tier, || outcome(tier));
     }
     println!("{report}");
-    Ok(if report.tally().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A tier that cannot run here is a failure where `LB_TEST_REQUIRE` demands all of them.

@@ -38,7 +38,13 @@ impl Report {
         self.rows.push(row);
     }
 
-    pub(super) fn tally(&self) -> Tally {
+    /// A run of nothing proves nothing.
+    pub(super) fn is_success(&self) -> bool {
+        let Tally { passed, failed } = self.tally();
+        passed > 0 && failed == 0
+    }
+
+    fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         for (_, outcome, _) in &self.rows {
             sum += match outcome {
@@ -95,5 +101,6 @@ mod tests {
         let mut report = Report::default();
         report.time(Tier::Netns, || Outcome::Failed("needs CAP_BPF".into()));
         assert_eq!(report.tally(), Tally::FAILURE);
+        assert!(!report.is_success());
     }
 }
