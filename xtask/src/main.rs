@@ -1,7 +1,11 @@
 //! edgelb's developer commands: one file or folder per subcommand.
 
+mod bench;
 mod build_ebpf;
+mod demo;
 mod ebpf;
+mod lab_program;
+mod preflight;
 mod programs;
 mod rights;
 mod test;
@@ -17,12 +21,16 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Task {
+    /// Show edgelb at work: three edge nodes in network namespaces, and real clients.
+    Demo(demo::Options),
     /// Build the kernel program into target/bpf/edgelb.bpf.o, installing what that needs.
     BuildEbpf,
     /// Run the test tiers: all that the repository has, or those that are named.
     Test(test::Options),
     /// Check the invariants that the compiler does not: who knows whom, one owner file, names in documents.
     Tidy,
+    /// Measure, print a table, and write target/bench/NAME.json.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +38,8 @@ fn main() -> ExitCode {
         Task::BuildEbpf => build_ebpf::run(),
         Task::Test(options) => test::run(&options),
         Task::Tidy => tidy::run(),
+        Task::Demo(options) => demo::run(options).map(|never| match never {}),
+        Task::Bench(options) => bench::run(options).map(|never| match never {}),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

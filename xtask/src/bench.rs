@@ -1,0 +1,29 @@
+//! `cargo xtask bench NAME`: builds what is shipped, and lets `lb-bench` measure it.
+
+use std::{convert::Infallible, ffi::OsString};
+
+use anyhow::Result;
+
+use crate::lab_program::LabProgram;
+
+/// Benchmarks that measure the kernel program alone.
+const WITHOUT_AGENT: [&str; 1] = ["xdp"];
+
+/// What `lb-bench` is told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The benchmark: `xdp` (ns per packet) or `l7` (CPU per request beside nginx and HAProxy).
+    name: String,
+    /// Passed on to the benchmark, such as `--pin DIR`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Returns only if it fails: else the benchmark runs in this process's place.
+pub(crate) fn run(options: Options) -> Result<Infallible> {
+    let needs_agent = !WITHOUT_AGENT.contains(&options.name.as_str());
+    let bench = LabProgram { name: "lb-bench", profile: "dist", needs_agent };
+    bench.build()?;
+    let arguments: Vec<_> = [OsString::from(options.name)].into_iter().chain(options.arguments).collect();
+    bench.replace_us(&arguments)
+}

@@ -1,0 +1,42 @@
+//! Builds programs of the workspace with progress on the terminal, and becomes one of them.
+
+use std::{
+    convert::Infallible, ffi::OsString, os::unix::process::CommandExt as _, process::Command, time::Instant,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{ebpf, workspace};
+
+/// A binary of the crate `lb-tests`, and how it is built.
+pub(crate) struct LabProgram {
+    pub(crate) name: &'static str,
+    pub(crate) profile: &'static str,
+    /// Whether it starts the agent's binary.
+    pub(crate) needs_agent: bool,
+}
+
+impl LabProgram {
+    /// Builds the kernel program first: its tools are installed with words on the terminal, which a build
+    /// script could not print.
+    pub(crate) fn build(&self) -> Result<()> {
+        let start = Instant::now();
+        eprintln!("edgelb: building (the first time takes some minutes)");
+        ebpf::build(&workspace::root()?)?;
+        let mut cargo = workspace::cargo()?;
+        cargo.args(["build", "--profile", self.profile, "--package", "lb-tests", "--bin", self.name]);
+        if self.needs_agent {
+            cargo.args(["--package", "lb-agent", "--bin", "lb-agent"]);
+        }
+        workspace::succeed(&mut cargo)?;
+        eprintln!("edgelb: built in {} s", start.elapsed().as_secs());
+        Ok(())
+    }
+
+    /// Runs it in our place, so that Ctrl-C reaches it alone and the shell waits until it has cleaned up.
+    pub(crate) fn replace_us(&self, arguments: &[OsString]) -> Result<Infallible> {
+        let program = workspace::target_dir()?.join(self.profile).join(self.name);
+        let refused = Command::new(&program).current_dir(workspace::root()?).args(arguments).exec();
+        Err(refused).with_context(|| format!("cannot start {}", program.display()))
+    }
+}
