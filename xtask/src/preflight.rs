@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The oldest kernel with everything that the agent uses.
-const OLDEST_KERNEL: (u32, u32) = (5, 15);
+const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Installs what can be installed, and fails with a list of what else is missing.
 pub(crate) fn lab() -> Result<()> {

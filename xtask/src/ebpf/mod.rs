@@ -26,14 +26,27 @@ const PROFILE: &str = "bpf";
 /// Compiles and links the object, installing the linker and `rust-src` where they are missing.
 /// Returns the object's path.
 pub(crate) fn build(workspace: &Path) -> Result<PathBuf, BuildError> {
-    let toolchain = Toolchain::with_rust_src()?;
-    let linker = installed("bpf-linker")?;
-    let target_dir = workspace.join("target").join("bpf");
-    compile(workspace, &target_dir, &toolchain, &linker)?;
+    run(&mut kernel_cargo(workspace, "build")?, "the BPF object does not build")?;
+    let target_dir = target_dir(workspace);
     let built = target_dir.join(BPF_TARGET).join(PROFILE).join("lb-ebpf");
     let object = target_dir.join("edgelb.bpf.o");
     copy_if_changed(&built, &object)?;
     Ok(object)
+}
+
+/// `cargo build` or `cargo clippy` of the kernel program.
+pub(crate) fn kernel_cargo(workspace: &Path, subcommand: &str) -> Result<Command, BuildError> {
+    let toolchain = Toolchain::with_rust_src()?;
+    let linker = installed("bpf-linker")?;
+    let mut cargo = toolchain.cargo();
+    cargo
+        .current_dir(workspace)
+        .args([subcommand, "--locked", "--package", "lb-ebpf", "--bin", "lb-ebpf", "--features", "kernel"])
+        .args(["--target", BPF_TARGET, "-Zbuild-std=core", "--profile", PROFILE, "--target-dir"])
+        .arg(target_dir(workspace))
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Clink-arg=--btf")
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
+    Ok(cargo)
 }
 
 /// Copies `from` to `to` unless they are equal already, so that an unchanged object keeps its time and
@@ -49,21 +62,8 @@ pub(crate) fn copy_if_changed(from: &Path, to: &Path) -> Result<(), BuildError> 
 }
 
 /// A target folder of its own: a nested cargo that shared ours would wait for its lock for ever.
-fn compile(
-    workspace: &Path,
-    target_dir: &Path,
-    toolchain: &Toolchain,
-    linker: &Path,
-) -> Result<(), BuildError> {
-    let mut cargo = toolchain.cargo();
-    cargo
-        .current_dir(workspace)
-        .args(["build", "--locked", "--package", "lb-ebpf", "--bin", "lb-ebpf", "--features", "kernel"])
-        .args(["--target", BPF_TARGET, "-Zbuild-std=core", "--profile", PROFILE, "--target-dir"])
-        .arg(target_dir)
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Clink-arg=--btf")
-        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
-    run(&mut cargo, "the BPF object does not build")
+fn target_dir(workspace: &Path) -> PathBuf {
+    workspace.join("target").join("bpf")
 }
 
 /// Runs `command` with its output going where ours goes, but never into our standard output, which
