@@ -1,4 +1,4 @@
-//! Files, symbols and flags that the documents name in backticks exist.
+//! Files, symbols, flags and metrics that the documents name in backticks exist.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +11,9 @@ const DOCUMENTS: [&str; 3] = ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"]
 
 /// Endings of the files that people write here: a word that ends so is a file's name.
 const ENDINGS: [&str; 6] = [".rs", ".md", ".toml", ".yaml", ".yml", ".sh"];
+
+/// The rules' own tests speak of names that do not exist.
+const RULES: &str = "xtask/src/tidy/";
 
 pub(super) fn check(texts: &[Text]) -> Vec<Finding> {
     let known = Known::of(texts);
@@ -29,26 +32,27 @@ pub(super) fn check(texts: &[Text]) -> Vec<Finding> {
 struct Known {
     /// Files and folders, from the root.
     paths: BTreeSet<String>,
-    /// Words of the Rust code, and of its strings (flags are often spelt there).
+    /// Words of the Rust code, and of its strings.
     words: BTreeSet<String>,
+    /// The same of the files that define flags.
+    flags: BTreeSet<String>,
 }
 
 impl Known {
     fn of(texts: &[Text]) -> Self {
         let paths = texts.iter().flat_map(|text| with_folders(&text.path)).collect();
-        let rust = texts.iter().filter(|text| text.is_rust()).map(|text| RustText::read(&text.text));
-        let words = rust.flat_map(|rust| {
-            let literals = rust.literals.iter().flat_map(|literal| words(&literal.value));
-            words(&rust.code).chain(literals).collect::<Vec<_>>()
-        });
-        Self { words: words.collect(), paths }
+        let rust = || texts.iter().filter(|text| text.is_rust() && !text.path.starts_with(RULES));
+        let words = rust().flat_map(words_of).collect();
+        let flags = rust().filter(|text| text.text.contains("clap")).flat_map(words_of).collect();
+        Self { paths, words, flags }
     }
 
     fn has(&self, name: &str) -> bool {
         match Name::of(name, &self.paths) {
             Name::Path(path) => self.has_path(path),
             Name::Symbol(symbol) => symbol.split("::").all(|part| self.words.contains(part)),
-            Name::Flag(flag) => self.words.contains(&flag.replace('-', "_")) || self.words.contains(flag),
+            Name::Flag(flag) => self.flags.contains(&flag.replace('-', "_")),
+            Name::Metric(metric) => self.words.contains(metric.trim_end_matches("_total")),
             Name::Other => true,
         }
     }
@@ -65,6 +69,8 @@ enum Name<'a> {
     Path(&'a str),
     Symbol(&'a str),
     Flag(&'a str),
+    /// As Prometheus shows it: a counter has `_total` at its end.
+    Metric(&'a str),
     /// A command, a value, a word of another project.
     Other,
 }
@@ -80,6 +86,8 @@ impl<'a> Name<'a> {
             Self::Flag(flag)
         } else if is_path(name, paths) {
             Self::Path(name)
+        } else if name.starts_with("lb_") && is_word(name) {
+            Self::Metric(name)
         } else if call.split("::").all(is_word)
             && (call.contains("::") || call != name || is_camel_case(call))
         {
@@ -114,6 +122,12 @@ fn quoted(document: &str) -> impl Iterator<Item = (usize, &str)> {
     lines.flat_map(|(index, line)| line.split('`').skip(1).step_by(2).map(move |name| (index + 1, name)))
 }
 
+fn words_of(text: &Text) -> Vec<String> {
+    let rust = RustText::read(&text.text);
+    let literals = rust.literals.iter().flat_map(|literal| words(&literal.value));
+    words(&rust.code).chain(literals).collect()
+}
+
 fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).map(str::to_owned)
 }
@@ -130,23 +144,31 @@ mod tests {
 
     const CODE: (&str, &str) = (
         "lb-agent/src/l7/router.rs",
-        "pub struct RouteTable; impl RouteTable { fn find() {} } fn a(hash_key_file: u8) {}",
+        "pub struct RouteTable; impl RouteTable { fn find() {} } fn a(host: u8) {}",
     );
 
+    const METRICS: (&str, &str) = ("lb-agent/src/metrics.rs", "counter(\"lb_l7_requests\")");
+
+    const CLI: (&str, &str) =
+        ("lb-agent/src/cli.rs", "#[derive(clap::Args)] struct Run { hash_key_file: PathBuf }");
+
     fn found(document: &str) -> usize {
-        findings(check, &[CODE, ("README.md", document)]).len()
+        findings(check, &[CODE, METRICS, CLI, ("README.md", document)]).len()
     }
 
     #[test]
     fn names_that_exist_are_fine() {
         assert_eq!(found("`lb-agent/src/l7/router.rs`, `lb-agent/src/l7/`, `router.rs`"), 0);
-        assert_eq!(found("`RouteTable`, `RouteTable::find`, `find()`, `--hash-key-file`"), 0);
+        assert_eq!(
+            found("`RouteTable`, `RouteTable::find`, `find()`, `--hash-key-file`, `lb_l7_requests_total`"),
+            0
+        );
     }
 
     #[test]
     fn names_that_do_not_are_found() {
         assert_eq!(found("`lb-agent/src/l8/`, `gone.rs`"), 2);
-        assert_eq!(found("`RouteTree`, `RouteTable::search`, `search()`, `--no-such-flag`"), 4);
+        assert_eq!(found("`RouteTree`, `RouteTable::search`, `search()`, `--host`, `lb_l7_gone`"), 5);
     }
 
     #[test]
