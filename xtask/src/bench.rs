@@ -4,7 +4,7 @@ use std::{convert::Infallible, ffi::OsString};
 
 use anyhow::Result;
 
-use crate::lab_program::LabProgram;
+use crate::lab_program::{DIST, LabProgram};
 
 /// Benchmarks that measure the kernel program alone.
 const WITHOUT_AGENT: [&str; 1] = ["xdp"];
@@ -22,7 +22,7 @@ pub(crate) struct Options {
 /// Returns only if it fails: else the benchmark runs in this process's place.
 pub(crate) fn run(options: Options) -> Result<Infallible> {
     let needs_agent = !WITHOUT_AGENT.contains(&options.name.as_str());
-    let bench = LabProgram { name: "lb-bench", profile: "dist", needs_agent };
+    let bench = LabProgram { name: "lb-bench", profile: DIST, needs_agent };
     bench.build()?;
     let arguments: Vec<_> = [OsString::from(options.name)].into_iter().chain(options.arguments).collect();
     bench.replace_us(&arguments)

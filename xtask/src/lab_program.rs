@@ -8,10 +8,22 @@ use anyhow::{Context, Result};
 
 use crate::{ebpf, workspace};
 
+/// How a program is built: cargo's name for it, and the folder in which cargo puts it.
+pub(crate) struct Profile {
+    name: &'static str,
+    folder: &'static str,
+}
+
+/// As the tests are built.
+pub(crate) const DEV: Profile = Profile { name: "dev", folder: "debug" };
+
+/// As it is shipped.
+pub(crate) const DIST: Profile = Profile { name: "dist", folder: "dist" };
+
 /// A binary of the crate `lb-tests`, and how it is built.
 pub(crate) struct LabProgram {
     pub(crate) name: &'static str,
-    pub(crate) profile: &'static str,
+    pub(crate) profile: Profile,
     /// Whether it starts the agent's binary.
     pub(crate) needs_agent: bool,
 }
@@ -24,7 +36,7 @@ impl LabProgram {
         eprintln!("edgelb: building (the first time takes some minutes)");
         ebpf::build(&workspace::root()?)?;
         let mut cargo = workspace::cargo()?;
-        cargo.args(["build", "--profile", self.profile, "--package", "lb-tests", "--bin", self.name]);
+        cargo.args(["build", "--profile", self.profile.name, "--package", "lb-tests", "--bin", self.name]);
         if self.needs_agent {
             cargo.args(["--package", "lb-agent", "--bin", "lb-agent"]);
         }
@@ -35,7 +47,7 @@ impl LabProgram {
 
     /// Runs it in our place, so that Ctrl-C reaches it alone and the shell waits until it has cleaned up.
     pub(crate) fn replace_us(&self, arguments: &[OsString]) -> Result<Infallible> {
-        let program = workspace::target_dir()?.join(self.profile).join(self.name);
+        let program = workspace::target_dir()?.join(self.profile.folder).join(self.name);
         let refused = Command::new(&program).current_dir(workspace::root()?).args(arguments).exec();
         Err(refused).with_context(|| format!("cannot start {}", program.display()))
     }

@@ -14,10 +14,10 @@ use std::{
 
 use crate::versions::BPF_TARGET;
 use error::Context as _;
-use toolchain::Toolchain;
 
 pub(crate) use environment::leave_outer_cargo;
 pub(crate) use error::BuildError;
+pub(crate) use toolchain::Toolchain;
 pub(crate) use tools::installed;
 
 /// The profile of the workspace's `Cargo.toml` that the object is built with.
@@ -37,13 +37,14 @@ pub(crate) fn build(workspace: &Path) -> Result<PathBuf, BuildError> {
 /// `cargo build` or `cargo clippy` of the kernel program.
 pub(crate) fn kernel_cargo(workspace: &Path, subcommand: &str) -> Result<Command, BuildError> {
     let toolchain = Toolchain::with_rust_src()?;
-    let linker = installed("bpf-linker")?;
+    let linker = installed("bpf-linker", &toolchain)?;
     let mut cargo = toolchain.cargo();
     cargo
         .current_dir(workspace)
         .args([subcommand, "--locked", "--package", "lb-ebpf", "--bin", "lb-ebpf", "--features", "kernel"])
         .args(["--target", BPF_TARGET, "-Zbuild-std=core", "--profile", PROFILE, "--target-dir"])
         .arg(target_dir(workspace))
+        .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", "-Clink-arg=--btf")
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
     Ok(cargo)

@@ -5,8 +5,8 @@ use std::{env, path::PathBuf, time::Instant};
 use super::{BuildError, Toolchain, run};
 use crate::versions::TOOLS;
 
-/// The path of the pinned program `name`, which is installed first where it is missing.
-pub(crate) fn installed(name: &str) -> Result<PathBuf, BuildError> {
+/// The path of the pinned program `name`, which is built with `toolchain` first where it is missing.
+pub(crate) fn installed(name: &str, toolchain: &Toolchain) -> Result<PathBuf, BuildError> {
     let version = pinned_version(name)?;
     let root = cache()?.join("tools").join(format!("{name}-{version}"));
     let program = root.join("bin").join(name);
@@ -16,9 +16,9 @@ pub(crate) fn installed(name: &str) -> Result<PathBuf, BuildError> {
             root.display()
         );
         let start = Instant::now();
-        let mut cargo = Toolchain::active()?.cargo();
+        let mut cargo = toolchain.cargo();
         cargo.args(["install", "--locked", "--version", version, "--root"]).arg(&root).arg(name);
-        run(cargo.env_remove("RUSTC_BOOTSTRAP"), &format!("{name} {version} does not install"))?;
+        run(&mut cargo, &format!("{name} {version} does not install"))?;
         eprintln!("edgelb: {name} {version} took {} s", start.elapsed().as_secs());
     }
     Ok(program)

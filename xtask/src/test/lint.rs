@@ -45,7 +45,7 @@ fn documentation() -> Result<Command> {
 /// Licences, bans and sources. Advisories need the RustSec database from the network, and change without
 /// any change of ours: `cargo deny check advisories` is for people, not for this tier.
 fn dependencies() -> Result<Command> {
-    let mut deny = Command::new(ebpf::installed("cargo-deny")?);
+    let mut deny = Command::new(ebpf::installed("cargo-deny", &ebpf::Toolchain::active()?)?);
     deny.current_dir(workspace::root()?);
     deny.args(["--workspace", "--all-features", "--locked", "check", "bans", "licenses", "sources"]);
     Ok(deny)
