@@ -1,5 +1,5 @@
 //! Embeds the BPF object: builds `lb-ebpf` as `cargo xtask build-ebpf` does, and tells the crate where it is.
-//! An object that the user names in `EDGELB_BPF_OBJECT` is taken instead.
+//! An object that the user names in `EDGELB_BPF_OBJECT` (a path from the workspace's root) is taken instead.
 
 #[path = "../xtask/src/ebpf/mod.rs"]
 mod ebpf;
@@ -27,8 +27,13 @@ const SOURCES: [&str; 8] = [
 ];
 
 fn main() -> ExitCode {
+    let workspace = from_cargo("CARGO_MANIFEST_DIR").join("..");
     println!("cargo:rerun-if-env-changed={OBJECT}");
-    match object() {
+    let object = match env::var_os(OBJECT) {
+        Some(given) => Ok(watched(workspace.join(given))),
+        None => built(&workspace),
+    };
+    match object {
         Ok(path) => {
             println!("cargo:rustc-env={OBJECT}={}", path.display());
             ExitCode::SUCCESS
@@ -40,17 +45,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// The user's object, or our own in a copy that only this build script writes.
-fn object() -> Result<PathBuf, ebpf::BuildError> {
-    if let Some(given) = env::var_os(OBJECT) {
-        println!("cargo:rerun-if-changed={}", Path::new(&given).display());
-        return Ok(given.into());
-    }
-    let workspace = Path::new("..").canonicalize().unwrap_or_default();
+/// Our own object, in a copy that only this build script writes.
+fn built(workspace: &Path) -> Result<PathBuf, ebpf::BuildError> {
     for source in SOURCES {
-        println!("cargo:rerun-if-changed={}", workspace.join(source).display());
+        watched(workspace.join(source));
     }
-    let copy = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("edgelb.bpf.o");
-    ebpf::copy_if_changed(&ebpf::build(&workspace)?, &copy)?;
+    let copy = from_cargo("OUT_DIR").join("edgelb.bpf.o");
+    ebpf::copy_if_changed(&ebpf::build(workspace)?, &copy)?;
     Ok(copy)
+}
+
+/// Has this script run again when the file or anything in the folder changes.
+fn watched(path: PathBuf) -> PathBuf {
+    println!("cargo:rerun-if-changed={}", path.display());
+    path
+}
+
+/// A folder that cargo names to every build script.
+fn from_cargo(variable: &str) -> PathBuf {
+    env::var_os(variable).unwrap_or_default().into()
 }

@@ -74,6 +74,12 @@ impl Toolchain {
         if self.has_rust_src() {
             return Ok(());
         }
+        if output(Command::new("rustup").arg("--version")).is_none() {
+            return Err(BuildError::new(
+                "the standard library's sources are missing, and rustup is not there",
+            )
+            .remedy("apt-get install rust-src, or https://rustup.rs"));
+        }
         let name = self.sysroot.file_name().unwrap_or_default();
         eprintln!("edgelb: getting the standard library's sources (rust-src) for {}", name.display());
         let mut rustup = Command::new("rustup");
