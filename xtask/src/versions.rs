@@ -10,5 +10,16 @@ pub(crate) const LINKER_LLVM: u32 = 22;
 /// The target of the kernel program: BPF, little endian.
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
-/// Cargo programs that the project installs for itself, at exactly these versions.
-pub(crate) const TOOLS: [(&str, &str); 2] = [("bpf-linker", "0.10.3"), ("cargo-deny", "0.20.2")];
+/// A program that the project installs for itself, from crates.io.
+pub(crate) struct Tool {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    /// What `cargo install` is told besides.
+    pub(crate) flags: &'static [&'static str],
+}
+
+/// All of them. `cargo-deny` has little to do: unoptimised it installs in a quarter of the time.
+pub(crate) const TOOLS: [Tool; 2] = [
+    Tool { name: "bpf-linker", version: "0.10.3", flags: &[] },
+    Tool { name: "cargo-deny", version: "0.20.2", flags: &["--debug"] },
+];

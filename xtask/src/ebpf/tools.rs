@@ -3,31 +3,28 @@
 use std::{env, path::PathBuf, time::Instant};
 
 use super::{BuildError, Toolchain, run};
-use crate::versions::TOOLS;
+use crate::versions::{TOOLS, Tool};
 
 /// The path of the pinned program `name`, which is built with `toolchain` first where it is missing.
 pub(crate) fn installed(name: &str, toolchain: &Toolchain) -> Result<PathBuf, BuildError> {
-    let version = pinned_version(name)?;
+    let Tool { version, flags, .. } = pinned(name)?;
     let root = cache()?.join("tools").join(format!("{name}-{version}"));
     let program = root.join("bin").join(name);
     if !program.is_file() {
-        eprintln!(
-            "edgelb: installing {name} {version} into {} (once, about a minute or two)",
-            root.display()
-        );
+        eprintln!("edgelb: installing {name} {version} into {} (once, one or two minutes)", root.display());
         let start = Instant::now();
         let mut cargo = toolchain.cargo();
-        cargo.args(["install", "--locked", "--version", version, "--root"]).arg(&root).arg(name);
+        cargo.args(["install", "--locked", "--version", version, "--root"]).arg(&root).args(*flags).arg(name);
         run(&mut cargo, &format!("{name} {version} does not install"))?;
         eprintln!("edgelb: {name} {version} took {} s", start.elapsed().as_secs());
     }
     Ok(program)
 }
 
-fn pinned_version(name: &str) -> Result<&'static str, BuildError> {
-    let pinned = TOOLS.iter().find(|(tool, _)| *tool == name);
-    pinned
-        .map(|(_, version)| *version)
+fn pinned(name: &str) -> Result<&'static Tool, BuildError> {
+    TOOLS
+        .iter()
+        .find(|tool| tool.name == name)
         .ok_or_else(|| BuildError::new(format!("{name} has no pinned version")))
 }
 
