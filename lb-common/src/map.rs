@@ -40,7 +40,12 @@ pub mod name {
     /// `SockMap` of listening sockets, at `LISTENER_V4` and `LISTENER_V6`.
     pub const LISTENERS: &str = "LISTENERS";
 
-    /// All of them.
+    /// `Array<Bench>` with one entry: no part of the packet path.
+    pub const BENCH: &str = "BENCH";
+    /// The program under test: no part of the packet path.
+    pub const BENCH_PROGRAM: &str = "BENCH_PROGRAM";
+
+    /// Those of the packet path.
     pub const ALL: [&str; 9] =
         [CONFIG, SERVICES4, SERVICES6, TABLES, ROWS, MEMBERS, VERDICTS, TRAFFIC, LISTENERS];
 }
@@ -51,6 +56,8 @@ pub mod program {
     pub const XDP: &str = "edgelb_xdp";
     /// The socket lookup, attached to the network namespace.
     pub const SK_LOOKUP: &str = "edgelb_sk_lookup";
+    /// Restores the frame between a benchmark's runs and calls the program under test.
+    pub const BENCH_RUN: &str = "bench_run";
     /// A floor for benchmarks: returns at once.
     pub const FLOOR_RETURN: &str = "floor_return";
     /// A floor for benchmarks: parses and encapsulates without a look-up.
@@ -199,6 +206,29 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// 64-bit words at a frame's start that a benchmark restores.
+pub const BENCH_HEAD_WORDS: usize = 8;
+
+/// What a benchmark's runs start from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Bench {
+    /// The frame's first bytes.
+    pub head: [u64; BENCH_HEAD_WORDS],
+    /// The frame's length.
+    pub len: u32,
+    /// The low word of the first flow's source address, in host order.
+    pub source: u32,
+    /// Flows, a power of two, less 1.
+    pub mask: u32,
+    /// Runs so far.
+    pub counter: u32,
+    /// 1 for IPv6.
+    pub is_v6: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
 // A hole would be read back as garbage and would compare unequal: each size is the sum of its fields.
 const _: () = {
     assert!(size_of::<ServiceKey4>() == 4 + 2 + 1 + 1);
@@ -209,5 +239,6 @@ const _: () = {
     assert!(size_of::<TableHead>() == 2 * 4 + 8);
     assert!(size_of::<Member>() == 16 + 6 + 6 + 4 + 2 + 2 + 4);
     assert!(size_of::<Traffic>() == 2 * 8);
+    assert!(size_of::<Bench>() == BENCH_HEAD_WORDS * 8 + 6 * 4);
     assert!(size_of::<Rows>() == BUCKETS as usize * 8);
 };

@@ -2,7 +2,7 @@
 
 use aya::Pod;
 
-use crate::map::{Config, Member, Service, ServiceKey4, ServiceKey6, TableHead, Traffic};
+use crate::map::{Bench, Config, Member, Service, ServiceKey4, ServiceKey6, TableHead, Traffic};
 
 macro_rules! pod {
     ($($name:ident),+) => {
@@ -13,4 +13,4 @@ macro_rules! pod {
     };
 }
 
-pod!(Config, Member, Service, ServiceKey4, ServiceKey6, TableHead, Traffic);
+pod!(Bench, Config, Member, Service, ServiceKey4, ServiceKey6, TableHead, Traffic);

@@ -79,7 +79,7 @@ pub(crate) fn opaque(value: usize) -> usize {
         unsafe {
             core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
         }
-        return value;
+        value
     }
     #[cfg(not(target_arch = "bpf"))]
     value

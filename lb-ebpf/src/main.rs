@@ -4,6 +4,8 @@
 #![no_main]
 #![expect(unreachable_pub, missing_docs, reason = "aya's macros export programs by name")]
 
+mod bench;
+
 use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::{sk_action, xdp_action};
@@ -17,7 +19,7 @@ use lb_common::map::{
 };
 use lb_common::row::{MemberId, Row};
 use lb_common::verdict::{COUNTERS, Verdict};
-use lb_ebpf::{Action, Choice, Frame, Lookup, Maps, choose, floor, process};
+use lb_ebpf::{Action, Choice, Frame, Lookup, Maps, choose, process};
 
 #[btf_map]
 static CONFIG: Array<Config, 1> = Array::new();
@@ -72,18 +74,6 @@ fn local_ip6(words: &[u32; 4]) -> [u64; 2] {
     // SAFETY: references are valid for reads.
     let [a, b, c, d] = unsafe { [read_volatile(a), read_volatile(b), read_volatile(c), read_volatile(d)] };
     [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32]
-}
-
-/// Benchmark floor: what calling a program costs.
-#[xdp]
-pub fn floor_return(_context: XdpContext) -> u32 {
-    xdp_action::XDP_TX
-}
-
-/// Benchmark floor: parse and encapsulate.
-#[xdp]
-pub fn floor_encap(context: XdpContext) -> u32 {
-    act(floor::encapsulate(&mut XdpFrame(context)))
 }
 
 /// Lets everything through: `XDP_TX` into a veth arrives only if its other end has a program too.

@@ -97,12 +97,17 @@ pub fn local() -> Local {
 /// What the maps of the node `edge-1` hold.
 #[must_use]
 pub fn wanted(outer: Outer) -> Wanted {
-    let snapshot = snapshot(outer);
+    wanted_of(&snapshot(outer), outer)
+}
+
+/// What they hold for a snapshot like the fixture's.
+#[must_use]
+pub fn wanted_of(snapshot: &Snapshot, outer: Outer) -> Wanted {
     let way = |interface| Reach { interface, source: NODE_MAC, next_hop: ROUTER_MAC, mtu: 1500 };
     let reach =
         BTreeMap::from([(address(outer, NEAR), way(INGRESS)), (address(outer, FAR), way(OTHER_INTERFACE))]);
     let table = Arc::new(maglev::fill(snapshot.members.values()));
-    Wanted::new(&snapshot, table, &local(), &reach)
+    Wanted::new(snapshot, table, &local(), &reach)
 }
 
 /// A flow's identity as the packet path sees it.

@@ -2,14 +2,17 @@
 
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
+use aya::maps::{Array, ProgramArray};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use lb_agent::l4::maps::Maps;
 use lb_agent::l4::plan::{Installed, plan};
 use lb_agent::l4::wanted::Wanted;
 use lb_agent::l4::{counters, loader};
+use lb_common::map::{BENCH_HEAD_WORDS, Bench, name, program};
 use lb_common::verdict::Verdict;
 use lb_ebpf::Action;
 
+const XDP_ABORTED: u32 = 0;
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
@@ -97,7 +100,7 @@ impl Kernel {
         let mut out = vec![0; MAX_FRAME];
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
-        let result = self.program(lb_common::map::program::XDP)?.test_run(options)?;
+        let result = self.program(program::XDP)?.test_run(options)?;
         out.truncate(result.data_size_out as usize);
         let after = counters::verdicts(&self.maps)?;
         let verdicts = after.into_iter().zip(before).filter(|(after, before)| after.1 > before.1);
@@ -108,15 +111,40 @@ impl Kernel {
         })
     }
 
-    /// Nanoseconds that a program takes for a packet, averaged over `repeat` runs in one system call.
+    /// Nanoseconds that a program takes for a frame of `flows` flows in turn (a power of two), with what
+    /// putting the frame back between runs takes: averaged over `repeat` runs in one system call.
     ///
     /// # Errors
     /// If the kernel refuses to run it.
-    pub fn time(&mut self, program: &str, frame: &[u8], repeat: u32) -> Result<f64> {
+    pub fn time(&mut self, name: &str, frame: &[u8], flows: u32, repeat: u32) -> Result<f64> {
+        self.prepare(name, frame, flows)?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
-        let result = self.program(program)?.test_run(options)?;
-        ensure!(result.return_value != 0, "{program} aborted");
+        let result = self.program(program::BENCH_RUN)?.test_run(options)?;
+        ensure!(result.return_value != XDP_ABORTED, "the benchmark of {name} aborted");
         Ok(result.duration.as_nanos() as f64)
+    }
+
+    fn prepare(&mut self, name: &str, frame: &[u8], flows: u32) -> Result<()> {
+        let head = frame.get(..BENCH_HEAD_WORDS * 8).context("the frame is too short for a benchmark")?;
+        let is_v6 = u32::from(frame[14] >> 4 == 6);
+        let source = if is_v6 == 1 { 34 } else { 26 };
+        let mut words = [0; BENCH_HEAD_WORDS];
+        for (word, bytes) in words.iter_mut().zip(head.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(bytes.try_into()?);
+        }
+        let bench = Bench {
+            head: words,
+            len: frame.len() as u32,
+            source: u32::from_be_bytes(frame[source..source + 4].try_into()?),
+            mask: flows - 1,
+            is_v6,
+            ..Bench::default()
+        };
+        let fd = self.program(name)?.fd()?.try_clone()?;
+        let map = self.object.map_mut(name::BENCH).context("no map for benchmarks")?;
+        Array::<_, Bench>::try_from(map)?.set(0, bench, 0)?;
+        let map = self.object.map_mut(name::BENCH_PROGRAM).context("no map for benchmarks")?;
+        Ok(ProgramArray::try_from(map)?.set(0, &fd, 0)?)
     }
 }
 
