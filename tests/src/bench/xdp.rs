@@ -11,7 +11,9 @@ use lb_common::map::program;
 use lb_common::row::{MemberId, Row as TableRow};
 
 use super::report::{Report, Row};
-use crate::fixture::{self, CLIENT4, CLIENT6, CLUSTER, NEAR, Outer, THIS, VIP4, VIP6, address, tuple};
+use crate::fixture::{
+    self, CLIENT4, CLIENT6, CLUSTER, INGRESS, NEAR, Outer, THIS, VIP4, VIP6, address, tuple,
+};
 use crate::kernel::Kernel;
 use crate::packet::{Ip, Transport};
 
@@ -77,7 +79,10 @@ fn away() -> Wanted {
     if let Some(this) = snapshot.members.get_mut("edge-1") {
         this.weight = 0;
     }
-    fixture::wanted_of(&snapshot, Outer::V4)
+    let mut wanted = fixture::wanted_of(&snapshot, Outer::V4);
+    // One network card, as most edge nodes have.
+    wanted.members.values_mut().for_each(|member| member.ifindex = INGRESS);
+    wanted
 }
 
 fn cases() -> Vec<Case> {
