@@ -19,11 +19,13 @@ pub enum Kind {
     Secret,
     /// `v1`
     ConfigMap,
+    /// `edgelb.dev/v1alpha1`
+    IngressParameters,
 }
 
 impl Kind {
     /// All of them, in the order in which they are read.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Node,
         Self::Service,
         Self::EndpointSlice,
@@ -31,12 +33,13 @@ impl Kind {
         Self::Ingress,
         Self::Secret,
         Self::ConfigMap,
+        Self::IngressParameters,
     ];
 
     /// Whether objects of this kind live in a namespace.
     #[must_use]
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Node | Self::IngressClass)
+        !matches!(self, Self::Node | Self::IngressClass | Self::IngressParameters)
     }
 
     /// The `kind:` of a manifest.
@@ -50,6 +53,7 @@ impl Kind {
             Self::Ingress => "Ingress",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::IngressParameters => "IngressParameters",
         }
     }
 }

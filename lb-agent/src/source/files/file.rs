@@ -1,0 +1,103 @@
+//! One file of the folder: its objects now, which are not always those of its text.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::decode::{self, Decoded, Item};
+use super::document::{self, TextId};
+use super::yaml::SyntaxError;
+use crate::model::{ObjectRef, Origin, Problem, Severity};
+use crate::source::Object;
+
+/// A file as it was last read.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    /// Its objects. An object whose new version has wrong fields stays as it was; a file with a document that
+    /// is no YAML stays as it was altogether, since it may be half written.
+    pub(super) objects: Vec<Placed>,
+    /// What is wrong with its text.
+    pub(super) problems: Vec<Problem>,
+    documents: BTreeMap<TextId, Arc<Result<Decoded, SyntaxError>>>,
+    /// Whether all of it could be parsed at some time.
+    was_whole: bool,
+}
+
+/// An object and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    /// Its name.
+    pub(super) name: ObjectRef,
+    /// The object.
+    pub(super) object: Object,
+    /// The line on which its document starts, from 1.
+    pub(super) line: usize,
+}
+
+impl File {
+    /// The file with this text, after it was `before`. Documents that it had then are not parsed again.
+    pub(super) fn read(path: &Path, text: &str, before: Self) -> Self {
+        let mut file = Self { was_whole: before.was_whole, ..Self::default() };
+        let mut is_whole = true;
+        for document in document::split(text) {
+            let id = document.id();
+            let known = before.documents.get(&id).or_else(|| file.documents.get(&id)).cloned();
+            let decoded = known.unwrap_or_else(|| Arc::new(decode::decode(document.text)));
+            match decoded.as_ref() {
+                Ok(decoded) => file.add(path, document.line, decoded, &before),
+                Err(error) => {
+                    is_whole = false;
+                    file.problems.push(unreadable(path, document.line + error.line, &error.message));
+                }
+            }
+            file.documents.insert(id, decoded);
+        }
+        if !is_whole && before.was_whole {
+            file.objects = before.objects;
+        }
+        file.was_whole |= is_whole;
+        file
+    }
+
+    /// The file as it was `before`, now that its text cannot be had.
+    pub(super) fn kept(path: &Path, message: &str, before: Self) -> Self {
+        Self { problems: vec![unreadable(path, 1, message)], ..before }
+    }
+
+    fn add(&mut self, path: &Path, line: usize, decoded: &Decoded, before: &Self) {
+        for item in &decoded.items {
+            match item {
+                Item::Good(object) => {
+                    self.objects.push(Placed { name: object.reference(), object: object.clone(), line });
+                }
+                Item::Bad(name) => {
+                    let last = before.objects.iter().find(|placed| placed.name == *name);
+                    self.objects.extend(last.map(|placed| Placed { line, ..placed.clone() }));
+                }
+            }
+        }
+        self.problems.extend(decoded.notes.iter().map(|note| Problem {
+            severity: note.severity,
+            origin: Some(origin(path, line)),
+            object: note.object.clone(),
+            field: note.field.clone(),
+            message: note.message.clone(),
+        }));
+    }
+}
+
+/// A place in a file.
+pub(super) fn origin(path: &Path, line: usize) -> Origin {
+    Origin::File { path: path.to_owned(), line }
+}
+
+/// The problem of a file whose text says nothing.
+pub(super) fn unreadable(path: &Path, line: usize, message: &str) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        origin: Some(origin(path, line)),
+        object: None,
+        field: String::new(),
+        message: message.to_owned(),
+    }
+}

@@ -1,0 +1,1 @@
+//! Folders that change, each in its own way.

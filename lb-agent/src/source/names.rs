@@ -1,0 +1,37 @@
+//! Labels, annotations and well-known values in objects: written once, and all that `strip` keeps.
+
+/// Label of Nodes that take part: `"true"`.
+pub(super) const EDGE: &str = "edgelb.dev/edge";
+
+/// Annotation of our Services: their VIPs, separated by commas.
+pub(super) const VIPS: &str = "edgelb.dev/vips";
+
+/// `spec.loadBalancerClass` of our Services, and `spec.controller` of our IngressClasses.
+pub(super) const CONTROLLER: &str = "edgelb.dev/ingress";
+
+/// The IngressClass that is shipped.
+pub(super) const CLASS: &str = "edgelb";
+
+/// Group of our own kinds.
+pub(super) const GROUP: &str = "edgelb.dev";
+
+/// Annotation of Ingresses from before `spec.ingressClassName`.
+pub(super) const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
+
+/// Annotation of the IngressClass that admission gives to Ingresses without one: `"true"`.
+pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+
+/// Label of EndpointSlices: the Service that they belong to.
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// The labels and annotations that are read.
+pub(super) const METADATA: [&str; 5] = [EDGE, VIPS, LEGACY_CLASS, DEFAULT_CLASS, SERVICE_NAME];
+
+/// The type of Secrets that hold a certificate.
+pub(super) const TLS_TYPE: &str = "kubernetes.io/tls";
+
+/// The key of such a Secret under which the chain stands, PEM.
+pub(super) const TLS_CERTIFICATE: &str = "tls.crt";
+
+/// The key under which the private key stands, PEM.
+pub(super) const TLS_KEY: &str = "tls.key";

@@ -1,0 +1,17 @@
+//! What the operator decides about translation; everything else stands in the objects.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::model::ListenerProtocol;
+
+/// The choices of the command line that change what objects mean.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Settings {
+    /// Namespace and name of the Secret for host names that no TLS section names.
+    pub default_certificate: Option<(String, String)>,
+    /// Whether an Ingress that names no class is ours although no default class of ours exists.
+    pub watch_without_class: bool,
+    /// Listeners that no Service names, by the address of their socket: with all of our classes.
+    pub standalone: BTreeMap<SocketAddr, ListenerProtocol>,
+}

@@ -1,0 +1,179 @@
+//! Services and their EndpointSlices -> backends: one for each port that routes name, however many name it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use k8s_openapi::api::networking::v1::{IngressBackend, IngressServiceBackend};
+
+use crate::model::{Backend, BackendId, BackendPort, Kind, ObjectRef, Problem, Unavailable};
+use crate::source::{Index, names};
+
+/// The backends that were asked for so far.
+pub(super) struct Backends<'a> {
+    index: &'a Index,
+    /// By namespace and name of their Service.
+    slices: BTreeMap<(&'a str, &'a str), Vec<(&'a ObjectRef, &'a EndpointSlice)>>,
+    made: BTreeMap<BackendId, Arc<Backend>>,
+    /// What is wrong with EndpointSlices.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl<'a> Backends<'a> {
+    /// No backends yet, out of these objects.
+    pub(super) fn new(index: &'a Index) -> Self {
+        let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (name, slice) in index.endpoint_slices() {
+            let labels = slice.metadata.labels.as_ref();
+            if let Some(service) = labels.and_then(|labels| labels.get(names::SERVICE_NAME)) {
+                slices.entry((name.namespace.as_str(), service.as_str())).or_default().push((name, slice));
+            }
+        }
+        Self { index, slices, made: BTreeMap::new(), problems: Vec::new() }
+    }
+
+    /// The backend that `ingress` names at `field`. There always is one: what is wrong is its answer.
+    pub(super) fn resolve(
+        &mut self,
+        ingress: &ObjectRef,
+        field: &str,
+        wanted: &IngressBackend,
+        problems: &mut Vec<Problem>,
+    ) -> Arc<Backend> {
+        let Some((service, port)) =
+            wanted.service.as_ref().and_then(|service| Some((service, port(service)?)))
+        else {
+            let (backend, message) = unsupported(&ingress.namespace, wanted);
+            problems.push(Problem::error(ingress, field, message));
+            return Arc::new(backend);
+        };
+        let id = BackendId { namespace: ingress.namespace.clone(), service: service.name.clone(), port };
+        let backend = self.made.get(&id).map(Arc::clone).unwrap_or_else(|| {
+            let backend = Arc::new(Backend { endpoints: self.endpoints(&id), id: id.clone() });
+            self.made.insert(id, Arc::clone(&backend));
+            backend
+        });
+        if let Some((part, message)) = complaint(&backend) {
+            problems.push(Problem::error(ingress, format!("{field}.service{part}"), message));
+        }
+        backend
+    }
+
+    fn endpoints(&mut self, id: &BackendId) -> Result<Vec<SocketAddr>, Unavailable> {
+        let service = ObjectRef::new(Kind::Service, id.namespace.as_str(), id.service.as_str());
+        let service = self.index.service(&service).ok_or(Unavailable::NoService)?;
+        let spec = service.spec.as_ref().ok_or(Unavailable::NoPort)?;
+        if spec.type_.as_deref() == Some("ExternalName") {
+            return Err(Unavailable::ExternalName);
+        }
+        let port = service_port(spec, &id.port).ok_or(Unavailable::NoPort)?;
+        let port_name = port.name.as_deref().unwrap_or_default();
+        let slices = self.slices.get(&(id.namespace.as_str(), id.service.as_str()));
+        let mut endpoints: Vec<SocketAddr> = Vec::new();
+        for (name, slice) in slices.into_iter().flatten() {
+            collect(name, slice, port_name, &mut endpoints, &mut self.problems);
+        }
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        if endpoints.is_empty() { Err(Unavailable::NoEndpoint) } else { Ok(endpoints) }
+    }
+}
+
+/// The port by number or by name; `None` if neither is given.
+fn port(service: &IngressServiceBackend) -> Option<BackendPort> {
+    let port = service.port.as_ref()?;
+    match (&port.name, port.number.map(u16::try_from)) {
+        (Some(name), _) if !name.is_empty() => Some(BackendPort::Name(name.clone())),
+        (_, Some(Ok(number))) if number != 0 => Some(BackendPort::Number(number)),
+        _ => None,
+    }
+}
+
+/// What answers for a backend that is no port of a Service. Its name cannot be that of a Service.
+fn unsupported(namespace: &str, wanted: &IngressBackend) -> (Backend, String) {
+    let (service, message) = match (&wanted.service, &wanted.resource) {
+        (Some(service), _) => (
+            format!("Service/{}", service.name),
+            "the Service's port is missing: give its name or number".to_owned(),
+        ),
+        (None, Some(resource)) => {
+            let what = format!("{}/{}", resource.kind, resource.name);
+            let message = format!("resource backends are not supported ({what}): its requests get 500");
+            (what, message)
+        }
+        (None, None) => {
+            ("/".to_owned(), "neither service nor resource is given: its requests get 500".to_owned())
+        }
+    };
+    let id = BackendId { namespace: namespace.to_owned(), service, port: BackendPort::Name(String::new()) };
+    (Backend { id, endpoints: Err(Unavailable::Unsupported) }, message)
+}
+
+/// What the owner of the route has to mend, and below which field. No endpoint being ready is no mistake.
+fn complaint(backend: &Backend) -> Option<(&'static str, String)> {
+    let BackendId { namespace, service, port } = &backend.id;
+    match backend.endpoints.as_ref().err()? {
+        Unavailable::NoService => {
+            Some((".name", format!("Service {namespace}/{service} does not exist: requests get 503")))
+        }
+        Unavailable::NoPort => {
+            Some((".port", format!("Service {namespace}/{service} has no TCP port {port}: requests get 503")))
+        }
+        Unavailable::ExternalName => {
+            let message =
+                format!("Service {namespace}/{service} is of type ExternalName, which is not switched on");
+            Some((".name", message))
+        }
+        Unavailable::NoEndpoint | Unavailable::Unsupported => None,
+    }
+}
+
+fn service_port<'a>(spec: &'a ServiceSpec, wanted: &BackendPort) -> Option<&'a ServicePort> {
+    let is_wanted = |port: &&ServicePort| match wanted {
+        BackendPort::Number(number) => port.port == i32::from(*number),
+        BackendPort::Name(name) => port.name.as_ref() == Some(name),
+    };
+    let is_tcp = |port: &&ServicePort| port.protocol.as_deref().unwrap_or("TCP") == "TCP";
+    spec.ports.iter().flatten().filter(is_tcp).find(is_wanted)
+}
+
+/// Adds the ready endpoints of a slice for the Service's port of this name.
+fn collect(
+    name: &ObjectRef,
+    slice: &EndpointSlice,
+    port_name: &str,
+    endpoints: &mut Vec<SocketAddr>,
+    problems: &mut Vec<Problem>,
+) {
+    let ports = slice.ports.iter().flatten();
+    let named = ports.filter(|port| port.name.as_deref().unwrap_or_default() == port_name);
+    let tcp = named.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
+    let numbers: Vec<u16> =
+        tcp.filter_map(|port| u16::try_from(port.port?).ok().filter(|&port| port != 0)).collect();
+    for (at, endpoint) in
+        slice.endpoints.iter().flatten().enumerate().filter(|(_, endpoint)| is_ready(endpoint))
+    {
+        // Only the first address of an endpoint means anything (EndpointSlice API text).
+        let Some(text) = endpoint.addresses.first() else { continue };
+        match text.parse::<IpAddr>() {
+            Ok(address) => {
+                endpoints.extend(numbers.iter().map(|&port| SocketAddr::new(address.to_canonical(), port)))
+            }
+            Err(_) => {
+                let field = format!("endpoints[{at}].addresses[0]");
+                problems.push(Problem::error(
+                    name,
+                    field,
+                    format!("{text:?} is not an IP address: it gets no requests"),
+                ));
+            }
+        }
+    }
+}
+
+/// "nil should be interpreted as true" (EndpointSlice API text).
+fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+}

@@ -1,0 +1,161 @@
+//! `spec.tls` -> certificates by host, with what deserves a look about them.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::model::{Certificate, HostPattern, Kind, ObjectRef, Problem};
+use crate::source::{Index, Settings};
+
+/// The certificate that an Ingress wants for a host.
+#[derive(Clone, Debug)]
+pub(super) struct HostCertificate {
+    /// The host, or `Any` for a section that names none.
+    pub(super) host: HostPattern,
+    /// The certificate.
+    pub(super) certificate: Arc<Certificate>,
+    /// The section: `spec.tls[0]`.
+    pub(super) field: String,
+}
+
+/// The certificates of one Ingress. A section without a Secret leaves the choice to the default certificate.
+pub(super) fn translate(
+    name: &ObjectRef,
+    ingress: &Ingress,
+    index: &Index,
+    now: i64,
+    problems: &mut Vec<Problem>,
+) -> Vec<HostCertificate> {
+    let sections = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten()).enumerate();
+    let mut certificates = Vec::new();
+    for (at, section) in sections {
+        let Some(secret) = section.secret_name.as_deref().filter(|name| !name.is_empty()) else { continue };
+        let secret = ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret);
+        let field = format!("spec.tls[{at}]");
+        let Some(certificate) = load(name, &format!("{field}.secretName"), &secret, index, now, problems)
+        else {
+            continue;
+        };
+        for host in hosts(name, &field, section, problems) {
+            check_covers(name, &field, &host, &certificate, problems);
+            certificates.push(HostCertificate {
+                host,
+                certificate: Arc::clone(&certificate),
+                field: field.clone(),
+            });
+        }
+    }
+    certificates
+}
+
+/// The operator's certificate for hosts that no section names.
+pub(super) fn default(
+    index: &Index,
+    settings: &Settings,
+    now: i64,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Certificate>> {
+    let (namespace, name) = settings.default_certificate.as_ref()?;
+    let secret = ObjectRef::new(Kind::Secret, namespace.as_str(), name.as_str());
+    match index.certificate(&secret) {
+        None => {
+            problems.push(Problem::error(&secret, "", "the default certificate's Secret does not exist"));
+            None
+        }
+        Some(_) => load(&secret, "", &secret, index, now, problems),
+    }
+}
+
+/// The certificate of a Secret that `user` names at `field`; both hear of it if there is none.
+fn load(
+    user: &ObjectRef,
+    field: &str,
+    secret: &ObjectRef,
+    index: &Index,
+    now: i64,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Certificate>> {
+    match index.certificate(secret) {
+        None => {
+            problems.push(Problem::error(user, field, format!("{secret} does not exist")));
+            None
+        }
+        Some(Err(error)) => {
+            problems.push(Problem::error(secret, error.field(), error.to_string()));
+            if user != secret {
+                problems.push(Problem::error(
+                    user,
+                    field,
+                    format!("{secret} holds no usable certificate: {error}"),
+                ));
+            }
+            None
+        }
+        Some(Ok(certificate)) => {
+            if certificate.not_after < now {
+                let end = Timestamp::from_second(certificate.not_after)
+                    .map_or_else(|_| "long ago".into(), |end| end.to_string());
+                problems.push(Problem::warning(
+                    user,
+                    field,
+                    format!("the certificate in {secret} expired at {end}"),
+                ));
+            }
+            Some(Arc::clone(certificate))
+        }
+    }
+}
+
+fn hosts(
+    name: &ObjectRef,
+    field: &str,
+    section: &IngressTLS,
+    problems: &mut Vec<Problem>,
+) -> Vec<HostPattern> {
+    let listed = section.hosts.as_deref().unwrap_or_default();
+    if listed.is_empty() {
+        return vec![HostPattern::Any];
+    }
+    let mut hosts = Vec::new();
+    for (at, host) in listed.iter().enumerate() {
+        match HostPattern::parse(host) {
+            Ok(HostPattern::Any) => {
+                problems.push(Problem::error(name, format!("{field}.hosts[{at}]"), "the host is empty"));
+            }
+            Ok(host) => hosts.push(host),
+            Err(error) => {
+                problems.push(Problem::error(name, format!("{field}.hosts[{at}]"), error.to_string()))
+            }
+        }
+    }
+    hosts
+}
+
+fn check_covers(
+    name: &ObjectRef,
+    field: &str,
+    host: &HostPattern,
+    certificate: &Certificate,
+    problems: &mut Vec<Problem>,
+) {
+    if !certificate.dns_names.iter().any(|dns_name| covers(dns_name, host)) {
+        let names = certificate.dns_names.join(", ");
+        let message =
+            format!("the certificate in {} does not cover {host}, but only: {names}", certificate.secret);
+        problems.push(Problem::warning(name, field, message));
+    }
+}
+
+/// A name of a certificate covers a host if it is the same, or the wildcard for the host's first label.
+fn covers(dns_name: &str, host: &HostPattern) -> bool {
+    let wildcard = dns_name.strip_prefix("*.");
+    match host {
+        HostPattern::Any => true,
+        HostPattern::Wildcard(parent) => wildcard == Some(parent),
+        HostPattern::Precise(host) => {
+            dns_name == host
+                || (wildcard.is_some() && host.split_once('.').map(|(_, parent)| parent) == wildcard)
+        }
+    }
+}

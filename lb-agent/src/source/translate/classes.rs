@@ -1,0 +1,174 @@
+//! IngressClasses -> which Ingresses are ours, and on which Services' listeners they answer.
+//!
+//! A class whose IngressParameters name Services answers on those only. All other classes of ours answer on every
+//! VIP on which no class's named Service stands: so a class without parameters never shows an internal VIP's
+//! routes to the world, nor the other way round.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressClassParametersReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::model::{Kind, ObjectRef, Problem};
+use crate::source::{Index, Settings, names};
+
+/// The classes of ours, and what becomes of an Ingress that names none.
+#[derive(Debug, Default)]
+pub(super) struct Classes {
+    ours: BTreeMap<String, Reach>,
+    others: BTreeSet<String>,
+    unnamed: Option<String>,
+}
+
+/// Where a class's routes answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Reach {
+    /// On VIPs on which nobody's named Service stands.
+    Unclaimed,
+    /// On the listeners of these Services.
+    Named(BTreeSet<ObjectRef>),
+}
+
+impl Classes {
+    /// All classes, ours with their reach.
+    pub(super) fn translate(index: &Index, settings: &Settings, problems: &mut Vec<Problem>) -> Self {
+        let mut classes = Self::default();
+        for (name, class) in index.ingress_classes() {
+            if is_ours(class) {
+                classes.ours.insert(name.name.clone(), reach(name, class, index, problems));
+            } else {
+                classes.others.insert(name.name.clone());
+            }
+        }
+        classes.unnamed = admitted(index).or_else(|| classes.watched(settings));
+        classes
+    }
+
+    /// The class that an Ingress belongs to, if it is one of ours.
+    pub(super) fn of_ingress(
+        &self,
+        name: &ObjectRef,
+        ingress: &Ingress,
+        problems: &mut Vec<Problem>,
+    ) -> Option<&str> {
+        let (field, class) = match (class_name(ingress), annotation(&ingress.metadata, names::LEGACY_CLASS)) {
+            (Some(class), _) => ("spec.ingressClassName".to_owned(), class),
+            (None, Some(class)) => (format!("metadata.annotations.{}", names::LEGACY_CLASS), class),
+            (None, None) => (String::new(), self.unnamed.as_deref()?),
+        };
+        if let Some((ours, _)) = self.ours.get_key_value(class) {
+            return Some(ours);
+        }
+        if !self.others.contains(class) {
+            let message = format!("there is no IngressClass {class:?}: nobody serves this Ingress");
+            problems.push(Problem::warning(name, field, message));
+        }
+        None
+    }
+
+    /// The names of all classes of ours.
+    pub(super) fn all(&self) -> BTreeSet<String> {
+        self.ours.keys().cloned().collect()
+    }
+
+    /// The VIPs on which a Service stands that some class names, out of `(VIP, Service)` pairs.
+    pub(super) fn claimed<'a>(
+        &self,
+        vips: impl Iterator<Item = (IpAddr, &'a ObjectRef)>,
+    ) -> BTreeSet<IpAddr> {
+        vips.filter(|(_, service)| self.named().any(|named| named.contains(service)))
+            .map(|(vip, _)| vip)
+            .collect()
+    }
+
+    /// The classes that answer on a Service's listener at a VIP that is claimed or not.
+    pub(super) fn on(&self, service: &ObjectRef, is_claimed: bool) -> BTreeSet<String> {
+        let answers = |reach: &Reach| match reach {
+            Reach::Unclaimed => !is_claimed,
+            Reach::Named(services) => services.contains(service),
+        };
+        self.ours.iter().filter(|(_, reach)| answers(reach)).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn named(&self) -> impl Iterator<Item = &BTreeSet<ObjectRef>> {
+        self.ours.values().filter_map(|reach| match reach {
+            Reach::Named(services) => Some(services),
+            Reach::Unclaimed => None,
+        })
+    }
+
+    /// With `watch_without_class`: the shipped class, or else the first of ours by name.
+    fn watched(&self, settings: &Settings) -> Option<String> {
+        let first = || self.ours.contains_key(names::CLASS).then_some(names::CLASS);
+        let first = first().or_else(|| self.ours.keys().next().map(String::as_str));
+        first.filter(|_| settings.watch_without_class).map(str::to_owned)
+    }
+}
+
+fn is_ours(class: &IngressClass) -> bool {
+    class.spec.as_ref().and_then(|spec| spec.controller.as_deref()) == Some(names::CONTROLLER)
+}
+
+fn class_name(ingress: &Ingress) -> Option<&str> {
+    ingress.spec.as_ref()?.ingress_class_name.as_deref()
+}
+
+fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(name).map(String::as_str)
+}
+
+/// The class that admission would fill in: the default one; of several the youngest, then the first by name.
+fn admitted(index: &Index) -> Option<String> {
+    let is_default = |class: &IngressClass| annotation(&class.metadata, names::DEFAULT_CLASS) == Some("true");
+    let created = |class: &IngressClass| class.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let defaults = index.ingress_classes().filter(|(_, class)| is_default(class));
+    defaults
+        .max_by(|(one, a), (other, b)| created(a).cmp(&created(b)).then_with(|| other.name.cmp(&one.name)))
+        .map(|(name, _)| name.name.clone())
+}
+
+/// Where a class of ours answers. Parameters that cannot be read may have meant to keep routes private: nowhere.
+fn reach(name: &ObjectRef, class: &IngressClass, index: &Index, problems: &mut Vec<Problem>) -> Reach {
+    let Some(parameters) = class.spec.as_ref().and_then(|spec| spec.parameters.as_ref()) else {
+        return Reach::Unclaimed;
+    };
+    match services(parameters, index) {
+        Ok(None) => Reach::Unclaimed,
+        Ok(Some(services)) => {
+            for service in services.iter().filter(|service| index.service(service).is_none()) {
+                let parameters = ObjectRef::new(Kind::IngressParameters, "", parameters.name.as_str());
+                problems.push(Problem::error(
+                    &parameters,
+                    "spec.services",
+                    format!("{service} does not exist"),
+                ));
+            }
+            Reach::Named(services)
+        }
+        Err(message) => {
+            let message = format!("{message}: the class's routes answer nowhere");
+            problems.push(Problem::error(name, "spec.parameters", message));
+            Reach::Named(BTreeSet::new())
+        }
+    }
+}
+
+fn services(
+    reference: &IngressClassParametersReference,
+    index: &Index,
+) -> Result<Option<BTreeSet<ObjectRef>>, String> {
+    let kind = Kind::IngressParameters.as_str();
+    if reference.api_group.as_deref() != Some(names::GROUP) || reference.kind != kind {
+        return Err(format!("only {kind} of the group {} can be named here", names::GROUP));
+    }
+    if reference.scope.as_deref() == Some("Namespace") {
+        return Err(format!("{kind} are cluster-scoped: leave out scope and namespace"));
+    }
+    let parameters = index.ingress_parameters(&reference.name);
+    let parameters = parameters.ok_or_else(|| format!("there are no {kind} {:?}", reference.name))?;
+    let named = |service: &crate::source::ServiceRef| {
+        ObjectRef::new(Kind::Service, service.namespace.as_str(), service.name.as_str())
+    };
+    Ok(parameters.spec.services.as_ref().map(|services| services.iter().map(named).collect()))
+}

@@ -1,0 +1,51 @@
+//! Ports with a proxy protocol -> listeners, each with the routes of the classes that answer there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::classes::Classes;
+use super::services::Services;
+use crate::model::{
+    Kind, Listener, ListenerProtocol, ObjectRef, Problem, Protocol, RouteTable, ServiceAddress,
+};
+use crate::source::Settings;
+
+/// Gives the merged routes of a set of classes, one table for all listeners of that set.
+pub(super) type Tables<'a> = dyn FnMut(&BTreeSet<String>, &mut Vec<Problem>) -> Arc<RouteTable> + 'a;
+
+/// The listeners of our Services, and those that the command line asks for. The latter stand in no object: they
+/// go by the name of a Service `standalone` without a namespace.
+pub(super) fn translate(
+    services: &Services,
+    classes: &Classes,
+    settings: &Settings,
+    problems: &mut Vec<Problem>,
+    table: &mut Tables<'_>,
+) -> BTreeMap<SocketAddr, Listener> {
+    let claimed = classes.claimed(services.services.iter().map(|(at, service)| (at.vip, &service.object)));
+    let mut listeners = BTreeMap::new();
+    let mut add = |address,
+                   object: &ObjectRef,
+                   protocol: ListenerProtocol,
+                   answering: BTreeSet<String>,
+                   problems: &mut _| {
+        let routes = table(&answering, problems);
+        listeners.insert(address, Listener { object: object.clone(), protocol, classes: answering, routes });
+    };
+    for (&address, &protocol) in &services.listeners {
+        let at = ServiceAddress { vip: address.ip(), port: address.port(), protocol: Protocol::Tcp };
+        let Some(service) = services.services.get(&at) else { continue };
+        let answering = classes.on(&service.object, claimed.contains(&at.vip));
+        if answering.is_empty() {
+            let message = format!("no IngressClass answers on {address}: every request gets 404");
+            problems.push(Problem::warning(&service.object, "", message));
+        }
+        add(address, &service.object, protocol, answering, problems);
+    }
+    let standalone = ObjectRef::new(Kind::Service, "", "standalone");
+    for (&address, &protocol) in &settings.standalone {
+        add(address, &standalone, protocol, classes.all(), problems);
+    }
+    listeners
+}
