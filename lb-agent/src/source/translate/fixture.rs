@@ -49,11 +49,13 @@ pub(crate) fn complaints(snapshot: &Snapshot) -> Vec<String> {
     snapshot.problems.iter().map(|problem| without_origin(problem).to_string()).collect()
 }
 
-/// Fails unless each problem contains its expected text, in order, and there are no others.
+/// Fails unless each expected text is part of a problem of its own, and there are no others.
 #[track_caller]
 pub(crate) fn assert_complaints(snapshot: &Snapshot, expected: &[&str]) {
     let found = complaints(snapshot);
-    let all =
-        found.len() == expected.len() && found.iter().zip(expected).all(|(found, part)| found.contains(part));
-    assert!(all, "found {found:#?}\nexpected {expected:#?}");
+    let mut left: Vec<&String> = found.iter().collect();
+    let mut take =
+        |part: &&str| left.iter().position(|found| found.contains(part)).map(|at| left.remove(at)).is_some();
+    let all = expected.iter().all(&mut take);
+    assert!(all && found.len() == expected.len(), "found {found:#?}\nexpected {expected:#?}");
 }

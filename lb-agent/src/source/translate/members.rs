@@ -38,7 +38,7 @@ pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> BTreeMap<
             },
         }
     }
-    let ids = ids(placed.iter().map(|(node, _)| node.name.as_str()));
+    let ids = ids(placed.iter().map(|(node, _)| hashed_id(&node.name)));
     placed
         .into_iter()
         .zip(ids)
@@ -85,14 +85,13 @@ fn no_address(node: &ObjectRef, family: Option<bool>) -> Problem {
     Problem::error(node, "status.addresses", message)
 }
 
-/// An id for each name, 1 or more, by hash: without a history, that is what stays when other nodes come and
-/// go. Of two names with one hash the later in order takes the next free id. `None` when all are taken.
-fn ids<'a>(names: impl Iterator<Item = &'a str>) -> Vec<Option<u16>> {
+/// The ids, 1 or more, of names given in order. Without a history, a hash is what stays when other nodes come
+/// and go: of two names with one hash, the later takes the next free id. `None` when all are taken.
+fn ids(hashes: impl Iterator<Item = u16>) -> Vec<Option<u16>> {
     let mut taken = BTreeSet::new();
-    names
-        .map(|name| {
-            let first = hashed_id(name);
-            let id = (first..=u16::MAX).chain(1..first).find(|id| !taken.contains(id))?;
+    hashes
+        .map(|hash| {
+            let id = (hash..=u16::MAX).chain(1..hash).find(|id| !taken.contains(id))?;
             taken.insert(id);
             Some(id)
         })
@@ -179,27 +178,26 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_golden() {
+    fn hashes_are_golden() {
         // Agents of different versions share flows: ids of the same names never change.
-        assert_eq!(ids(["edge-1", "edge-2", "edge-3"].into_iter()), [Some(1), Some(2), Some(3)]);
+        assert_eq!(["edge-1", "edge-2", "edge-3"].map(hashed_id), [19_604, 45_496, 45_356]);
     }
 
     #[test]
-    fn ids_do_not_depend_on_other_names() {
-        let all: Vec<String> = (0..100).map(|number| format!("node-{number:03}")).collect();
-        let together = ids(all.iter().map(String::as_str));
-        for (name, id) in all.iter().zip(&together) {
-            assert_eq!(ids(std::iter::once(name.as_str())), [*id], "{name}");
+    fn ids_are_unique_and_never_0() {
+        fn check(hashes: &[u16], expected: &[u16]) {
+            let expected: Vec<_> = expected.iter().copied().map(Some).collect();
+            assert_eq!(ids(hashes.iter().copied()), expected, "{hashes:?}");
         }
+        check(&[7, 3, 9], &[7, 3, 9]);
+        check(&[7, 7, 8, 7], &[7, 8, 9, 10]);
+        check(&[65_535, 65_535, 1], &[65_535, 1, 2]);
     }
 
     #[test]
-    fn a_taken_id_gives_the_next_free_one() {
-        // Enough names that some must collide, and the last id (65,535) has a successor (1).
-        let all: Vec<String> = (0..usize::from(u16::MAX)).map(|number| format!("n{number}")).collect();
-        let found = ids(all.iter().map(String::as_str));
-        let distinct: BTreeSet<u16> = found.iter().copied().flatten().collect();
-        assert_eq!((distinct.len(), distinct.first(), distinct.last()), (65_535, Some(&1), Some(&u16::MAX)));
-        assert_eq!(ids(all.iter().map(String::as_str).chain(["one-more"])).last(), Some(&None));
+    fn there_are_65535_ids() {
+        let found = ids((1..=u16::MAX).chain([5]));
+        assert_eq!(found.iter().filter(|id| id.is_none()).count(), 1);
+        assert_eq!(found.last(), Some(&None));
     }
 }

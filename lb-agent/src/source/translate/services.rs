@@ -203,3 +203,195 @@ impl Services {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Settings;
+    use crate::source::translate::fixture::{assert_complaints, snapshot};
+
+    const CLASS: &str = "
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: edgelb}
+spec: {controller: edgelb.dev/ingress}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: worker}
+status: {addresses: [{type: ExternalIP, address: 198.51.100.99}]}
+";
+
+    fn service(name: &str, metadata: &str, spec: &str) -> String {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: edge, {metadata}}}\n\
+             spec: {{type: LoadBalancer, loadBalancerClass: edgelb.dev/ingress, {spec}}}\n"
+        )
+    }
+
+    fn vips(list: &str) -> String {
+        format!("annotations: {{edgelb.dev/vips: '{list}'}}")
+    }
+
+    /// Services as `address object listener`.
+    #[track_caller]
+    fn check(yaml: &str, expected: &[&str], problems: &[&str]) {
+        let snapshot = snapshot(&format!("{CLASS}{yaml}"), &Settings::default());
+        let found: Vec<String> = snapshot
+            .services
+            .iter()
+            .map(|(address, service)| {
+                let listener = snapshot.listeners.get(&SocketAddr::new(address.vip, address.port));
+                let listener = listener.filter(|_| service.has_listener).map(|listener| listener.protocol);
+                format!("{address} {} {listener:?}", service.object.name)
+            })
+            .collect();
+        assert_eq!(found, expected);
+        assert_complaints(&snapshot, problems);
+    }
+
+    #[test]
+    fn vips_come_from_the_annotation_or_else_from_the_field() {
+        let port = "ports: [{port: 80}]";
+        check(
+            &service("a", &vips("203.0.113.10, 2001:db8:53::10"), port),
+            &["203.0.113.10:80/tcp a Some(Http)", "[2001:db8:53::10]:80/tcp a Some(Http)"],
+            &[],
+        );
+        check(
+            &service("a", "", &format!("loadBalancerIP: 203.0.113.11, {port}")),
+            &["203.0.113.11:80/tcp a Some(Http)"],
+            &[],
+        );
+        check(
+            &service("a", &vips("203.0.113.10"), &format!("loadBalancerIP: 203.0.113.11, {port}")),
+            &["203.0.113.10:80/tcp a Some(Http)"],
+            &[],
+        );
+        check(
+            &service("a", "", port),
+            &[],
+            &["Service edge/a: metadata.annotations: the Service has no VIP"],
+        );
+        check(
+            &service("a", &vips(" ,"), port),
+            &[],
+            &["metadata.annotations.edgelb.dev/vips: the Service has no VIP"],
+        );
+    }
+
+    #[test]
+    fn bad_vips_are_refused_and_good_ones_stay() {
+        check(
+            &service(
+                "a",
+                &vips("203.0.113.10,203.0.113,198.51.100.99,127.0.0.1,fe80::1,0.0.0.0,ff02::1"),
+                "ports: [{port: 80}]",
+            ),
+            &["203.0.113.10:80/tcp a Some(Http)"],
+            &[
+                "\"203.0.113\" is not an IP address",
+                "0.0.0.0 cannot be a VIP",
+                "127.0.0.1 cannot be a VIP",
+                "198.51.100.99 is an address of Node worker",
+                "fe80::1 cannot be a VIP",
+                "ff02::1 cannot be a VIP",
+            ],
+        );
+    }
+
+    #[test]
+    fn listeners_speak_what_app_protocol_name_or_number_say() {
+        for (port, expected) in [
+            ("port: 80", Some("Http")),
+            ("port: 443", Some("Https")),
+            ("port: 8443, name: https-alt", Some("Https")),
+            ("port: 8443, name: tls", Some("Https")),
+            ("port: 8080, name: http-alt", Some("Http")),
+            ("port: 443, name: http", Some("Http")),
+            ("port: 9000, appProtocol: https, name: http", Some("Https")),
+            ("port: 9000, appProtocol: http", Some("Http")),
+            ("port: 9000, appProtocol: kubernetes.io/h2c", Some("Http")),
+            ("port: 9000, appProtocol: kubernetes.io/wss", Some("Https")),
+            ("port: 80, appProtocol: mysql", None),
+            ("port: 9000", None),
+            ("port: 9000, name: grpc", None),
+        ] {
+            let snapshot = snapshot(
+                &format!("{CLASS}{}", service("a", &vips("203.0.113.10"), &format!("ports: [{{{port}}}]"))),
+                &Settings::default(),
+            );
+            let found = snapshot.listeners.values().next().map(|listener| format!("{:?}", listener.protocol));
+            assert_eq!(found.as_deref(), expected, "{port}");
+            assert_eq!(snapshot.problems.is_empty(), expected.is_some(), "{port}");
+            assert_eq!(snapshot.services.len(), 1, "{port}: a packet for it is known to be for a VIP");
+        }
+    }
+
+    #[test]
+    fn what_the_proxy_does_not_serve_is_a_service_without_a_listener() {
+        check(
+            &service(
+                "a",
+                &vips("203.0.113.10"),
+                "ports: [{port: 53, protocol: UDP}, {port: 9, protocol: SCTP}, {port: 99999}]",
+            ),
+            &["203.0.113.10:53/udp a None"],
+            &[
+                "error: Service edge/a: spec.ports[1].protocol: SCTP is not supported",
+                "error: Service edge/a: spec.ports[2].port: 99999 is not a port",
+                "warning: Service edge/a: spec.ports[0]: UDP is not served yet",
+            ],
+        );
+        check(
+            &service("a", &vips("203.0.113.10"), "selector: {app: a}, ports: [{port: 80}]"),
+            &["203.0.113.10:80/tcp a None"],
+            &["error: Service edge/a: spec.selector: a Service with a selector"],
+        );
+    }
+
+    #[test]
+    fn the_older_service_keeps_a_port() {
+        let ports = "ports: [{port: 80}]";
+        check(
+            &(service("b", &vips("203.0.113.10"), ports) + &service("a", &vips("203.0.113.10"), ports)),
+            &["203.0.113.10:80/tcp a Some(Http)"],
+            &["Service edge/b: spec.ports[0]: 203.0.113.10:80/tcp already belongs to Service edge/a"],
+        );
+        let old = format!("{}, creationTimestamp: '2024-01-01T00:00:00Z'", vips("203.0.113.10"));
+        check(
+            &(service("b", &old, ports)
+                + &service("a", &vips("203.0.113.10"), "ports: [{port: 80}, {port: 443}]")),
+            &["203.0.113.10:80/tcp b Some(Http)", "203.0.113.10:443/tcp a Some(Https)"],
+            &["Service edge/a: spec.ports[0]: 203.0.113.10:80/tcp already belongs to Service edge/b"],
+        );
+    }
+
+    #[test]
+    fn other_services_are_left_alone() {
+        let other = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a, annotations: {edgelb.dev/vips: 203.0.113.10}}\n";
+        check(
+            &format!("{other}spec: {{type: LoadBalancer, loadBalancerClass: other, ports: [{{port: 80}}]}}"),
+            &[],
+            &[],
+        );
+        check(
+            &format!("{other}spec: {{type: LoadBalancer, externalIPs: [192.0.2.1], ports: [{{port: 80}}]}}"),
+            &[],
+            &[],
+        );
+        let wrong = format!(
+            "{other}spec: {{type: ClusterIP, loadBalancerClass: edgelb.dev/ingress, ports: [{{port: 80}}]}}"
+        );
+        check(&wrong, &[], &["Service default/a: spec.type: a Service with our loadBalancerClass"]);
+    }
+
+    #[test]
+    fn external_ips_are_ignored() {
+        check(
+            &service("a", &vips("203.0.113.10"), "externalIPs: [203.0.113.77], ports: [{port: 80}]"),
+            &["203.0.113.10:80/tcp a Some(Http)"],
+            &["warning: Service edge/a: spec.externalIPs: ignored"],
+        );
+    }
+}
