@@ -9,7 +9,9 @@ mod ingress;
 mod listeners;
 mod members;
 mod merge;
+mod ports;
 mod services;
+mod vips;
 
 #[cfg(test)]
 mod fixture;

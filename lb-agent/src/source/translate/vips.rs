@@ -1,0 +1,55 @@
+//! The VIPs of a Service, as its annotation or its field names them, and those that nobody may have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+
+use crate::model::{ObjectRef, Problem};
+use crate::source::names;
+
+/// The VIPs that a Service may have of those that it asks for.
+pub(super) fn vips(
+    name: &ObjectRef,
+    service: &Service,
+    spec: &ServiceSpec,
+    nodes: &BTreeMap<IpAddr, &ObjectRef>,
+    problems: &mut Vec<Problem>,
+) -> BTreeSet<IpAddr> {
+    let annotation = service.metadata.annotations.as_ref().and_then(|all| all.get(names::VIPS));
+    let (field, asked) = match (annotation, &spec.load_balancer_ip) {
+        (Some(list), _) => (format!("metadata.annotations.{}", names::VIPS), list.as_str()),
+        (None, Some(vip)) => ("spec.loadBalancerIP".to_owned(), vip.as_str()),
+        (None, None) => ("metadata.annotations".to_owned(), ""),
+    };
+    let asked: Vec<&str> = asked.split(',').map(str::trim).filter(|vip| !vip.is_empty()).collect();
+    if asked.is_empty() {
+        let message =
+            format!("the Service has no VIP: name some, as in `{}: 203.0.113.10,2001:db8::10`", names::VIPS);
+        problems.push(Problem::error(name, field, message));
+        return BTreeSet::new();
+    }
+    let mut check = |vip: &str| match vip_of(vip, nodes) {
+        Ok(vip) => Some(vip),
+        Err(message) => {
+            problems.push(Problem::error(name, field.as_str(), message));
+            None
+        }
+    };
+    asked.into_iter().filter_map(&mut check).collect()
+}
+
+fn vip_of(text: &str, nodes: &BTreeMap<IpAddr, &ObjectRef>) -> Result<IpAddr, String> {
+    let vip = text.parse::<IpAddr>().map_err(|_| format!("{text:?} is not an IP address"))?.to_canonical();
+    if let Some(node) = nodes.get(&vip) {
+        return Err(format!("{vip} is an address of {node}: as a VIP it would cut that node off"));
+    }
+    let is_link_local = match vip {
+        IpAddr::V4(vip) => vip.is_link_local() || vip.is_broadcast(),
+        IpAddr::V6(vip) => vip.is_unicast_link_local(),
+    };
+    if vip.is_unspecified() || vip.is_loopback() || vip.is_multicast() || is_link_local {
+        return Err(format!("{vip} cannot be a VIP: it is not a routable unicast address"));
+    }
+    Ok(vip)
+}
