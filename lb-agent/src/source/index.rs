@@ -153,3 +153,113 @@ fn service(object: &Object) -> Option<&Arc<Service>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::files::parse_text;
+    use crate::source::{Settings, translate};
+
+    /// One version of one of a few objects, most of which refer to each other.
+    fn object(which: usize, version: usize) -> Object {
+        let name = version % 3;
+        let text = match which % 10 {
+            0 => "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: edgelb}, spec: {controller: edgelb.dev/ingress}}".to_owned(),
+            1 => format!("{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: private}}, spec: {{controller: edgelb.dev/ingress, parameters: {{apiGroup: edgelb.dev, kind: IngressParameters, name: p{name}}}}}}}"),
+            2 => format!("{{apiVersion: edgelb.dev/v1alpha1, kind: IngressParameters, metadata: {{name: p0}}, spec: {{services: [{{namespace: default, name: s{name}}}]}}}}"),
+            3 | 4 => format!("{{apiVersion: v1, kind: Service, metadata: {{name: s{name}, annotations: {{edgelb.dev/vips: 203.0.113.{name}}}}}, spec: {{type: LoadBalancer, loadBalancerClass: edgelb.dev/ingress, ports: [{{port: 80}}, {{port: {version}}}]}}}}"),
+            5 => format!("{{apiVersion: v1, kind: Service, metadata: {{name: b{name}}}, spec: {{ports: [{{port: {}}}]}}}}", 80 + version % 2),
+            6 => format!("{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {{name: e{}, labels: {{kubernetes.io/service-name: b{name}}}}}, ports: [{{port: 8080}}], endpoints: [{{addresses: [192.0.2.{version}]}}]}}", version % 2),
+            7 => format!("{{apiVersion: v1, kind: Node, metadata: {{name: n{name}, labels: {{edgelb.dev/edge: 'true'}}}}, status: {{addresses: [{{type: InternalIP, address: 198.51.100.{}}}]}}}}", version % 5),
+            8 => format!("{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: i{name}}}, spec: {{ingressClassName: edgelb, rules: [{{host: x{}.org, http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: b{name}, port: {{number: 80}}}}}}}}]}}}}]}}}}", version % 2),
+            _ => format!("{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: j{name}}}, spec: {{ingressClassName: private, defaultBackend: {{service: {{name: b{name}, port: {{number: 80}}}}}}, tls: [{{secretName: t}}]}}}}"),
+        };
+        let (mut objects, problems) = parse_text(Path::new("test.yaml"), &text);
+        assert!(problems.is_empty(), "{problems:?}");
+        objects.remove(0).0
+    }
+
+    fn origin(line: usize) -> Origin {
+        Origin::File { path: PathBuf::from("test.yaml"), line }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Apply(usize, usize),
+        Delete(usize, usize),
+        Reset(Kind, Vec<(usize, usize)>),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let object = || (0..10_usize, 1..12_usize);
+        let step = prop_oneof![
+            6 => object().prop_map(|(which, version)| Step::Apply(which, version)),
+            2 => object().prop_map(|(which, version)| Step::Delete(which, version)),
+            1 => (proptest::sample::select(&Kind::ALL), proptest::collection::vec(object(), 0..12))
+                .prop_map(|(kind, objects)| Step::Reset(kind, objects)),
+        ];
+        proptest::collection::vec(step, 0..40)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever happened before, the state is that of the objects that are left: nothing of others stays.
+        #[test]
+        fn a_history_leads_where_its_end_leads(steps in steps()) {
+            let mut index = Index::default();
+            let mut expected: BTreeMap<ObjectRef, (Object, Origin)> = BTreeMap::new();
+            for (line, step) in steps.into_iter().enumerate() {
+                let before: Vec<_> = expected.clone().into_iter().collect();
+                let changed = match step {
+                    Step::Apply(which, version) => {
+                        let object = object(which, version);
+                        expected.insert(object.reference(), (object.clone(), origin(line)));
+                        index.apply(object, origin(line))
+                    }
+                    Step::Delete(which, version) => {
+                        let name = object(which, version).reference();
+                        expected.remove(&name);
+                        index.delete(&name)
+                    }
+                    Step::Reset(kind, objects) => {
+                        expected.retain(|name, _| name.kind != kind);
+                        let objects: Vec<_> = objects.into_iter().map(|(which, version)| object(which, version)).collect();
+                        for object in objects.iter().filter(|object| object.kind() == kind) {
+                            expected.insert(object.reference(), (object.clone(), origin(line)));
+                        }
+                        index.reset(kind, objects.into_iter().map(|object| (object, origin(line))))
+                    }
+                };
+                // A reset may list an object twice and so change it back and forth.
+                prop_assert!(changed || before == expected.clone().into_iter().collect::<Vec<_>>());
+            }
+            let mut rebuilt = Index::default();
+            for (object, origin) in expected.into_values() {
+                rebuilt.apply(object, origin);
+            }
+            let settings = Settings { watch_without_class: true, ..Settings::default() };
+            prop_assert_eq!(translate(&index, &settings, 0), translate(&rebuilt, &settings, 0));
+        }
+    }
+
+    #[test]
+    fn what_changes_nothing_is_no_change() {
+        let mut index = Index::default();
+        assert!(index.apply(object(0, 1), origin(1)));
+        assert!(!index.apply(object(0, 1), origin(1)));
+        assert!(index.apply(object(0, 1), origin(2)), "problems name the place");
+        assert!(!index.reset(Kind::IngressClass, [(object(0, 1), origin(2))]));
+        assert!(!index.reset(Kind::Node, []));
+        assert!(
+            index.reset(Kind::IngressClass, [(object(7, 1), origin(3))]),
+            "a Node is not taken, the class is gone"
+        );
+        assert_eq!((index.count(Kind::IngressClass), index.count(Kind::Node)), (0, 0));
+        assert!(!index.delete(&object(0, 1).reference()));
+    }
+}

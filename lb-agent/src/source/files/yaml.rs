@@ -55,3 +55,55 @@ impl Localizer for Plain {
         message
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_error(text: &str, line: usize, message: &str) {
+        let error = parse(text).expect_err(text);
+        assert_eq!(error.line, line, "{error}");
+        assert!(error.message.contains(message), "{error}");
+        assert!(!error.message.contains("line"), "the place is told apart: {error}");
+    }
+
+    #[test]
+    fn scalars_are_what_kubernetes_takes_them_for() {
+        let expected = serde_json::json!({
+            "flag": true, "word": "yes", "mode": "0755", "port": 80, "text": "80", "nothing": null, "time": "2024-01-01T00:00:00Z"
+        });
+        let text = "{flag: true, word: yes, mode: 0755, port: 80, text: '80', nothing: , time: 2024-01-01T00:00:00Z}";
+        assert_eq!(parse(text), Ok(expected));
+    }
+
+    #[test]
+    fn errors_have_a_line() {
+        check_error("a: 1\nb: [\n", 1, "");
+        check_error("a: 1\nb: c: d\n", 1, "");
+        check_error("a: 1\nb: 2\na: 3\n", 2, "duplicate mapping key");
+    }
+
+    #[test]
+    fn aliases_cannot_multiply_beyond_measure() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..10 {
+            let below = format!("*a{}, ", level - 1).repeat(10);
+            bomb += &format!("a{level}: &a{level} [{below}]\n");
+        }
+        parse(&bomb).expect_err("a bomb");
+        assert_eq!(parse("{a: &x [1, 2], b: *x}"), Ok(serde_json::json!({"a": [1, 2], "b": [1, 2]})));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        parse(&"[".repeat(100_000)).expect_err("too deep");
+        parse(&format!("{}{}", "[".repeat(500), "]".repeat(500))).expect_err("too deep");
+    }
+
+    #[test]
+    fn json_is_yaml() {
+        let text = "{\n\t\"a\": [1, true, null, \"x\\u00e9\\n\"],\n\t\"b\": {}\n}\n";
+        assert_eq!(parse(text), serde_json::from_str(text).map_err(|error| unreachable!("{error}")));
+    }
+}
