@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aya::maps::PerCpuValues;
+use aya::maps::{MapData, PerCpuArray, PerCpuValues};
 use lb_common::map::{Traffic, name};
 use lb_common::verdict::Verdict;
 
@@ -10,17 +10,21 @@ use super::L4Error;
 use super::maps::Maps;
 use crate::model::ServiceAddress;
 
+/// The counters of one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Packets by verdict, in the order of `Verdict::all`.
+    pub verdicts: Vec<(Verdict, u64)>,
+    /// Traffic by service.
+    pub services: BTreeMap<ServiceAddress, Traffic>,
+}
+
 /// Packets by verdict, summed over CPUs, in the order of `Verdict::all`.
 ///
 /// # Errors
 /// `L4Error::Map` if the kernel does not answer.
 pub fn verdicts(maps: &Maps) -> Result<Vec<(Verdict, u64)>, L4Error> {
-    Verdict::all()
-        .map(|verdict| {
-            let values = maps.verdicts.get(&verdict.counter(), 0).map_err(L4Error::map(name::VERDICTS))?;
-            Ok((verdict, values.iter().sum()))
-        })
-        .collect()
+    read_verdicts(&maps.verdicts)
 }
 
 /// What this node saw as the first hop of one service, summed over CPUs.
@@ -28,7 +32,20 @@ pub fn verdicts(maps: &Maps) -> Result<Vec<(Verdict, u64)>, L4Error> {
 /// # Errors
 /// As `verdicts`.
 pub fn traffic(maps: &Maps, index: u32) -> Result<Traffic, L4Error> {
-    let values = maps.traffic.get(&index, 0).map_err(L4Error::map(name::TRAFFIC))?;
+    read_traffic(&maps.traffic, index)
+}
+
+pub(super) fn read_verdicts(map: &PerCpuArray<MapData, u64>) -> Result<Vec<(Verdict, u64)>, L4Error> {
+    Verdict::all()
+        .map(|verdict| {
+            let values = map.get(&verdict.counter(), 0).map_err(L4Error::map(name::VERDICTS))?;
+            Ok((verdict, values.iter().sum()))
+        })
+        .collect()
+}
+
+pub(super) fn read_traffic(map: &PerCpuArray<MapData, Traffic>, index: u32) -> Result<Traffic, L4Error> {
+    let values = map.get(&index, 0).map_err(L4Error::map(name::TRAFFIC))?;
     Ok(sum(&values))
 }
 
@@ -37,13 +54,4 @@ fn sum(values: &PerCpuValues<Traffic>) -> Traffic {
         packets: sum.packets + cpu.packets,
         bytes: sum.bytes + cpu.bytes,
     })
-}
-
-/// The counters of one moment.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
-    /// Packets by verdict.
-    pub verdicts: Vec<(Verdict, u64)>,
-    /// Traffic by service.
-    pub services: BTreeMap<ServiceAddress, Traffic>,
 }

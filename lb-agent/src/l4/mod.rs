@@ -15,6 +15,7 @@ pub mod object;
 pub mod pins;
 pub mod plan;
 mod reach;
+pub mod reader;
 mod routes;
 mod store;
 pub mod wanted;

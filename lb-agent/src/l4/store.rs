@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use aya::maps::{MapError, PerCpuValues};
+use aya::maps::{HashMap, MapData, MapError, PerCpuValues};
 use aya::util::nr_cpus;
 use lb_common::map::{
     MAX_MEMBERS, MAX_TABLES, Member, Rows, Service, ServiceKey4, ServiceKey6, TableHead, Traffic, member,
@@ -72,30 +72,10 @@ impl Maps {
         let config = self.config.get(&0, 0).map_err(L4Error::map(name::CONFIG))?;
         Ok(Installed {
             config,
-            services: self.read_services()?,
+            services: services(&self.services4, &self.services6)?,
             members: self.read_members()?,
             tables: self.read_tables()?,
         })
-    }
-
-    /// Services and VIPs in the kernel.
-    ///
-    /// # Errors
-    /// `L4Error::Map` with the map's name.
-    pub fn read_services(&self) -> Result<BTreeMap<Key, Service>, L4Error> {
-        let v4 = self.services4.iter().map(|entry| {
-            let (key, service) = entry.map_err(L4Error::map(name::SERVICES4))?;
-            let vip = IpAddr::V4(Ipv4Addr::from(key.vip.to_ne_bytes()));
-            Ok((key_of(vip, key.port, key.protocol), service))
-        });
-        let v6 = self.services6.iter().map(|entry| {
-            let (key, service) = entry.map_err(L4Error::map(name::SERVICES6))?;
-            let vip = IpAddr::V6(ipv6(key.vip));
-            Ok((key_of(vip, key.port, key.protocol), service))
-        });
-        v4.chain(v6)
-            .filter_map(|entry| entry.map(|(key, service)| Some((key?, service))).transpose())
-            .collect()
     }
 
     fn read_members(&self) -> Result<BTreeMap<u16, Member>, L4Error> {
@@ -114,6 +94,24 @@ impl Maps {
         let heads = heads.collect::<Result<Vec<_>, MapError>>().map_err(L4Error::map(name::TABLES))?;
         Ok(heads.into_iter().filter(|(_, head)| *head != TableHead::default()).collect())
     }
+}
+
+/// Services and VIPs in the kernel.
+pub(super) fn services(
+    services4: &HashMap<MapData, ServiceKey4, Service>,
+    services6: &HashMap<MapData, ServiceKey6, Service>,
+) -> Result<BTreeMap<Key, Service>, L4Error> {
+    let v4 = services4.iter().map(|entry| {
+        let (key, service) = entry.map_err(L4Error::map(name::SERVICES4))?;
+        let vip = IpAddr::V4(Ipv4Addr::from(key.vip.to_ne_bytes()));
+        Ok((key_of(vip, key.port, key.protocol), service))
+    });
+    let v6 = services6.iter().map(|entry| {
+        let (key, service) = entry.map_err(L4Error::map(name::SERVICES6))?;
+        let vip = IpAddr::V6(ipv6(key.vip));
+        Ok((key_of(vip, key.port, key.protocol), service))
+    });
+    v4.chain(v6).filter_map(|entry| entry.map(|(key, service)| Some((key?, service))).transpose()).collect()
 }
 
 enum MapKey {

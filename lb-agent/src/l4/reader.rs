@@ -1,0 +1,57 @@
+//! Reads counters from the pinned maps, beside the packet path that writes them: for scrapes, which must not
+//! wait for it, and for looking at a node whose agent is gone.
+
+use std::collections::BTreeMap;
+
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use lb_common::map::{Service, ServiceKey4, ServiceKey6, Traffic, name};
+
+use super::L4Error;
+use super::counters::{self, Counters};
+use super::pins::Pins;
+use super::store::services;
+use super::wanted::Key;
+
+/// The maps that hold counters, and those that tell what they count.
+pub struct Reader {
+    services4: HashMap<MapData, ServiceKey4, Service>,
+    services6: HashMap<MapData, ServiceKey6, Service>,
+    verdicts: PerCpuArray<MapData, u64>,
+    traffic: PerCpuArray<MapData, Traffic>,
+}
+
+impl Reader {
+    /// Opens the maps that an agent pinned.
+    ///
+    /// # Errors
+    /// `L4Error::Map` for one that is not there or that this user must not read.
+    pub fn open(pins: &Pins) -> Result<Self, L4Error> {
+        Ok(Self {
+            services4: open(pins, name::SERVICES4, Map::HashMap)?,
+            services6: open(pins, name::SERVICES6, Map::HashMap)?,
+            verdicts: open(pins, name::VERDICTS, Map::PerCpuArray)?,
+            traffic: open(pins, name::TRAFFIC, Map::PerCpuArray)?,
+        })
+    }
+
+    /// The counters of this moment. They are not stopped for it: a packet may be in one and not yet in another.
+    ///
+    /// # Errors
+    /// `L4Error::Map` if the kernel does not answer.
+    pub fn read(&self) -> Result<Counters, L4Error> {
+        let mut traffic = BTreeMap::new();
+        for (key, service) in services(&self.services4, &self.services6)? {
+            if let Key::Service(address) = key {
+                traffic.insert(address, counters::read_traffic(&self.traffic, service.index)?);
+            }
+        }
+        Ok(Counters { verdicts: counters::read_verdicts(&self.verdicts)?, services: traffic })
+    }
+}
+
+fn open<T>(pins: &Pins, name: &'static str, kind: fn(MapData) -> Map) -> Result<T, L4Error>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    MapData::from_pin(pins.map(name)).and_then(|data| T::try_from(kind(data))).map_err(L4Error::map(name))
+}
