@@ -1,1 +1,15 @@
-//! Health, metrics, debug API, doctor: what an operator asks the agent. Knows `model`, changes nothing.
+//! What operators ask a node: is it ready, what does it hold, what does it count, what is wrong with it.
+//! Reads state and changes none. Knows `model`, and of the other stages only what `app` hands over.
+
+mod client;
+mod dump;
+mod endpoints;
+mod error;
+mod live;
+pub mod packet_metrics;
+mod server;
+
+pub use client::{Health, health};
+pub use error::AdminError;
+pub use live::{Attachment, Live};
+pub use server::{Addresses, Server, State};

@@ -1,0 +1,464 @@
+//! The node's state as JSON for people. Each field is named here one by one: what a snapshot holds and
+//! this file does not name, private keys above all, cannot get out.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use aws_lc_rs::digest;
+use serde::Serialize;
+use x509_parser::time::ASN1Time;
+
+use super::live::{Attachment, Live};
+use crate::model::{
+    Backend, Certificate, HostPattern, HostRoutes, KeyKind, Listener, ListenerProtocol, Member, Problem,
+    RouteTable, Rule, Service, ServiceAddress, Severity, Snapshot, Unavailable,
+};
+
+/// Everything there is to see of a node.
+#[derive(Debug, Serialize)]
+pub(super) struct Dump {
+    node: String,
+    version: &'static str,
+    /// Seconds since the Unix epoch.
+    started: u64,
+    not_ready: Vec<&'static str>,
+    generation: Generations,
+    interfaces: Vec<InterfaceDump>,
+    snapshot: Option<SnapshotDump>,
+}
+
+/// Where the snapshots have come to; `null` is "not yet", or for the kernel "no packet path".
+#[derive(Debug, Serialize)]
+struct Generations {
+    snapshot: Option<u64>,
+    kernel: Option<u64>,
+    proxy: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct InterfaceDump {
+    name: String,
+    mode: String,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SnapshotDump {
+    members: Vec<MemberDump>,
+    vips: Vec<IpAddr>,
+    services: Vec<ServiceDump>,
+    listeners: Vec<ListenerDump>,
+    /// Listeners name theirs by its place here: those of the same classes share one.
+    route_tables: Vec<RouteTableDump>,
+    certificates: Vec<CertificateDump>,
+    problems: Vec<ProblemDump>,
+}
+
+#[derive(Debug, Serialize)]
+struct MemberDump {
+    name: String,
+    id: u16,
+    address: IpAddr,
+    weight: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct ServiceDump {
+    address: String,
+    object: String,
+    has_listener: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ListenerDump {
+    address: SocketAddr,
+    protocol: &'static str,
+    object: String,
+    classes: Vec<String>,
+    route_table: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct RouteTableDump {
+    hosts: Vec<HostDump>,
+    default_backend: Option<BackendDump>,
+    /// Secrets by host of `spec.tls`.
+    certificates: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Serialize)]
+struct HostDump {
+    host: String,
+    rules: Vec<RuleDump>,
+    default_backend: Option<BackendDump>,
+}
+
+#[derive(Debug, Serialize)]
+struct RuleDump {
+    path: String,
+    ingress: String,
+    backend: BackendDump,
+}
+
+#[derive(Debug, Serialize)]
+struct BackendDump {
+    service: String,
+    endpoints: Vec<SocketAddr>,
+    unavailable: Option<&'static str>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct CertificateDump {
+    secret: String,
+    dns_names: Vec<String>,
+    key_kind: &'static str,
+    /// Seconds since the Unix epoch.
+    not_after: i64,
+    /// The same for people.
+    expires: Option<String>,
+    /// SHA-256 of the leaf, as `openssl x509 -fingerprint -sha256` gives it but for the colons.
+    sha256: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ProblemDump {
+    severity: &'static str,
+    origin: Option<String>,
+    object: Option<String>,
+    field: String,
+    message: String,
+}
+
+impl Dump {
+    /// The state of this moment.
+    pub(super) fn new(live: &Live) -> Self {
+        let snapshot = live.snapshot();
+        let known = |generation: u64| (generation > 0).then_some(generation);
+        Self {
+            node: live.node.clone(),
+            version: live.version,
+            started: live.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            not_ready: live.missing(),
+            generation: Generations {
+                snapshot: snapshot.as_ref().map(|snapshot| snapshot.generation),
+                kernel: live.kernel_generation().and_then(known),
+                proxy: known(live.proxy_generation()),
+            },
+            interfaces: live.attachments.iter().map(InterfaceDump::new).collect(),
+            snapshot: snapshot.as_deref().map(SnapshotDump::new),
+        }
+    }
+}
+
+impl InterfaceDump {
+    fn new(attachment: &Attachment) -> Self {
+        let Attachment { interface, mode, reason } = attachment.clone();
+        Self { name: interface, mode, reason }
+    }
+}
+
+impl SnapshotDump {
+    fn new(snapshot: &Snapshot) -> Self {
+        let tables = distinct_tables(snapshot);
+        Self {
+            members: snapshot.members.values().map(MemberDump::new).collect(),
+            vips: snapshot.vips.iter().copied().collect(),
+            services: snapshot.services.iter().map(ServiceDump::new).collect(),
+            listeners: snapshot
+                .listeners
+                .iter()
+                .map(|(address, listener)| ListenerDump::new(*address, listener, &tables))
+                .collect(),
+            route_tables: tables.iter().map(|table| RouteTableDump::new(table)).collect(),
+            certificates: certificates(&tables),
+            problems: snapshot.problems.iter().map(ProblemDump::new).collect(),
+        }
+    }
+}
+
+/// Each table once, in the order of the listeners.
+fn distinct_tables(snapshot: &Snapshot) -> Vec<&Arc<RouteTable>> {
+    let mut tables: Vec<&Arc<RouteTable>> = Vec::new();
+    for listener in snapshot.listeners.values() {
+        if place_of(&listener.routes, &tables).is_none() {
+            tables.push(&listener.routes);
+        }
+    }
+    tables
+}
+
+fn place_of(table: &Arc<RouteTable>, tables: &[&Arc<RouteTable>]) -> Option<usize> {
+    tables.iter().position(|known| Arc::ptr_eq(known, table))
+}
+
+/// Each certificate once, by its Secret.
+fn certificates(tables: &[&Arc<RouteTable>]) -> Vec<CertificateDump> {
+    let all = tables.iter().flat_map(|table| table.certificates.values().flatten());
+    let mut distinct: Vec<_> = all.map(|certificate| CertificateDump::new(certificate)).collect();
+    distinct.sort();
+    distinct.dedup();
+    distinct
+}
+
+impl MemberDump {
+    fn new(member: &Member) -> Self {
+        Self { name: member.name.clone(), id: member.id, address: member.address, weight: member.weight }
+    }
+}
+
+impl ServiceDump {
+    fn new((address, service): (&ServiceAddress, &Service)) -> Self {
+        Self {
+            address: address.to_string(),
+            object: service.object.to_string(),
+            has_listener: service.has_listener,
+        }
+    }
+}
+
+impl ListenerDump {
+    fn new(address: SocketAddr, listener: &Listener, tables: &[&Arc<RouteTable>]) -> Self {
+        Self {
+            address,
+            protocol: match listener.protocol {
+                ListenerProtocol::Http => "http",
+                ListenerProtocol::Https => "https",
+            },
+            object: listener.object.to_string(),
+            classes: listener.classes.iter().cloned().collect(),
+            route_table: place_of(&listener.routes, tables).unwrap_or_default(),
+        }
+    }
+}
+
+impl RouteTableDump {
+    fn new(table: &RouteTable) -> Self {
+        let secrets = |certificates: &Vec<Arc<Certificate>>| {
+            certificates.iter().map(|certificate| certificate.secret.to_string()).collect()
+        };
+        Self {
+            hosts: table.hosts.iter().map(HostDump::new).collect(),
+            default_backend: table.default_backend.as_deref().map(BackendDump::new),
+            certificates: table
+                .certificates
+                .iter()
+                .map(|(host, certificates)| (host.to_string(), secrets(certificates)))
+                .collect(),
+        }
+    }
+}
+
+impl HostDump {
+    fn new((host, routes): (&HostPattern, &HostRoutes)) -> Self {
+        Self {
+            host: host.to_string(),
+            rules: routes.rules.iter().map(RuleDump::new).collect(),
+            default_backend: routes.default_backend.as_deref().map(BackendDump::new),
+        }
+    }
+}
+
+impl RuleDump {
+    fn new(rule: &Rule) -> Self {
+        Self {
+            path: rule.path.to_string(),
+            ingress: rule.ingress.to_string(),
+            backend: BackendDump::new(&rule.backend),
+        }
+    }
+}
+
+impl BackendDump {
+    fn new(backend: &Backend) -> Self {
+        let (endpoints, unavailable) = match &backend.endpoints {
+            Ok(endpoints) => (endpoints.clone(), None),
+            Err(reason) => (Vec::new(), Some(words(*reason))),
+        };
+        Self { service: backend.id.to_string(), endpoints, unavailable }
+    }
+}
+
+const fn words(reason: Unavailable) -> &'static str {
+    match reason {
+        Unavailable::NoService => "the Service does not exist",
+        Unavailable::NoPort => "the Service has no such port",
+        Unavailable::NoEndpoint => "no endpoint is ready",
+        Unavailable::ExternalName => "the Service is of type ExternalName, which is not switched on",
+        Unavailable::Unsupported => "resource backends are not supported",
+    }
+}
+
+impl CertificateDump {
+    fn new(certificate: &Certificate) -> Self {
+        Self {
+            secret: certificate.secret.to_string(),
+            dns_names: certificate.dns_names.clone(),
+            key_kind: match certificate.key_kind {
+                KeyKind::Ecdsa => "ecdsa",
+                KeyKind::Rsa => "rsa",
+            },
+            not_after: certificate.not_after,
+            expires: ASN1Time::from_timestamp(certificate.not_after).ok().map(|time| time.to_string()),
+            sha256: certificate.chain.first().map(|leaf| fingerprint(leaf)).unwrap_or_default(),
+        }
+    }
+}
+
+fn fingerprint(der: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, der);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl ProblemDump {
+    fn new(problem: &Problem) -> Self {
+        Self {
+            severity: match problem.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            origin: problem.origin.as_ref().map(ToString::to_string),
+            object: problem.object.as_ref().map(ToString::to_string),
+            field: problem.field.clone(),
+            message: problem.message.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::super::live::tests::live;
+    use super::*;
+    use crate::model::{BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, PrivateKey, Protocol};
+
+    /// What stands for a private key: text, so that any form of output would show it.
+    pub(in crate::admin) const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----super-secret-bytes";
+
+    /// A snapshot with everything in it: two listeners that share their routes.
+    pub(in crate::admin) fn snapshot() -> Snapshot {
+        let ingress = ObjectRef::new(Kind::Ingress, "shop", "web");
+        let service = ObjectRef::new(Kind::Service, "edge", "vip");
+        let certificate = Arc::new(Certificate {
+            secret: ObjectRef::new(Kind::Secret, "shop", "tls"),
+            chain: vec![b"leaf".to_vec()],
+            key: PrivateKey(KEY.to_vec()),
+            key_kind: KeyKind::Ecdsa,
+            dns_names: vec!["shop.example.org".to_owned()],
+            not_after: 1_800_000_000,
+        });
+        let backend = |name: &str, endpoints| {
+            let id = BackendId {
+                namespace: "shop".to_owned(),
+                service: name.to_owned(),
+                port: BackendPort::Name("http".to_owned()),
+            };
+            Arc::new(Backend { id, endpoints })
+        };
+        let rule = |path, backend| Rule {
+            path: PathRule::new(PathKind::Prefix, path).expect("an absolute path"),
+            backend,
+            ingress: ingress.clone(),
+        };
+        let endpoint = SocketAddr::from(([203, 0, 113, 7], 8080));
+        let host = HostPattern::parse("shop.example.org").expect("a host");
+        let routes = Arc::new(RouteTable {
+            hosts: BTreeMap::from([(
+                host.clone(),
+                HostRoutes {
+                    rules: vec![
+                        rule("/cart", backend("cart", Err(Unavailable::NoEndpoint))),
+                        rule("/", backend("web", Ok(vec![endpoint]))),
+                    ],
+                    default_backend: None,
+                },
+            )]),
+            default_backend: Some(backend("fallback", Err(Unavailable::NoService))),
+            certificates: BTreeMap::from([
+                (host, vec![Arc::clone(&certificate)]),
+                (HostPattern::Any, vec![certificate]),
+            ]),
+        });
+        let vip = IpAddr::from([192, 0, 2, 10]);
+        let listener = |protocol| Listener {
+            object: service.clone(),
+            protocol,
+            classes: BTreeSet::from(["edgelb".to_owned()]),
+            routes: Arc::clone(&routes),
+        };
+        let member =
+            Member { name: "edge-1".to_owned(), id: 1, address: IpAddr::from([198, 51, 100, 1]), weight: 1 };
+        Snapshot {
+            generation: 7,
+            members: BTreeMap::from([("edge-1".to_owned(), member)]),
+            vips: BTreeSet::from([vip]),
+            services: BTreeMap::from([(
+                ServiceAddress { vip, port: 80, protocol: Protocol::Tcp },
+                Service { object: service.clone(), has_listener: true },
+            )]),
+            listeners: BTreeMap::from([
+                (SocketAddr::new(vip, 80), listener(ListenerProtocol::Http)),
+                (SocketAddr::new(vip, 443), listener(ListenerProtocol::Https)),
+            ]),
+            problems: vec![Problem::warning(
+                &ingress,
+                "spec.tls[0]",
+                "the certificate does not cover the host",
+            )],
+        }
+    }
+
+    fn dump() -> Value {
+        serde_json::to_value(Dump::new(&live(Some(7), 6, Some(snapshot())))).expect("a dump is JSON")
+    }
+
+    fn check(pointer: &str, expected: impl Into<Value>) {
+        assert_eq!(dump().pointer(pointer), Some(&expected.into()), "{pointer}");
+    }
+
+    #[test]
+    fn everything_of_a_snapshot_is_there() {
+        check("/node", "edge-1");
+        check("/generation", serde_json::json!({"snapshot": 7, "kernel": 7, "proxy": 6}));
+        check("/interfaces/0/mode", "generic");
+        check("/interfaces/0/reason", "the driver refused");
+        check("/snapshot/members/0/address", "198.51.100.1");
+        check("/snapshot/vips/0", "192.0.2.10");
+        check("/snapshot/services/0/address", "192.0.2.10:80/tcp");
+        check("/snapshot/listeners/1/protocol", "https");
+        check("/snapshot/listeners/1/classes/0", "edgelb");
+        check("/snapshot/route_tables/0/hosts/0/host", "shop.example.org");
+        check("/snapshot/route_tables/0/hosts/0/rules/0/path", "Prefix /cart");
+        check("/snapshot/route_tables/0/hosts/0/rules/0/backend/unavailable", "no endpoint is ready");
+        check("/snapshot/route_tables/0/hosts/0/rules/1/backend/endpoints/0", "203.0.113.7:8080");
+        check("/snapshot/route_tables/0/hosts/0/rules/1/ingress", "Ingress shop/web");
+        check("/snapshot/route_tables/0/default_backend/service", "shop/fallback:http");
+        check("/snapshot/route_tables/0/certificates/*/0", "Secret shop/tls");
+        check("/snapshot/problems/0/severity", "warning");
+        check("/snapshot/problems/0/object", "Ingress shop/web");
+    }
+
+    #[test]
+    fn what_is_shared_stands_there_once() {
+        check("/snapshot/listeners/0/route_table", 0);
+        check("/snapshot/listeners/1/route_table", 0);
+        assert_eq!(dump().pointer("/snapshot/route_tables/1"), None);
+        assert_eq!(dump().pointer("/snapshot/certificates/1"), None);
+    }
+
+    #[test]
+    fn certificates_show_what_is_public() {
+        check("/snapshot/certificates/0/secret", "Secret shop/tls");
+        check("/snapshot/certificates/0/dns_names/0", "shop.example.org");
+        check("/snapshot/certificates/0/key_kind", "ecdsa");
+        check("/snapshot/certificates/0/not_after", 1_800_000_000);
+        check("/snapshot/certificates/0/expires", "Jan 15 08:00:00 2027 +00:00");
+        // printf leaf | sha256sum
+        let sha256 = "9f91161f43433e49a6de6db680d79f60159f2e4ac9172621a12846428158440b";
+        check("/snapshot/certificates/0/sha256", sha256);
+    }
+}

@@ -1,0 +1,216 @@
+//! Metrics of the packet path and of the agent as a whole, read on each scrape: names, help texts, labels.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use lb_common::map::Traffic;
+use lb_common::verdict::Verdict;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::Live;
+use crate::model::{Protocol, ServiceAddress, Severity};
+
+/// The packet path's counters of one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Packets by verdict.
+    pub verdicts: Vec<(Verdict, u64)>,
+    /// What this node saw as the first hop, by service.
+    pub services: BTreeMap<ServiceAddress, Traffic>,
+}
+
+/// Asks the kernel for its counters; `None` if it does not answer, or there is no packet path.
+pub type ReadCounters = Box<dyn Fn() -> Option<Counters> + Send + Sync>;
+
+/// Adds the packet path's and the agent's metrics to a registry.
+pub fn register(registry: &mut Registry, live: Live, counters: ReadCounters) {
+    let info = vec![("version", live.version.to_owned()), ("node", live.node.clone())];
+    registry.register("lb_agent", "The agent", Info::new(info));
+    registry.register_collector(Box::new(PacketPath { live, counters }));
+}
+
+/// Reads on scrape what is kept elsewhere: in the kernel, and in the newest snapshot.
+struct PacketPath {
+    live: Live,
+    counters: ReadCounters,
+}
+
+impl fmt::Debug for PacketPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PacketPath").field("live", &self.live).finish_non_exhaustive()
+    }
+}
+
+impl Collector for PacketPath {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        encode_live(&mut encoder, &self.live)?;
+        match (self.counters)() {
+            Some(counters) => encode_counters(&mut encoder, &counters),
+            None => Ok(()),
+        }
+    }
+}
+
+const GAUGE: MetricType = MetricType::Gauge;
+
+fn encode_live(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+    let kernel = live.kernel_generation().map(|generation| ([("stage", "kernel")], generation));
+    let stages = kernel.into_iter().chain([([("stage", "proxy")], live.proxy_generation())]);
+    gauges(encoder, "lb_agent_generation", "Generation of the state that is live, by stage", stages)?;
+    gauges(
+        encoder,
+        "lb_l4_interface_mode",
+        "Interfaces with the packet path on them, by the mode in which they run it",
+        live.attachments
+            .iter()
+            .map(|found| ([("interface", found.interface.as_str()), ("mode", found.mode.as_str())], 1)),
+    )?;
+    let Some(snapshot) = live.snapshot() else { return Ok(()) };
+    let count = |severity| snapshot.problems.iter().filter(|problem| problem.severity == severity).count();
+    gauges(
+        encoder,
+        "lb_agent_problems",
+        "Problems of the objects, by severity",
+        [("error", Severity::Error), ("warning", Severity::Warning)]
+            .map(|(label, severity)| ([("severity", label)], count(severity) as u64)),
+    )?;
+    let members = ConstGauge::new(snapshot.members.len() as u64);
+    members.encode(encoder.encode_descriptor(
+        "lb_l4_members",
+        "Edge nodes that can own flows",
+        None,
+        GAUGE,
+    )?)
+}
+
+fn encode_counters(encoder: &mut DescriptorEncoder<'_>, found: &Counters) -> fmt::Result {
+    counters(
+        encoder,
+        "lb_l4_packets",
+        "Packets seen by the packet path, by what happened to them",
+        found.verdicts.iter().map(|(verdict, packets)| ([("verdict", verdict.label())], *packets)),
+    )?;
+    counters(
+        encoder,
+        "lb_l4_service_packets",
+        "Packets for which this node was the first hop, by service",
+        found.services.iter().map(|(address, traffic)| (labels(address), traffic.packets)),
+    )?;
+    counters(
+        encoder,
+        "lb_l4_service_bytes",
+        "Bytes of IP for which this node was the first hop, by service",
+        found.services.iter().map(|(address, traffic)| (labels(address), traffic.bytes)),
+    )
+}
+
+fn labels(address: &ServiceAddress) -> [(&'static str, String); 3] {
+    let protocol = match address.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    [("vip", address.vip.to_string()), ("port", address.port.to_string()), ("protocol", protocol.to_owned())]
+}
+
+fn counters<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (L, u64)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in values {
+        ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn gauges<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (L, u64)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, GAUGE)?;
+    for (labels, value) in values {
+        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::verdict::DropReason;
+    use prometheus_client::encoding::text::encode;
+
+    use super::super::dump::tests::snapshot;
+    use super::super::live::tests::live;
+    use super::*;
+
+    fn scrape(live: Live, counters: Option<Counters>) -> String {
+        let mut registry = Registry::default();
+        register(&mut registry, live, Box::new(move || counters.clone()));
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("text takes everything");
+        text
+    }
+
+    fn check(text: &str, lines: &[&str]) {
+        for line in lines {
+            assert!(text.lines().any(|found| found == *line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_scrape_has_the_kernels_counters() {
+        let counters = Counters {
+            verdicts: vec![(Verdict::Sent, 41), (Verdict::Drop(DropReason::BadTag), 2)],
+            services: snapshot()
+                .services
+                .into_keys()
+                .map(|key| (key, Traffic { packets: 5, bytes: 300 }))
+                .collect(),
+        };
+        check(
+            &scrape(live(Some(7), 6, Some(snapshot())), Some(counters)),
+            &[
+                r#"lb_l4_packets_total{verdict="sent"} 41"#,
+                r#"lb_l4_packets_total{verdict="bad_tag"} 2"#,
+                r#"lb_l4_service_packets_total{vip="192.0.2.10",port="80",protocol="tcp"} 5"#,
+                r#"lb_l4_service_bytes_total{vip="192.0.2.10",port="80",protocol="tcp"} 300"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_scrape_has_the_agents_state() {
+        check(
+            &scrape(live(Some(7), 6, Some(snapshot())), None),
+            &[
+                r#"lb_agent_info{version="0.1.0",node="edge-1"} 1"#,
+                r#"lb_agent_generation{stage="kernel"} 7"#,
+                r#"lb_agent_generation{stage="proxy"} 6"#,
+                r#"lb_agent_problems{severity="error"} 0"#,
+                r#"lb_agent_problems{severity="warning"} 1"#,
+                r#"lb_l4_interface_mode{interface="eth0",mode="generic"} 1"#,
+                "lb_l4_members 1",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let text = scrape(live(None, 0, None), None);
+        check(&text, &[r#"lb_agent_generation{stage="proxy"} 0"#, "# EOF"]);
+        for absent in ["lb_l4_packets", "lb_agent_problems", "lb_l4_members", "kernel"] {
+            assert!(!text.contains(absent), "{absent} in\n{text}");
+        }
+    }
+}
