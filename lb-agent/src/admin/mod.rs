@@ -2,6 +2,7 @@
 //! Reads state and changes none. Knows `model`, and of the other stages only what `app` hands over.
 
 mod client;
+pub mod doctor;
 mod dump;
 mod endpoints;
 mod error;
