@@ -1,5 +1,6 @@
 //! Host names: of a request, and as a rule names them. Lower case, without port and trailing dot.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
@@ -18,12 +19,22 @@ impl Host {
     /// Any name that can be looked up is taken; what it matches is the router's question.
     #[must_use]
     pub fn from_authority(authority: &str) -> Self {
+        Self(Self::normalise(authority).into_owned())
+    }
+
+    /// The name that `from_authority` keeps, borrowed where the authority already spells it so.
+    #[must_use]
+    pub fn normalise(authority: &str) -> Cow<'_, str> {
         let name = match authority.rfind(':') {
             // The colons of an IPv6 literal stand inside of brackets.
             Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
             _ => authority,
         };
-        Self(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
+        let name = name.strip_suffix('.').unwrap_or(name);
+        match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(name.to_ascii_lowercase()),
+            false => Cow::Borrowed(name),
+        }
     }
 
     /// The normalised name.
@@ -35,7 +46,13 @@ impl Host {
     /// What a wildcard has to stand before to match: all after the first label, which must not be empty.
     #[must_use]
     pub fn parent(&self) -> Option<&str> {
-        let (first, rest) = self.0.split_once('.')?;
+        Self::parent_of(&self.0)
+    }
+
+    /// As `parent`, of a name that is normalised already.
+    #[must_use]
+    pub fn parent_of(name: &str) -> Option<&str> {
+        let (first, rest) = name.split_once('.')?;
         (!first.is_empty()).then_some(rest)
     }
 }

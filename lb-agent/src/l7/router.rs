@@ -1,0 +1,242 @@
+//! Which backend answers a request: a listener's `RouteTable`, compiled for fast look-ups. Pure: no IO, no state.
+//! The property test holds it against a naive reading of the same table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::path_index::PathIndex;
+use crate::model::{Backend, Host, HostPattern, HostRoutes, RouteTable};
+
+/// Why a request goes to its backend, the strongest reason first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Matched {
+    /// A rule of its host.
+    Rule,
+    /// Its host's default backend: no rule matched the path.
+    HostDefault,
+    /// The listener's default backend.
+    ListenerDefault,
+}
+
+/// A compiled `RouteTable`; `T` stands for what a backend becomes.
+#[derive(Debug)]
+pub struct Router<T> {
+    precise: HashMap<Box<str>, HostEntry<T>, RandomState>,
+    /// By the name that follows the first label.
+    wildcard: HashMap<Box<str>, HostEntry<T>, RandomState>,
+    any: Option<HostEntry<T>>,
+    default_backend: Option<T>,
+}
+
+#[derive(Debug)]
+struct HostEntry<T> {
+    paths: PathIndex<T>,
+    default_backend: Option<T>,
+}
+
+impl<T> Router<T> {
+    /// Compiles a table; `target` says what each backend becomes.
+    pub fn compile(table: &RouteTable, mut target: impl FnMut(&Arc<Backend>) -> T) -> Self {
+        let mut router = Self {
+            precise: HashMap::default(),
+            wildcard: HashMap::default(),
+            any: None,
+            default_backend: table.default_backend.as_ref().map(&mut target),
+        };
+        for (pattern, routes) in &table.hosts {
+            let entry = HostEntry::compile(routes, &mut target);
+            match pattern {
+                HostPattern::Precise(name) => drop(router.precise.insert(name.as_str().into(), entry)),
+                HostPattern::Wildcard(parent) => drop(router.wildcard.insert(parent.as_str().into(), entry)),
+                HostPattern::Any => router.any = Some(entry),
+            }
+        }
+        router
+    }
+
+    /// The backend for a normalised host (`Host::normalise`) and a path as it will be forwarded.
+    pub fn find(&self, host: &str, path: &str) -> Option<(Matched, &T)> {
+        let entry = self.host(host);
+        if let Some(target) = entry.and_then(|entry| entry.paths.find(path)) {
+            return Some((Matched::Rule, target));
+        }
+        if let Some(target) = entry.and_then(|entry| entry.default_backend.as_ref()) {
+            return Some((Matched::HostDefault, target));
+        }
+        self.default_backend.as_ref().map(|target| (Matched::ListenerDefault, target))
+    }
+
+    /// The most specific pattern alone is asked: a path that it does not know does not fall through.
+    fn host(&self, host: &str) -> Option<&HostEntry<T>> {
+        self.precise
+            .get(host)
+            .or_else(|| self.wildcard.get(Host::parent_of(host)?))
+            .or(self.any.as_ref())
+    }
+}
+
+impl<T> HostEntry<T> {
+    fn compile(routes: &HostRoutes, target: &mut impl FnMut(&Arc<Backend>) -> T) -> Self {
+        Self {
+            paths: PathIndex::compile(routes.rules.iter().map(|rule| (&rule.path, target(&rule.backend)))),
+            default_backend: routes.default_backend.as_ref().map(target),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
+    use proptest::{prop_assert_eq, test_runner::TestCaseError};
+
+    use super::*;
+    use crate::model::{BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, Rule, Unavailable};
+
+    fn backend(number: u16) -> Arc<Backend> {
+        let port = BackendPort::Number(number);
+        let id = BackendId { namespace: "shop".into(), service: "web".into(), port };
+        Arc::new(Backend { id, endpoints: Err(Unavailable::NoEndpoint) })
+    }
+
+    fn number(backend: &Backend) -> u16 {
+        match backend.id.port {
+            BackendPort::Number(number) => number,
+            BackendPort::Name(_) => 0,
+        }
+    }
+
+    fn routes(rules: &[(PathKind, &str, u16)], default: Option<u16>) -> HostRoutes {
+        let ingress = ObjectRef::new(Kind::Ingress, "shop", "web");
+        let mut rules: Vec<Rule> = rules
+            .iter()
+            .map(|(kind, path, number)| Rule {
+                path: PathRule::new(*kind, path).expect("absolute path"),
+                backend: backend(*number),
+                ingress: ingress.clone(),
+            })
+            .collect();
+        rules.sort_by(|a, b| a.path.cmp(&b.path));
+        rules.dedup_by(|a, b| a.path == b.path);
+        HostRoutes { rules, default_backend: default.map(backend) }
+    }
+
+    fn table(hosts: Vec<(&str, HostRoutes)>, default: Option<u16>) -> RouteTable {
+        RouteTable {
+            hosts: hosts
+                .into_iter()
+                .map(|(host, routes)| (HostPattern::parse(host).expect("host"), routes))
+                .collect(),
+            default_backend: default.map(backend),
+            certificates: BTreeMap::new(),
+        }
+    }
+
+    /// The table read as the specification is written: patterns in their order, rules in theirs.
+    fn naive(table: &RouteTable, host: &str, path: &str) -> Option<(Matched, u16)> {
+        let host = Host::from_authority(host);
+        let routes = table.hosts.iter().find(|(pattern, _)| pattern.matches(&host)).map(|(_, routes)| routes);
+        let rule = routes.and_then(|routes| {
+            routes.rules.iter().filter(|rule| rule.path.matches(path)).min_by(|a, b| a.path.cmp(&b.path))
+        });
+        if let Some(rule) = rule {
+            return Some((Matched::Rule, number(&rule.backend)));
+        }
+        if let Some(default) = routes.and_then(|routes| routes.default_backend.as_ref()) {
+            return Some((Matched::HostDefault, number(default)));
+        }
+        table.default_backend.as_ref().map(|default| (Matched::ListenerDefault, number(default)))
+    }
+
+    fn found(table: &RouteTable, host: &str, path: &str) -> Option<(Matched, u16)> {
+        let router = Router::compile(table, |backend| number(backend));
+        router.find(&Host::normalise(host), path).map(|(matched, number)| (matched, *number))
+    }
+
+    #[test]
+    fn requests_go_where_the_specification_says() {
+        use PathKind::{Exact, Prefix};
+        let table = table(
+            vec![
+                ("foo.com", routes(&[(Prefix, "/", 1), (Prefix, "/aaa/bbb", 2), (Exact, "/aaa/bbb", 3)], None)),
+                ("bar.com", routes(&[(Prefix, "/foo/", 4), (Exact, "/foo", 5)], Some(6))),
+                ("only.bar.com", routes(&[(Exact, "/x", 7)], None)),
+                ("*.bar.com", routes(&[(Prefix, "/", 8)], None)),
+                ("", routes(&[(Prefix, "/any", 9)], None)),
+            ],
+            Some(10),
+        );
+        for (host, path, expected) in [
+            ("foo.com", "/", (Matched::Rule, 1)),
+            ("FOO.com:80", "/aaa/bb", (Matched::Rule, 1)),
+            ("foo.com.", "/aaa/bbb", (Matched::Rule, 3)),
+            ("foo.com", "/aaa/bbb/", (Matched::Rule, 2)),
+            ("foo.com", "/aaa/bbb/c", (Matched::Rule, 2)),
+            ("foo.com", "/aaa/bbbc", (Matched::Rule, 1)),
+            ("bar.com", "/foo", (Matched::Rule, 5)),
+            ("bar.com", "/foo/", (Matched::Rule, 4)),
+            ("bar.com", "/other", (Matched::HostDefault, 6)),
+            ("a.bar.com", "/", (Matched::Rule, 8)),
+            ("a.b.bar.com", "/any", (Matched::Rule, 9)),
+            ("only.bar.com", "/x", (Matched::Rule, 7)),
+            ("only.bar.com", "/any", (Matched::ListenerDefault, 10)),
+            ("", "/any/thing", (Matched::Rule, 9)),
+            ("", "*", (Matched::ListenerDefault, 10)),
+        ] {
+            assert_eq!(found(&table, host, path), Some(expected), "{host} {path}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_without_a_default() {
+        let table = table(vec![("foo.com", routes(&[(PathKind::Prefix, "/a", 1)], None))], None);
+        assert_eq!(found(&table, "foo.com", "/b"), None);
+        assert_eq!(found(&table, "bar.com", "/a"), None);
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        prop::collection::vec(prop_oneof![Just(""), Just("a"), Just("b"), Just("ab")], 0..4)
+            .prop_map(|elements| format!("/{}", elements.join("/")))
+    }
+
+    fn host() -> impl Strategy<Value = String> {
+        prop::collection::vec(prop_oneof![Just("a"), Just("b")], 1..4).prop_map(|labels| labels.join("."))
+    }
+
+    fn pattern() -> impl Strategy<Value = String> {
+        prop_oneof![host(), host().prop_map(|host| format!("*.{host}")), Just(String::new())]
+    }
+
+    fn rules() -> impl Strategy<Value = Vec<(bool, String, u16)>> {
+        prop::collection::vec((any::<bool>(), path(), any::<u16>()), 0..6)
+    }
+
+    type Hosts = Vec<(String, Vec<(bool, String, u16)>, Option<u16>)>;
+
+    fn check(hosts: &Hosts, default: Option<u16>, host: &str, path: &str) -> Result<(), TestCaseError> {
+        let kind = |exact: bool| if exact { PathKind::Exact } else { PathKind::Prefix };
+        let hosts = hosts.iter().map(|(host, rules, default)| {
+            let rules: Vec<_> =
+                rules.iter().map(|(exact, path, number)| (kind(*exact), path.as_str(), *number)).collect();
+            (host.as_str(), routes(&rules, *default))
+        });
+        let table = table(hosts.collect(), default);
+        prop_assert_eq!(found(&table, host, path), naive(&table, host, path));
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_naive_matcher(
+            hosts in prop::collection::vec((pattern(), rules(), any::<Option<u16>>()), 0..5),
+            default in any::<Option<u16>>(),
+            host in host(),
+            path in path(),
+        ) {
+            check(&hosts, default, &host, &path)?;
+        }
+    }
+}
