@@ -1,1 +1,182 @@
 //! Every metric that the agent exports: names, help texts and labels stand here and nowhere else.
+//! Counters of the proxy are resolved once and sharded by worker: a request costs an increment of its own line.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use http::StatusCode;
+use prometheus_client::metrics::counter::{Atomic, Counter};
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::l7::Reply;
+use crate::model::ListenerProtocol;
+
+type Labels = Vec<(&'static str, &'static str)>;
+type ShardedCounter = Counter<u64, Sharded>;
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What the proxy counts. A clone counts into the same metrics.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    requests: [[ShardedCounter; CLASSES.len()]; 2],
+    replies: [ShardedCounter; Reply::ALL.len()],
+    handshakes: [ShardedCounter; 2],
+    upstream_connects: [ShardedCounter; 2],
+    upstream_retries: ShardedCounter,
+    /// Connections of clients that are open, tunnels included.
+    pub connections: Gauge,
+    /// Connections to addresses that are no listener: closed.
+    pub strays: ShardedCounter,
+    /// The generation that the proxy serves.
+    pub generation: Gauge,
+}
+
+impl Metrics {
+    /// Registers all of them.
+    pub fn new(registry: &mut Registry) -> Self {
+        let requests =
+            family(registry, "lb_l7_requests", "Requests answered, by listener protocol and status class");
+        let replies =
+            family(registry, "lb_l7_replies", "Requests that the proxy answered by itself, by reason");
+        let handshakes = family(registry, "lb_l7_tls_handshakes", "TLS handshakes with clients, by result");
+        let connects =
+            family(registry, "lb_l7_upstream_connects", "Connections opened to endpoints, by result");
+        let metrics = Self {
+            requests: ["http", "https"].map(|protocol| {
+                CLASSES.map(|class| resolve(&requests, vec![("protocol", protocol), ("class", class)]))
+            }),
+            replies: Reply::ALL.map(|reply| resolve(&replies, vec![("reason", reply.label())])),
+            handshakes: results(&handshakes),
+            upstream_connects: results(&connects),
+            upstream_retries: ShardedCounter::default(),
+            connections: Gauge::default(),
+            strays: ShardedCounter::default(),
+            generation: Gauge::default(),
+        };
+        registry.register(
+            "lb_l7_connections",
+            "Client connections that are open",
+            metrics.connections.clone(),
+        );
+        registry.register("lb_l7_generation", "Generation that the proxy serves", metrics.generation.clone());
+        metrics
+    }
+
+    /// A request that was answered.
+    pub fn request(&self, protocol: ListenerProtocol, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1).min(CLASSES.len() - 1);
+        self.requests[protocol as usize][class].inc();
+    }
+
+    /// A request that the proxy answered by itself; it is counted as a request too.
+    pub fn reply(&self, reply: Reply) {
+        self.replies[reply as usize].inc();
+    }
+
+    /// The end of a TLS handshake.
+    pub fn handshake(&self, succeeded: bool) {
+        self.handshakes[usize::from(succeeded)].inc();
+    }
+
+    /// The end of an attempt to connect to an endpoint.
+    pub fn upstream_connect(&self, succeeded: bool) {
+        self.upstream_connects[usize::from(succeeded)].inc();
+    }
+
+    /// A request sent a second time.
+    pub fn upstream_retry(&self) {
+        self.upstream_retries.inc();
+    }
+}
+
+fn family(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, ShardedCounter, NewCounter> {
+    let family = Family::new_with_constructor(NewCounter);
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn results(family: &Family<Labels, ShardedCounter, NewCounter>) -> [ShardedCounter; 2] {
+    ["failed", "ok"].map(|result| resolve(family, vec![("result", result)]))
+}
+
+fn resolve(family: &Family<Labels, ShardedCounter, NewCounter>, labels: Labels) -> ShardedCounter {
+    family.get_or_create_owned(&labels)
+}
+
+#[derive(Clone, Debug)]
+struct NewCounter;
+
+impl MetricConstructor<ShardedCounter> for NewCounter {
+    fn new_metric(&self) -> ShardedCounter {
+        ShardedCounter::default()
+    }
+}
+
+/// A number that threads count into without touching each other's cache lines.
+#[derive(Debug, Default)]
+pub struct Sharded([Shard; SHARDS]);
+
+const SHARDS: usize = 8;
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Shard(AtomicU64);
+
+impl Sharded {
+    fn own(&self) -> &AtomicU64 {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static SHARD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS);
+        }
+        &self.0[SHARD.get()].0
+    }
+}
+
+impl Atomic<u64> for Sharded {
+    fn inc(&self) -> u64 {
+        self.inc_by(1)
+    }
+
+    fn inc_by(&self, by: u64) -> u64 {
+        self.own().fetch_add(by, Ordering::Relaxed)
+    }
+
+    fn get(&self) -> u64 {
+        self.0.iter().map(|shard| shard.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn counts_of_all_threads_are_summed_under_their_labels() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| metrics.request(ListenerProtocol::Https, StatusCode::NOT_FOUND));
+            }
+        });
+        metrics.reply(Reply::NoRoute);
+        metrics.handshake(true);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("text format");
+        for line in [
+            "lb_l7_requests_total{protocol=\"https\",class=\"4xx\"} 4",
+            "lb_l7_requests_total{protocol=\"http\",class=\"2xx\"} 0",
+            "lb_l7_replies_total{reason=\"no_route\"} 1",
+            "lb_l7_tls_handshakes_total{result=\"ok\"} 1",
+            "lb_l7_upstream_retries_total 0",
+            "lb_l7_connections 0",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
+}

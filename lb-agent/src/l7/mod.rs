@@ -1,3 +1,39 @@
 //! Request -> pod: listeners, TLS, match, balance, pool, forward, reply. Knows `model`, nothing of BPF.
+//!
+//! The life of a request: `worker` accepts its connection, `connection` speaks TLS and HTTP with the client,
+//! `forward` settles its host (`authority`), path (`path_policy`) and headers (`headers`), asks the `router` of
+//! the current `live` state for a `target`, and sends it over an `endpoint` connection of the `pool`; the response
+//! streams back as an `exchange`. What the proxy answers by itself is in `reply`.
+//!
+//! All of a worker's state is its own: no lock is taken on the way of a request.
+
+mod authority;
+mod body;
+mod client;
+mod config;
+mod connection;
+mod deadline;
+mod endpoint;
+mod exchange;
+mod forward;
+mod headers;
+mod listen;
+mod live;
 mod path_index;
+mod path_policy;
+mod pool;
+mod proxy;
+mod reply;
+mod request_id;
 pub mod router;
+mod sniff;
+mod target;
+mod tls;
+mod tunnel;
+mod worker;
+
+pub use config::{Bind, Config, Timeouts};
+pub use listen::{ListenError, SteeredSocket};
+pub use proxy::{Proxy, StartError};
+pub use reply::Reply;
+pub use tls::TlsError;

@@ -49,4 +49,3 @@ impl<T> PathIndex<T> {
         whole.into_iter().chain(cuts).find_map(|cut| self.prefix.get(cut))
     }
 }
-

@@ -70,10 +70,7 @@ impl<T> Router<T> {
 
     /// The most specific pattern alone is asked: a path that it does not know does not fall through.
     fn host(&self, host: &str) -> Option<&HostEntry<T>> {
-        self.precise
-            .get(host)
-            .or_else(|| self.wildcard.get(Host::parent_of(host)?))
-            .or(self.any.as_ref())
+        self.precise.get(host).or_else(|| self.wildcard.get(Host::parent_of(host)?)).or(self.any.as_ref())
     }
 }
 
@@ -161,7 +158,10 @@ mod tests {
         use PathKind::{Exact, Prefix};
         let table = table(
             vec![
-                ("foo.com", routes(&[(Prefix, "/", 1), (Prefix, "/aaa/bbb", 2), (Exact, "/aaa/bbb", 3)], None)),
+                (
+                    "foo.com",
+                    routes(&[(Prefix, "/", 1), (Prefix, "/aaa/bbb", 2), (Exact, "/aaa/bbb", 3)], None),
+                ),
                 ("bar.com", routes(&[(Prefix, "/foo/", 4), (Exact, "/foo", 5)], Some(6))),
                 ("only.bar.com", routes(&[(Exact, "/x", 7)], None)),
                 ("*.bar.com", routes(&[(Prefix, "/", 8)], None)),

@@ -1,0 +1,146 @@
+//! Bodies as they stream through, frame by frame: the reader's pace is the writer's.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::client::Busy;
+use super::deadline::Deadline;
+use super::exchange::Exchange;
+
+/// A client request's body on its way to a backend.
+#[derive(Default)]
+pub(super) struct RequestBody {
+    incoming: Option<Incoming>,
+    /// Counts from the last frame on: a slow upload is not a slow response.
+    progress: Option<(Rc<Deadline>, std::time::Duration)>,
+}
+
+impl RequestBody {
+    /// A body that may be long; one that is known to be empty costs nothing.
+    pub(super) fn new(incoming: Incoming) -> Self {
+        let incoming = (!http_body::Body::is_end_stream(&incoming)).then_some(incoming);
+        Self { incoming, progress: None }
+    }
+
+    /// Whether the request can be sent a second time.
+    pub(super) fn is_empty(&self) -> bool {
+        self.incoming.is_none()
+    }
+
+    /// Each frame sets this deadline anew.
+    pub(super) fn report_to(&mut self, deadline: &Rc<Deadline>, after: std::time::Duration) {
+        if self.incoming.is_some() {
+            self.progress = Some((deadline.clone(), after));
+        }
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = Pin::new(incoming).poll_frame(cx);
+        if let (Poll::Ready(_), Some((deadline, after))) = (&frame, &self.progress) {
+            deadline.set(*after);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}
+
+/// A response's body on its way to the client. While it lives, its connection is busy.
+pub(super) struct Body {
+    content: Content,
+    _busy: Option<Busy>,
+}
+
+enum Content {
+    /// Ours, or nothing.
+    Text(Option<Bytes>),
+    /// The backend's, read by driving its connection.
+    Exchange(Box<Exchange>),
+    /// The backend's, over a connection that drives itself.
+    Incoming(Incoming),
+}
+
+impl Body {
+    /// A text of our own.
+    pub(super) fn text(text: &'static str) -> Self {
+        Content::Text(Some(Bytes::from_static(text.as_bytes()))).into()
+    }
+
+    /// Nothing.
+    pub(super) fn empty() -> Self {
+        Content::Text(None).into()
+    }
+
+    /// A backend's, whose connection goes back to the pool at its end.
+    pub(super) fn exchange(exchange: Box<Exchange>) -> Self {
+        Content::Exchange(exchange).into()
+    }
+
+    /// A backend's, whose connection is somebody else's concern.
+    pub(super) fn incoming(incoming: Incoming) -> Self {
+        Content::Incoming(incoming).into()
+    }
+
+    /// Keeps the client's connection busy until the body is gone.
+    pub(super) fn hold(&mut self, busy: Busy) {
+        self._busy = Some(busy);
+    }
+}
+
+impl From<Content> for Body {
+    fn from(content: Content) -> Self {
+        Self { content, _busy: None }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.content {
+            Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Content::Exchange(exchange) => exchange.poll_frame(cx),
+            Content::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Text(text) => text.is_none(),
+            Content::Exchange(exchange) => exchange.is_end_stream(),
+            Content::Incoming(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Content::Exchange(exchange) => exchange.size_hint(),
+            Content::Incoming(incoming) => incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the proxy is told at its start; all the rest comes with snapshots.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Settings of the proxy.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Threads that carry traffic.
+    pub workers: usize,
+    /// Where connections come from.
+    pub bind: Bind,
+    /// TCP maximum segment size for clients, in bytes: leaves room for the encapsulation between members.
+    pub max_segment: Option<u32>,
+    /// Limits in time.
+    pub timeouts: Timeouts,
+    /// Idle connections kept to one endpoint, per worker.
+    pub idle_per_endpoint: usize,
+}
+
+/// Where connections come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Bind {
+    /// `sk_lookup` steers them to one group of sockets per IP family; the address that the client connected to
+    /// is its listener's key in the snapshot.
+    Steered,
+    /// Ordinary sockets: each address is its listener's key in the snapshot, also with port 0.
+    Addresses(Vec<SocketAddr>),
+}
+
+/// Limits in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// For a TCP connection to an endpoint.
+    pub connect: Duration,
+    /// From the end of a request to the head of its response.
+    pub response: Duration,
+    /// A client connection without requests.
+    pub idle: Duration,
+    /// From the first byte of a request's head to its last, and for a TLS handshake.
+    pub head: Duration,
+    /// An endpoint connection without requests.
+    pub upstream_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            response: Duration::from_secs(60),
+            idle: Duration::from_secs(75),
+            head: Duration::from_secs(30),
+            upstream_idle: Duration::from_secs(55),
+        }
+    }
+}
+
+impl Timeouts {
+    /// How often deadlines are compared: within a tenth of the shortest.
+    pub(super) fn tick(&self) -> Duration {
+        let all = [self.connect, self.response, self.idle, self.head, self.upstream_idle];
+        let shortest = all.into_iter().min().unwrap_or_default();
+        (shortest / 10).clamp(Duration::from_millis(5), Duration::from_millis(500))
+    }
+}
+
+impl Config {
+    /// The usual settings for these sockets.
+    #[must_use]
+    pub fn new(workers: usize, bind: Bind) -> Self {
+        Self { workers, bind, max_segment: None, timeouts: Timeouts::default(), idle_per_endpoint: 256 }
+    }
+}

@@ -1,0 +1,146 @@
+//! A client's connection from accept to close: TLS, choice of protocol, and the HTTP server on it.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::client::Client;
+use super::forward;
+use super::sniff::{Sniffed, sniff};
+use super::worker::Worker;
+use crate::model::ListenerProtocol;
+
+/// Serves a connection that came in on the listener with this key.
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, listener: SocketAddr) {
+    let Some((protocol, tls)) = worker.listener(listener) else {
+        worker.metrics.strays.inc();
+        return;
+    };
+    let client = Client::new(&worker, listener, protocol, peer);
+    match protocol {
+        ListenerProtocol::Http => serve_clear(client, stream).await,
+        ListenerProtocol::Https => serve_tls(client, stream, tls).await,
+    }
+}
+
+async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {
+    let Some(Ok((is_http2, prefix))) = client.within(sniff(&mut stream)).await else { return };
+    let stream = Sniffed::new(prefix, stream, client.received.clone());
+    match is_http2 {
+        true => serve_http2(client, stream).await,
+        false => serve_http1(client, stream).await,
+    }
+}
+
+async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConfig>) {
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    let accepted = client.within(handshake).await.and_then(Result::ok);
+    client.worker.metrics.handshake(accepted.is_some());
+    let Some(stream) = accepted else { return };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let stream = Sniffed::new(Bytes::new(), stream, client.received.clone());
+    match is_http2 {
+        true => serve_http2(client, stream).await,
+        false => serve_http1(client, stream).await,
+    }
+}
+
+/// Largest head of a request, and what is buffered of a response before the client takes it.
+const HTTP1_BUFFER: usize = 128 * 1024;
+
+async fn serve_http1<S>(client: Rc<Client>, stream: Sniffed<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| forward::handle(client.clone(), request));
+    let connection = http1::Builder::new()
+        // `Client::deadline` does this without a timer per request.
+        .header_read_timeout(None)
+        .max_buf_size(HTTP1_BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut is_ending = false;
+    std::future::poll_fn(|cx| {
+        if !is_ending && client.worker.is_draining() {
+            is_ending = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        client.watch_head();
+        client.deadline.poll(cx)
+    })
+    .await;
+}
+
+async fn serve_http2<S>(client: Rc<Client>, stream: Sniffed<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(|request| forward::handle(client.clone(), request));
+    let mut connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), service));
+    let mut is_ending = false;
+    std::future::poll_fn(|cx| {
+        let over = client.poll_deadline(cx).is_ready();
+        if over && !is_ending {
+            // GOAWAY, and time for what is under way; an idle connection ends with it.
+            is_ending = true;
+            connection.as_mut().graceful_shutdown();
+            client.deadline.set(client.worker.config.timeouts.head);
+        }
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let stuck = is_ending && !client.is_busy() && client.deadline.poll(cx).is_ready();
+        if stuck { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Every limit is explicit: a default of a library is not a decision.
+fn http2_builder() -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(256)
+        .max_pending_accept_reset_streams(32)
+        .max_local_error_reset_streams(128)
+        .max_header_list_size(64 * 1024)
+        .header_table_size(4096)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_frame_size(16 * 1024)
+        .max_send_buf_size(256 * 1024)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+/// Spawns the streams of a connection on its own worker.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F> Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, stream: F) {
+        drop(tokio::task::spawn_local(stream));
+    }
+}

@@ -1,0 +1,64 @@
+//! The body of a response that is under way, with the connection that it comes over.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::endpoint::EndpointConnection;
+use super::pool::Pool;
+
+/// Dropped before its end, it closes the endpoint's connection: nobody would read the rest.
+pub(super) struct Exchange {
+    incoming: Incoming,
+    connection: Option<Box<EndpointConnection>>,
+    pool: Rc<Pool>,
+}
+
+impl Exchange {
+    /// A response's body; the connection goes to the pool after it.
+    pub(super) fn new(incoming: Incoming, connection: Box<EndpointConnection>, pool: Rc<Pool>) -> Self {
+        let mut exchange = Self { incoming, connection: Some(connection), pool };
+        exchange.release_at_end();
+        exchange
+    }
+
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let (Poll::Pending, Some(connection)) = (&frame, &mut self.connection) {
+            connection.drive(cx);
+            frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        match &frame {
+            Poll::Ready(Some(Ok(_))) => self.release_at_end(),
+            Poll::Ready(None) => self.release(),
+            Poll::Ready(Some(Err(_))) => self.connection = None,
+            Poll::Pending => {}
+        }
+        frame
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    /// With a known length, the end is seen with the last byte.
+    fn release_at_end(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.pool.put(connection);
+        }
+    }
+}

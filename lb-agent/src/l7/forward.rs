@@ -1,0 +1,178 @@
+//! A request's way: settled, matched, sent to an endpoint, its response passed back.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+
+use super::body::{Body, RequestBody};
+use super::client::{Busy, Client};
+use super::endpoint::{EndpointConnection, Failure};
+use super::exchange::Exchange;
+use super::reply::Reply;
+use super::target::Target;
+use super::worker::Worker;
+use super::{authority, headers, path_policy, tunnel};
+use crate::model::Host;
+
+/// Answers one request of a client.
+pub(super) async fn handle(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let busy = Busy::new(&client);
+    let (mut parts, body) = request.into_parts();
+    let id = client.worker.ids.settle(&mut parts.headers);
+    let mut response = answer(&client, parts, body).await.unwrap_or_else(|reply| {
+        client.worker.metrics.reply(reply);
+        reply.response(id)
+    });
+    client.worker.metrics.request(client.protocol, response.status());
+    response.body_mut().hold(busy);
+    Ok(response)
+}
+
+async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Reply> {
+    let target = find_target(client, &mut parts)?;
+    let is_websocket = parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
+    headers::prepare_request(&mut parts, &client.origin);
+    into_origin_form(&mut parts);
+    if is_websocket {
+        return tunnel::open(client, &target, parts).await;
+    }
+    parts.extensions.clear();
+    let request = Request::from_parts(parts, RequestBody::new(body));
+    let (response, connection) = send(&client.worker, &target, request).await?;
+    Ok(pass_back(response, connection, &client.worker))
+}
+
+/// Refuses what cannot be matched safely; matches the rest.
+fn find_target(client: &Client, parts: &mut Parts) -> Result<Arc<Target>, Reply> {
+    if parts.method == Method::CONNECT {
+        return Err(Reply::ConnectRefused);
+    }
+    authority::settle(parts)?;
+    let path = parts.uri.path();
+    if !path_policy::is_safe(path) {
+        return Err(Reply::BadPath);
+    }
+    client.worker.find(client.listener, &Host::normalise(authority::of(parts)), path)
+}
+
+/// What backends expect: the path and query alone, and our version of HTTP.
+fn into_origin_form(parts: &mut Parts) {
+    parts.version = Version::HTTP_11;
+    if parts.uri.authority().is_some() {
+        let path = parts.uri.path_and_query().cloned();
+        parts.uri = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+    }
+}
+
+fn pass_back(
+    response: Response<Incoming>,
+    connection: Box<EndpointConnection>,
+    worker: &Worker,
+) -> Response<Body> {
+    let (mut parts, incoming) = response.into_parts();
+    headers::prepare_response(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    let exchange = Exchange::new(incoming, connection, worker.pool.clone());
+    Response::from_parts(parts, Body::exchange(Box::new(exchange)))
+}
+
+/// A response's head, with the connection that its body comes over.
+type Begun = (Response<Incoming>, Box<EndpointConnection>);
+
+/// Why an endpoint did not respond.
+enum Unanswered {
+    /// It never saw the request: another one can have it.
+    Unseen(Box<Request<RequestBody>>),
+    /// It may have acted on it.
+    Failed(Reply),
+}
+
+/// Each endpoint is tried at most once, and only as long as none has seen the request.
+async fn send(worker: &Worker, target: &Arc<Target>, request: Request<RequestBody>) -> Result<Begun, Reply> {
+    let endpoints = target.endpoints()?;
+    let first = worker.round.next(target, endpoints.len());
+    let (before, from) = endpoints.split_at(first);
+    let mut request = request;
+    for endpoint in from.iter().chain(before) {
+        match send_to(worker, *endpoint, request).await {
+            Ok(begun) => return Ok(begun),
+            Err(Unanswered::Unseen(unseen)) => request = *unseen,
+            Err(Unanswered::Failed(reply)) => return Err(reply),
+        }
+    }
+    Err(Reply::ConnectFailed)
+}
+
+/// Over idle connections as long as they prove to be closed, then over a new one.
+async fn send_to(
+    worker: &Worker,
+    endpoint: SocketAddr,
+    mut request: Request<RequestBody>,
+) -> Result<Begun, Unanswered> {
+    while let Some(connection) = worker.pool.take(endpoint) {
+        let copy = replayable(&request);
+        match (exchange(worker, connection, request).await, copy) {
+            (Ok(begun), _) => return Ok(begun),
+            (Err(Failure::NotSent(unsent)), _) => request = *unsent,
+            // The endpoint closed it while the request was on its way.
+            (Err(Failure::Broken), Some(copy)) => {
+                worker.metrics.upstream_retry();
+                request = copy;
+                break;
+            }
+            (Err(failure), _) => return Err(failure.into()),
+        }
+    }
+    let Some(connection) = worker.connect(endpoint).await else {
+        return Err(Unanswered::Unseen(Box::new(request)));
+    };
+    Ok(exchange(worker, connection, request).await?)
+}
+
+async fn exchange(
+    worker: &Worker,
+    mut connection: Box<EndpointConnection>,
+    mut request: Request<RequestBody>,
+) -> Result<Begun, Failure> {
+    let limit = worker.config.timeouts.response;
+    connection.deadline.set(limit);
+    request.body_mut().report_to(&connection.deadline, limit);
+    let response = connection.send(request).await?;
+    // Nobody asked this endpoint to switch protocols.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failure::Broken);
+    }
+    Ok((response, connection))
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotSent(request) => Self::Unseen(request),
+            Failure::Broken => Self::Failed(Reply::BadResponse),
+            Failure::TimedOut => Self::Failed(Reply::ResponseTimeout),
+        }
+    }
+}
+
+/// A second copy of a request that may be sent twice: without a body, of a method that RFC 9110 calls idempotent.
+fn replayable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    if !request.body().is_empty() || !request.method().is_idempotent() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::default());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}

@@ -1,0 +1,201 @@
+//! Headers on their way through: what belongs to one connection is taken out, what backends want to know is added.
+//! A client's own forwarding headers are not trusted: they are replaced.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Those that RFC 9110 section 7.6.1 and older practice bind to one connection.
+const HOP_BY_HOP: [HeaderName; 7] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS];
+
+/// What every request of one client connection is told to come from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// The client's address.
+    pub(super) address: HeaderValue,
+    /// `http` or `https`.
+    pub(super) scheme: HeaderValue,
+}
+
+/// Makes a client's request one of ours to a backend. Its Host must be settled.
+pub(super) fn prepare_request(parts: &mut Parts, origin: &Origin) {
+    let trailers = accepts_trailers(&parts.headers);
+    strip_hop_by_hop(&mut parts.headers);
+    let headers = &mut parts.headers;
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if parts.version == Version::HTTP_2 {
+        join_cookies(headers);
+    }
+    headers.remove(FORWARDED);
+    if let Some(host) = headers.get(HOST).cloned() {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+    headers.insert(X_FORWARDED_FOR, origin.address.clone());
+    headers.insert(X_FORWARDED_PROTO, origin.scheme.clone());
+}
+
+/// Makes a backend's response one of ours to a client.
+pub(super) fn prepare_response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+}
+
+/// Whether a request asks to switch to the WebSocket protocol: the only upgrade that is passed on.
+pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+        && has_token(headers, &UPGRADE, "websocket")
+        && has_token(headers, &CONNECTION, "upgrade")
+}
+
+/// Puts back what `strip_hop_by_hop` took from a WebSocket handshake.
+pub(super) fn set_websocket(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        strip_named(headers);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// What the Connection header names belongs to it; but for what frames the message and says whom it is for.
+fn strip_named(headers: &mut HeaderMap) {
+    let values: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
+    for token in values.iter().filter_map(|value| value.to_str().ok()).flat_map(tokens) {
+        if let Ok(name) = HeaderName::from_bytes(token.as_bytes())
+            && name != HOST
+            && name != CONTENT_LENGTH
+        {
+            headers.remove(name);
+        }
+    }
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    headers.contains_key(TE) && has_token(headers, &TE, "trailers")
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name);
+    values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(tokens)
+        .any(|own| own.eq_ignore_ascii_case(token))
+}
+
+fn tokens(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// HTTP/2 may send a cookie per field, HTTP/1.1 has one field (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn forwarded(version: Version, sent: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut request = Request::builder().version(version).uri("/").header("host", "a.com");
+        for (name, value) in sent {
+            request = request.header(*name, *value);
+        }
+        let (mut parts, ()) = request.body(()).expect("request").into_parts();
+        let origin = Origin {
+            address: HeaderValue::from_static("192.0.2.1"),
+            scheme: HeaderValue::from_static("https"),
+        };
+        prepare_request(&mut parts, &origin);
+        let headers = parts.headers.iter();
+        let mut lines: Vec<_> =
+            headers.map(|(name, value)| format!("{name}: {}", value.to_str().expect("ASCII"))).collect();
+        lines.sort();
+        lines
+    }
+
+    fn check(version: Version, sent: &[(&'static str, &'static str)], kept: &[&str]) {
+        let added = [
+            "host: a.com",
+            "x-forwarded-for: 192.0.2.1",
+            "x-forwarded-host: a.com",
+            "x-forwarded-proto: https",
+        ];
+        let mut expected: Vec<_> = added.iter().chain(kept).map(|line| (*line).to_owned()).collect();
+        expected.sort();
+        assert_eq!(forwarded(version, sent), expected, "{sent:?}");
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_stays_there() {
+        let v = Version::HTTP_11;
+        check(v, &[("accept", "*/*")], &["accept: */*"]);
+        check(v, &[("connection", "close"), ("keep-alive", "timeout=5"), ("proxy-connection", "x")], &[]);
+        check(v, &[("connection", "x-hop, Y-Hop"), ("x-hop", "1"), ("y-hop", "2"), ("z", "3")], &["z: 3"]);
+        check(v, &[("connection", "host, content-length"), ("content-length", "3")], &["content-length: 3"]);
+        check(v, &[("transfer-encoding", "chunked")], &[]);
+        check(
+            v,
+            &[("upgrade", "h2c"), ("http2-settings", "x"), ("connection", "upgrade, http2-settings")],
+            &[],
+        );
+        check(v, &[("te", "gzip")], &[]);
+        check(v, &[("te", "gzip, trailers")], &["te: trailers", "connection: te"]);
+    }
+
+    #[test]
+    fn forwarding_headers_of_clients_are_replaced() {
+        let sent = [
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-for", "203.0.113.8"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "evil.example"),
+            ("forwarded", "for=203.0.113.9"),
+            ("connection", "x-forwarded-for"),
+        ];
+        check(Version::HTTP_11, &sent, &[]);
+    }
+
+    #[test]
+    fn cookies_of_http2_are_joined() {
+        check(Version::HTTP_2, &[("cookie", "a=1"), ("cookie", "b=2")], &["cookie: a=1; b=2"]);
+        check(Version::HTTP_2, &[("cookie", "a=1")], &["cookie: a=1"]);
+    }
+
+    #[test]
+    fn only_websocket_is_an_upgrade() {
+        for (upgrade, connection, expected) in [
+            ("websocket", "Upgrade", true),
+            ("WebSocket", "keep-alive, upgrade", true),
+            ("websocket", "keep-alive", false),
+            ("h2c", "upgrade", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(UPGRADE, HeaderValue::from_static(upgrade));
+            headers.insert(CONNECTION, HeaderValue::from_static(connection));
+            assert_eq!(wants_websocket(&headers), expected, "{upgrade} {connection}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Every status code that the proxy invents, with its text and its metric label. No other file makes one.
+
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+
+use super::body::Body;
+use crate::model::Unavailable;
+
+/// The header that names a request in replies, to backends and in logs.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Why the proxy answers by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reply {
+    /// The Host header is missing, doubled, contradicts the request line, or is no host.
+    BadHost,
+    /// The path has dot segments, NUL or control bytes: backend and router could read it differently.
+    BadPath,
+    /// CONNECT: this is not a forward proxy.
+    ConnectRefused,
+    /// No rule and no default backend for this host and path.
+    NoRoute,
+    /// The backend cannot take requests; see `Unavailable`.
+    Unavailable,
+    /// The Ingress asks for a kind of backend that nothing implements.
+    Unsupported,
+    /// No endpoint accepts connections.
+    ConnectFailed,
+    /// The endpoint closed the connection, or sent what is not HTTP, instead of a response.
+    BadResponse,
+    /// The endpoint did not begin its response in time.
+    ResponseTimeout,
+}
+
+impl Reply {
+    /// All of them; the position is the metric's index.
+    pub const ALL: [Self; 9] = [
+        Self::BadHost,
+        Self::BadPath,
+        Self::ConnectRefused,
+        Self::NoRoute,
+        Self::Unavailable,
+        Self::Unsupported,
+        Self::ConnectFailed,
+        Self::BadResponse,
+        Self::ResponseTimeout,
+    ];
+
+    /// The status code.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::BadHost | Self::BadPath => StatusCode::BAD_REQUEST,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::ConnectRefused => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unsupported => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ConnectFailed | Self::BadResponse => StatusCode::BAD_GATEWAY,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::BadHost => "bad_host",
+            Self::BadPath => "bad_path",
+            Self::ConnectRefused => "connect_refused",
+            Self::NoRoute => "no_route",
+            Self::Unavailable => "unavailable",
+            Self::Unsupported => "unsupported",
+            Self::ConnectFailed => "connect_failed",
+            Self::BadResponse => "bad_response",
+            Self::ResponseTimeout => "response_timeout",
+        }
+    }
+
+    /// The body, for people; it tells nothing about what is behind the proxy.
+    const fn text(self) -> &'static str {
+        match self {
+            Self::BadHost => "400 bad request: missing, repeated or malformed Host\n",
+            Self::BadPath => "400 bad request: dot segments or control bytes in the path\n",
+            Self::ConnectRefused => "405 method not allowed: CONNECT\n",
+            Self::NoRoute => "404 not found: no route for this host and path\n",
+            Self::Unavailable => "503 service unavailable: no endpoint is ready\n",
+            Self::Unsupported => "500 internal server error: the route's kind of backend is not supported\n",
+            Self::ConnectFailed => "502 bad gateway: no endpoint accepts connections\n",
+            Self::BadResponse => "502 bad gateway: the endpoint broke off or did not speak HTTP\n",
+            Self::ResponseTimeout => "504 gateway timeout: the endpoint did not respond in time\n",
+        }
+    }
+
+    /// The response to a request with this id.
+    pub(super) fn response(self, request_id: HeaderValue) -> Response<Body> {
+        let mut response = Response::new(Body::text(self.text()));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(X_REQUEST_ID, request_id);
+        if self == Self::ConnectRefused {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        response
+    }
+}
+
+impl From<Unavailable> for Reply {
+    fn from(reason: Unavailable) -> Self {
+        match reason {
+            Unavailable::Unsupported => Self::Unsupported,
+            Unavailable::NoService
+            | Unavailable::NoPort
+            | Unavailable::NoEndpoint
+            | Unavailable::ExternalName => Self::Unavailable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reply_says_its_status_and_has_its_own_label() {
+        for (index, reply) in Reply::ALL.into_iter().enumerate() {
+            assert_eq!(reply as usize, index, "{reply:?} stands at its own index");
+            assert!(reply.text().starts_with(reply.status().as_str()), "{reply:?}");
+            assert_eq!(Reply::ALL.iter().filter(|other| other.label() == reply.label()).count(), 1);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A worker: one thread, one runtime, and everything that its requests touch. Nothing here is shared with
+//! another worker but the pointer to the current state, and counters.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_local;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::config::Config;
+use super::connection;
+use super::deadline::{Deadline, Deadlines};
+use super::endpoint::EndpointConnection;
+use super::listen::Listening;
+use super::live::Live;
+use super::pool::Pool;
+use super::reply::Reply;
+use super::request_id::RequestIds;
+use super::target::{RoundRobin, Target};
+use crate::metrics::Metrics;
+use crate::model::ListenerProtocol;
+
+/// Time given to an accept loop that ran out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a worker's thread is started with.
+pub(super) struct Start {
+    pub(super) config: Config,
+    pub(super) sockets: Vec<Listening>,
+    pub(super) live: Arc<ArcSwap<Live>>,
+    pub(super) metrics: Metrics,
+    /// Some: end, after at most this time.
+    pub(super) stop: watch::Receiver<Option<Duration>>,
+    /// For request ids.
+    pub(super) seed: u64,
+}
+
+/// A worker's state.
+pub(super) struct Worker {
+    pub(super) config: Config,
+    pub(super) metrics: Metrics,
+    pub(super) deadlines: Rc<Deadlines>,
+    pub(super) pool: Rc<Pool>,
+    pub(super) round: RoundRobin,
+    pub(super) ids: RequestIds,
+    live: RefCell<Cache<Arc<ArcSwap<Live>>, Arc<Live>>>,
+    draining: Cell<bool>,
+    connections: Cell<usize>,
+    /// Told when the last connection of a draining worker has ended.
+    empty: Notify,
+}
+
+/// Runs a worker on the calling thread until it is stopped. `ready` hears whether it accepts connections.
+pub(super) fn run(start: Start, ready: &mpsc::Sender<io::Result<()>>) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    runtime.block_on(async {
+        let Start { config, sockets, live, metrics, mut stop, seed } = start;
+        let worker = Worker::new(config, live, metrics, seed);
+        let listeners = match listen(sockets) {
+            Ok(listeners) => listeners,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .map(|(listener, key)| spawn_local(accept(worker.clone(), listener, key)))
+            .collect();
+        spawn_local(tick(worker.clone()));
+        drop(ready.send(Ok(())));
+        let stopped = stop.wait_for(Option::is_some).await;
+        let grace = stopped.ok().and_then(|grace| *grace).unwrap_or_default();
+        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        worker.drain(grace).await;
+    });
+}
+
+impl Worker {
+    fn new(config: Config, live: Arc<ArcSwap<Live>>, metrics: Metrics, seed: u64) -> Rc<Self> {
+        let deadlines = Deadlines::new(config.timeouts.tick());
+        let pool = Pool::new(&deadlines, config.idle_per_endpoint, config.timeouts.upstream_idle);
+        Rc::new(Self {
+            config,
+            metrics,
+            pool: Rc::new(pool),
+            deadlines,
+            round: RoundRobin::default(),
+            ids: RequestIds::new(seed),
+            live: RefCell::new(Cache::new(live)),
+            draining: Cell::new(false),
+            connections: Cell::new(0),
+            empty: Notify::new(),
+        })
+    }
+
+    /// What the listener with this key speaks, and its TLS configuration of now.
+    pub(super) fn listener(&self, key: SocketAddr) -> Option<(ListenerProtocol, Arc<ServerConfig>)> {
+        let mut live = self.live.borrow_mut();
+        let listener = live.load().listeners.get(&key)?;
+        Some((listener.protocol, listener.routes.tls.clone()))
+    }
+
+    /// The target of a request in the current state.
+    pub(super) fn find(&self, listener: SocketAddr, host: &str, path: &str) -> Result<Arc<Target>, Reply> {
+        let mut live = self.live.borrow_mut();
+        let live = live.load();
+        self.round.enter(live.generation);
+        let listener = live.listeners.get(&listener).ok_or(Reply::NoRoute)?;
+        let (_, target) = listener.routes.router.find(host, path).ok_or(Reply::NoRoute)?;
+        Ok(target.clone())
+    }
+
+    /// A new connection to an endpoint, counted.
+    pub(super) async fn connect(&self, endpoint: SocketAddr) -> Option<Box<EndpointConnection>> {
+        let stream = self.dial(endpoint).await?;
+        EndpointConnection::new(endpoint, stream, &self.deadlines).await.ok().map(Box::new)
+    }
+
+    /// A new socket to an endpoint, counted.
+    pub(super) async fn dial(&self, endpoint: SocketAddr) -> Option<TcpStream> {
+        let deadline = Deadline::new(&self.deadlines);
+        deadline.set(self.config.timeouts.connect);
+        let stream = deadline.bound(TcpStream::connect(endpoint)).await;
+        let stream = stream.and_then(Result::ok).filter(|stream| stream.set_nodelay(true).is_ok());
+        self.metrics.upstream_connect(stream.is_some());
+        stream
+    }
+
+    /// Whether connections are to end after what is under way.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// A client's connection begins.
+    pub(super) fn opened(&self) {
+        self.connections.set(self.connections.get() + 1);
+        self.metrics.connections.inc();
+    }
+
+    /// A client's connection, or the tunnel that it became, has ended.
+    pub(super) fn closed(&self) {
+        self.connections.set(self.connections.get() - 1);
+        self.metrics.connections.dec();
+        if self.draining.get() && self.connections.get() == 0 {
+            self.empty.notify_one();
+        }
+    }
+
+    async fn drain(&self, grace: Duration) {
+        self.draining.set(true);
+        self.pool.clear();
+        self.deadlines.wake_all();
+        if self.connections.get() > 0 && timeout(grace, self.empty.notified()).await.is_err() {
+            tracing::warn!(
+                connections = self.connections.get(),
+                "closing connections that outlived the grace"
+            );
+        }
+    }
+}
+
+fn listen(sockets: Vec<Listening>) -> io::Result<Vec<(TcpListener, Option<SocketAddr>)>> {
+    let listener = |listening: Listening| {
+        let socket = listening.socket.try_clone()?;
+        Ok((TcpListener::from_std(socket)?, listening.key))
+    };
+    sockets.into_iter().map(listener).collect()
+}
+
+async fn accept(worker: Rc<Worker>, listener: TcpListener, key: Option<SocketAddr>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // A connection that is gone already has no address any more.
+                if let Some(key) = key.or_else(|| stream.local_addr().ok()) {
+                    spawn_local(connection::serve(worker.clone(), stream, peer, key));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "accepting connections pauses");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Time passes: deadlines, idle connections to endpoints, and states that no request has asked for since.
+async fn tick(worker: Rc<Worker>) {
+    let mut interval = interval(worker.deadlines.tick());
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let sweep_every = worker.deadlines.ticks(Duration::from_secs(1));
+    let mut until_sweep = sweep_every;
+    loop {
+        interval.tick().await;
+        worker.deadlines.advance();
+        until_sweep -= 1;
+        if until_sweep == 0 {
+            until_sweep = sweep_every;
+            worker.pool.sweep();
+            worker.live.borrow_mut().load();
+        }
+    }
+}
