@@ -57,6 +57,16 @@ impl Metrics {
             generation: Gauge::default(),
         };
         registry.register(
+            "lb_l7_upstream_retries",
+            "Requests sent again after an idle connection broke",
+            metrics.upstream_retries.clone(),
+        );
+        registry.register(
+            "lb_l7_stray_connections",
+            "Connections to addresses without a listener",
+            metrics.strays.clone(),
+        );
+        registry.register(
             "lb_l7_connections",
             "Client connections that are open",
             metrics.connections.clone(),

@@ -1,0 +1,14 @@
+//! The proxy tier: requests through `l7::Proxy` on loopback, to backends that behave and to some that do not.
+//! Needs no rights. Each file is one concern; `support` has the proxy, the backends and the clients.
+
+mod change;
+mod headers;
+mod http2;
+mod misbehaving;
+mod replies;
+mod reuse;
+mod routing;
+mod streaming;
+mod support;
+mod tls;
+mod websocket;

@@ -1,0 +1,114 @@
+//! Connections to endpoints are kept, and a stale one costs nobody a request.
+
+use std::time::Duration;
+
+use http::Method;
+use lb_agent::l7::Timeouts;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::support::{Backend, Fixture, Http, RawBackend, Table, eventually, quick, request};
+
+#[tokio::test]
+async fn one_connection_serves_all_requests_in_a_row() {
+    let backend = Backend::says("ok").await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = Http::one(fixture.http()).await;
+    for _ in 0..50 {
+        assert_eq!(client.send(request("a", "/")).await.text(), "ok");
+    }
+    for _ in 0..10 {
+        Http::get(fixture.http(), "a", "/").await;
+    }
+    assert_eq!((backend.connections(), backend.requests()), (1, 60));
+    assert_eq!(fixture.metric("lb_l7_upstream_connects_total{result=\"ok\"}"), 1);
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_after_their_time() {
+    let closed = RawBackend::start(|_, mut stream| async move {
+        answer_once(&mut stream).await;
+        // Returns when the proxy closes.
+        drop(stream.read_to_end(&mut Vec::new()).await);
+        drop(stream.write_all(b"x").await);
+    })
+    .await;
+    let fixture = Fixture::start_with(quick(), Table::all_to(&[closed.address]));
+    assert_eq!(Http::get(fixture.http(), "a", "/").await.text(), "ok");
+    tokio::time::sleep(Duration::ZERO).await;
+    let mut requests = 1;
+    // A new connection shows that the old one is gone: ask now and then, slower than the idle limit.
+    while closed.connections() == 1 && requests < 10 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(Http::get(fixture.http(), "a", "/").await.text(), "ok");
+        requests += 1;
+    }
+    assert_eq!(closed.connections(), 2);
+    assert_eq!(fixture.metric("lb_l7_upstream_retries_total"), 0);
+}
+
+/// Reads one head and answers it, with keep-alive.
+async fn answer_once(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a request"));
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.expect("answer");
+}
+
+#[tokio::test]
+async fn a_connection_closed_while_idle_is_not_used() {
+    let backend = RawBackend::start(|_, mut stream| async move { answer_once(&mut stream).await }).await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    for round in 0..20 {
+        let mut post = request("a", "/");
+        *post.method_mut() = Method::POST;
+        assert_eq!(Http::one(fixture.http()).await.send(post).await.text(), "ok", "request {round}");
+    }
+    assert_eq!(backend.connections(), 20);
+}
+
+#[tokio::test]
+async fn a_request_that_an_idle_connection_swallowed_is_sent_again() {
+    // The second request of each connection is read, and never answered: as if the close had crossed it.
+    let backend = RawBackend::start(|_, mut stream| async move {
+        answer_once(&mut stream).await;
+        drop(stream.read_u8().await);
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = Http::one(fixture.http()).await;
+    assert_eq!(client.send(request("a", "/")).await.text(), "ok");
+    assert_eq!(client.send(request("a", "/")).await.text(), "ok");
+    assert_eq!(fixture.metric("lb_l7_upstream_retries_total"), 1);
+    let mut post = request("a", "/");
+    *post.method_mut() = Method::POST;
+    assert_eq!(client.send(post).await.status, 502, "a POST may have had its effect");
+}
+
+#[tokio::test]
+async fn idle_clients_are_closed() {
+    let fixture = Fixture::start_with(quick(), Table::default().build());
+    let mut client = Http::one(fixture.http()).await;
+    client.send(request("a", "/")).await;
+    assert_eq!(fixture.metric("lb_l7_connections"), 1);
+    eventually("the idle connection is closed", || fixture.metric("lb_l7_connections") == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_its_head_is_closed() {
+    let timeouts = Timeouts { head: Duration::from_millis(200), ..Timeouts::default() };
+    let fixture = Fixture::start_with(timeouts, Table::default().build());
+    for start in ["", "G", "GET / HTTP/1.1\r\nhost: a\r\n"] {
+        let mut slow = TcpStream::connect(fixture.http()).await.expect("connect");
+        slow.write_all(start.as_bytes()).await.expect("send");
+        let mut answer = Vec::new();
+        drop(slow.read_to_end(&mut answer).await);
+        assert!(answer.is_empty(), "{start:?}");
+    }
+    let mut second = TcpStream::connect(fixture.http()).await.expect("connect");
+    second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET").await.expect("send");
+    let mut answer = String::new();
+    drop(second.read_to_string(&mut answer).await);
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}

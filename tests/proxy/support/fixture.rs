@@ -1,0 +1,122 @@
+//! A running proxy with two listeners, and what it counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lb_agent::l7::{Bind, Config, Proxy, Timeouts};
+use lb_agent::metrics::Metrics;
+use lb_agent::model::{Kind, Listener, ListenerProtocol, ObjectRef, RouteTable, Snapshot};
+use prometheus_client::registry::Registry;
+
+/// Nothing on loopback takes longer, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A proxy with a clear listener of class `edgelb`, one with TLS, and a clear one of class `internal`.
+pub(crate) struct Fixture {
+    pub(crate) proxy: Proxy,
+    registry: Registry,
+    generation: AtomicU64,
+}
+
+const HTTP: SocketAddr = address(1);
+const HTTPS: SocketAddr = address(2);
+const INTERNAL: SocketAddr = address(3);
+
+/// Distinct keys, all with a port of the kernel's choice.
+const fn address(last: u8) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, last)), 0)
+}
+
+/// Time-outs short enough to wait for.
+pub(crate) fn quick() -> Timeouts {
+    Timeouts {
+        connect: Duration::from_millis(500),
+        response: Duration::from_millis(300),
+        idle: Duration::from_millis(500),
+        head: Duration::from_millis(300),
+        upstream_idle: Duration::from_millis(300),
+    }
+}
+
+impl Fixture {
+    /// With the usual time-outs and these routes.
+    pub(crate) fn start(table: RouteTable) -> Self {
+        Self::start_with(Timeouts::default(), table)
+    }
+
+    /// With other time-outs.
+    pub(crate) fn start_with(timeouts: Timeouts, table: RouteTable) -> Self {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let mut config = Config::new(1, Bind::Addresses(vec![HTTP, HTTPS, INTERNAL]));
+        config.timeouts = timeouts;
+        let proxy = Proxy::start(config, metrics).expect("proxy starts on loopback");
+        let fixture = Self { proxy, registry, generation: AtomicU64::new(0) };
+        fixture.publish(table);
+        fixture
+    }
+
+    /// New routes for class `edgelb`; `internal` has none.
+    pub(crate) fn publish(&self, table: RouteTable) {
+        self.publish_both(table, RouteTable::default());
+    }
+
+    /// New routes for both classes.
+    pub(crate) fn publish_both(&self, table: RouteTable, internal: RouteTable) {
+        let (table, internal) = (Arc::new(table), Arc::new(internal));
+        let listeners = BTreeMap::from([
+            (HTTP, listener(ListenerProtocol::Http, "edgelb", &table)),
+            (HTTPS, listener(ListenerProtocol::Https, "edgelb", &table)),
+            (INTERNAL, listener(ListenerProtocol::Http, "internal", &internal)),
+        ]);
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        self.proxy.publish(&Snapshot { generation, listeners, ..Snapshot::default() });
+        assert_eq!(self.proxy.generation(), generation);
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.bound(HTTP)
+    }
+
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.bound(HTTPS)
+    }
+
+    pub(crate) fn internal(&self) -> SocketAddr {
+        self.bound(INTERNAL)
+    }
+
+    fn bound(&self, key: SocketAddr) -> SocketAddr {
+        let found = self.proxy.bound_addresses().iter().find(|(configured, _)| *configured == key);
+        found.expect("the listener is bound").1
+    }
+
+    /// The value of a metric's line, named with its labels.
+    pub(crate) fn metric(&self, line: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("text format");
+        let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{line} in\n{text}")).parse().expect("a number")
+    }
+}
+
+fn listener(protocol: ListenerProtocol, class: &str, routes: &Arc<RouteTable>) -> Listener {
+    Listener {
+        object: ObjectRef::new(Kind::Service, "edge", "vip"),
+        protocol,
+        classes: BTreeSet::from([class.to_owned()]),
+        routes: routes.clone(),
+    }
+}
+
+/// Waits until a condition holds; fails at the deadline.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

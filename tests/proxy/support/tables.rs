@@ -1,0 +1,104 @@
+//! Route tables and certificates, made by hand.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use lb_agent::model::{
+    Backend, BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, ObjectRef,
+    PathKind, PathRule, PrivateKey, RouteTable, Rule, Unavailable,
+};
+
+/// Builds a `RouteTable` step by step.
+#[derive(Default)]
+pub(crate) struct Table(RouteTable);
+
+impl Table {
+    /// Everything goes to these endpoints.
+    pub(crate) fn all_to(endpoints: &[SocketAddr]) -> RouteTable {
+        Self::default().rule("", "/", endpoints).build()
+    }
+
+    /// Everything is refused for this reason.
+    pub(crate) fn all_unavailable(reason: Unavailable) -> RouteTable {
+        let mut table = Self::default();
+        table.0.default_backend = Some(backend("gone", Err(reason)));
+        table.build()
+    }
+
+    /// A prefix rule.
+    pub(crate) fn rule(self, host: &str, path: &str, endpoints: &[SocketAddr]) -> Self {
+        self.add(host, PathKind::Prefix, path, endpoints)
+    }
+
+    /// An exact rule.
+    pub(crate) fn exact(self, host: &str, path: &str, endpoints: &[SocketAddr]) -> Self {
+        self.add(host, PathKind::Exact, path, endpoints)
+    }
+
+    /// The default backend of a host, or with an empty one of the table.
+    pub(crate) fn default_backend(mut self, host: &str, endpoints: &[SocketAddr]) -> Self {
+        let backend = Some(backend("default", Ok(endpoints.to_vec())));
+        match host {
+            "" => self.0.default_backend = backend,
+            host => self.host(host).default_backend = backend,
+        }
+        self
+    }
+
+    /// A certificate for a host; an empty one stands for all.
+    pub(crate) fn certificate(mut self, host: &str, certificate: &Arc<Certificate>) -> Self {
+        let pattern = HostPattern::parse(host).expect("host");
+        self.0.certificates.entry(pattern).or_default().push(certificate.clone());
+        self
+    }
+
+    pub(crate) fn build(self) -> RouteTable {
+        self.0
+    }
+
+    fn add(mut self, host: &str, kind: PathKind, path: &str, endpoints: &[SocketAddr]) -> Self {
+        let rule = Rule {
+            path: PathRule::new(kind, path).expect("absolute path"),
+            backend: backend(path, Ok(endpoints.to_vec())),
+            ingress: ObjectRef::new(Kind::Ingress, "shop", "web"),
+        };
+        let routes = self.host(host);
+        routes.rules.push(rule);
+        routes.rules.sort_by(|a, b| a.path.cmp(&b.path));
+        self
+    }
+
+    fn host(&mut self, host: &str) -> &mut HostRoutes {
+        self.0.hosts.entry(HostPattern::parse(host).expect("host")).or_default()
+    }
+}
+
+fn backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable>) -> Arc<Backend> {
+    let id = BackendId { namespace: "shop".into(), service: service.into(), port: BackendPort::Number(80) };
+    Arc::new(Backend { id, endpoints })
+}
+
+/// A self-signed certificate of this kind of key for these names; the first name is its Secret's too.
+pub(crate) fn certificate(kind: KeyKind, names: &[&str]) -> Arc<Certificate> {
+    let algorithm = match kind {
+        KeyKind::Ecdsa => &rcgen::PKCS_ECDSA_P256_SHA256,
+        KeyKind::Rsa => &rcgen::PKCS_RSA_SHA256,
+    };
+    let key = rcgen::KeyPair::generate_for(algorithm).expect("key");
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let params = rcgen::CertificateParams::new(names.clone()).expect("names");
+    let made = params.self_signed(&key).expect("certificate");
+    Arc::new(Certificate {
+        secret: ObjectRef::new(Kind::Secret, "shop", names[0].clone()),
+        chain: vec![made.der().to_vec()],
+        key: PrivateKey(key.serialize_der()),
+        key_kind: kind,
+        dns_names: names,
+        not_after: 4_102_444_800,
+    })
+}
+
+/// What a client sees of a certificate.
+pub(crate) fn identity(certificate: &Certificate) -> Vec<u8> {
+    certificate.chain[0].clone()
+}

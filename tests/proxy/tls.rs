@@ -1,0 +1,97 @@
+//! Certificates: which one a name gets, by which kind of key, and from when on.
+
+use lb_agent::model::KeyKind::{Ecdsa, Rsa};
+use rustls::SignatureScheme;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::support::{
+    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, eventually, identity, quick,
+    request, shown,
+};
+
+#[tokio::test]
+async fn the_most_specific_name_gets_its_certificate() {
+    let precise = certificate(Ecdsa, &["shop.example.org"]);
+    let wildcard = certificate(Ecdsa, &["*.example.org"]);
+    let any = certificate(Ecdsa, &["any.example.net"]);
+    let table = |any: bool| {
+        let table = Table::default()
+            .certificate("shop.example.org", &precise)
+            .certificate("*.example.org", &wildcard);
+        if any { table.certificate("", &any_certificate(&precise)) } else { table }.build()
+    };
+    fn any_certificate(
+        certificate: &std::sync::Arc<lb_agent::model::Certificate>,
+    ) -> std::sync::Arc<lb_agent::model::Certificate> {
+        certificate.clone()
+    }
+    let fixture = Fixture::start(table(false));
+    drop(any);
+    for (name, expected) in
+        [("shop.example.org", &precise), ("SHOP.example.org", &precise), ("x.example.org", &wildcard)]
+    {
+        let stream = connect_tls(fixture.https(), name, &[], all_schemes()).await;
+        assert_eq!(shown(&stream), identity(expected), "{name}");
+    }
+    let unknown = shown(&connect_tls(fixture.https(), "a.b.example.org", &[], all_schemes()).await);
+    assert!(![identity(&precise), identity(&wildcard)].contains(&unknown), "the fallback is nobody's");
+    fixture.publish(table(true));
+    assert_eq!(
+        shown(&connect_tls(fixture.https(), "a.b.example.org", &[], all_schemes()).await),
+        identity(&precise)
+    );
+}
+
+#[tokio::test]
+async fn the_client_decides_the_kind_of_key() {
+    let (curve, rsa) = (certificate(Ecdsa, &["a.example.org"]), certificate(Rsa, &["a.example.org"]));
+    let table = Table::default().certificate("a.example.org", &curve).certificate("a.example.org", &rsa);
+    let fixture = Fixture::start(table.build());
+    for (schemes, expected) in [
+        (all_schemes(), &curve),
+        (vec![SignatureScheme::ECDSA_NISTP256_SHA256], &curve),
+        (vec![SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256], &rsa),
+    ] {
+        let stream = connect_tls(fixture.https(), "a.example.org", &[], schemes.clone()).await;
+        assert_eq!(shown(&stream), identity(expected), "{schemes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_certificate_serves_new_connections_and_spares_old_ones() {
+    let backend = Backend::says("ok").await;
+    let (before, after) = (certificate(Ecdsa, &["a.example.org"]), certificate(Ecdsa, &["a.example.org"]));
+    let with = |certificate| {
+        Table::default().rule("", "/", &[backend.address]).certificate("a.example.org", certificate)
+    };
+    let fixture = Fixture::start(with(&before).build());
+    let old = connect_tls(fixture.https(), "a.example.org", &["http/1.1"], all_schemes()).await;
+    assert_eq!(shown(&old), identity(&before));
+    let mut old = Http::one_over(old).await;
+    assert_eq!(old.send(request("a.example.org", "/")).await.text(), "ok");
+    fixture.publish(with(&after).build());
+    let new = connect_tls(fixture.https(), "a.example.org", &["http/1.1"], all_schemes()).await;
+    assert_eq!(shown(&new), identity(&after));
+    assert_eq!(old.send(request("a.example.org", "/")).await.text(), "ok");
+    assert_eq!(fixture.metric("lb_l7_connections"), 2);
+}
+
+#[tokio::test]
+async fn the_host_header_and_not_the_name_picks_the_route() {
+    let backend = Backend::says("b").await;
+    let fixture = Fixture::start(Table::default().rule("b.example.org", "/", &[backend.address]).build());
+    let stream = connect_tls(fixture.https(), "a.example.org", &["http/1.1"], all_schemes()).await;
+    assert_eq!(Http::one_over(stream).await.send(request("b.example.org", "/")).await.text(), "b");
+}
+
+#[tokio::test]
+async fn failed_handshakes_are_counted_and_closed() {
+    let fixture = Fixture::start_with(quick(), Table::default().build());
+    let mut silent = TcpStream::connect(fixture.https()).await.expect("connect");
+    drop(silent.read_to_end(&mut Vec::new()).await);
+    assert_eq!(fixture.metric("lb_l7_tls_handshakes_total{result=\"failed\"}"), 1);
+    drop(super::support::raw_exchange(fixture.https(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await);
+    assert_eq!(fixture.metric("lb_l7_tls_handshakes_total{result=\"failed\"}"), 2);
+    eventually("nothing is left open", || fixture.metric("lb_l7_connections") == 0).await;
+}
