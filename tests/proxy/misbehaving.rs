@@ -3,7 +3,7 @@
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{Fixture, Http, RawBackend, Table, eventually, request};
+use super::support::{Answer, Fixture, Http, RawBackend, Table, eventually, request};
 
 /// An endpoint that reads a head, sends these bytes and closes.
 async fn sends(bytes: &'static [u8]) -> RawBackend {
@@ -48,10 +48,12 @@ async fn a_body_that_breaks_off_is_not_passed_as_whole() {
     ] {
         let backend = sends(bytes).await;
         let fixture = Fixture::start(Table::all_to(&[backend.address]));
-        let response = Http::one(fixture.http()).await.begin(request("a", "/")).await.expect("a head");
-        assert_eq!(response.status(), 200);
-        let body = super::support::Answer::read(response).await;
-        assert!(body.is_err(), "{body:?}");
+        let mut client = Http::one(fixture.http()).await;
+        // Whether the head still comes depends on when the proxy hears of the break.
+        if let Ok(response) = client.begin(request("a", "/")).await {
+            let answer = Answer::read(response).await;
+            assert!(answer.is_err(), "{answer:?}");
+        }
         eventually("the connection is closed", || fixture.metric("lb_l7_connections") == 0).await;
     }
 }

@@ -9,8 +9,10 @@ use futures_util::stream;
 use http::{Method, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use super::support::{Backend, Fixture, Http, Table, body_of, eventually, request, text};
+use super::support::{Backend, Fixture, Http, RawBackend, Table, body_of, eventually, request, text};
 
 const CHUNK: usize = 64 * 1024;
 const CHUNKS: usize = 1024;
@@ -113,11 +115,24 @@ async fn a_client_that_leaves_ends_the_backends_work() {
 
 #[tokio::test]
 async fn an_early_response_to_an_upload_arrives() {
-    let backend = Backend::says("no need").await;
+    // Answers at once and reads no further, as a server does that refuses an upload.
+    let backend = RawBackend::start(|_, mut stream| async move {
+        drop(stream.read_u8().await);
+        drop(stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 7\r\n\r\ntoo big").await);
+        std::future::pending().await
+    })
+    .await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
-    let mut upload = request("a", "/");
-    *upload.method_mut() = Method::POST;
-    *upload.body_mut() = large_body(&Arc::default()).boxed_unsync();
-    let answer = Http::one(fixture.http()).await.begin(upload).await.expect("a head");
-    assert_eq!(answer.status(), 200);
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(fixture.http()).await.expect("connect");
+        let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n";
+        stream.write_all(head).await.expect("send");
+        for _ in 0..64 {
+            stream.write_all(&[b'x'; CHUNK]).await.expect("the proxy takes what is under way");
+        }
+        // Only now does it look for an answer, as simple clients do.
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer, and no reset");
+        assert!(answer.starts_with("HTTP/1.1 413") && answer.ends_with("too big"), "{answer:?}");
+    }
 }

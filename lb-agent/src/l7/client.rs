@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) deadline: Deadline,
     /// Set by its IO whenever something came in.
     pub(super) received: Arc<AtomicBool>,
+    /// Whether the last request had a body, of which a part may still be on its way.
+    pub(super) uploads: Cell<bool>,
     /// Requests under way.
     active: Cell<u32>,
     in_head: Cell<bool>,
@@ -59,6 +61,7 @@ impl Client {
             origin,
             deadline,
             received: Arc::default(),
+            uploads: Cell::new(false),
             active: Cell::new(0),
             in_head: Cell::new(true),
         })

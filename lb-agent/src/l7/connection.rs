@@ -1,7 +1,7 @@
 //! A client's connection from accept to close: TLS, choice of protocol, and the HTTP server on it.
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -61,6 +61,9 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConf
 /// Largest head of a request, and what is buffered of a response before the client takes it.
 const HTTP1_BUFFER: usize = 128 * 1024;
 
+/// How long an upload that nobody wants any more is taken.
+const LINGER: Duration = Duration::from_secs(2);
+
 async fn serve_http1<S>(client: Rc<Client>, stream: Sniffed<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -72,20 +75,33 @@ where
         .max_buf_size(HTTP1_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut connection = pin!(connection);
+    let mut connection = connection;
     let mut is_ending = false;
     std::future::poll_fn(|cx| {
         if !is_ending && client.worker.is_draining() {
             is_ending = true;
-            connection.as_mut().graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
         }
-        if connection.as_mut().poll(cx).is_ready() {
+        if Pin::new(&mut connection).poll(cx).is_ready() {
             return Poll::Ready(());
         }
         client.watch_head();
         client.deadline.poll(cx)
     })
     .await;
+    if client.uploads.get()
+        && let Some(parts) = connection.into_parts()
+    {
+        linger(&client, parts.io.into_inner()).await;
+    }
+}
+
+/// Takes what a client still sends after the last response: closing a socket with unread bytes resets the
+/// connection, and a reset can overtake the response.
+async fn linger(client: &Client, mut stream: impl AsyncRead + Unpin) {
+    client.deadline.set(LINGER);
+    let discard = async { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await };
+    drop(client.within(discard).await);
 }
 
 async fn serve_http2<S>(client: Rc<Client>, stream: Sniffed<S>)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::body::{Body, RequestBody};
 use super::client::{Busy, Client};
@@ -27,6 +27,7 @@ pub(super) async fn handle(
 ) -> Result<Response<Body>, Infallible> {
     let busy = Busy::new(&client);
     let (mut parts, body) = request.into_parts();
+    client.uploads.set(!body.is_end_stream());
     let id = client.worker.ids.settle(&mut parts.headers);
     let mut response = answer(&client, parts, body).await.unwrap_or_else(|reply| {
         client.worker.metrics.reply(reply);
