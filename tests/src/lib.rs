@@ -3,6 +3,5 @@
 
 pub mod bench;
 pub mod fixture;
-
 pub mod kernel;
 pub mod packet;

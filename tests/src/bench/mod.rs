@@ -1,4 +1,5 @@
 //! Benchmarks: each compares alternatives side by side in one run and speaks one format.
 
+pub mod l7;
 pub mod report;
 pub mod xdp;
