@@ -103,7 +103,7 @@ pub fn wanted(outer: Outer) -> Wanted {
 /// What they hold for a snapshot like the fixture's.
 #[must_use]
 pub fn wanted_of(snapshot: &Snapshot, outer: Outer) -> Wanted {
-    let way = |interface| Reach { interface, source: NODE_MAC, next_hop: ROUTER_MAC, mtu: 1500 };
+    let way = |interface| Reach { interface, source: NODE_MAC, next_hop: ROUTER_MAC, local: None, mtu: 1500 };
     let reach =
         BTreeMap::from([(address(outer, NEAR), way(INGRESS)), (address(outer, FAR), way(OTHER_INTERFACE))]);
     let table = Arc::new(maglev::fill(snapshot.members.values()));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub struct Datapath {
     installed: Installed,
     table: (Vec<Member>, Arc<Table>),
     reach: BTreeMap<IpAddr, Reach>,
+    /// Sockets that are to get the connections, by their place in the map.
+    listeners: Vec<(u32, OwnedFd)>,
     /// Programs live as long as this or their pinned links.
     _object: Ebpf,
 }
@@ -86,6 +88,7 @@ impl Datapath {
             installed,
             table,
             reach: BTreeMap::new(),
+            listeners: Vec::new(),
             _object: object,
         })
     }
@@ -96,14 +99,26 @@ impl Datapath {
         &self.attachments
     }
 
-    /// Has connections to VIPs go to these listening sockets.
+    /// Has connections to VIPs go to these listening sockets, once the first snapshot is live: until then
+    /// those of an earlier agent keep them.
     ///
     /// # Errors
-    /// `L4Error::Map` if the kernel refuses one.
-    pub fn steer_to(&mut self, v4: &impl AsRawFd, v6: &impl AsRawFd) -> Result<(), L4Error> {
-        let listeners = &mut self.maps.listeners;
-        listeners.set(LISTENER_V4, v4, 0).map_err(L4Error::map(name::LISTENERS))?;
-        listeners.set(LISTENER_V6, v6, 0).map_err(L4Error::map(name::LISTENERS))
+    /// `L4Error::System` if a socket cannot be held.
+    pub fn steer_to<S: AsFd>(&mut self, v4: Option<&S>, v6: Option<&S>) -> Result<(), L4Error> {
+        for (index, socket) in [(LISTENER_V4, v4), (LISTENER_V6, v6)] {
+            let Some(socket) = socket else { continue };
+            let held = socket.as_fd().try_clone_to_owned();
+            let action = "hold a listening socket";
+            self.listeners.push((index, held.map_err(|source| L4Error::System { action, source })?));
+        }
+        Ok(())
+    }
+
+    fn steer(&mut self) -> Result<(), L4Error> {
+        for (index, socket) in std::mem::take(&mut self.listeners) {
+            self.maps.listeners.set(index, &socket, 0).map_err(L4Error::map(name::LISTENERS))?;
+        }
+        Ok(())
     }
 
     /// Follows snapshots and the kernel's tables, and tells each generation that is live. Never returns but
@@ -132,6 +147,7 @@ impl Datapath {
 
     /// Brings the kernel to a snapshot: ways first, then maps, then the routes that let connections in.
     async fn apply(&mut self, snapshot: &Snapshot) -> Result<(), L4Error> {
+        self.steer()?;
         self.resolve(snapshot).await?;
         let wanted = Wanted::new(snapshot, self.table_of(snapshot), &self.local, &self.reach);
         let operations = plan(&self.installed, &wanted)?;

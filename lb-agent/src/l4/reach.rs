@@ -48,6 +48,8 @@ pub(crate) async fn resolve(
 struct Route {
     interface: u32,
     gateway: Option<IpAddr>,
+    /// This node's address towards it.
+    local: Option<IpAddr>,
     mtu: Option<u32>,
 }
 
@@ -66,12 +68,16 @@ async fn route(netlink: &Handle, peer: IpAddr) -> Option<Route> {
 
 impl Route {
     fn of(message: RouteMessage) -> Option<Self> {
-        let mut route = Self { interface: 0, gateway: None, mtu: None };
+        let mut route = Self { interface: 0, gateway: None, local: None, mtu: None };
         for attribute in message.attributes {
             match attribute {
                 RouteAttribute::Oif(index) => route.interface = index,
                 RouteAttribute::Gateway(RouteAddress::Inet(address)) => route.gateway = Some(address.into()),
                 RouteAttribute::Gateway(RouteAddress::Inet6(address)) => route.gateway = Some(address.into()),
+                RouteAttribute::PrefSource(RouteAddress::Inet(address)) => route.local = Some(address.into()),
+                RouteAttribute::PrefSource(RouteAddress::Inet6(address)) => {
+                    route.local = Some(address.into())
+                }
                 RouteAttribute::Metrics(metrics) => {
                     route.mtu = metrics.into_iter().find_map(|metric| match metric {
                         RouteMetric::Mtu(mtu) => Some(mtu),
@@ -99,6 +105,7 @@ impl Known {
             interface: interface.index,
             source: interface.mac?,
             next_hop: self.mac?,
+            local: route.local,
             mtu: mtu.try_into().unwrap_or(u16::MAX),
         })
     }

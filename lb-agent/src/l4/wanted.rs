@@ -54,6 +54,8 @@ pub struct Reach {
     pub source: [u8; 6],
     /// The next hop's MAC address.
     pub next_hop: [u8; 6],
+    /// This node's own address on that way.
+    pub local: Option<IpAddr>,
     /// Bytes of the largest IP packet on the way.
     pub mtu: u16,
 }
@@ -85,7 +87,7 @@ impl Wanted {
     ) -> Self {
         let members = snapshot.members.values();
         Self {
-            config: config_of(snapshot, local),
+            config: config_of(snapshot, local, reach),
             services: services(snapshot),
             members: members.map(|m| (m.id, member_of(m.address, reach.get(&m.address)))).collect(),
             tables: BTreeMap::from([(INGRESS_TABLE, table)]),
@@ -100,9 +102,11 @@ pub fn peers(snapshot: &Snapshot, node: &str) -> BTreeSet<IpAddr> {
     snapshot.members.values().filter(|member| member.name != node).map(|member| member.address).collect()
 }
 
-fn config_of(snapshot: &Snapshot, local: &Local) -> Config {
+fn config_of(snapshot: &Snapshot, local: &Local, reach: &BTreeMap<IpAddr, Reach>) -> Config {
     let this = snapshot.members.get(&local.node);
-    let (local_v4, local_v6) = match this.map(|member| member.address) {
+    // A node that is no member, or not any more, is still a first hop for what the router sends it.
+    let towards_members = || reach.values().find_map(|reach| reach.local);
+    let (local_v4, local_v6) = match this.map(|member| member.address).or_else(towards_members) {
         Some(IpAddr::V4(address)) => (u32::from_ne_bytes(address.octets()), [0; 2]),
         Some(IpAddr::V6(address)) => (0, words(address.octets())),
         None => (0, [0; 2]),
