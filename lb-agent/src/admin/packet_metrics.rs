@@ -6,8 +6,7 @@ use std::fmt;
 use lb_common::map::Traffic;
 use lb_common::verdict::Verdict;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::EncodeMetric;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -16,6 +15,21 @@ use prometheus_client::registry::Registry;
 
 use super::Live;
 use crate::model::{Protocol, ServiceAddress, Severity};
+
+/// A metric's name and help text.
+type Named = (&'static str, &'static str);
+
+const AGENT: Named = ("lb_agent", "The agent");
+const GENERATION: Named = ("lb_agent_generation", "Generation of the state that is live, by stage");
+const PROBLEMS: Named = ("lb_agent_problems", "Problems of the objects, by severity");
+const MEMBERS: Named = ("lb_l4_members", "Edge nodes that can own flows");
+const INTERFACE_MODE: Named =
+    ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it");
+const PACKETS: Named = ("lb_l4_packets", "Packets seen by the packet path, by what happened to them");
+const SERVICE_PACKETS: Named =
+    ("lb_l4_service_packets", "Packets for which this node was the first hop, by service");
+const SERVICE_BYTES: Named =
+    ("lb_l4_service_bytes", "Bytes of IP for which this node was the first hop, by service");
 
 /// The packet path's counters of one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -32,7 +46,7 @@ pub type ReadCounters = Box<dyn Fn() -> Option<Counters> + Send + Sync>;
 /// Adds the packet path's and the agent's metrics to a registry.
 pub fn register(registry: &mut Registry, live: Live, counters: ReadCounters) {
     let info = vec![("version", live.version.to_owned()), ("node", live.node.clone())];
-    registry.register("lb_agent", "The agent", Info::new(info));
+    registry.register(AGENT.0, AGENT.1, Info::new(info));
     registry.register_collector(Box::new(PacketPath { live, counters }));
 }
 
@@ -63,11 +77,10 @@ const GAUGE: MetricType = MetricType::Gauge;
 fn encode_live(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     let kernel = live.kernel_generation().map(|generation| ([("stage", "kernel")], generation));
     let stages = kernel.into_iter().chain([([("stage", "proxy")], live.proxy_generation())]);
-    gauges(encoder, "lb_agent_generation", "Generation of the state that is live, by stage", stages)?;
+    gauges(encoder, GENERATION, stages)?;
     gauges(
         encoder,
-        "lb_l4_interface_mode",
-        "Interfaces with the packet path on them, by the mode in which they run it",
+        INTERFACE_MODE,
         live.attachments
             .iter()
             .map(|found| ([("interface", found.interface.as_str()), ("mode", found.mode.as_str())], 1)),
@@ -76,37 +89,28 @@ fn encode_live(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result 
     let count = |severity| snapshot.problems.iter().filter(|problem| problem.severity == severity).count();
     gauges(
         encoder,
-        "lb_agent_problems",
-        "Problems of the objects, by severity",
+        PROBLEMS,
         [("error", Severity::Error), ("warning", Severity::Warning)]
             .map(|(label, severity)| ([("severity", label)], count(severity) as u64)),
     )?;
     let members = ConstGauge::new(snapshot.members.len() as u64);
-    members.encode(encoder.encode_descriptor(
-        "lb_l4_members",
-        "Edge nodes that can own flows",
-        None,
-        GAUGE,
-    )?)
+    members.encode(encoder.encode_descriptor(MEMBERS.0, MEMBERS.1, None, GAUGE)?)
 }
 
 fn encode_counters(encoder: &mut DescriptorEncoder<'_>, found: &Counters) -> fmt::Result {
     counters(
         encoder,
-        "lb_l4_packets",
-        "Packets seen by the packet path, by what happened to them",
+        PACKETS,
         found.verdicts.iter().map(|(verdict, packets)| ([("verdict", verdict.label())], *packets)),
     )?;
     counters(
         encoder,
-        "lb_l4_service_packets",
-        "Packets for which this node was the first hop, by service",
+        SERVICE_PACKETS,
         found.services.iter().map(|(address, traffic)| (labels(address), traffic.packets)),
     )?;
     counters(
         encoder,
-        "lb_l4_service_bytes",
-        "Bytes of IP for which this node was the first hop, by service",
+        SERVICE_BYTES,
         found.services.iter().map(|(address, traffic)| (labels(address), traffic.bytes)),
     )
 }
@@ -121,8 +125,7 @@ fn labels(address: &ServiceAddress) -> [(&'static str, String); 3] {
 
 fn counters<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
+    (name, help): Named,
     values: impl IntoIterator<Item = (L, u64)>,
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -134,8 +137,7 @@ fn counters<L: EncodeLabelSet>(
 
 fn gauges<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
+    (name, help): Named,
     values: impl IntoIterator<Item = (L, u64)>,
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, GAUGE)?;

@@ -14,6 +14,7 @@ mod netlink;
 pub mod object;
 pub mod pins;
 pub mod plan;
+pub mod probe;
 mod reach;
 pub mod reader;
 mod routes;

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::thread::available_parallelism;
 
-use aya::programs::loaded_programs;
 use lb_common::encap::{OVERHEAD_V4, OVERHEAD_V6};
 use lb_common::map::program;
 
+use super::Bpf;
 use super::link::{Attached, Link};
 use super::offload::{self, XdpFeatures};
 use super::read::{Fact, Unread, setting};
@@ -20,15 +20,16 @@ const LEAST_MTU: u32 = 1280;
 /// What fits into one page with XDP's head room: most drivers refuse programs above.
 const LARGEST_XDP_MTU: u32 = 3498;
 
-pub(super) fn look(link: &Link) -> Vec<Finding> {
+pub(super) fn look(link: &Link, bpf: Bpf) -> Vec<Finding> {
     let name = link.name.as_str();
-    let is_ours = link.xdp.is_some_and(|attached| is_ours(&program_name(attached.id)));
+    let program = link.xdp.map(|attached| (attached, (bpf.program_name)(attached.id).map_err(Unread::from)));
+    let is_ours = program.as_ref().is_some_and(|(_, name)| is_ours(name));
     let conf = |key: &str| effective(name, key);
     vec![
         state(link).about("state"),
         driver(link).about("driver"),
         mtu(link.mtu, link.xdp.is_some_and(|attached| attached.is_native)).about("MTU"),
-        look_at_program(link),
+        judge_program(name, program),
         judge("native XDP", offload::xdp(link.index), |features| native(features, is_ours)),
         judge("receive queues", queues_of(name), |found| queues(name, found, cpus())),
         judge("offloads", offload::active(link.index), |active| offloads(name, &active)),
@@ -77,24 +78,12 @@ fn mtu(mtu: u32, is_native: bool) -> Judgement {
     }
 }
 
-fn look_at_program(link: &Link) -> Finding {
+fn judge_program(interface: &str, program: Option<(Attached, Fact<String>)>) -> Finding {
     const ABOUT: &str = "XDP program";
-    let Some(attached) = link.xdp else { return ok("none: the agent is not attached").about(ABOUT) };
-    judge(ABOUT, program_name(attached.id), |name| attachment(&link.name, attached, &name))
-}
-
-/// The kernel's name of a program; empty if it has none.
-fn program_name(id: u32) -> Fact<String> {
-    for program in loaded_programs() {
-        let program = program.map_err(|error| match error {
-            aya::programs::ProgramError::SyscallError(error) => error.io_error.into(),
-            error => Unread::Failed(error.to_string()),
-        })?;
-        if program.id() == id {
-            return Ok(program.name_as_str().unwrap_or_default().to_owned());
-        }
+    match program {
+        None => ok("none: the agent is not attached").about(ABOUT),
+        Some((attached, name)) => judge(ABOUT, name, |name| attachment(interface, attached, &name)),
     }
-    Err(Unread::Missing)
 }
 
 fn is_ours(name: &Fact<String>) -> bool {

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use aya::programs::{ProgramError, ProgramType};
-use aya::sys::is_program_supported;
-
-use super::read::{Fact, Unread, setting, text};
+use super::Bpf;
+use super::read::{Unread, setting, text};
 use super::report::{Finding, Judgement, fail, judge, ok, warn};
 
 /// What each version brought that edgelb uses.
@@ -18,23 +16,18 @@ const NEEDED: [((u32, u32), &str); 3] = [
 /// Older ones lack the first of `NEEDED`.
 const OLDEST: (u32, u32) = NEEDED[0].0;
 
-pub(super) fn look() -> Vec<Finding> {
+pub(super) fn look(bpf: Bpf) -> Vec<Finding> {
     vec![
         judge("version", text("/proc/sys/kernel/osrelease"), |release| version(&release)),
         types(Path::new("/sys/kernel/btf/vmlinux").exists()).about("BTF"),
         judge("BPF JIT", setting("net/core/bpf_jit_enable"), jit),
-        judge("XDP", can_load(ProgramType::Xdp), |can| program(can, "CONFIG_BPF_SYSCALL and CONFIG_NET")),
-        judge("socket lookup", can_load(ProgramType::SkLookup), |can| {
+        judge("XDP", (bpf.takes_xdp)().map_err(Unread::from), |can| {
+            program(can, "CONFIG_BPF_SYSCALL and CONFIG_NET")
+        }),
+        judge("socket lookup", (bpf.takes_sk_lookup)().map_err(Unread::from), |can| {
             program(can, "CONFIG_BPF_SYSCALL and CONFIG_INET")
         }),
     ]
-}
-
-fn can_load(kind: ProgramType) -> Fact<bool> {
-    is_program_supported(kind).map_err(|error| match error {
-        ProgramError::SyscallError(error) => error.io_error.into(),
-        error => Unread::Failed(error.to_string()),
-    })
 }
 
 fn version(release: &str) -> Judgement {
