@@ -4,4 +4,5 @@
 pub mod bench;
 pub mod fixture;
 pub mod kernel;
+pub mod lab;
 pub mod packet;

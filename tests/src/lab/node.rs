@@ -1,0 +1,203 @@
+//! An edge node of the lab: its namespace, its place in the address plan, and the agent that runs on it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use lb_common::verdict::Verdict;
+
+use super::address::Link;
+use super::admin;
+use super::claim::Claim;
+use super::namespace::Namespace;
+use super::netlink::{End, set_up};
+use super::pass;
+use super::process::{self, Process, program};
+use super::topology::{self, UPLINK};
+use super::view::{NodeView, View};
+use super::wait::eventually;
+
+/// How long an agent may take until it is ready.
+const READY: Duration = Duration::from_secs(20);
+
+/// An edge node.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name, which is also the Node object's.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its addresses.
+    pub link: Link,
+    /// The lab's folder with `manifests`, `tls`, `log`, `hash-key`.
+    pub(crate) folder: PathBuf,
+    pub(crate) mounts: NodeView,
+    pub(crate) agent: Option<Process>,
+}
+
+impl Node {
+    pub(crate) fn raise(claim: &Claim, router: &Namespace, name: &str, link: Link) -> Result<Self> {
+        let namespace = topology::raise_host(claim, router, name, link)?;
+        let mounts = claim.add_node(name)?;
+        Ok(Self {
+            name: name.to_owned(),
+            namespace,
+            link,
+            folder: claim.folder().to_owned(),
+            mounts,
+            agent: None,
+        })
+    }
+
+    /// Starts `lb-agent run` with the lab's manifests, without waiting for anything.
+    ///
+    /// # Errors
+    /// If the program is not there, or cannot be started.
+    pub fn start_agent(&mut self, arguments: &[&str]) -> Result<&mut Process> {
+        let mut command = self.agent_command("run")?;
+        command
+            .arg("--manifests")
+            .arg(self.folder.join("manifests"))
+            .args(["--node", &self.name, "--interface", UPLINK])
+            .arg("--hash-key-file")
+            .arg(self.folder.join("hash-key"))
+            .args(arguments);
+        let agent = self.start(&format!("{}-agent", self.name), command)?;
+        Ok(self.agent.insert(agent))
+    }
+
+    /// Starts the agent and waits until it is ready.
+    ///
+    /// # Errors
+    /// Shows the agent's log, if it ends before it is ready, or is not ready in time.
+    pub fn run_agent(&mut self, arguments: &[&str]) -> Result<()> {
+        self.start_agent(arguments)?;
+        self.await_ready()
+    }
+
+    /// Waits until the agent is ready.
+    ///
+    /// # Errors
+    /// As `run_agent`.
+    pub fn await_ready(&mut self) -> Result<()> {
+        let socket = self.admin_socket();
+        let agent = self.agent.as_mut().context("no agent was started")?;
+        let mut over = None;
+        let ready = eventually("readiness", READY, || {
+            over = agent.ended()?;
+            match over {
+                Some(_) => Ok(()),
+                None => admin::ready(&socket),
+            }
+        });
+        let name = &self.name;
+        match (ready, over) {
+            (_, Some(status)) => bail!("the agent of {name} ended, {status}:\n{}", agent.log()),
+            (Err(error), None) => Err(error.context(format!("the agent of {name} says:\n{}", agent.log()))),
+            (Ok(()), None) => Ok(()),
+        }
+    }
+
+    /// The agent, if one was started.
+    pub fn agent(&mut self) -> Option<&mut Process> {
+        self.agent.as_mut()
+    }
+
+    /// Runs `lb-agent` with a subcommand on the node to its end.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not end in time; an exit code that is not 0 is no error.
+    pub fn lb_agent(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
+        let mut command = Command::new(program("lb-agent", "LB_AGENT")?);
+        command.args(arguments);
+        self.output(command)
+    }
+
+    /// Runs any command on the node to its end: its status and what it said.
+    ///
+    /// # Errors
+    /// As `lb_agent`.
+    pub fn output(&self, command: Command) -> Result<(ExitStatus, String)> {
+        process::output(&self.namespace, &self.view(), command)
+    }
+
+    /// What the agent answers on its admin socket to `GET path`.
+    ///
+    /// # Errors
+    /// If nobody answers there.
+    pub fn admin(&self, path: &str) -> Result<super::http::Answer> {
+        admin::fetch(&self.admin_socket(), path)
+    }
+
+    /// The value of one series of the agent's metrics, written as Prometheus does, labels included.
+    ///
+    /// # Errors
+    /// If nobody answers, or it is not there.
+    pub fn metric(&self, series: &str) -> Result<f64> {
+        admin::metric(&self.admin_socket(), series)
+    }
+
+    /// How many packets had this verdict on the node.
+    ///
+    /// # Errors
+    /// As `metric`.
+    pub fn verdict(&self, verdict: Verdict) -> Result<f64> {
+        self.metric(&format!("lb_l4_packets_total{{verdict=\"{}\"}}", verdict.label()))
+    }
+
+    /// Puts an XDP program that is not ours on the uplink.
+    ///
+    /// # Errors
+    /// If the kernel refuses it.
+    pub fn attach_foreign_xdp(&self) -> Result<()> {
+        pass::attach(&self.namespace, &[UPLINK.to_owned()], &self.mounts.bpffs)
+    }
+
+    /// Ends the agent at once (SIGKILL); packets still come.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn kill_agent(&mut self) -> Result<()> {
+        self.agent.take().context("no agent was started")?.kill()
+    }
+
+    /// A power cut: the link goes down before the processes die, so that no client sees a FIN.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn power_cut(&mut self) -> Result<()> {
+        set_up(End { namespace: &self.namespace, interface: UPLINK }, false)?;
+        match self.agent.take() {
+            Some(mut agent) => agent.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the agent's admin socket is, seen from outside; on the node it is where agents have it by default.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.mounts.run.join("admin.sock")
+    }
+
+    /// The node's bpffs, seen from outside.
+    #[must_use]
+    pub fn bpffs(&self) -> &Path {
+        &self.mounts.bpffs
+    }
+
+    fn view(&self) -> View {
+        View { folder: self.folder.clone(), node: Some(self.mounts.clone()) }
+    }
+
+    fn agent_command(&self, subcommand: &str) -> Result<Command> {
+        let mut command = Command::new(program("lb-agent", "LB_AGENT")?);
+        command.arg(subcommand);
+        Ok(command)
+    }
+
+    fn start(&self, name: &str, command: Command) -> Result<Process> {
+        let log = self.folder.join("log").join(format!("{name}.log"));
+        Process::start(name, &self.namespace, &self.view(), command, &log)
+    }
+}

@@ -1,0 +1,89 @@
+//! A pod of the lab: a small HTTP server that says who it is and what it saw. Run by `lb-lab pod`.
+//!
+//! - any path: `pod`, `peer` (the node that the request came from), `request` and each header, one a line
+//! - `Upgrade: websocket`: 101, then every byte comes back as it was sent (no frames are looked at)
+//! - `/status/NNN`: that status; `/bytes/N`: N bytes
+
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::net::{Ipv6Addr, SocketAddr};
+
+use anyhow::Result;
+use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io;
+use tokio::net::TcpListener;
+
+/// The port of every pod.
+pub const PORT: u16 = 8080;
+
+/// Serves until the process ends.
+///
+/// # Errors
+/// If the port is taken.
+pub async fn serve(name: &str) -> Result<Infallible> {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).await?;
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let name = name.to_owned();
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(request, &name, peer));
+            // How a client leaves is its own business.
+            let _ =
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    name: &str,
+    peer: SocketAddr,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    if request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    {
+        return Ok(echo(request));
+    }
+    let path = request.uri().path().to_owned();
+    let report = report(&request, name, peer);
+    let body = request.into_body().collect().await?.to_bytes();
+    let mut response =
+        Response::new(Full::new(match path.strip_prefix("/bytes/").and_then(|n| n.parse().ok()) {
+            Some(length) => Bytes::from(vec![b'x'; length]),
+            None => Bytes::from(format!("{report}body-bytes: {}\n", body.len())),
+        }));
+    if let Some(status) = path.strip_prefix("/status/").and_then(|code| code.parse().ok()) {
+        *response.status_mut() = status;
+    }
+    Ok(response)
+}
+
+fn report(request: &Request<Incoming>, name: &str, peer: SocketAddr) -> String {
+    let mut text = format!("pod: {name}\npeer: {}\n", peer.ip().to_canonical());
+    let _ = writeln!(text, "request: {} {} {:?}", request.method(), request.uri(), request.version());
+    for (header, value) in request.headers() {
+        let _ = writeln!(text, "{header}: {}", String::from_utf8_lossy(value.as_bytes()));
+    }
+    text
+}
+
+fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
+    tokio::spawn(async move {
+        if let Ok(upgraded) = hyper::upgrade::on(request).await {
+            let (mut from, mut to) = io::split(TokioIo::new(upgraded));
+            let _ = io::copy(&mut from, &mut to).await;
+        }
+    });
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    response
+}

@@ -1,0 +1,114 @@
+//! What a lab is made of, and how it is raised: client --- router --- edge nodes, and pods behind the router.
+//!
+//! ```text
+//!               +------------------ router -----------------+      ECMP: VIPs over edge-1..edge-N
+//!               | client     edge-1 edge-2 ..   shop-1 api-1 |      one veth pair to each
+//!               +---+----------+------+-----------+-----+---+
+//!                 eth0        eth0   eth0        eth0  eth0
+//!                client      edge-1 edge-2      shop-1 api-1
+//! ```
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+
+use super::address::{Link, VIPS_V4, VIPS_V6};
+use super::claim::Claim;
+use super::namespace::Namespace;
+use super::netlink::{End, configure, default_route, neighbour_route, pair, spread};
+use super::offload::finish_checksums;
+
+/// The name of the one interface of every namespace but the router's.
+pub const UPLINK: &str = "eth0";
+
+/// An application: a Service with this many pods behind it.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The Service's name; its pods are `<name>-1` and so on.
+    pub name: String,
+    /// How many pods.
+    pub pods: u8,
+}
+
+/// What a lab has.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// Edge nodes, 1 to `address::MAX_EDGES`.
+    pub edges: u8,
+    /// Applications, at most `address::MAX_PODS`, each with at most so many pods.
+    pub apps: Vec<App>,
+}
+
+impl Default for Topology {
+    /// What `deploy/examples` has: three edge nodes; `shop` and `api` with two pods each.
+    fn default() -> Self {
+        let app = |name: &str| App { name: name.to_owned(), pods: 2 };
+        Self { edges: 3, apps: vec![app("shop"), app("api")] }
+    }
+}
+
+impl Topology {
+    /// The edge nodes' names and links.
+    pub(crate) fn edge_links(&self) -> impl Iterator<Item = (String, Link)> {
+        (1..=self.edges).map(|n| (format!("edge-{n}"), Link::edge(n)))
+    }
+
+    /// Per pod: its app's name, its own name, its link.
+    pub(crate) fn pod_links(&self) -> impl Iterator<Item = (String, String, Link)> {
+        (1..).zip(&self.apps).flat_map(|(number, app)| {
+            (1..=app.pods).map(move |n| (app.name.clone(), format!("{}-{n}", app.name), Link::pod(number, n)))
+        })
+    }
+}
+
+/// A namespace that only switches packets, with everything that makes it a router with ECMP.
+pub(crate) fn raise_router(claim: &Claim) -> Result<Namespace> {
+    let router = raise(claim, "router")?;
+    for (key, value) in [
+        ("ipv4/ip_forward", "1"),
+        ("ipv6/conf/all/forwarding", "1"),
+        // Let through what comes from where no route leads back to: forged packets must reach the nodes.
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/default/rp_filter", "0"),
+        // Policy 1 would take the sender socket's hash on veth, which changes with each retransmission.
+        ("ipv4/fib_multipath_hash_policy", "3"),
+        ("ipv4/fib_multipath_hash_fields", "0x37"),
+        ("ipv6/fib_multipath_hash_policy", "3"),
+        ("ipv6/fib_multipath_hash_fields", "0x37"),
+    ] {
+        router.set_sysctl(key, value)?;
+    }
+    Ok(router)
+}
+
+/// A namespace with one link to the router, whose end there has the host's name.
+pub(crate) fn raise_host(claim: &Claim, router: &Namespace, name: &str, link: Link) -> Result<Namespace> {
+    let host = raise(claim, name)?;
+    let near = End { namespace: router, interface: name };
+    let far = End { namespace: &host, interface: UPLINK };
+    pair(near, far)?;
+    for (end, own, other) in [(near, link.router, link.host), (far, link.host, link.router)] {
+        finish_checksums(end)?;
+        configure(end, &[(own.v4.into(), 32), (own.v6.into(), 64)])?;
+        neighbour_route(end, other.v4)?;
+    }
+    default_route(&host, link.router.v4, link.router.v6)?;
+    Ok(host)
+}
+
+/// Spreads the VIPs over these edge nodes, in place of those before.
+pub(crate) fn spread_vips(router: &Namespace, edges: &[Link]) -> Result<()> {
+    let v4: Vec<IpAddr> = edges.iter().map(|edge| edge.host.v4.into()).collect();
+    let v6: Vec<IpAddr> = edges.iter().map(|edge| edge.host.v6.into()).collect();
+    spread(router, (VIPS_V4.0.into(), VIPS_V4.1), &v4)?;
+    spread(router, (VIPS_V6.0.into(), VIPS_V6.1), &v6)
+}
+
+fn raise(claim: &Claim, name: &str) -> Result<Namespace> {
+    let namespace =
+        Namespace::create(name, &claim.namespace_path(name)).with_context(|| format!("namespace {name}"))?;
+    // No address is used twice here: do not wait a second on each link to find out.
+    namespace.set_sysctl("ipv6/conf/default/dad_transmits", "0")?;
+    configure(End { namespace: &namespace, interface: "lo" }, &[])?;
+    Ok(namespace)
+}
