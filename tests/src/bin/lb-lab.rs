@@ -1,10 +1,11 @@
-//! The lab's own program: what a person does with a lab, and what runs inside of it.
+//! The lab's own program: the demo, what a person does with a lab, and what runs inside of it.
 
 use std::ffi::OsString;
 use std::process::{self, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use lb_tests::demo;
 use lb_tests::lab::{self, Lab, Topology};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,6 +18,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show what edgelb does, by real requests in a lab.
+    Demo(demo::Options),
     /// Run a command in a namespace of the lab that was kept last: client, router, edge-1, shop-1.
     Exec {
         /// The namespace.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode> {
     match Cli::parse().command {
+        Command::Demo(options) => demo::run(options)?,
         Command::Exec { name, command } => return exec(&name, &command),
         Command::Pod { name } => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
