@@ -270,7 +270,12 @@ async fn health(socket: &AdminSocket) -> Result<ExitCode> {
 }
 
 async fn look(doctor: Doctor) -> Result<ExitCode> {
-    let options = admin::doctor::Options { interfaces: doctor.interface, bpffs: doctor.bpffs };
+    let bpf = admin::doctor::Bpf {
+        takes_xdp: l4::probe::takes_xdp,
+        takes_sk_lookup: l4::probe::takes_sk_lookup,
+        program_name: l4::probe::program_name,
+    };
+    let options = admin::doctor::Options { interfaces: doctor.interface, bpffs: doctor.bpffs, bpf };
     let report = admin::doctor::doctor(&options).await;
     print!("{}", report.render(std::io::stdout().is_terminal()));
     Ok(if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

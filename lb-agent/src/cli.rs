@@ -168,7 +168,8 @@ pub struct Check {
 /// `lb-agent doctor`
 #[derive(Clone, Debug, Args)]
 pub struct Doctor {
-    /// Interface to look at. Repeat it, or separate names by commas. [default: all that are up]
+    /// Interface to look at. Repeat it, or separate names by commas. [default: those that are up and
+    /// have an address]
     #[arg(long, env = "EDGELB_INTERFACES", value_name = "IF", value_delimiter = ',')]
     pub interface: Vec<String>,
     /// Where maps and links are pinned.
