@@ -6,17 +6,23 @@ use aya::maps::{Array, ProgramArray};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use lb_agent::l4::maps::Maps;
 use lb_agent::l4::plan::{Installed, plan};
-use lb_agent::l4::wanted::Wanted;
+use lb_agent::l4::wanted::{Key, Wanted};
 use lb_agent::l4::{counters, loader};
-use lb_common::map::{BENCH_HEAD_WORDS, Bench, name, program};
+use lb_agent::model::{Protocol, ServiceAddress};
+use lb_common::map::{BENCH_HEAD_WORDS, Bench, Traffic, name, program};
 use lb_common::verdict::Verdict;
 use lb_ebpf::Action;
+use std::net::IpAddr;
 
 const XDP_ABORTED: u32 = 0;
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
+
+/// The most metadata that a context may have in front of the data, bytes: the headroom less the frame's own
+/// record.
+const METADATA: u32 = 216;
 
 /// Largest frame that a program can make of what it is given.
 const MAX_FRAME: usize = 4096;
@@ -78,6 +84,22 @@ impl Kernel {
         &self.maps
     }
 
+    /// What the plan believes the maps hold.
+    #[must_use]
+    pub fn installed(&self) -> &Installed {
+        &self.installed
+    }
+
+    /// What was counted for a TCP service.
+    ///
+    /// # Errors
+    /// If there is no such service.
+    pub fn traffic_of(&self, vip: IpAddr, port: u16) -> Result<Traffic> {
+        let key = Key::Service(ServiceAddress { vip, port, protocol: Protocol::Tcp });
+        let service = self.installed.services.get(&key).context("no such service")?;
+        Ok(counters::traffic(&self.maps, service.index)?)
+    }
+
     /// One of the programs, loaded on first use.
     ///
     /// # Errors
@@ -109,6 +131,28 @@ impl Kernel {
             verdicts: verdicts.map(|(after, _)| after.0).collect(),
             frame: out,
         })
+    }
+
+    /// Gives a packet to the packet path in a frame with no room in front: what is counted.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run it.
+    pub fn run_without_headroom(&mut self, frame: &[u8]) -> Result<Vec<Verdict>> {
+        // Metadata takes the room.
+        let before = counters::verdicts(&self.maps)?;
+        let data = [vec![0; METADATA as usize], frame.to_vec()].concat();
+        let context: Vec<u8> =
+            [METADATA, data.len() as u32, 0, 0, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
+        let options =
+            TestRunOptions { data_in: Some(&data), ctx_in: Some(&context), ..TestRunOptions::default() };
+        self.program(program::XDP)?.test_run(options)?;
+        let after = counters::verdicts(&self.maps)?;
+        Ok(after
+            .into_iter()
+            .zip(before)
+            .filter(|(after, before)| after.1 > before.1)
+            .map(|(a, _)| a.0)
+            .collect())
     }
 
     /// Nanoseconds that a program takes for a frame of `flows` flows in turn (a power of two), with what
@@ -164,11 +208,11 @@ fn action(code: u32) -> Result<Action> {
 /// # Errors
 /// If a program does not load.
 pub fn verified_instructions(names: &[&'static str]) -> Result<Vec<(&'static str, u32)>> {
-    let mut kernel = Kernel::load()?;
+    let kernel = Kernel::load()?;
     names
         .iter()
         .map(|&name| {
-            let info = kernel.program(name)?.info()?;
+            let info = kernel.object.program(name).with_context(|| format!("no program {name}"))?.info()?;
             let count = info.verified_instruction_count().context("the kernel does not tell (Linux 5.16)")?;
             Ok((name, count))
         })

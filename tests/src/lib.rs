@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod demo;
 pub mod fixture;
+pub mod host;
 pub mod kernel;
 pub mod lab;
 pub mod packet;

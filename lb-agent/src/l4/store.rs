@@ -13,7 +13,7 @@ use lb_common::map::{
 use super::L4Error;
 use super::maps::Maps;
 use super::plan::{Installed, Operation};
-use super::wanted::{Key, key_of, parts, words};
+use super::wanted::{Key, MapKey, key_of, map_key};
 
 impl Maps {
     /// Writes one operation into the kernel.
@@ -112,23 +112,6 @@ pub(super) fn services(
         Ok((key_of(vip, key.port, key.protocol), service))
     });
     v4.chain(v6).filter_map(|entry| entry.map(|(key, service)| Some((key?, service))).transpose()).collect()
-}
-
-enum MapKey {
-    V4(ServiceKey4),
-    V6(ServiceKey6),
-}
-
-fn map_key(key: &Key) -> MapKey {
-    let (vip, port, protocol) = parts(key);
-    match vip {
-        IpAddr::V4(vip) => {
-            MapKey::V4(ServiceKey4 { vip: u32::from_ne_bytes(vip.octets()), port, protocol, zero: 0 })
-        }
-        IpAddr::V6(vip) => {
-            MapKey::V6(ServiceKey6 { vip: words(vip.octets()), port, protocol, zero: 0, zeros: 0 })
-        }
-    }
 }
 
 fn ipv6([low, high]: [u64; 2]) -> Ipv6Addr {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::hash::FlowKey;
-use lb_common::map::{Config, Member, config, member};
+use lb_common::map::{Config, Member, ServiceKey4, ServiceKey6, config, member};
 use lb_common::row::{MemberId, NO_MEMBER};
 
 use super::maglev::Table;
@@ -152,13 +152,36 @@ fn member_of(address: IpAddr, reach: Option<&Reach>) -> Member {
 }
 
 /// An IPv6 address as two words in network order, as the kernel side loads them.
-pub(crate) fn words(octets: [u8; 16]) -> [u64; 2] {
+fn words(octets: [u8; 16]) -> [u64; 2] {
     let [low, high] = [&octets[..8], &octets[8..]];
     [low, high].map(|half| u64::from_ne_bytes(half.try_into().expect("half of 16 bytes")))
 }
 
+/// A key as one of the two service maps spells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MapKey {
+    /// Of `SERVICES4`.
+    V4(ServiceKey4),
+    /// Of `SERVICES6`.
+    V6(ServiceKey6),
+}
+
+/// Spells a key for its map.
+#[must_use]
+pub fn map_key(key: &Key) -> MapKey {
+    let (vip, port, protocol) = parts(key);
+    match vip {
+        IpAddr::V4(vip) => {
+            MapKey::V4(ServiceKey4 { vip: u32::from_ne_bytes(vip.octets()), port, protocol, zero: 0 })
+        }
+        IpAddr::V6(vip) => {
+            MapKey::V6(ServiceKey6 { vip: words(vip.octets()), port, protocol, zero: 0, zeros: 0 })
+        }
+    }
+}
+
 /// VIP, port in network order and protocol number of a key, as the maps spell them.
-pub(crate) fn parts(key: &Key) -> (IpAddr, u16, u8) {
+fn parts(key: &Key) -> (IpAddr, u16, u8) {
     match *key {
         Key::Vip(vip) => (vip, 0, 0),
         Key::Service(ServiceAddress { vip, port, protocol }) => (vip, port.to_be(), protocol.number()),

@@ -1,0 +1,47 @@
+//! One check for all tables of cases: the kernel and the host do the same, and it is what is expected.
+
+use lb_agent::l4::wanted::Wanted;
+use lb_common::verdict::Verdict;
+use lb_ebpf::Action;
+use lb_tests::fixture::{self, Outer};
+use lb_tests::host::{Host, comparable};
+use lb_tests::kernel::{Kernel, Outcome};
+
+/// The packet path in the kernel and on the host with the same state.
+pub(crate) struct Both {
+    kernel: Kernel,
+    host: Host,
+}
+
+impl Both {
+    /// With the fixture's state.
+    pub(crate) fn fixture(outer: Outer) -> Self {
+        Self::with(&fixture::wanted(outer))
+    }
+
+    pub(crate) fn with(wanted: &Wanted) -> Self {
+        let kernel = Kernel::with(wanted).expect("the program loads: these tests need CAP_BPF");
+        Self { kernel, host: Host::with(wanted) }
+    }
+
+    /// What both do to a packet; it is the same, and counted once.
+    pub(crate) fn run(&mut self, name: &str, frame: &[u8]) -> Outcome {
+        let outcome = self.kernel.run(frame).expect(name);
+        assert_eq!(comparable(self.host.run(frame)), outcome, "{name}: host (left) and kernel (right)");
+        assert_eq!(outcome.verdicts.len(), 1, "{name}: counted once: {:?}", outcome.verdicts);
+        outcome
+    }
+
+    /// The packet is left as it was.
+    pub(crate) fn passes(&mut self, name: &str, frame: &[u8], verdict: Verdict) {
+        let outcome = self.run(name, frame);
+        assert_eq!((outcome.verdicts[0], outcome.action), (verdict, Action::Pass), "{name}");
+        assert_eq!(outcome.frame, frame, "{name}: unchanged");
+    }
+
+    /// The packet is lost for a reason that is counted.
+    pub(crate) fn drops(&mut self, name: &str, frame: &[u8], reason: impl Into<Verdict>) {
+        let outcome = self.run(name, frame);
+        assert_eq!((outcome.verdicts[0], outcome.action), (reason.into(), Action::Drop), "{name}");
+    }
+}

@@ -1,0 +1,40 @@
+//! Instructions that the verifier walks through: a step that makes a program much more complex shows here,
+//! before it shows as a refusal on some kernel.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use lb_common::map::program;
+use lb_tests::kernel::verified_instructions;
+
+/// Growth beyond this needs a look, and then a new snapshot.
+const TOLERANCE: f64 = 1.10;
+
+/// Counts differ between kernels and compilers: each pair has its own.
+fn environment() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux tells its release");
+    let release = kernel.trim().split('.').take(2).collect::<Vec<_>>().join(".");
+    format!("linux-{release}")
+}
+
+#[test]
+fn verified_instructions_stay_near_the_snapshot() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("datapath/verified.json");
+    let text = std::fs::read_to_string(&path).expect("the snapshot is there");
+    let snapshot: BTreeMap<String, BTreeMap<String, u32>> = serde_json::from_str(&text).expect("JSON");
+    let found = verified_instructions(&[program::XDP, program::SK_LOOKUP]).expect("the programs load");
+    let Some(known) = snapshot.get(&environment()) else {
+        // Another kernel: what can be said without a snapshot is that the programs load.
+        eprintln!("no snapshot for {}: {found:?}", environment());
+        return;
+    };
+    for (name, count) in found {
+        let limit = f64::from(known[name]) * TOLERANCE;
+        assert!(
+            f64::from(count) <= limit,
+            "{name}: {count} verified instructions, {} in {}; if that is worth it, write {count} there",
+            known[name],
+            path.display()
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! The verified program on single packets, by `BPF_PROG_TEST_RUN`, beside the same steps on the host.
+
+mod cases;
+mod check;
+mod complexity;
+mod encapsulation;
+mod random;
+mod socket;
+mod state;

@@ -1,0 +1,66 @@
+//! Random and mutated packets: the kernel and the host agree, every packet is counted, nothing is lost
+//! without a reason.
+
+use lb_common::verdict::Verdict;
+use lb_ebpf::Action;
+use lb_tests::bench::xdp::encapsulated;
+use lb_tests::fixture::{CLIENT4, CLIENT6, Outer, VIP4, VIP6};
+use lb_tests::packet::{Ip, Transport};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::check::Both;
+
+/// Frames that the kernel's test run takes: it wants a link header.
+const LENGTHS: std::ops::Range<usize> = 14..200;
+
+fn seeds() -> Vec<Vec<u8>> {
+    let tcp = Transport::tcp(40_000, 443, b"hello");
+    vec![
+        Ip::new(CLIENT4, VIP4, tcp.clone()).frame(),
+        Ip::new(CLIENT4, VIP4, tcp.clone()).options(&[1; 12]).frame(),
+        Ip::new(CLIENT4, VIP4, tcp.clone()).tagged(&[(0x88a8, 5), (0x8100, 6)]),
+        Ip::new(CLIENT6, VIP6, tcp.clone()).frame(),
+        Ip::new(CLIENT6, VIP6, tcp).extension(0).extension(51).frame(),
+        encapsulated(CLIENT4, VIP4),
+        encapsulated(CLIENT6, VIP6),
+    ]
+}
+
+/// A good packet with a few bytes changed, cut or grown.
+fn mutated() -> impl Strategy<Value = Vec<u8>> {
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
+    (prop::sample::select(seeds()), changes, prop::option::of(LENGTHS)).prop_map(
+        |(mut frame, changes, len)| {
+            for (index, value) in changes {
+                let index = index.index(frame.len());
+                frame[index] = value;
+            }
+            if let Some(len) = len {
+                frame.resize(len, 0);
+            }
+            frame
+        },
+    )
+}
+
+fn frames() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![1 => prop::collection::vec(any::<u8>(), LENGTHS), 9 => mutated()]
+}
+
+#[test]
+fn kernel_and_host_agree_on_random_packets() {
+    for outer in [Outer::V4, Outer::V6] {
+        let mut both = Both::fixture(outer);
+        let both = std::cell::RefCell::new(&mut both);
+        let mut runner =
+            TestRunner::new(Config { cases: 4_000, failure_persistence: None, ..Config::default() });
+        let result = runner.run(&frames(), |frame| {
+            let outcome = both.borrow_mut().run("random", &frame);
+            let is_lost = outcome.action == Action::Drop;
+            prop_assert_eq!(is_lost, matches!(outcome.verdicts[0], Verdict::Drop(_)));
+            Ok(())
+        });
+        result.unwrap_or_else(|error| panic!("{error}"));
+    }
+}

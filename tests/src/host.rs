@@ -1,0 +1,155 @@
+//! Runs the same steps on the host, on memory and maps of its own: what the kernel's run is compared with.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use lb_agent::l4::plan::{Installed, plan};
+use lb_agent::l4::wanted::{Key, MapKey, Wanted, map_key};
+use lb_common::map::{Config, Member, Service, ServiceKey4, ServiceKey6, TableHead};
+use lb_common::row::{MemberId, Row};
+use lb_common::verdict::Verdict;
+use lb_ebpf::{Action, Frame, Maps, process};
+
+use crate::fixture::INGRESS;
+use crate::kernel::Outcome;
+
+/// Room in front of a frame, as the kernel's test runs have.
+const HEADROOM: usize = 256;
+
+/// What fresh headroom holds: a step that forgets to write a byte shows.
+const POISON: u8 = 0xa5;
+
+/// The packet path on the host.
+pub struct Host {
+    installed: Installed,
+    services4: HashMap<ServiceKey4, Service>,
+    services6: HashMap<ServiceKey6, Service>,
+    rows: HashMap<u32, Box<[u64]>>,
+    counted: RefCell<Vec<Verdict>>,
+}
+
+impl Host {
+    /// With maps filled by the agent's own plan.
+    ///
+    /// # Panics
+    /// If the plan is refused.
+    #[must_use]
+    pub fn with(wanted: &Wanted) -> Self {
+        let mut installed = Installed::default();
+        for operation in plan(&installed, wanted).expect("the fixture fits") {
+            installed.apply(&operation);
+        }
+        let mut host = Self {
+            rows: HashMap::new(),
+            services4: HashMap::new(),
+            services6: HashMap::new(),
+            counted: RefCell::default(),
+            installed,
+        };
+        for (key, service) in &host.installed.services {
+            host.services4.extend(v4(key).map(|key| (key, *service)));
+            host.services6.extend(v6(key).map(|key| (key, *service)));
+        }
+        for (table, head) in &host.installed.tables {
+            host.rows.insert(head.slot, wanted.tables[table].rows.clone());
+        }
+        host
+    }
+
+    /// Gives a packet to the steps.
+    #[must_use]
+    pub fn run(&self, frame: &[u8]) -> Outcome {
+        let mut buffer = vec![POISON; HEADROOM];
+        buffer.extend(frame);
+        let mut memory = Memory { start: HEADROOM, buffer };
+        let action = process(&mut memory, self);
+        let start = memory.start;
+        Outcome { action, verdicts: self.counted.take(), frame: memory.buffer.split_off(start) }
+    }
+}
+
+fn v4(key: &Key) -> Option<ServiceKey4> {
+    match map_key(key) {
+        MapKey::V4(key) => Some(key),
+        MapKey::V6(_) => None,
+    }
+}
+
+fn v6(key: &Key) -> Option<ServiceKey6> {
+    match map_key(key) {
+        MapKey::V6(key) => Some(key),
+        MapKey::V4(_) => None,
+    }
+}
+
+impl Maps for Host {
+    fn config(&self) -> Option<&Config> {
+        Some(&self.installed.config)
+    }
+
+    fn service4(&self, key: &ServiceKey4) -> Option<&Service> {
+        self.services4.get(key)
+    }
+
+    fn service6(&self, key: &ServiceKey6) -> Option<&Service> {
+        self.services6.get(key)
+    }
+
+    fn table(&self, table: u32) -> Option<&TableHead> {
+        self.installed.tables.get(&table)
+    }
+
+    fn row(&self, slot: u32, bucket: usize) -> Option<Row> {
+        self.rows.get(&slot)?.get(bucket).copied().map(Row::from_bits)
+    }
+
+    fn member(&self, id: MemberId) -> Option<&Member> {
+        self.installed.members.get(&id)
+    }
+
+    fn count(&self, verdict: Verdict) {
+        self.counted.borrow_mut().push(verdict);
+    }
+
+    fn count_traffic(&self, _service: u32, _bytes: u16) {}
+}
+
+struct Memory {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+// SAFETY: the bytes are the vector's own, whose length never changes.
+unsafe impl Frame for Memory {
+    fn start(&self) -> usize {
+        self.buffer.as_ptr() as usize + self.start
+    }
+
+    fn end(&self) -> usize {
+        self.buffer.as_ptr() as usize + self.buffer.len()
+    }
+
+    fn interface(&self) -> u32 {
+        INGRESS
+    }
+
+    fn adjust_head(&mut self, delta: i32) -> bool {
+        match self.start.checked_add_signed(delta as isize) {
+            // The kernel keeps room for a link header, too.
+            Some(start) if start + 14 <= self.buffer.len() => {
+                self.start = start;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The interface of a redirect does not show in the kernel's test runs.
+#[must_use]
+pub fn comparable(mut outcome: Outcome) -> Outcome {
+    if let Action::Redirect(interface) = &mut outcome.action {
+        *interface = crate::fixture::OTHER_INTERFACE;
+    }
+    outcome
+}
