@@ -79,6 +79,19 @@ fn readiness_waits_for_the_whole_first_state() -> Result<()> {
 }
 
 #[test]
+fn health_tells_whether_the_agent_is_ready() -> Result<()> {
+    with_site("health_tells_whether_the_agent_is_ready", &edges(1), |lab, _| {
+        let node = &mut lab.edges[0];
+        let (status, text) = node.lb_agent(&["health"])?;
+        ensure!(status.success(), "{text}");
+        node.kill_agent()?;
+        let (status, text) = node.lb_agent(&["health"])?;
+        assert_eq!(status.code(), Some(1), "{text}");
+        Ok(())
+    })
+}
+
+#[test]
 fn uninstall_leaves_nothing() -> Result<()> {
     run("uninstall_leaves_nothing", &edges(1), |lab| {
         let routes_before = own_routes(&lab.edges[0])?;

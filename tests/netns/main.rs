@@ -1,9 +1,11 @@
 //! The netns tier: many nodes in namespaces, real clients. Needs root.
 
+mod demo;
 mod forged;
 mod lab;
 mod lifecycle;
 mod live;
+mod outer_v6;
 mod refused;
 mod requests;
 mod spread;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -104,7 +104,8 @@ pub(crate) const EXAMPLE_NODES: &str = include_str!("../../../deploy/examples/no
 const IS_EDGE: &str = "edgelb.dev/edge: \"true\"";
 
 /// Node objects after the pattern of the examples' first one; those in `out` are no edge nodes.
-pub(crate) fn nodes(all: &[(&str, Ipv4Addr)], out: &[&str]) -> String {
+#[must_use]
+pub fn nodes(all: &[(&str, IpAddr)], out: &[&str]) -> String {
     let (head, rest) = EXAMPLE_NODES.split_at(EXAMPLE_NODES.find("apiVersion").unwrap_or(0));
     let pattern = rest.split("---\n").next().unwrap_or_default();
     let (name, address) = ("edge-1", Link::edge(1).host.v4.to_string());

@@ -126,7 +126,8 @@ impl Lab {
     /// # Errors
     /// Those of the file system.
     pub fn write_nodes(&self, out: &[&str]) -> Result<Instant> {
-        let nodes: Vec<_> = self.edges.iter().map(|node| (node.name.as_str(), node.link.host.v4)).collect();
+        let nodes: Vec<_> =
+            self.edges.iter().map(|node| (node.name.as_str(), node.link.host.v4.into())).collect();
         self.manifests.write("nodes.yaml", &manifests::nodes(&nodes, out))
     }
 

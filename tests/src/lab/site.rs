@@ -75,8 +75,8 @@ mod tests {
             assert!(example("api.yaml").contains(&format!("\"{}\"", Link::pod(2, pod).host.v4)));
         }
         assert!(example("edge.yaml").contains(&format!("{},{}", VIP.v4, VIP.v6)));
-        let nodes: Vec<_> = (1..=3).map(|n| (format!("edge-{n}"), Link::edge(n).host.v4)).collect();
-        let nodes: Vec<_> = nodes.iter().map(|(name, address)| (name.as_str(), *address)).collect();
+        let nodes = [("edge-1", 1), ("edge-2", 2), ("edge-3", 3)];
+        let nodes = nodes.map(|(name, n)| (name, Link::edge(n).host.v4.into()));
         assert_eq!(manifests::nodes(&nodes, &[]), manifests::EXAMPLE_NODES);
     }
 }
