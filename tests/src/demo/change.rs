@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
 use crate::lab::http::Connection;
-use crate::lab::site::{SHOP, Site};
+use crate::lab::site::{INGRESS, SHOP, Site};
 
 use super::membership::PATIENCE;
 use super::report::Report;
@@ -21,11 +21,10 @@ pub(super) fn of_a_route(lab: &Lab, report: &Report) -> Result<()> {
     let mut connection = Connection::new(lab.client.connect(to, PATIENCE)?);
     let mut times = Vec::new();
     for round in 0..ROUNDS {
-        // The last one is the route as it was.
-        let (api, other) = if round % 2 == 0 { ("shop", "api") } else { ("api", "shop") };
-        times.push(change(lab, &mut connection, api, other)?);
+        let (to, from) = if round % 2 == 0 { ("shop", "api") } else { ("api", "shop") };
+        times.push(change(lab, &mut connection, &Site::shop_routes("shop", to), to, from)?);
     }
-    change(lab, &mut connection, "api", "shop")?;
+    change(lab, &mut connection, INGRESS, "api", "shop")?;
     times.sort();
     report.success(&format!(
         "{ROUNDS} times between api and shop for {SHOP}/api: from rename() to the first request by the new route \
@@ -37,11 +36,12 @@ pub(super) fn of_a_route(lab: &Lab, report: &Report) -> Result<()> {
     Ok(())
 }
 
-fn change<S>(lab: &Lab, connection: &mut Connection<S>, to: &str, from: &str) -> Result<Duration>
+/// Puts a text in place of `ingress.yaml`, and asks until `/api` goes to another app.
+fn change<S>(lab: &Lab, connection: &mut Connection<S>, text: &str, to: &str, from: &str) -> Result<Duration>
 where
     S: std::io::Read + std::io::Write,
 {
-    let before = lab.manifests.write("ingress.yaml", &Site::shop_routes("shop", to))?;
+    let before = lab.manifests.write("ingress.yaml", text)?;
     loop {
         let answer = connection.fetch(SHOP, "/api")?;
         let time = before.elapsed();

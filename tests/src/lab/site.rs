@@ -21,8 +21,11 @@ const EXAMPLES: [(&str, &str); 4] = [
     ("edge.yaml", include_str!("../../../deploy/examples/edge.yaml")),
     ("shop.yaml", include_str!("../../../deploy/examples/shop.yaml")),
     ("api.yaml", include_str!("../../../deploy/examples/api.yaml")),
-    ("ingress.yaml", include_str!("../../../deploy/examples/ingress.yaml")),
+    ("ingress.yaml", INGRESS),
 ];
+
+/// `deploy/examples/ingress.yaml`: the Ingress of `SHOP`, then that of `API`.
+pub const INGRESS: &str = include_str!("../../../deploy/examples/ingress.yaml");
 
 /// The site's certificates.
 #[derive(Clone, Debug)]
@@ -50,10 +53,12 @@ impl Site {
         Ok(site)
     }
 
-    /// The Ingress of `SHOP` with other apps behind it, in place of `ingress.yaml` of the examples.
+    /// `ingress.yaml` with other apps behind `SHOP`.
     #[must_use]
     pub fn shop_routes(root: &str, api: &str) -> String {
-        ingress("shop", &[(SHOP, "/", root), (SHOP, "/api", api)], &[(SHOP, "shop-tls")])
+        let shop = ingress("shop", &[(SHOP, "/", root), (SHOP, "/api", api)], &[(SHOP, "shop-tls")]);
+        let others = INGRESS.split("---\n").skip(1);
+        [shop.as_str()].into_iter().chain(others).collect::<Vec<_>>().join("---\n")
     }
 }
 
