@@ -33,6 +33,7 @@ fn options() -> Options {
         leading_zero_numbers_as_strings: true,
         // A snippet may show a private key.
         with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 10_000 },
         budget: serde_saphyr::budget! { max_documents: 1, max_nodes: 1_000_000, max_events: 4_000_000 },
     }
 }
