@@ -101,3 +101,60 @@ pub(super) fn unreadable(path: &Path, line: usize, message: &str) -> Problem {
         message: message.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, address: &str) -> String {
+        format!(
+            "{{apiVersion: v1, kind: Node, metadata: {{name: {name}}}, status: {{addresses: {address}}}}}\n---\n"
+        )
+    }
+
+    fn read(text: &str, before: File) -> File {
+        File::read(Path::new("a.yaml"), text, before)
+    }
+
+    fn names(file: &File) -> Vec<&str> {
+        file.objects.iter().map(|placed| placed.name.name.as_str()).collect()
+    }
+
+    #[test]
+    fn documents_that_did_not_change_are_not_parsed_again() {
+        let before = read(&(node("a", "[]") + &node("b", "[]")), File::default());
+        let kept = before.objects[1].object.clone();
+        let after = read(
+            &("# moved\n".to_owned() + &node("c", "[]") + &node("a", "null") + &node("b", "[]")),
+            before,
+        );
+        assert_eq!((names(&after), after.objects[2].line), (vec!["c", "a", "b"], 6));
+        let (Object::Node(kept), Object::Node(found)) = (&kept, &after.objects[2].object) else {
+            panic!("{after:?}")
+        };
+        assert!(Arc::ptr_eq(kept, found));
+    }
+
+    #[test]
+    fn good_documents_of_a_file_that_was_never_whole_are_taken() {
+        let bad = "a: [\n---\n";
+        let file = read(&(node("a", "[]") + bad), File::default());
+        assert_eq!((names(&file), file.problems.len()), (vec!["a"], 1));
+        let file = read(&(node("b", "[]") + bad), file);
+        assert_eq!(names(&file), ["b"]);
+        let file = read(&node("b", "[]"), file);
+        let file = read(&(node("c", "[]") + bad), file);
+        assert_eq!(names(&file), ["b"], "it was whole once");
+        assert_eq!(names(&read("", file)), [""; 0]);
+    }
+
+    #[test]
+    fn wrong_objects_stay_as_long_as_they_are_named() {
+        let file = read(&(node("a", "[]") + &node("b", "[]")), File::default());
+        let file = read(&node("a", "7"), file);
+        assert_eq!((names(&file), file.problems.len()), (vec!["a"], 1));
+        let file = read(&node("a", "8"), file);
+        assert_eq!(names(&file), ["a"]);
+        assert_eq!(names(&read(&node("b", "7"), file)), [""; 0]);
+    }
+}

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::file::{self, File, Placed};
-use super::scan::{self, Identity, Stamp};
+use super::scan::{self, Stamp};
 use crate::model::{ObjectRef, Problem};
 use crate::source::Index;
 
@@ -14,7 +14,6 @@ use crate::source::Index;
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
-    identity: Option<Identity>,
     files: BTreeMap<PathBuf, Known>,
     /// What cannot be read in the folder itself.
     problems: Vec<Problem>,
@@ -84,14 +83,7 @@ impl fmt::Display for Changes {
 impl Folder {
     /// The folder at this path, not read yet.
     pub(super) fn new(root: PathBuf) -> Self {
-        Self {
-            root,
-            identity: None,
-            files: BTreeMap::new(),
-            problems: Vec::new(),
-            applied: BTreeSet::new(),
-            was_away: false,
-        }
+        Self { root, files: BTreeMap::new(), problems: Vec::new(), applied: BTreeSet::new(), was_away: false }
     }
 
     /// Its path.
@@ -99,22 +91,17 @@ impl Folder {
         &self.root
     }
 
-    /// Which folder was last found there.
-    pub(super) fn identity(&self) -> Option<Identity> {
-        self.identity
-    }
-
     /// Reads what changed: files whose stamp is another one, and touched ones in any case.
     pub(super) fn refresh(&mut self, mut look: Look<'_>) -> Refreshed {
-        let identity = match scan::identity(&self.root) {
-            Ok(identity) => identity,
-            Err(error) => return self.away(&error.to_string()),
-        };
+        if let Err(error) = scan::identity(&self.root) {
+            return self.away(&error.to_string());
+        }
         let (stamps, failed) = scan::scan(&self.root);
         if self.was_away && stamps.is_empty() && !self.files.is_empty() {
             return self.away("came back empty");
         }
-        (self.identity, self.was_away) = (Some(identity), false);
+        self.was_away = false;
+        let out_of_sight: Vec<PathBuf> = failed.iter().map(|(path, _)| path.clone()).collect();
         let unreadable = |(path, error): (PathBuf, String)| {
             file::unreadable(&path, 1, &format!("cannot be read: {error}"))
         };
@@ -125,7 +112,7 @@ impl Folder {
         let mut is_current = true;
         for path in gone {
             let full = self.root.join(&path);
-            if look.is_held(&full) {
+            if look.is_held(&full) || out_of_sight.iter().any(|parent| path.starts_with(parent)) {
                 continue;
             }
             match look.is_certain(&full) {
@@ -170,8 +157,8 @@ impl Folder {
 
     fn away(&mut self, error: &str) -> Refreshed {
         let message = format!("{}: {error}; what it held before stays in force", self.root.display());
-        self.problems = vec![file::unreadable(Path::new(""), 0, &message)];
-        (self.was_away, self.identity) = (true, None);
+        self.problems = vec![Problem { origin: None, ..file::unreadable(Path::new(""), 0, &message) }];
+        self.was_away = true;
         Refreshed::Away
     }
 

@@ -76,7 +76,7 @@ pub fn check(folder: &Path, settings: &Settings) -> Vec<Problem> {
         Err(error) => {
             let reason =
                 std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-            vec![file::unreadable(Path::new(""), 0, &format!("{error}{reason}"))]
+            vec![Problem { origin: None, ..file::unreadable(Path::new(""), 0, &format!("{error}{reason}")) }]
         }
     }
 }

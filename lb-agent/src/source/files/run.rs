@@ -10,14 +10,18 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::folder::{Changes, Folder, Look, Refreshed};
+use super::scan::{self, Identity};
 use super::watch::{QUIET, Watch};
-use super::{FolderError, scan, with_problems};
+use super::{FolderError, with_problems};
 use crate::model::{Problem, Snapshot};
 use crate::source::publish::{Publisher, now};
 use crate::source::{Index, Settings, translate};
 
 /// A folder that is away is looked for this often.
 const AWAY: Duration = Duration::from_millis(250);
+
+/// Another folder that was put in its place is noticed so soon: the link to it is not watched.
+const REPLACED: Duration = Duration::from_secs(1);
 
 /// Without any word from inotify: links out of the folder, network file systems.
 const RESCAN: Duration = Duration::from_secs(10);
@@ -39,7 +43,8 @@ pub async fn run(
     settings: Settings,
     snapshots: Sender<Option<Arc<Snapshot>>>,
 ) -> Result<(), FolderError> {
-    scan::identity(&folder).map_err(|source| FolderError::Unreadable { folder: folder.clone(), source })?;
+    let identity = scan::identity(&folder)
+        .map_err(|source| FolderError::Unreadable { folder: folder.clone(), source })?;
     let watch = Watch::start(&folder)
         .map_err(|source| FolderError::Unwatchable { folder: folder.clone(), source })?;
     let mut follower = Follower {
@@ -50,21 +55,30 @@ pub async fn run(
         publisher: Publisher::new(snapshots.clone()),
         unsettled: 0,
         translated: None,
+        watched: Some(identity),
+        looked: Instant::now(),
         problems: Vec::new(),
     };
     let mut refreshed;
     (follower, refreshed) = follower.refresh(false).await;
     loop {
         let patience = match refreshed {
-            Refreshed::Current => RESCAN,
+            Refreshed::Current => REPLACED,
             Refreshed::Unsettled => QUIET,
             Refreshed::Away => AWAY,
         };
-        tokio::select! {
-            () = follower.watch.settled(patience) => {}
+        let is_changed = tokio::select! {
+            is_changed = follower.watch.settled(patience) => is_changed,
             () = snapshots.closed() => return Ok(()),
+        };
+        let is_replaced = follower.follow_folder().await;
+        if refreshed == Refreshed::Current
+            && !is_changed
+            && !is_replaced
+            && follower.looked.elapsed() < RESCAN
+        {
+            continue;
         }
-        follower.follow_folder().await;
         // The second look at what was unsettled is not patient: it may never rest.
         let is_patient = refreshed == Refreshed::Current;
         (follower, refreshed) = follower.refresh(is_patient).await;
@@ -81,24 +95,33 @@ struct Follower {
     /// Looks in a row that found something unsettled.
     unsettled: u32,
     translated: Option<Instant>,
+    /// The folder that is watched; `None` while it is away.
+    watched: Option<Identity>,
+    /// When the folder was last looked at.
+    looked: Instant,
     /// What was wrong with the files when it was translated.
     problems: Vec<Problem>,
 }
 
 impl Follower {
-    /// Watches the folder that is now at the path, if it is not the one that is watched.
-    async fn follow_folder(&mut self) {
+    /// Watches the folder that is now at the path, if it is not the one that is watched; says whether it is not.
+    async fn follow_folder(&mut self) -> bool {
         let found = scan::identity(self.folder.root()).ok();
-        if found.is_none() || found == self.folder.identity() {
-            return;
+        if found == self.watched && !self.watch.is_lost() {
+            return false;
         }
-        match Watch::start(self.folder.root()) {
-            Ok(watch) => self.watch = watch,
-            Err(error) => {
-                warn!(folder = %self.folder.root().display(), %error, "cannot watch the manifests folder")
+        self.watched = None;
+        if found.is_some() {
+            match Watch::start(self.folder.root()) {
+                // Had yet another one come meanwhile, the next call would see it.
+                Ok(watch) => (self.watch, self.watched) = (watch, found),
+                Err(error) => {
+                    warn!(folder = %self.folder.root().display(), %error, "cannot watch the manifests folder");
+                }
             }
+            self.watch.settled(QUIET).await;
         }
-        self.watch.settled(QUIET).await;
+        true
     }
 
     /// Looks at the folder and publishes what it finds, apart from the runtime's threads: it reads and parses.
@@ -115,6 +138,7 @@ impl Follower {
     }
 
     fn look(&mut self, is_patient: bool) -> Refreshed {
+        self.looked = Instant::now();
         let (touched, held) = self.watch.take();
         let watch = &mut self.watch;
         let mut is_disturbed = |file: &Path| watch.is_disturbed(file);

@@ -235,6 +235,23 @@ async fn a_folder_that_vanishes_keeps_its_state() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_replaced_is_followed() {
+    let lab = Lab::start(&[]).await;
+    fs::remove_dir(lab.path("")).expect("empty");
+    for (version, number) in [("one", 1), ("two", 2)] {
+        let folder = lab.temporary.path().join(version);
+        fs::create_dir(&folder).expect("a folder");
+        fs::write(folder.join("a.yaml"), node(number)).expect("a file");
+        symlink(version, lab.temporary.path().join("link")).expect("a link");
+        fs::rename(lab.temporary.path().join("link"), lab.temporary.path().join("manifests"))
+            .expect("swapped");
+        lab.until_members(&format!("n{number}")).await;
+        lab.write("b.yaml", &node(number + 2));
+        lab.until_members(&format!("n{number} n{}", number + 2)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_folder_may_be_emptied_file_by_file() {
     let lab = Lab::start(&[("a.yaml", &node(1))]).await;
     fs::remove_file(lab.path("a.yaml")).expect("deleted");

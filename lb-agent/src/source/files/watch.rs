@@ -39,13 +39,15 @@ impl Watch {
             let _ = sender.send(event);
         })?;
         watcher.watch(root, RecursiveMode::Recursive)?;
-        Ok(Self { _watcher: watcher, events, activity: Activity::default() })
+        let activity = Activity { root: root.to_owned(), ..Activity::default() };
+        Ok(Self { _watcher: watcher, events, activity })
     }
 
-    /// Waits until something happened and went quiet, or a file was held long enough, or for `patience`.
-    pub(super) async fn settled(&mut self, patience: Duration) {
-        let wake = Instant::now() + patience;
-        let wake = self.activity.first_deadline().map_or(wake, |deadline| deadline.min(wake));
+    /// Waits until something happened and went quiet, or a file was held long enough: `true`. `false` if for all of
+    /// `patience` nothing did.
+    pub(super) async fn settled(&mut self, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
+        let wake = self.activity.first_deadline().map_or(end, |deadline| deadline.min(end));
         loop {
             match timeout_at(wake, self.events.recv()).await {
                 Ok(Some(event)) => {
@@ -53,13 +55,14 @@ impl Watch {
                         break;
                     }
                 }
-                Ok(None) | Err(_) => return,
+                Ok(None) | Err(_) => return wake < end,
             }
         }
         let latest = Instant::now() + AT_MOST;
         while let Ok(Ok(Some(event))) = timeout_at(latest, timeout(QUIET, self.events.recv())).await {
             self.activity.note(event);
         }
+        true
     }
 
     /// The files that were touched since the last call, and those that are being written.
@@ -68,6 +71,12 @@ impl Watch {
             self.activity.note(event);
         }
         self.activity.take(Instant::now())
+    }
+
+    /// Whether the folder itself was deleted or moved: what is now at its path is not watched. Its inode number
+    /// proves nothing, since it may be given to the next folder at once.
+    pub(super) fn is_lost(&self) -> bool {
+        self.activity.is_lost
     }
 
     /// Whether the file is being written, by all that is known now: then what was read of it may be half of it.
@@ -82,6 +91,8 @@ impl Watch {
 /// What the events so far say.
 #[derive(Debug, Default)]
 struct Activity {
+    root: PathBuf,
+    is_lost: bool,
     touched: BTreeSet<PathBuf>,
     /// Files modified and not closed, each since when.
     writing: BTreeMap<PathBuf, Instant>,
@@ -101,6 +112,7 @@ impl Activity {
         for path in event.paths {
             if is_over {
                 self.writing.remove(&path);
+                self.is_lost |= path == self.root;
             }
             if is_modified {
                 self.writing.entry(path.clone()).or_insert_with(Instant::now);

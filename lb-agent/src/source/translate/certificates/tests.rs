@@ -1,0 +1,179 @@
+//! Tables of which certificate a host gets, and what is said of it.
+
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
+
+use super::*;
+use crate::model::KeyKind;
+use crate::source::translate::fixture::{EDGE, assert_complaints, snapshot};
+
+fn pair(names: &[&str]) -> (String, String) {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(names).expect("a certificate");
+    (cert.pem(), signing_key.serialize_pem())
+}
+
+fn secret(name: &str, kind: &str, data: &[(&str, &str)]) -> String {
+    let data: String =
+        data.iter().map(|(key, value)| format!("  {key}: {}\n", serde_json::json!(value))).collect();
+    format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\ntype: {kind}\nstringData:\n{data}"
+    )
+}
+
+fn tls_secret(name: &str, pair: &(String, String)) -> String {
+    secret(name, "kubernetes.io/tls", &[("tls.crt", &pair.0), ("tls.key", &pair.1)])
+}
+
+fn ingress(name: &str, tls: &str) -> String {
+    format!(
+        "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}}}\n\
+         spec: {{ingressClassName: edgelb, rules: [{{host: x.org}}], tls: [{tls}]}}\n"
+    )
+}
+
+/// Certificates as `host secret,secret`.
+#[track_caller]
+fn check(yaml: &str, settings: &Settings, expected: &[&str], problems: &[&str]) {
+    let snapshot = snapshot(&format!("{EDGE}{yaml}"), settings);
+    let table = &snapshot.listeners.values().next().expect("a listener").routes;
+    let found: Vec<String> = table
+        .certificates
+        .iter()
+        .map(|(host, all)| {
+            let names: Vec<_> = all.iter().map(|certificate| certificate.secret.name.as_str()).collect();
+            format!("{host} {}", names.join(","))
+        })
+        .collect();
+    assert_eq!(found, expected);
+    assert_complaints(&snapshot, problems);
+}
+
+#[test]
+fn certificates_stand_under_their_hosts() {
+    let yaml = tls_secret("cert", &pair(&["x.org", "*.x.org"]))
+        + &ingress(
+            "web",
+            "{secretName: cert, hosts: [X.org, '*.x.org', a.x.org]}, {secretName: cert}, {hosts: [y.org]}",
+        );
+    check(&yaml, &Settings::default(), &["a.x.org cert", "x.org cert", "*.x.org cert", "* cert"], &[]);
+}
+
+#[test]
+fn what_deserves_a_look_is_served_all_the_same() {
+    let mut params = CertificateParams::new(["x.org".to_owned()]).expect("names");
+    params.not_after = date_time_ymd(2025, 6, 1);
+    let key = KeyPair::generate().expect("a key");
+    let old = params.self_signed(&key).expect("a certificate");
+    let yaml = tls_secret("old", &(old.pem(), key.serialize_pem()))
+        + &ingress("web", "{secretName: old, hosts: [x.org, y.org, '*.x.org']}");
+    check(
+        &yaml,
+        &Settings::default(),
+        &["x.org old", "y.org old", "*.x.org old"],
+        &[
+            "warning: Ingress default/web: spec.tls[0]: the certificate in Secret default/old does not cover *.x.org",
+            "warning: Ingress default/web: spec.tls[0]: the certificate in Secret default/old does not cover y.org",
+            "warning: Ingress default/web: spec.tls[0].secretName: the certificate in Secret default/old expired at 2025-06-01",
+        ],
+    );
+}
+
+#[test]
+fn unusable_secrets_are_told_of_on_both_sides() {
+    let (chain, key) = pair(&["x.org"]);
+    let (_, other_key) = pair(&["x.org"]);
+    let tls = "kubernetes.io/tls";
+    let broken = chain.replace("-----END CERTIFICATE-----", "");
+    let no_base64 = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
+    let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let no_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    for (kind, data, field, problem) in [
+        ("Opaque", [("tls.crt", &*chain), ("tls.key", &*key)], "type", "is of type \"Opaque\""),
+        (tls, [("tls.crt", &chain), ("other", "")], "data.tls.key", "the Secret has no \"tls.key\""),
+        (tls, [("tls.crt", ""), ("tls.key", &key)], "data.tls.crt", "the Secret has no \"tls.crt\""),
+        (tls, [("tls.crt", "garbage"), ("tls.key", &key)], "data.tls.crt", "nothing between BEGIN and END"),
+        (tls, [("tls.crt", &broken), ("tls.key", &key)], "data.tls.crt", "the END line is missing"),
+        (tls, [("tls.crt", no_base64), ("tls.key", &key)], "data.tls.crt", "not base64"),
+        (
+            tls,
+            [("tls.crt", no_der), ("tls.key", &key)],
+            "data.tls.crt",
+            "the leaf is not an X.509 certificate",
+        ),
+        (tls, [("tls.crt", &chain), ("tls.key", "garbage")], "data.tls.key", "holds no PEM private key"),
+        (
+            tls,
+            [("tls.crt", &chain), ("tls.key", no_key)],
+            "data.tls.key",
+            "the key is of a kind that TLS cannot use",
+        ),
+        (tls, [("tls.crt", &chain), ("tls.key", &other_key)], "data.tls.key", "the key does not belong"),
+    ] {
+        let yaml = secret("cert", kind, &data) + &ingress("web", "{secretName: cert, hosts: [x.org]}");
+        let on_ingress = "error: Ingress default/web: spec.tls[0].secretName: Secret default/cert holds no usable certificate";
+        let on_secret = format!("error: Secret default/cert: {field}: ");
+        check(&yaml, &Settings::default(), &[], &[on_ingress, &on_secret]);
+        check(&yaml, &Settings::default(), &[], &[problem, problem]);
+    }
+    let missing = "error: Ingress default/web: spec.tls[0].secretName: Secret default/cert does not exist";
+    check(&ingress("web", "{secretName: cert, hosts: [x.org]}"), &Settings::default(), &[], &[missing]);
+}
+
+#[test]
+fn unused_secrets_are_nobodys_problem() {
+    check(&secret("cert", "kubernetes.io/tls", &[("tls.crt", "garbage")]), &Settings::default(), &[], &[]);
+}
+
+#[test]
+fn the_older_ingress_keeps_a_host_for_each_kind_of_key() {
+    let rsa = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key");
+    let params = CertificateParams::new(["x.org".to_owned()]).expect("names");
+    let rsa = (params.self_signed(&rsa).expect("a certificate").pem(), rsa.serialize_pem());
+    let one = pair(&["x.org"]);
+    let section = |secret: &str| format!("{{secretName: {secret}, hosts: [x.org]}}");
+    let yaml = tls_secret("one", &one)
+        + &tls_secret("copy", &one)
+        + &tls_secret("two", &pair(&["x.org"]))
+        + &tls_secret("rsa", &rsa)
+        + &ingress("a", &section("one"))
+        + &ingress("b", &section("two"))
+        + &ingress("c", &section("rsa"))
+        + &ingress("d", &section("copy"));
+    let lost = "Ingress default/b: spec.tls[0]: the certificate of host x.org belongs to Ingress default/a";
+    check(&yaml, &Settings::default(), &["x.org one,rsa"], &[lost]);
+}
+
+#[test]
+fn the_default_certificate_is_for_all_hosts() {
+    let settings = Settings {
+        default_certificate: Some(("default".to_owned(), "fallback".to_owned())),
+        ..Settings::default()
+    };
+    let yaml = tls_secret("cert", &pair(&["x.org"]))
+        + &tls_secret("fallback", &pair(&["y.org"]))
+        + &ingress("web", "{secretName: cert}, {secretName: cert, hosts: [x.org]}");
+    let lost = "Ingress default/web: spec.tls[0]: a section without hosts gives way";
+    check(&yaml, &settings, &["x.org cert", "* fallback"], &[lost]);
+    check(
+        "",
+        &settings,
+        &[],
+        &["error: Secret default/fallback: the default certificate's Secret does not exist"],
+    );
+    let broken = secret("fallback", "Opaque", &[("a", "b")]);
+    check(&broken, &settings, &[], &["error: Secret default/fallback: type: is of type \"Opaque\""]);
+}
+
+#[test]
+fn certificates_are_read_whole() {
+    let (chain, key) = pair(&["X.org", "*.x.org"]);
+    let two = format!("{chain}{}", pair(&["ca"]).0);
+    let yaml = tls_secret("cert", &(two, key)) + &ingress("web", "{secretName: cert, hosts: [x.org]}");
+    let snapshot = snapshot(&format!("{EDGE}{yaml}"), &Settings::default());
+    let table = &snapshot.listeners.values().next().expect("a listener").routes;
+    let certificate = &table.certificates[&HostPattern::Precise("x.org".to_owned())][0];
+    assert_eq!((certificate.chain.len(), certificate.key_kind), (2, KeyKind::Ecdsa));
+    assert_eq!(certificate.dns_names, ["x.org", "*.x.org"]);
+    assert!(!format!("{snapshot:?}").contains(&format!("{:?}", certificate.key.0)), "keys never show");
+}
