@@ -43,8 +43,10 @@ pub async fn run(
     settings: Settings,
     snapshots: Sender<Option<Arc<Snapshot>>>,
 ) -> Result<(), FolderError> {
-    let identity = scan::identity(&folder)
-        .map_err(|source| FolderError::Unreadable { folder: folder.clone(), source })?;
+    let unreadable = |source| FolderError::Unreadable { folder: folder.clone(), source };
+    let identity = scan::identity(&folder).map_err(unreadable)?;
+    // Events name files by absolute paths.
+    let folder = std::path::absolute(&folder).map_err(unreadable)?;
     let watch = Watch::start(&folder)
         .map_err(|source| FolderError::Unwatchable { folder: folder.clone(), source })?;
     let mut follower = Follower {

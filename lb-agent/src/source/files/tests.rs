@@ -42,7 +42,10 @@ impl Lab {
         fs::create_dir(lab.path("")).expect("a folder");
         files.iter().for_each(|(path, text)| lab.write(path, text));
         lab.record();
-        let folder = lab.path("");
+        // By a relative path, as people give it.
+        let depth = std::env::current_dir().expect("a folder").components().count() - 1;
+        let folder =
+            PathBuf::from("../".repeat(depth)).join(lab.path("").strip_prefix("/").expect("absolute"));
         lab.tasks.push(tokio::spawn(async move {
             run(folder, Settings::default(), sender).await.expect("the folder can be followed");
         }));
@@ -165,6 +168,19 @@ async fn subfolders_lists_and_json_are_read_and_hidden_names_are_not() {
     lab.until_members("n1 n3 n4").await;
     fs::remove_dir_all(lab.path("deep")).expect("deleted");
     lab.until_members("n1 n4").await;
+}
+
+#[tokio::test]
+async fn links_in_a_circle_hide_nothing() {
+    let lab = Lab::start(&[("a.yaml", &node(1))]).await;
+    fs::create_dir(lab.path("deep")).expect("a folder");
+    symlink("..", lab.path("deep/up")).expect("a link");
+    lab.write("z.yaml", &node(2));
+    let snapshot = lab.until_members("n1 n2").await;
+    assert_eq!(
+        problems(&snapshot),
+        ["error: deep/up:1: cannot be read: a link leads back to its own folder"]
+    );
 }
 
 #[tokio::test]

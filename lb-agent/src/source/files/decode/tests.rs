@@ -1,5 +1,7 @@
 //! Tables of what documents hold, and what is said of them.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// What a document holds: objects by name (`!` before one with wrong fields), then what is said of them.
@@ -140,5 +142,24 @@ fn complaints_do_not_quote_secrets() {
             &["!Secret default/x"],
             &["is not what it has to be: base64 in data, text in stringData"],
         );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Random bits of manifests in random order: taken or refused, but never a panic.
+    #[test]
+    fn no_text_is_too_strange(parts in proptest::collection::vec(prop_oneof![
+        "\\PC{0,3}",
+        proptest::sample::select(&[
+            "apiVersion: v1\n", "kind: Node\n", "kind: Secret\n", "kind: List\n", "items:\n", "- ", "  ", "\n", "metadata: ",
+            "{name: x}\n", "{", "}", "[", "]", ", ", "data: ", "&a ", "*a ", "<<: ", "? ", "!!binary ", "!!str ", "|\n", "'", "\"",
+            "null\n", "1e999\n", "0755\n", "---\n", "%TAG ! x\n", "status: ", "addresses: ",
+        ][..]).prop_map(str::to_owned),
+    ], 0..24)) {
+        let text = parts.concat();
+        let (objects, _) = crate::source::files::parse_text(std::path::Path::new("a.yaml"), &text);
+        prop_assert!(objects.iter().all(|(object, line)| *line >= 1 && !object.reference().name.is_empty()));
     }
 }
