@@ -67,6 +67,12 @@ impl Index {
         gone.iter().fold(changed, |changed, object| self.delete(object) || changed)
     }
 
+    /// The object as it was applied last, and where it was read from.
+    #[must_use]
+    pub fn entry(&self, object: &ObjectRef) -> Option<(&Object, &Origin)> {
+        self.entries.get(object).map(|entry| (&entry.object, &entry.origin))
+    }
+
     /// Where the object was read from.
     #[must_use]
     pub fn origin(&self, object: &ObjectRef) -> Option<&Origin> {

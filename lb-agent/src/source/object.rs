@@ -11,7 +11,7 @@ use super::{IngressParameters, strip};
 use crate::model::{Kind, ObjectRef};
 
 /// An object of a kind that edgelb reads. Made by `From`, which strips it; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Object {
     /// An edge node, or another whose addresses no VIP may have.
     Node(Arc<Node>),
@@ -62,30 +62,26 @@ impl Object {
         }
     }
 
+    /// Whether the other one is a clone of this, which takes no look at the content to tell.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Node(one), Self::Node(other)) => Arc::ptr_eq(one, other),
+            (Self::Service(one), Self::Service(other)) => Arc::ptr_eq(one, other),
+            (Self::EndpointSlice(one), Self::EndpointSlice(other)) => Arc::ptr_eq(one, other),
+            (Self::IngressClass(one), Self::IngressClass(other)) => Arc::ptr_eq(one, other),
+            (Self::Ingress(one), Self::Ingress(other)) => Arc::ptr_eq(one, other),
+            (Self::Secret(one), Self::Secret(other)) => Arc::ptr_eq(one, other),
+            (Self::ConfigMap(one), Self::ConfigMap(other)) => Arc::ptr_eq(one, other),
+            (Self::IngressParameters(one), Self::IngressParameters(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn reference(&self) -> ObjectRef {
         reference(self.kind(), self.metadata())
-    }
-}
-
-/// Equal content; the same object is found equal without looking at it.
-impl PartialEq for Object {
-    fn eq(&self, other: &Self) -> bool {
-        fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
-            Arc::ptr_eq(one, other) || one == other
-        }
-        match (self, other) {
-            (Self::Node(one), Self::Node(other)) => same(one, other),
-            (Self::Service(one), Self::Service(other)) => same(one, other),
-            (Self::EndpointSlice(one), Self::EndpointSlice(other)) => same(one, other),
-            (Self::IngressClass(one), Self::IngressClass(other)) => same(one, other),
-            (Self::Ingress(one), Self::Ingress(other)) => same(one, other),
-            (Self::Secret(one), Self::Secret(other)) => same(one, other),
-            (Self::ConfigMap(one), Self::ConfigMap(other)) => same(one, other),
-            (Self::IngressParameters(one), Self::IngressParameters(other)) => same(one, other),
-            _ => false,
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, File, Placed};
 use super::scan::{self, Stamp};
-use crate::model::{ObjectRef, Problem};
+use crate::model::{ObjectRef, Origin, Problem};
 use crate::source::Index;
 
 /// A folder and what was read of it.
@@ -178,19 +178,37 @@ impl Folder {
                 }
             }
         }
-        for gone in self.applied.iter().filter(|name| !winners.contains_key(name)) {
-            changes.removed += usize::from(index.delete(gone));
-        }
+        self.applied.retain(|name| {
+            let is_there = winners.contains_key(name);
+            changes.removed += usize::from(!is_there && index.delete(name));
+            is_there
+        });
         for (path, placed) in winners.values() {
-            let is_new = index.origin(&placed.name).is_none();
-            if index.apply(placed.object.clone(), file::origin(path, placed.line)) {
-                changes.added += usize::from(is_new);
-                changes.changed += usize::from(!is_new);
+            match index.entry(&placed.name) {
+                Some((object, origin))
+                    if object.is_same(&placed.object) && is_at(origin, path, placed.line) =>
+                {
+                    continue;
+                }
+                Some(_) => changes.changed += usize::from(placed.apply(path, index)),
+                None => changes.added += usize::from(placed.apply(path, index)),
+            }
+            if !self.applied.contains(&placed.name) {
+                self.applied.insert(placed.name.clone());
             }
         }
-        self.applied = winners.into_keys().cloned().collect();
         (changes, problems)
     }
+}
+
+impl Placed {
+    fn apply(&self, path: &Path, index: &mut Index) -> bool {
+        index.apply(self.object.clone(), file::origin(path, self.line))
+    }
+}
+
+fn is_at(origin: &Origin, path: &Path, line: usize) -> bool {
+    matches!(origin, Origin::File { path: at, line: on } if at == path && *on == line)
 }
 
 fn reason(error: &io::Error) -> String {
