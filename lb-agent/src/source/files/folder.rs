@@ -93,10 +93,11 @@ impl Folder {
 
     /// Reads what changed: files whose stamp is another one, and touched ones in any case.
     pub(super) fn refresh(&mut self, mut look: Look<'_>) -> Refreshed {
+        let (stamps, failed) = scan::scan(&self.root);
+        // Asked afterwards: had it vanished during the scan, its files would seem deleted.
         if let Err(error) = scan::identity(&self.root) {
             return self.away(&error.to_string());
         }
-        let (stamps, failed) = scan::scan(&self.root);
         if self.was_away && stamps.is_empty() && !self.files.is_empty() {
             return self.away("came back empty");
         }
