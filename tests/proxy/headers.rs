@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
-use super::support::{Backend, Fixture, Http, Table, all_schemes, connect_tls, request, text};
+use super::support::{Backend, Fixture, Http, Table, all_schemes, connect_tls, raw_exchange, request, text};
 
 type Seen = Arc<Mutex<HeaderMap>>;
 
@@ -92,4 +92,22 @@ async fn hop_by_hop_headers_end_here_both_ways() {
         assert_eq!(answer.header(name), "", "{name}");
     }
     assert_eq!(answer.header("x-kept"), "2");
+}
+
+#[tokio::test]
+async fn a_request_framed_twice_has_one_frame_behind_the_proxy() {
+    let (backend, seen) = recorder().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    for lengths in
+        ["transfer-encoding: chunked\r\ncontent-length: 5", "content-length: 5\r\ntransfer-encoding: chunked"]
+    {
+        let request =
+            format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lengths}\r\n\r\n0\r\n\r\n");
+        let answer = raw_exchange(fixture.http(), request.as_bytes()).await;
+        if answer.starts_with("HTTP/1.1 200 ") {
+            assert_eq!(header(&seen, "content-length"), [""; 0], "{lengths}");
+        } else {
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod misbehaving;
 mod replies;
 mod reuse;
 mod routing;
+mod steered;
 mod streaming;
 mod support;
 mod tls;

@@ -100,7 +100,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::{Kind, Listener, ObjectRef};
+    use crate::model::{BackendId, BackendPort, Kind, Listener, ObjectRef, Unavailable};
 
     fn snapshot(generation: u64, tables: &[(u16, &Arc<RouteTable>)]) -> Snapshot {
         let listeners = tables.iter().map(|(port, table)| {
@@ -129,5 +129,20 @@ mod tests {
         let second = compiler.compile(&snapshot(2, &[(80, &equal)]));
         assert!(Arc::ptr_eq(routes(&first, 80), routes(&second, 80)), "an equal table is not compiled again");
         assert_eq!(second.generation, 2);
+    }
+
+    #[test]
+    fn a_change_of_routes_keeps_certificates() {
+        let mut compiler = Compiler::new(Tls::new().expect("TLS set-up"));
+        let first = compiler.compile(&snapshot(1, &[(443, &Arc::default())]));
+        let changed = RouteTable { default_backend: Some(backend()), ..RouteTable::default() };
+        let second = compiler.compile(&snapshot(2, &[(443, &Arc::new(changed))]));
+        assert!(!Arc::ptr_eq(routes(&first, 443), routes(&second, 443)));
+        assert!(Arc::ptr_eq(&routes(&first, 443).tls, &routes(&second, 443).tls));
+    }
+
+    fn backend() -> Arc<Backend> {
+        let id = BackendId { namespace: "a".into(), service: "b".into(), port: BackendPort::Number(80) };
+        Arc::new(Backend { id, endpoints: Err(Unavailable::NoEndpoint) })
     }
 }

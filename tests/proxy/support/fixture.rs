@@ -103,7 +103,8 @@ impl Fixture {
     }
 }
 
-fn listener(protocol: ListenerProtocol, class: &str, routes: &Arc<RouteTable>) -> Listener {
+/// A listener of one class.
+pub(crate) fn listener(protocol: ListenerProtocol, class: &str, routes: &Arc<RouteTable>) -> Listener {
     Listener {
         object: ObjectRef::new(Kind::Service, "edge", "vip"),
         protocol,

@@ -7,5 +7,5 @@ mod tables;
 
 pub(crate) use backend::{Backend, RawBackend, body_of, text};
 pub(crate) use client::{Answer, Http, all_schemes, connect_tls, raw_exchange, request, shown};
-pub(crate) use fixture::{Fixture, eventually, quick};
+pub(crate) use fixture::{Fixture, eventually, listener, quick};
 pub(crate) use tables::{Table, certificate, identity};
