@@ -11,12 +11,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 
 use super::body::RequestBody;
+use super::coalesce::Coalesced;
 use super::deadline::{Deadline, Deadlines};
 
 /// A connection's IO.
-pub(super) type Io = TokioIo<TcpStream>;
+pub(super) type Io = TokioIo<Coalesced<TcpStream>>;
 
 /// A connection to an endpoint, on which one request at a time is under way.
 pub(super) struct EndpointConnection {
@@ -33,8 +35,8 @@ pub(super) struct EndpointConnection {
 
 /// Why no response came.
 pub(super) enum Failure {
-    /// Nothing of the request was sent.
-    NotSent(Box<Request<RequestBody>>),
+    /// Nothing of the request was sent: it is back in its place.
+    NotSent,
     /// The connection broke, or what came was not HTTP.
     Broken,
     /// The deadline passed.
@@ -48,26 +50,32 @@ impl EndpointConnection {
         stream: TcpStream,
         deadlines: &Rc<Deadlines>,
     ) -> hyper::Result<Self> {
-        let (sender, connection) = Builder::new().handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = Builder::new().handshake(TokioIo::new(Coalesced(stream))).await?;
         let deadline = Rc::new(Deadline::new(deadlines));
         Ok(Self { address, deadline, used_at: 0, sender, connection: Some(connection) })
     }
 
-    /// Sends a request and waits for the head of its response. The body needs `drive` to come in.
+    /// Sends the request that is in this place and waits for the head of its response. The body needs `drive`
+    /// to come in.
     pub(super) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        place: &mut Option<Request<RequestBody>>,
     ) -> Result<Response<Incoming>, Failure> {
-        let mut response = std::pin::pin!(self.sender.try_send_request(request));
+        let Some(request) = place.take() else { return Err(Failure::Broken) };
+        // Driving the connection is what makes the response ready: it need not wake us to see it a second time.
+        // So it must not wait for a wake-up of its own either, as a used-up budget would make it do.
+        let mut response = std::pin::pin!(unconstrained(self.sender.try_send_request(request)));
+        let mut unwoken = Context::from_waker(Waker::noop());
         std::future::poll_fn(|cx| {
             drive(&mut self.connection, cx);
-            if let Poll::Ready(result) = response.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(|mut error| match error.take_message() {
-                    Some(request) => Failure::NotSent(Box::new(request)),
-                    None => Failure::Broken,
-                }));
+            match response.as_mut().poll(&mut unwoken) {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Err(mut error)) => {
+                    *place = error.take_message();
+                    Poll::Ready(Err(if place.is_some() { Failure::NotSent } else { Failure::Broken }))
+                }
+                Poll::Pending => self.deadline.poll(cx).map(|()| Err(Failure::TimedOut)),
             }
-            self.deadline.poll(cx).map(|()| Err(Failure::TimedOut))
         })
         .await
     }

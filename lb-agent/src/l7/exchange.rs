@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -27,10 +27,12 @@ impl Exchange {
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        // Frames come in by driving the connection, so they need not wake anyone.
+        let unwoken = &mut Context::from_waker(Waker::noop());
+        let mut frame = Pin::new(&mut self.incoming).poll_frame(unwoken);
         if let (Poll::Pending, Some(connection)) = (&frame, &mut self.connection) {
             connection.drive(cx);
-            frame = Pin::new(&mut self.incoming).poll_frame(cx);
+            frame = Pin::new(&mut self.incoming).poll_frame(unwoken);
         }
         match &frame {
             Poll::Ready(Some(Ok(_))) => self.release_at_end(),

@@ -89,80 +89,63 @@ fn pass_back(
 /// A response's head, with the connection that its body comes over.
 type Begun = (Response<Incoming>, Box<EndpointConnection>);
 
-/// Why an endpoint did not respond.
-enum Unanswered {
-    /// It never saw the request: another one can have it.
-    Unseen(Box<Request<RequestBody>>),
-    /// It may have acted on it.
-    Failed(Reply),
-}
+/// Where a request waits to be sent: passed on by reference, for it is large. Empty once it has been sent.
+type Place = Option<Request<RequestBody>>;
 
 /// Each endpoint is tried at most once, and only as long as none has seen the request.
 async fn send(worker: &Worker, target: &Arc<Target>, request: Request<RequestBody>) -> Result<Begun, Reply> {
     let endpoints = target.endpoints()?;
     let first = worker.round.next(target, endpoints.len());
     let (before, from) = endpoints.split_at(first);
-    let mut request = request;
+    let mut place = Some(request);
     for endpoint in from.iter().chain(before) {
-        match send_to(worker, *endpoint, request).await {
+        match send_to(worker, *endpoint, &mut place).await {
             Ok(begun) => return Ok(begun),
-            Err(Unanswered::Unseen(unseen)) => request = *unseen,
-            Err(Unanswered::Failed(reply)) => return Err(reply),
+            Err(Failure::NotSent) => {}
+            Err(Failure::Broken) => return Err(Reply::BadResponse),
+            Err(Failure::TimedOut) => return Err(Reply::ResponseTimeout),
         }
     }
     Err(Reply::ConnectFailed)
 }
 
 /// Over idle connections as long as they prove to be closed, then over a new one.
-async fn send_to(
-    worker: &Worker,
-    endpoint: SocketAddr,
-    mut request: Request<RequestBody>,
-) -> Result<Begun, Unanswered> {
+async fn send_to(worker: &Worker, endpoint: SocketAddr, place: &mut Place) -> Result<Begun, Failure> {
     while let Some(connection) = worker.pool.take(endpoint) {
-        let copy = replayable(&request);
-        match (exchange(worker, connection, request).await, copy) {
-            (Ok(begun), _) => return Ok(begun),
-            (Err(Failure::NotSent(unsent)), _) => request = *unsent,
+        let copy = place.as_ref().and_then(replayable);
+        match exchange(worker, connection, place).await {
+            Err(Failure::NotSent) => {}
             // The endpoint closed it while the request was on its way.
-            (Err(Failure::Broken), Some(copy)) => {
+            Err(Failure::Broken) if copy.is_some() => {
                 worker.metrics.upstream_retry();
-                request = copy;
+                *place = copy;
                 break;
             }
-            (Err(failure), _) => return Err(failure.into()),
+            result => return result,
         }
     }
-    let Some(connection) = worker.connect(endpoint).await else {
-        return Err(Unanswered::Unseen(Box::new(request)));
-    };
-    Ok(exchange(worker, connection, request).await?)
+    match worker.connect(endpoint).await {
+        Some(connection) => exchange(worker, connection, place).await,
+        None => Err(Failure::NotSent),
+    }
 }
 
 async fn exchange(
     worker: &Worker,
     mut connection: Box<EndpointConnection>,
-    mut request: Request<RequestBody>,
+    place: &mut Place,
 ) -> Result<Begun, Failure> {
     let limit = worker.config.timeouts.response;
     connection.deadline.set(limit);
-    request.body_mut().report_to(&connection.deadline, limit);
-    let response = connection.send(request).await?;
+    if let Some(request) = place {
+        request.body_mut().report_to(&connection.deadline, limit);
+    }
+    let response = connection.send(place).await?;
     // Nobody asked this endpoint to switch protocols.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::Broken);
     }
     Ok((response, connection))
-}
-
-impl From<Failure> for Unanswered {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::NotSent(request) => Self::Unseen(request),
-            Failure::Broken => Self::Failed(Reply::BadResponse),
-            Failure::TimedOut => Self::Failed(Reply::ResponseTimeout),
-        }
-    }
 }
 
 /// A second copy of a request that may be sent twice: without a body, of a method that RFC 9110 calls idempotent.

@@ -10,6 +10,7 @@
 mod authority;
 mod body;
 mod client;
+mod coalesce;
 mod config;
 mod connection;
 mod deadline;

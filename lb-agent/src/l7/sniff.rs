@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::coalesce;
+
 /// The HTTP/2 preface's first bytes, which no HTTP/1.1 request has.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// A request's usual size: read at once, it costs no second call.
@@ -75,7 +77,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Sniffed<T> {
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, data)
+        coalesce::poll_write(&mut self.stream, cx, data)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,0 +1,96 @@
+//! Small writes in one plain call. HTTP libraries hand over head and body as a vector; for a few hundred bytes
+//! a copy is cheaper than what `writev` costs above `send`. And over TLS it is one record instead of two.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Up to here a copy is cheaper.
+const SMALL: usize = 2048;
+
+/// As `poll_write_vectored`, for slices that may be small together.
+pub(super) fn poll_write<T: AsyncWrite + Unpin>(
+    stream: &mut T,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [only] = slices {
+        return Pin::new(stream).poll_write(cx, only);
+    }
+    let mut together = [0; SMALL];
+    match copy(slices, &mut together) {
+        Some(length) => Pin::new(stream).poll_write(cx, &together[..length]),
+        None => Pin::new(stream).poll_write_vectored(cx, slices),
+    }
+}
+
+/// How much it is, if all of it has room.
+fn copy(slices: &[IoSlice<'_>], together: &mut [u8; SMALL]) -> Option<usize> {
+    let mut length = 0;
+    for slice in slices {
+        together.get_mut(length..length + slice.len())?.copy_from_slice(slice);
+        length += slice.len();
+    }
+    Some(length)
+}
+
+/// A stream that is written to so.
+pub(super) struct Coalesced<T>(pub(super) T);
+
+impl<T: AsyncRead + Unpin> AsyncRead for Coalesced<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Coalesced<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        poll_write(&mut self.0, cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(slices: &[&[u8]], expected: Option<&[u8]>) {
+        let slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+        let mut together = [0; SMALL];
+        let copied = copy(&slices, &mut together).map(|length| &together[..length]);
+        assert_eq!(copied, expected);
+    }
+
+    #[test]
+    fn small_slices_are_joined_in_order() {
+        check(&[b"head", b"", b"body"], Some(b"headbody"));
+        check(&[], Some(b""));
+        check(&[&[b'x'; SMALL]], Some(&[b'x'; SMALL]));
+        check(&[&[b'x'; SMALL], b"y"], None);
+    }
+}
