@@ -85,10 +85,14 @@ impl EndpointConnection {
         drive(&mut self.connection, cx);
     }
 
-    /// Whether the next request could go over it. Finishes the last one, and forgets the task that waited.
-    pub(super) fn is_reusable(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
+    /// Whether the next request could go over it, as far as is known.
+    pub(super) fn is_reusable(&self) -> bool {
         self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// Finishes the last exchange, hears of a close, and forgets the task that waited.
+    pub(super) fn refresh(&mut self) {
+        self.drive(&mut Context::from_waker(Waker::noop()));
     }
 }
 

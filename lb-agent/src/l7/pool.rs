@@ -38,7 +38,10 @@ impl Pool {
     pub(super) fn put(&self, mut connection: Box<EndpointConnection>) {
         connection.deadline.clear();
         if !connection.is_reusable() {
-            return;
+            connection.refresh();
+            if !connection.is_reusable() {
+                return;
+            }
         }
         connection.used_at = self.deadlines.now();
         let mut idle = self.idle.borrow_mut();
@@ -52,7 +55,8 @@ impl Pool {
     pub(super) fn sweep(&self) {
         let oldest = self.deadlines.now().saturating_sub(self.max_idle);
         self.idle.borrow_mut().retain(|_, stack| {
-            stack.retain_mut(|connection| connection.used_at >= oldest && connection.is_reusable());
+            stack.iter_mut().for_each(|connection| connection.refresh());
+            stack.retain(|connection| connection.used_at >= oldest && connection.is_reusable());
             !stack.is_empty()
         });
     }

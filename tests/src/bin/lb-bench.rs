@@ -1,10 +1,11 @@
 //! The benchmarks' entry point; `cargo xtask bench NAME` builds and runs it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lb_tests::bench::xdp;
+use lb_tests::bench::{l7, xdp};
 
 #[derive(Parser)]
 #[command(name = "lb-bench", about = "edgelb's benchmarks: alternatives side by side in one run")]
@@ -24,12 +25,27 @@ enum Bench {
         #[arg(long, value_name = "DIR")]
         pin: Option<PathBuf>,
     },
+    /// CPU time per request and latency of the proxy, beside nginx and HAProxy.
+    L7 {
+        /// Times that each proxy has its turn.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds of a turn.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Connections of the load generator.
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+    },
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let report = match cli.bench {
         Bench::Xdp { pin } => xdp::run(&xdp::Options { pin })?,
+        Bench::L7 { rounds, seconds, connections } => {
+            l7::run(&l7::Options { rounds, turn: Duration::from_secs(seconds), connections })?
+        }
     };
     report.publish(&cli.target).map(drop)
 }

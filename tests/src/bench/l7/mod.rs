@@ -8,14 +8,11 @@ mod report;
 mod subject;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-pub use report::{Report, Row};
-pub use subject::serve;
-
+use super::report::Report;
 use load::Measured;
 use subject::Subject;
 
@@ -32,8 +29,6 @@ pub struct Options {
     pub turn: Duration,
     /// Connections of the load generator.
     pub connections: usize,
-    /// The `lb-agent` binary; without one, the proxy of this build runs by itself.
-    pub agent: Option<PathBuf>,
 }
 
 /// Runs all subjects by turns and reports medians.
@@ -42,9 +37,11 @@ pub struct Options {
 /// If a program is missing, a proxy does not start, or a request fails: a faster failure is no result.
 pub fn run(options: &Options) -> Result<Report> {
     affinity::require(2)?;
+    // Names the machine before this process is kept on one core.
+    let mut report = Report::new("l7");
     affinity::pin(LOAD_CORE)?;
     let backend = backend::start()?;
-    let mut subjects = subject::all(options, backend)?;
+    let mut subjects = subject::all(backend)?;
     let mut measured: Vec<Vec<Measured>> = subjects.iter().map(|_| Vec::new()).collect();
     for round in 0..options.rounds {
         for (subject, measured) in subjects.iter_mut().zip(&mut measured) {
@@ -54,7 +51,8 @@ pub fn run(options: &Options) -> Result<Report> {
         }
     }
     let names = subjects.iter().map(|subject| subject.name);
-    Ok(report::report(names.zip(measured)))
+    report::add(&mut report, names.zip(measured));
+    Ok(report)
 }
 
 fn turn(subject: &mut Subject, options: &Options) -> Result<Measured> {

@@ -1,22 +1,16 @@
 //! The proxies under test: how each is started, on its core, with its own configuration file of `tests/bench/l7`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lb_agent::l7::{Bind, Config, Proxy};
-use lb_agent::metrics::Metrics;
-use lb_agent::model::{
-    Backend, BackendId, BackendPort, HostPattern, HostRoutes, Kind, Listener, ListenerProtocol, ObjectRef,
-    PathKind, PathRule, RouteTable, Rule, Snapshot,
-};
 use tempfile::TempDir;
 
-use super::{LOAD_CORE, Options, PROXY_CORE, affinity, free_port};
+use super::{LOAD_CORE, PROXY_CORE, affinity, free_port};
+use crate::lab::program;
 
 /// The host that every subject routes.
 pub(super) const HOST: &str = "bench.example.org";
@@ -32,8 +26,8 @@ pub(super) struct Subject {
 }
 
 /// Every subject, started; edgelb first.
-pub(super) fn all(options: &Options, backend: SocketAddr) -> Result<Vec<Subject>> {
-    Ok(vec![edgelb(options, backend)?, nginx(backend)?, haproxy(backend)?])
+pub(super) fn all(backend: SocketAddr) -> Result<Vec<Subject>> {
+    Ok(vec![edgelb(backend)?, nginx(backend)?, haproxy(backend)?])
 }
 
 impl Subject {
@@ -50,16 +44,16 @@ impl Subject {
         affinity::pin(LOAD_CORE)?;
         let process = process.with_context(|| format!("starting {name}: is it installed?"))?;
         let mut subject = Self { name, address, process, _folder: folder };
-        subject.wait_until_it_listens()?;
+        subject.wait_until_it_answers()?;
         Ok(subject)
     }
 
-    fn wait_until_it_listens(&mut self) -> Result<()> {
+    fn wait_until_it_answers(&mut self) -> Result<()> {
         let started = Instant::now();
-        while TcpStream::connect(self.address).is_err() {
+        while !answers(self.address).unwrap_or(false) {
             let ended = self.process.try_wait()?;
             ensure!(ended.is_none(), "{} ended at its start: {ended:?}", self.name);
-            ensure!(started.elapsed() < Duration::from_secs(10), "{} does not listen", self.name);
+            ensure!(started.elapsed() < Duration::from_secs(10), "{} does not answer", self.name);
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
@@ -86,30 +80,22 @@ impl Drop for Subject {
     }
 }
 
-fn edgelb(options: &Options, backend: SocketAddr) -> Result<Subject> {
+/// Whether a request is answered by the backend.
+fn answers(address: SocketAddr) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 200 "))
+}
+
+fn edgelb(backend: SocketAddr) -> Result<Subject> {
     let (address, folder) = (free_port()?, TempDir::new()?);
-    let mut command = match &options.agent {
-        Some(agent) => {
-            fill("edgelb/bench.yaml", folder.path(), address, backend)?;
-            let mut command = Command::new(agent);
-            command.args([
-                "run",
-                "--no-xdp",
-                "--workers",
-                "1",
-                "--http",
-                &address.to_string(),
-                "--manifests",
-            ]);
-            command.arg(folder.path().join("edgelb"));
-            command
-        }
-        None => {
-            let mut command = Command::new(std::env::current_exe()?);
-            command.args(["serve", &address.to_string(), &backend.to_string()]);
-            command
-        }
-    };
+    let manifest = fill("edgelb/bench.yaml", folder.path(), address, backend)?;
+    let mut command = Command::new(program("lb-agent", "LB_AGENT")?);
+    command.args(["run", "--no-xdp", "--workers", "1", "--http", &address.to_string(), "--manifests"]);
+    command.arg(manifest.parent().unwrap_or(&manifest)).env("RUST_LOG", "error");
+    command.args(["--admin", &free_port()?.to_string(), "--admin-socket"]).arg(folder.path().join("admin"));
     Subject::start("edgelb", address, folder, &mut command)
 }
 
@@ -143,37 +129,4 @@ fn fill(name: &str, folder: &Path, listen: SocketAddr, backend: SocketAddr) -> R
     }
     std::fs::write(&path, filled)?;
     Ok(path)
-}
-
-/// Runs the proxy alone, with one route, until the process is ended.
-///
-/// # Errors
-/// If it cannot be started.
-pub fn serve(address: SocketAddr, backend: SocketAddr) -> Result<()> {
-    let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-    let proxy = Proxy::start(Config::new(1, Bind::Addresses(vec![address])), metrics)?;
-    proxy.publish(&snapshot(address, backend));
-    loop {
-        std::thread::park();
-    }
-}
-
-/// What `edgelb/bench.yaml` is translated to.
-fn snapshot(address: SocketAddr, endpoint: SocketAddr) -> Snapshot {
-    let port = BackendPort::Name("http".into());
-    let id = BackendId { namespace: "bench".into(), service: "pods".into(), port };
-    let rules = PathRule::new(PathKind::Prefix, "/").map(|path| Rule {
-        path,
-        backend: Arc::new(Backend { id, endpoints: Ok(vec![endpoint]) }),
-        ingress: ObjectRef::new(Kind::Ingress, "bench", "bench"),
-    });
-    let routes = HostRoutes { rules: rules.into_iter().collect(), default_backend: None };
-    let host = HostPattern::Precise(HOST.to_owned());
-    let listener = Listener {
-        object: ObjectRef::new(Kind::Service, "bench", "vip"),
-        protocol: ListenerProtocol::Http,
-        classes: BTreeSet::from(["edgelb".to_owned()]),
-        routes: Arc::new(RouteTable { hosts: BTreeMap::from([(host, routes)]), ..RouteTable::default() }),
-    };
-    Snapshot { generation: 1, listeners: BTreeMap::from([(address, listener)]), ..Snapshot::default() }
 }
