@@ -13,6 +13,23 @@ use prometheus_client::registry::Registry;
 use crate::l7::Reply;
 use crate::model::ListenerProtocol;
 
+/// A metric's name and help text.
+pub(crate) type Named = (&'static str, &'static str);
+
+pub(crate) const AGENT: Named = ("lb_agent", "The agent");
+pub(crate) const GENERATION: Named =
+    ("lb_agent_generation", "Generation of the state that is live, by stage");
+pub(crate) const PROBLEMS: Named = ("lb_agent_problems", "Problems of the objects, by severity");
+pub(crate) const MEMBERS: Named = ("lb_l4_members", "Edge nodes that can own flows");
+pub(crate) const INTERFACE_MODE: Named =
+    ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it");
+pub(crate) const PACKETS: Named =
+    ("lb_l4_packets", "Packets seen by the packet path, by what happened to them");
+pub(crate) const SERVICE_PACKETS: Named =
+    ("lb_l4_service_packets", "Packets for which this node was the first hop, by service");
+pub(crate) const SERVICE_BYTES: Named =
+    ("lb_l4_service_bytes", "Bytes of IP for which this node was the first hop, by service");
+
 type Labels = Vec<(&'static str, &'static str)>;
 type ShardedCounter = Counter<u64, Sharded>;
 

@@ -29,7 +29,7 @@ pub fn bench_run(context: XdpContext) -> u32 {
     match prepare(&context) {
         // SAFETY: the map holds programs of this type only.
         Some(()) => unsafe {
-            let _ = BENCH_PROGRAM.tail_call(&context, 0);
+            BENCH_PROGRAM.tail_call(&context, 0);
             xdp_action::XDP_ABORTED
         },
         None => xdp_action::XDP_ABORTED,

@@ -1,4 +1,4 @@
-//! Metrics of the packet path and of the agent as a whole, read on each scrape: names, help texts, labels.
+//! Metrics of the packet path and of the agent as a whole, read on each scrape.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,22 +14,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::Live;
+use crate::metrics::{
+    AGENT, GENERATION, INTERFACE_MODE, MEMBERS, Named, PACKETS, PROBLEMS, SERVICE_BYTES, SERVICE_PACKETS,
+};
 use crate::model::{Protocol, ServiceAddress, Severity};
-
-/// A metric's name and help text.
-type Named = (&'static str, &'static str);
-
-const AGENT: Named = ("lb_agent", "The agent");
-const GENERATION: Named = ("lb_agent_generation", "Generation of the state that is live, by stage");
-const PROBLEMS: Named = ("lb_agent_problems", "Problems of the objects, by severity");
-const MEMBERS: Named = ("lb_l4_members", "Edge nodes that can own flows");
-const INTERFACE_MODE: Named =
-    ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it");
-const PACKETS: Named = ("lb_l4_packets", "Packets seen by the packet path, by what happened to them");
-const SERVICE_PACKETS: Named =
-    ("lb_l4_service_packets", "Packets for which this node was the first hop, by service");
-const SERVICE_BYTES: Named =
-    ("lb_l4_service_bytes", "Bytes of IP for which this node was the first hop, by service");
 
 /// The packet path's counters of one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
