@@ -8,6 +8,7 @@ pub mod encap;
 pub mod hash;
 pub mod map;
 pub mod row;
+pub mod service_table;
 pub mod verdict;
 
 #[cfg(feature = "user")]

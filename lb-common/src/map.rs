@@ -3,12 +3,17 @@
 
 use crate::hash::FlowKey;
 use crate::row::{BUCKETS, MemberId};
+use crate::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 
 /// The version of all layouts below, part of the pin path: two versions never share a map.
 pub const LAYOUT: u32 = 1;
 
-/// Entries of each service map: VIPs and their ports.
-pub const MAX_SERVICES: u32 = 16_384;
+/// VIPs and their ports, of both families together.
+pub const MAX_SERVICES: u32 = 8_192;
+
+/// Buckets of each service table: four times as many slots as there can be services, for two-choice hashing
+/// without moves.
+pub const SERVICE_BUCKETS: u32 = 8_192;
 
 /// Tables, that is backend sets, at one time.
 pub const MAX_TABLES: u32 = 8;
@@ -23,9 +28,9 @@ pub const MAX_MEMBERS: u32 = 1 << 16;
 pub mod name {
     /// `Array<Config>` with one entry.
     pub const CONFIG: &str = "CONFIG";
-    /// `HashMap<ServiceKey4, Service>`.
+    /// `Array<ServiceBucket<ServiceKey4>>`.
     pub const SERVICES4: &str = "SERVICES4";
-    /// `HashMap<ServiceKey6, Service>`.
+    /// `Array<ServiceBucket<ServiceKey6>>`.
     pub const SERVICES6: &str = "SERVICES6";
     /// `Array<TableHead>`: which slot of a table is in force.
     pub const TABLES: &str = "TABLES";
@@ -71,37 +76,6 @@ pub const LISTENER_V4: u32 = 0;
 
 /// Where the IPv6 listener stands in `LISTENERS`.
 pub const LISTENER_V6: u32 = 1;
-
-/// A service's address, or, with port and protocol 0, the VIP itself: a packet for a port that no Service
-/// names is still known to be for a VIP. Address and port in network order, as loaded from the packet.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-#[repr(C)]
-pub struct ServiceKey4 {
-    /// The VIP.
-    pub vip: u32,
-    /// The port, or 0.
-    pub port: u16,
-    /// 6, 17, or 0.
-    pub protocol: u8,
-    /// Always 0.
-    pub zero: u8,
-}
-
-/// As `ServiceKey4`, for IPv6.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-#[repr(C)]
-pub struct ServiceKey6 {
-    /// The VIP.
-    pub vip: [u64; 2],
-    /// The port, or 0.
-    pub port: u16,
-    /// 6, 17, or 0.
-    pub protocol: u8,
-    /// Always 0.
-    pub zero: u8,
-    /// Always 0.
-    pub zeros: u32,
-}
 
 /// What a service's packets need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -231,8 +205,8 @@ pub struct Bench {
 
 // A hole would be read back as garbage and would compare unequal: each size is the sum of its fields.
 const _: () = {
-    assert!(size_of::<ServiceKey4>() == 4 + 2 + 1 + 1);
-    assert!(size_of::<ServiceKey6>() == 16 + 2 + 1 + 1 + 4);
+    assert!(size_of::<ServiceBucket<ServiceKey4>>() == 4 * (8 + 16));
+    assert!(size_of::<ServiceBucket<ServiceKey6>>() == 4 * (24 + 16));
     assert!(size_of::<Service>() == 4 * 4);
     assert!(size_of::<FlowKey>() == 8 * 8);
     assert!(size_of::<Config>() == 64 + 4 + 4 + 16 + 2 + 2 + 4);

@@ -2,10 +2,11 @@
 
 use aya::Pod;
 
-use crate::map::{Bench, Config, Member, Service, ServiceKey4, ServiceKey6, TableHead, Traffic};
+use crate::map::{Bench, Config, Member, Service, TableHead, Traffic};
+use crate::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 
 macro_rules! pod {
-    ($($name:ident),+) => {
+    ($($name:ty),+) => {
         $(
             // SAFETY: `repr(C)`, integers only, without padding: `map` asserts each size.
             unsafe impl Pod for $name {}
@@ -13,4 +14,13 @@ macro_rules! pod {
     };
 }
 
-pod!(Bench, Config, Member, Service, ServiceKey4, ServiceKey6, TableHead, Traffic);
+pod!(
+    Bench,
+    Config,
+    Member,
+    Service,
+    ServiceBucket<ServiceKey4>,
+    ServiceBucket<ServiceKey6>,
+    TableHead,
+    Traffic
+);

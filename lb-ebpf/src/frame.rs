@@ -1,7 +1,8 @@
 //! What the steps need of the world: the frame's memory, the maps, and a way to say what becomes of it.
 
-use lb_common::map::{Config, Member, Service, ServiceKey4, ServiceKey6, TableHead};
+use lb_common::map::{Config, Member, TableHead};
 use lb_common::row::{MemberId, Row};
+use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 use lb_common::verdict::Verdict;
 
 /// A frame as the driver holds it.
@@ -26,10 +27,10 @@ pub unsafe trait Frame {
 pub trait Maps {
     /// This node's configuration.
     fn config(&self) -> Option<&Config>;
-    /// A service or a VIP.
-    fn service4(&self, key: &ServiceKey4) -> Option<&Service>;
-    /// A service or a VIP.
-    fn service6(&self, key: &ServiceKey6) -> Option<&Service>;
+    /// A bucket of IPv4 services and VIPs.
+    fn services4(&self, bucket: u32) -> Option<&ServiceBucket<ServiceKey4>>;
+    /// A bucket of IPv6 services and VIPs.
+    fn services6(&self, bucket: u32) -> Option<&ServiceBucket<ServiceKey6>>;
     /// Which slot of a table is in force.
     fn table(&self, table: u32) -> Option<&TableHead>;
     /// The row of a bucket in a slot.

@@ -9,24 +9,25 @@ mod bench;
 use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::{sk_action, xdp_action};
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, SockMap};
+use aya_ebpf::btf_maps::{Array, PerCpuArray, SockMap};
 use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head};
 use aya_ebpf::macros::{btf_map, sk_lookup, xdp};
 use aya_ebpf::programs::{SkLookupContext, XdpContext};
 use lb_common::map::{
-    Config, MAX_MEMBERS, MAX_SERVICES, MAX_TABLES, Member, Rows, Service, ServiceKey4, ServiceKey6,
-    TABLE_SLOTS, TableHead, Traffic,
+    Config, MAX_MEMBERS, MAX_SERVICES, MAX_TABLES, Member, Rows, SERVICE_BUCKETS, TABLE_SLOTS, TableHead,
+    Traffic,
 };
 use lb_common::row::{MemberId, Row};
+use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 use lb_common::verdict::{COUNTERS, Verdict};
 use lb_ebpf::{Action, Choice, Frame, Lookup, Maps, choose, process};
 
 #[btf_map]
 static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
-static SERVICES4: HashMap<ServiceKey4, Service, { MAX_SERVICES as usize }> = HashMap::new();
+static SERVICES4: Array<ServiceBucket<ServiceKey4>, { SERVICE_BUCKETS as usize }> = Array::new();
 #[btf_map]
-static SERVICES6: HashMap<ServiceKey6, Service, { MAX_SERVICES as usize }> = HashMap::new();
+static SERVICES6: Array<ServiceBucket<ServiceKey6>, { SERVICE_BUCKETS as usize }> = Array::new();
 #[btf_map]
 static TABLES: Array<TableHead, { MAX_TABLES as usize }> = Array::new();
 #[btf_map]
@@ -131,15 +132,13 @@ impl Maps for KernelMaps {
     }
 
     #[inline(always)]
-    fn service4(&self, key: &ServiceKey4) -> Option<&Service> {
-        // SAFETY: entries are integers; one that changes while it is read gives a mix of two valid values.
-        unsafe { SERVICES4.get(key) }
+    fn services4(&self, bucket: u32) -> Option<&ServiceBucket<ServiceKey4>> {
+        SERVICES4.get(bucket)
     }
 
     #[inline(always)]
-    fn service6(&self, key: &ServiceKey6) -> Option<&Service> {
-        // SAFETY: as above.
-        unsafe { SERVICES6.get(key) }
+    fn services6(&self, bucket: u32) -> Option<&ServiceBucket<ServiceKey6>> {
+        SERVICES6.get(bucket)
     }
 
     #[inline(always)]

@@ -4,9 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use lb_agent::l4::plan::{Installed, plan};
-use lb_agent::l4::wanted::{Key, MapKey, Wanted, map_key};
-use lb_common::map::{Config, Member, Service, ServiceKey4, ServiceKey6, TableHead};
+use lb_agent::l4::service_table::{Place, vacancy};
+use lb_agent::l4::wanted::{MapKey, Wanted, map_key};
+use lb_common::map::{Config, Member, SERVICE_BUCKETS, Service, TableHead};
 use lb_common::row::{MemberId, Row};
+use lb_common::service_table::{ServiceBucket, ServiceKey, ServiceKey4, ServiceKey6, candidates};
 use lb_common::verdict::Verdict;
 use lb_ebpf::{Action, Frame, Maps, process};
 
@@ -22,8 +24,8 @@ const POISON: u8 = 0xa5;
 /// The packet path on the host.
 pub struct Host {
     installed: Installed,
-    services4: HashMap<ServiceKey4, Service>,
-    services6: HashMap<ServiceKey6, Service>,
+    services4: Vec<ServiceBucket<ServiceKey4>>,
+    services6: Vec<ServiceBucket<ServiceKey6>>,
     rows: HashMap<u32, Box<[u64]>>,
     counted: RefCell<Vec<Verdict>>,
 }
@@ -41,14 +43,16 @@ impl Host {
         }
         let mut host = Self {
             rows: HashMap::new(),
-            services4: HashMap::new(),
-            services6: HashMap::new(),
+            services4: vec![ServiceBucket::EMPTY; SERVICE_BUCKETS as usize],
+            services6: vec![ServiceBucket::EMPTY; SERVICE_BUCKETS as usize],
             counted: RefCell::default(),
             installed,
         };
         for (key, service) in &host.installed.services {
-            host.services4.extend(v4(key).map(|key| (key, *service)));
-            host.services6.extend(v6(key).map(|key| (key, *service)));
+            match map_key(key) {
+                MapKey::V4(key) => add(&mut host.services4, key, service),
+                MapKey::V6(key) => add(&mut host.services6, key, service),
+            }
         }
         for (table, head) in &host.installed.tables {
             host.rows.insert(head.slot, wanted.tables[table].rows.clone());
@@ -68,18 +72,11 @@ impl Host {
     }
 }
 
-fn v4(key: &Key) -> Option<ServiceKey4> {
-    match map_key(key) {
-        MapKey::V4(key) => Some(key),
-        MapKey::V6(_) => None,
-    }
-}
-
-fn v6(key: &Key) -> Option<ServiceKey6> {
-    match map_key(key) {
-        MapKey::V6(key) => Some(key),
-        MapKey::V4(_) => None,
-    }
+fn add<K: ServiceKey>(table: &mut [ServiceBucket<K>], key: K, service: &Service) {
+    let indices = candidates(key).map(|index| index as usize);
+    let Place { choice, slot } = vacancy(indices.map(|index| &table[index])).expect("the fixture fits");
+    table[indices[choice]].keys[slot] = key;
+    table[indices[choice]].services[slot] = *service;
 }
 
 impl Maps for Host {
@@ -87,12 +84,12 @@ impl Maps for Host {
         Some(&self.installed.config)
     }
 
-    fn service4(&self, key: &ServiceKey4) -> Option<&Service> {
-        self.services4.get(key)
+    fn services4(&self, bucket: u32) -> Option<&ServiceBucket<ServiceKey4>> {
+        self.services4.get(bucket as usize)
     }
 
-    fn service6(&self, key: &ServiceKey6) -> Option<&Service> {
-        self.services6.get(key)
+    fn services6(&self, bucket: u32) -> Option<&ServiceBucket<ServiceKey6>> {
+        self.services6.get(bucket as usize)
     }
 
     fn table(&self, table: u32) -> Option<&TableHead> {

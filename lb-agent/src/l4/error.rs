@@ -95,6 +95,9 @@ pub enum L4Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Both places of a key are taken: only keys made for it do this.
+    #[error("too many VIPs and ports share a place in the service table: remove one of those added last")]
+    ServiceTableCrowded,
     /// More services than the maps hold.
     #[error("{wanted} VIPs and ports, but the maps hold {limit}")]
     TooManyServices {

@@ -1,16 +1,18 @@
 //! The maps, opened with their types: names and layouts come from `lb-common`.
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
-use lb_common::map::{Config, Member, Rows, Service, ServiceKey4, ServiceKey6, TableHead, Traffic, name};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, SockMap};
+use lb_common::map::{Config, Member, Rows, TableHead, Traffic, name};
+use lb_common::service_table::{ServiceKey4, ServiceKey6};
 
 use super::L4Error;
+use super::service_table::ServiceTable;
 
 /// Every map of the packet path.
 pub struct Maps {
     pub(crate) config: Array<MapData, Config>,
-    pub(crate) services4: HashMap<MapData, ServiceKey4, Service>,
-    pub(crate) services6: HashMap<MapData, ServiceKey6, Service>,
+    pub(crate) services4: ServiceTable<ServiceKey4>,
+    pub(crate) services6: ServiceTable<ServiceKey6>,
     pub(crate) tables: Array<MapData, TableHead>,
     pub(crate) rows: Array<MapData, Rows>,
     pub(crate) members: Array<MapData, Member>,
@@ -27,8 +29,8 @@ impl Maps {
     pub fn take(object: &mut Ebpf) -> Result<Self, L4Error> {
         Ok(Self {
             config: take(object, name::CONFIG)?,
-            services4: take(object, name::SERVICES4)?,
-            services6: take(object, name::SERVICES6)?,
+            services4: with(object, name::SERVICES4, |map| ServiceTable::new(name::SERVICES4, map))?,
+            services6: with(object, name::SERVICES6, |map| ServiceTable::new(name::SERVICES6, map))?,
             tables: take(object, name::TABLES)?,
             rows: take(object, name::ROWS)?,
             members: take(object, name::MEMBERS)?,
@@ -40,9 +42,14 @@ impl Maps {
 }
 
 fn take<T: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &'static str) -> Result<T, L4Error> {
-    object
-        .take_map(name)
-        .ok_or(MapError::InvalidName { name: name.to_owned() })
-        .and_then(T::try_from)
-        .map_err(L4Error::map(name))
+    with(object, name, T::try_from)
+}
+
+fn with<T>(
+    object: &mut Ebpf,
+    name: &'static str,
+    open: impl FnOnce(Map) -> Result<T, MapError>,
+) -> Result<T, L4Error> {
+    let map = object.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() });
+    map.and_then(open).map_err(L4Error::map(name))
 }

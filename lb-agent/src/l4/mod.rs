@@ -18,6 +18,7 @@ pub mod probe;
 mod reach;
 pub mod reader;
 mod routes;
+pub mod service_table;
 mod store;
 pub mod wanted;
 

@@ -234,7 +234,7 @@ mod tests {
         let many = wanted(&[], &ports, 1);
         assert!(many.services.len() > MAX_SERVICES as usize);
         let error = plan(&Installed::default(), &many).expect_err("too many");
-        assert!(error.to_string().contains("16385"), "{error}");
+        assert!(error.to_string().contains("8193"), "{error}");
     }
 
     type Members = Vec<(u16, u32)>;

@@ -3,19 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
-use lb_common::map::{Service, ServiceKey4, ServiceKey6, Traffic, name};
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
+use lb_common::map::{Traffic, name};
+use lb_common::service_table::{ServiceKey4, ServiceKey6};
 
 use super::L4Error;
 use super::counters::{self, Counters};
 use super::pins::Pins;
+use super::service_table::ServiceTable;
 use super::store::services;
 use super::wanted::Key;
 
 /// The maps that hold counters, and those that tell what they count.
 pub struct Reader {
-    services4: HashMap<MapData, ServiceKey4, Service>,
-    services6: HashMap<MapData, ServiceKey6, Service>,
+    services4: ServiceTable<ServiceKey4>,
+    services6: ServiceTable<ServiceKey6>,
     verdicts: PerCpuArray<MapData, u64>,
     traffic: PerCpuArray<MapData, Traffic>,
 }
@@ -27,10 +29,14 @@ impl Reader {
     /// `L4Error::Map` for one that is not there or that this user must not read.
     pub fn open(pins: &Pins) -> Result<Self, L4Error> {
         Ok(Self {
-            services4: open(pins, name::SERVICES4, Map::HashMap)?,
-            services6: open(pins, name::SERVICES6, Map::HashMap)?,
-            verdicts: open(pins, name::VERDICTS, Map::PerCpuArray)?,
-            traffic: open(pins, name::TRAFFIC, Map::PerCpuArray)?,
+            services4: open(pins, name::SERVICES4, |map| {
+                ServiceTable::new(name::SERVICES4, Map::Array(map))
+            })?,
+            services6: open(pins, name::SERVICES6, |map| {
+                ServiceTable::new(name::SERVICES6, Map::Array(map))
+            })?,
+            verdicts: open(pins, name::VERDICTS, |map| Map::PerCpuArray(map).try_into())?,
+            traffic: open(pins, name::TRAFFIC, |map| Map::PerCpuArray(map).try_into())?,
         })
     }
 
@@ -49,9 +55,10 @@ impl Reader {
     }
 }
 
-fn open<T>(pins: &Pins, name: &'static str, kind: fn(MapData) -> Map) -> Result<T, L4Error>
-where
-    T: TryFrom<Map, Error = MapError>,
-{
-    MapData::from_pin(pins.map(name)).and_then(|data| T::try_from(kind(data))).map_err(L4Error::map(name))
+fn open<T>(
+    pins: &Pins,
+    name: &'static str,
+    open: impl FnOnce(MapData) -> Result<T, MapError>,
+) -> Result<T, L4Error> {
+    MapData::from_pin(pins.map(name)).and_then(open).map_err(L4Error::map(name))
 }

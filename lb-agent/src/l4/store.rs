@@ -1,18 +1,16 @@
 //! Carries operations out on the maps, and reads back what an earlier agent left in them.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuValues};
+use aya::maps::{MapError, PerCpuValues};
 use aya::util::nr_cpus;
-use lb_common::map::{
-    MAX_MEMBERS, MAX_TABLES, Member, Rows, Service, ServiceKey4, ServiceKey6, TableHead, Traffic, member,
-    name,
-};
+use lb_common::map::{MAX_MEMBERS, MAX_TABLES, Member, Rows, Service, TableHead, Traffic, member, name};
+use lb_common::service_table::{ServiceKey4, ServiceKey6};
 
 use super::L4Error;
 use super::maps::Maps;
 use super::plan::{Installed, Operation};
+use super::service_table::ServiceTable;
 use super::wanted::{Key, MapKey, key_of, map_key};
 
 impl Maps {
@@ -52,15 +50,15 @@ impl Maps {
 
     fn set_service(&mut self, key: &Key, service: &Service) -> Result<(), L4Error> {
         match map_key(key) {
-            MapKey::V4(key) => self.services4.insert(key, service, 0).map_err(L4Error::map(name::SERVICES4)),
-            MapKey::V6(key) => self.services6.insert(key, service, 0).map_err(L4Error::map(name::SERVICES6)),
+            MapKey::V4(key) => self.services4.set(key, service),
+            MapKey::V6(key) => self.services6.set(key, service),
         }
     }
 
     fn remove_service(&mut self, key: &Key) -> Result<(), L4Error> {
         match map_key(key) {
-            MapKey::V4(key) => self.services4.remove(&key).map_err(L4Error::map(name::SERVICES4)),
-            MapKey::V6(key) => self.services6.remove(&key).map_err(L4Error::map(name::SERVICES6)),
+            MapKey::V4(key) => self.services4.remove(key),
+            MapKey::V6(key) => self.services6.remove(key),
         }
     }
 
@@ -98,25 +96,10 @@ impl Maps {
 
 /// Services and VIPs in the kernel.
 pub(super) fn services(
-    services4: &HashMap<MapData, ServiceKey4, Service>,
-    services6: &HashMap<MapData, ServiceKey6, Service>,
+    services4: &ServiceTable<ServiceKey4>,
+    services6: &ServiceTable<ServiceKey6>,
 ) -> Result<BTreeMap<Key, Service>, L4Error> {
-    let v4 = services4.iter().map(|entry| {
-        let (key, service) = entry.map_err(L4Error::map(name::SERVICES4))?;
-        let vip = IpAddr::V4(Ipv4Addr::from(key.vip.to_ne_bytes()));
-        Ok((key_of(vip, key.port, key.protocol), service))
-    });
-    let v6 = services6.iter().map(|entry| {
-        let (key, service) = entry.map_err(L4Error::map(name::SERVICES6))?;
-        let vip = IpAddr::V6(ipv6(key.vip));
-        Ok((key_of(vip, key.port, key.protocol), service))
-    });
-    v4.chain(v6).filter_map(|entry| entry.map(|(key, service)| Some((key?, service))).transpose()).collect()
-}
-
-fn ipv6([low, high]: [u64; 2]) -> Ipv6Addr {
-    let mut octets = [0; 16];
-    octets[..8].copy_from_slice(&low.to_ne_bytes());
-    octets[8..].copy_from_slice(&high.to_ne_bytes());
-    octets.into()
+    let v4 = services4.read()?.into_iter().map(|(key, service)| (MapKey::V4(key), service));
+    let v6 = services6.read()?.into_iter().map(|(key, service)| (MapKey::V6(key), service));
+    Ok(v4.chain(v6).filter_map(|(key, service)| Some((key_of(&key)?, service))).collect())
 }

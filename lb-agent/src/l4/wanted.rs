@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::hash::FlowKey;
-use lb_common::map::{Config, Member, ServiceKey4, ServiceKey6, config, member};
+use lb_common::map::{Config, Member, config, member};
 use lb_common::row::{MemberId, NO_MEMBER};
+use lb_common::service_table::{ServiceKey4, ServiceKey6};
 
 use super::maglev::Table;
 use crate::model::{Protocol, ServiceAddress, Snapshot};
@@ -171,12 +172,8 @@ pub enum MapKey {
 pub fn map_key(key: &Key) -> MapKey {
     let (vip, port, protocol) = parts(key);
     match vip {
-        IpAddr::V4(vip) => {
-            MapKey::V4(ServiceKey4 { vip: u32::from_ne_bytes(vip.octets()), port, protocol, zero: 0 })
-        }
-        IpAddr::V6(vip) => {
-            MapKey::V6(ServiceKey6 { vip: words(vip.octets()), port, protocol, zero: 0, zeros: 0 })
-        }
+        IpAddr::V4(vip) => MapKey::V4(ServiceKey4::new(u32::from_ne_bytes(vip.octets()), port, protocol)),
+        IpAddr::V6(vip) => MapKey::V6(ServiceKey6::new(words(vip.octets()), port, protocol)),
     }
 }
 
@@ -188,11 +185,29 @@ fn parts(key: &Key) -> (IpAddr, u16, u8) {
     }
 }
 
-/// The key that the maps spell so; `None` for a protocol that no service has.
-pub(crate) fn key_of(vip: IpAddr, port: u16, protocol: u8) -> Option<Key> {
+/// The key that a map spells so; `None` for a free slot, and for a protocol that no service has.
+#[must_use]
+pub fn key_of(key: &MapKey) -> Option<Key> {
+    let (vip, port, protocol) = match key {
+        MapKey::V4(key) => {
+            let (vip, port, protocol) = key.parts()?;
+            (IpAddr::from(vip.to_ne_bytes()), port, protocol)
+        }
+        MapKey::V6(key) => {
+            let (vip, port, protocol) = key.parts()?;
+            (IpAddr::from(octets(vip)), port, protocol)
+        }
+    };
     if port == 0 && protocol == 0 {
         return Some(Key::Vip(vip));
     }
     let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|known| known.number() == protocol)?;
     Some(Key::Service(ServiceAddress { vip, port: u16::from_be(port), protocol }))
+}
+
+fn octets([low, high]: [u64; 2]) -> [u8; 16] {
+    let mut octets = [0; 16];
+    octets[..8].copy_from_slice(&low.to_ne_bytes());
+    octets[8..].copy_from_slice(&high.to_ne_bytes());
+    octets
 }

@@ -3,7 +3,8 @@
 use lb_common::checksum;
 use lb_common::encap::INNER_V4;
 use lb_common::hash::{Ports, Tuple};
-use lb_common::map::{Config, Service, ServiceKey4};
+use lb_common::map::{Config, Service};
+use lb_common::service_table::{ServiceKey4, candidates};
 
 use super::{CONGESTION, Family, Packet, TCP, Transport, UDP, has, ports};
 use crate::access::Window;
@@ -53,7 +54,12 @@ impl Family for V4 {
 
     #[inline(always)]
     fn service<M: Maps>(maps: &M, vip: u32, port: u16, protocol: u8) -> Option<&Service> {
-        maps.service4(&ServiceKey4 { vip, port, protocol, zero: 0 })
+        let key = ServiceKey4::new(vip, port, protocol);
+        let [first, second] = candidates(key);
+        match maps.services4(first)?.find(key) {
+            None => maps.services4(second)?.find(key),
+            found => found,
+        }
     }
 
     #[inline(always)]

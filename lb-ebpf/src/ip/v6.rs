@@ -2,7 +2,8 @@
 
 use lb_common::encap::INNER_V6;
 use lb_common::hash::{Ports, Tuple};
-use lb_common::map::{Config, Service, ServiceKey6};
+use lb_common::map::{Config, Service};
+use lb_common::service_table::{ServiceKey6, candidates};
 
 use super::{CONGESTION, Family, Packet, TCP, Transport, UDP, has, ports};
 use crate::access::Window;
@@ -53,7 +54,12 @@ impl Family for V6 {
 
     #[inline(always)]
     fn service<M: Maps>(maps: &M, vip: [u64; 2], port: u16, protocol: u8) -> Option<&Service> {
-        maps.service6(&ServiceKey6 { vip, port, protocol, zero: 0, zeros: 0 })
+        let key = ServiceKey6::new(vip, port, protocol);
+        let [first, second] = candidates(key);
+        match maps.services6(first)?.find(key) {
+            None => maps.services6(second)?.find(key),
+            found => found,
+        }
     }
 
     #[inline(always)]
