@@ -5,6 +5,7 @@ use aya::Ebpf;
 use aya::maps::{Array, ProgramArray};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use lb_agent::l4::maps::Maps;
+use lb_agent::l4::pins::Pins;
 use lb_agent::l4::plan::{Installed, plan};
 use lb_agent::l4::wanted::{Key, Wanted};
 use lb_agent::l4::{counters, loader};
@@ -51,9 +52,23 @@ impl Kernel {
     /// # Errors
     /// What the kernel said: rights, or the verifier.
     pub fn load() -> Result<Self> {
-        let mut object = loader::load(None)?;
+        Self::open(None)
+    }
+
+    /// As `load`, with the maps pinned, empty or not: other programs can use them.
+    ///
+    /// # Errors
+    /// As `load`, or if there is no BPF filesystem.
+    pub fn pinned(pins: &Pins) -> Result<Self> {
+        pins.prepare()?;
+        Self::open(Some(pins))
+    }
+
+    fn open(pins: Option<&Pins>) -> Result<Self> {
+        let mut object = loader::load(pins)?;
         let maps = Maps::take(&mut object)?;
-        Ok(Self { object, maps, installed: Installed::default() })
+        let installed = maps.read()?;
+        Ok(Self { object, maps, installed })
     }
 
     /// Loads the programs and fills the maps, through the agent's own plan.

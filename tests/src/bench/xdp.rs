@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use lb_agent::l4::pins::Pins;
 use lb_agent::l4::wanted::Wanted;
 use lb_common::encap::{Chain, Header, INNER_V4, INNER_V6};
 use lb_common::hash::flow_hash;
@@ -28,7 +29,7 @@ const ENCAPSULATE: &str = "parse and encapsulate";
 /// What the benchmark is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Leave the program with its filled maps pinned here, for other tools.
+    /// Leave the program with its filled maps pinned here, on a BPF filesystem, for other tools.
     pub pin: Option<std::path::PathBuf>,
 }
 
@@ -51,21 +52,34 @@ struct Case {
 /// # Errors
 /// Without the right to load programs, or on a kernel that refuses them.
 pub fn run(options: &Options) -> Result<Report> {
-    let mut kernel = Kernel::with(&away())?;
+    let mut kernel = match &options.pin {
+        Some(folder) => Kernel::pinned(&Pins::new(folder.clone()))?,
+        None => Kernel::load()?,
+    };
+    kernel.set(&away())?;
     let cases = cases();
     let mut times = vec![Vec::new(); cases.len()];
+    let mut floors = Vec::new();
     for _ in 0..ROUNDS {
         for (case, times) in cases.iter().zip(&mut times) {
             let floor = kernel.time(program::FLOOR_RETURN, &case.frame, case.flows, REPEAT)?;
             let gross = kernel.time(case.program, &case.frame, case.flows, REPEAT)?;
             times.push(gross - floor);
+            floors.push(floor);
         }
     }
     let mut report = Report::new("xdp");
+    report.rows.push(Row::new(
+        "return at once, with putting the frame back",
+        "floor, gross",
+        median(floors),
+        UNIT,
+    ));
     let medians: Vec<f64> = times.into_iter().map(median).collect();
     let encapsulation = medians[0];
     for (case, time) in cases.iter().zip(medians) {
-        report.rows.push(Row::new(&case.name, "edgelb, net", time, UNIT).over(ENCAPSULATE, encapsulation));
+        let subject = if case.program == program::XDP { "edgelb, net" } else { "floor, net" };
+        report.rows.push(Row::new(&case.name, subject, time, UNIT).over(ENCAPSULATE, encapsulation));
     }
     if let Some(folder) = &options.pin {
         pin(&mut kernel, folder)?;
@@ -135,9 +149,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn pin(kernel: &mut Kernel, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let path = folder.join(program::XDP);
     kernel.program(program::XDP)?.pin(&path).with_context(|| format!("cannot pin {}", path.display()))?;
-    println!("pinned: {}", path.display());
+    println!("pinned: {}, its maps in {}", path.display(), Pins::new(folder.to_owned()).maps().display());
     Ok(())
 }
