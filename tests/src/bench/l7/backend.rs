@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Starts it on a thread of its own, for as long as the process lives.
-pub(super) fn start() -> Result<SocketAddr> {
+pub(in crate::bench) fn start() -> Result<SocketAddr> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;

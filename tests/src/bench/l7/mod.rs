@@ -2,7 +2,7 @@
 //! CPU time per request is what counts: it says how many requests a node can carry, whatever else it does.
 
 mod affinity;
-mod backend;
+pub(super) mod backend;
 mod load;
 mod report;
 mod subject;
@@ -66,6 +66,6 @@ fn turn(subject: &mut Subject, options: &Options) -> Result<Measured> {
 }
 
 /// A free port of loopback.
-fn free_port() -> Result<SocketAddr> {
+pub(super) fn free_port() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
