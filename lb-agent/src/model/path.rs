@@ -7,8 +7,24 @@ use thiserror::Error;
 
 /// A rule's path that cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("{0:?} is not an absolute path")]
-pub struct InvalidPath(pub String);
+pub enum InvalidPath {
+    /// It does not start with `/`.
+    #[error("{0:?} is not an absolute path")]
+    Relative(String),
+    /// Kubernetes' own validation refuses it, or no request's path can have it.
+    #[error("{path:?} contains {part:?}, which no path of a rule may: the path is ignored")]
+    Forbidden {
+        /// The path.
+        path: String,
+        /// What of it.
+        part: &'static str,
+    },
+}
+
+/// Sequences that Ingress v1 forbids in a path, and the ends of a path in a request.
+const FORBIDDEN: [&str; 7] = ["//", "/./", "/../", "%2f", "%2F", "?", "#"];
+/// What a path must not end with.
+const FORBIDDEN_ENDS: [&str; 2] = ["/.", "/.."];
 
 /// How a rule's path is compared (Ingress v1 `pathType`; `ImplementationSpecific` is `Prefix`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -31,10 +47,15 @@ impl PathRule {
     /// The rule for a path as an Ingress spells it.
     ///
     /// # Errors
-    /// `InvalidPath` if it does not start with `/`.
+    /// `InvalidPath` if it does not start with `/`, or has what the API server refuses.
     pub fn new(kind: PathKind, path: &str) -> Result<Self, InvalidPath> {
         if !path.starts_with('/') {
-            return Err(InvalidPath(path.to_owned()));
+            return Err(InvalidPath::Relative(path.to_owned()));
+        }
+        let within = FORBIDDEN.into_iter().filter(|part| path.contains(part));
+        if let Some(part) = within.chain(FORBIDDEN_ENDS.into_iter().filter(|end| path.ends_with(end))).next()
+        {
+            return Err(InvalidPath::Forbidden { path: path.to_owned(), part });
         }
         let path = match kind {
             PathKind::Exact => path,
@@ -150,5 +171,18 @@ mod tests {
     fn relative_paths_are_refused() {
         assert!(PathRule::new(Prefix, "foo").is_err());
         assert!(PathRule::new(Exact, "").is_err());
+    }
+
+    /// As the API server's validation, which a folder does not pass through.
+    #[test]
+    fn what_no_request_can_match_is_refused() {
+        for path in
+            ["/a//b", "//", "/a/./b", "/a/../b", "/a/..", "/a/.", "/a%2fb", "/a%2Fb", "/a?b=1", "/a#b"]
+        {
+            assert!(matches!(PathRule::new(Prefix, path), Err(InvalidPath::Forbidden { .. })), "{path}");
+        }
+        for path in ["/.well-known", "/a.b", "/a..b", "/...", "/a%20b"] {
+            assert!(PathRule::new(Exact, path).is_ok(), "{path}");
+        }
     }
 }
