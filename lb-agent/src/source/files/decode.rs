@@ -75,8 +75,8 @@ impl Decoded {
         }
         match Kind::ALL.into_iter().find(|known| known.as_str() == kind) {
             Some(known) if object::api_version(known) == api_version => self.add_known(known, object),
-            Some(known) if is_old_version(known, &api_version) => {
-                let message = format!("{api_version} is too old: write {}", object::api_version(known));
+            Some(known) if is_other_version(known, &api_version) => {
+                let message = format!("{api_version} is not read: write {}", object::api_version(known));
                 self.complain(Severity::Error, Some(name(known, &object)), "apiVersion", message);
             }
             _ => self.complain(
@@ -102,9 +102,13 @@ impl Decoded {
 
     fn add_known(&mut self, kind: Kind, mut object: Map<String, Value>) {
         fill_namespace(kind, &mut object);
+        if kind == Kind::Secret {
+            unfold_data(&mut object);
+        }
         let name = name(kind, &object);
         if name.name.is_empty() {
-            return self.complain(Severity::Error, Some(name), "metadata.name", "the object has no name");
+            let message = format!("the {} has no name", kind.as_str());
+            return self.complain(Severity::Error, None, "metadata.name", message);
         }
         let mut unknown = Vec::new();
         let result = typed(kind, object, &mut unknown);
@@ -137,12 +141,14 @@ impl Decoded {
     }
 }
 
-/// Whether it is an earlier version of the kind's own group, and not another kind of that name.
-fn is_old_version(kind: Kind, api_version: &str) -> bool {
-    let group =
-        |version: &str| version.rsplit_once('/').map(|(group, _)| group.to_owned()).unwrap_or_default();
-    group(api_version) == group(object::api_version(kind))
-        || (kind == Kind::Ingress && group(api_version) == "extensions")
+/// Whether it is another version of the kind's own group, or no group where one belongs, and not another kind of
+/// that name.
+fn is_other_version(kind: Kind, api_version: &str) -> bool {
+    let group = |version: &str| version.rsplit_once('/').map(|(group, _)| group.to_owned());
+    let found = group(api_version);
+    found.is_none()
+        || found == group(object::api_version(kind))
+        || (kind == Kind::Ingress && found.as_deref() == Some("extensions"))
 }
 
 fn typed(
@@ -200,6 +206,16 @@ fn field(path: &serde_ignored::Path<'_>) -> String {
         },
         Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
             field(parent)
+        }
+    }
+}
+
+/// As the API server's base64 decoder does: line breaks in `data` do not count, as in `tls.crt: |`.
+fn unfold_data(secret: &mut Map<String, Value>) {
+    let Some(Value::Object(data)) = secret.get_mut("data") else { return };
+    for value in data.values_mut() {
+        if let Value::String(text) = value {
+            text.retain(|char| char != '\n' && char != '\r');
         }
     }
 }

@@ -27,7 +27,7 @@ impl Document<'_> {
     }
 }
 
-/// The documents of a file: what stands between lines that start with `---`, which YAML allows nowhere else.
+/// The documents of a file: what stands between lines that start with `---` or `...`, which YAML allows nowhere else.
 /// Those of comments and directives only are left out.
 pub(super) fn split(text: &str) -> Vec<Document<'_>> {
     let mut documents = Vec::new();
@@ -45,7 +45,8 @@ pub(super) fn split(text: &str) -> Vec<Document<'_>> {
 }
 
 fn is_separator(line: &str) -> bool {
-    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+    let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 /// Without the blank, comment and directive lines before its content; `None` if there is no content.
@@ -53,7 +54,7 @@ fn trimmed(document: Document<'_>) -> Option<Document<'_>> {
     let Document { mut line, mut text } = document;
     for next in text.split_inclusive('\n') {
         let content = next.trim_start_matches('\u{feff}').trim();
-        if !(content.is_empty() || content == "..." || content.starts_with(['#', '%'])) {
+        if !(content.is_empty() || content.starts_with(['#', '%'])) {
             return Some(Document { line, text });
         }
         line += 1;
@@ -80,7 +81,8 @@ mod tests {
         check("a: 1\r\n---\r\nb: 2\r\n", &[(1, "a: 1\r\n"), (3, "b: 2\r\n")]);
         check("%YAML 1.2\n---\n# why\n\na: 1\n", &[(5, "a: 1\n")]);
         check("--- {a: 1}\n--- {b: 2}\n", &[(1, " {a: 1}\n"), (2, " {b: 2}\n")]);
-        check("a: 1\n...\n---\nb: 2\n", &[(1, "a: 1\n...\n"), (4, "b: 2\n")]);
+        check("a: 1\n...\n---\nb: 2\n...\n", &[(1, "a: 1\n"), (4, "b: 2\n")]);
+        check("a: 1\n...\nb: 2\n", &[(1, "a: 1\n"), (3, "b: 2\n")]);
         // Not markers: indented in a block scalar, longer, not at the start of the line.
         check("a: |\n  ---\n  x\n----: 1\n", &[(1, "a: |\n  ---\n  x\n----: 1\n")]);
     }

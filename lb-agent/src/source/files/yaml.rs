@@ -26,6 +26,9 @@ pub(super) fn parse(text: &str) -> Result<Value, SyntaxError> {
     })
 }
 
+/// Values that a document's aliases may stand for in all.
+const MAX_REPLAYED: usize = 10_000;
+
 fn options() -> Options {
     serde_saphyr::options! {
         // As Kubernetes' own YAML reader: `yes` and `on` are texts, `0755` is too.
@@ -33,7 +36,7 @@ fn options() -> Options {
         leading_zero_numbers_as_strings: true,
         // A snippet may show a private key.
         with_snippet: false,
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 10_000 },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPLAYED },
         budget: serde_saphyr::budget! { max_documents: 1, max_nodes: 1_000_000, max_events: 4_000_000 },
     }
 }
@@ -47,13 +50,30 @@ impl MessageFormatter for Plain {
     }
 
     fn format_message<'a>(&self, error: &'a Error) -> Cow<'a, str> {
-        DefaultMessageFormatter.format_message(error)
+        match error {
+            Error::DuplicateMappingKey { key, .. } => {
+                format!("the key {:?} stands twice", key.as_deref().unwrap_or_default()).into()
+            }
+            Error::AliasReplayLimitExceeded { .. } => {
+                format!("aliases stand for more than {MAX_REPLAYED} values: write them out").into()
+            }
+            Error::Budget { .. } => "is larger or deeper than any manifest: split it".into(),
+            _ => DefaultMessageFormatter.format_message(error),
+        }
     }
 }
 
 impl Localizer for Plain {
     fn attach_location<'a>(&self, message: Cow<'a, str>, _: Location) -> Cow<'a, str> {
         message
+    }
+
+    fn alias_used_at(&self, _: Location) -> String {
+        String::new()
+    }
+
+    fn alias_defined_at(&self, _: Location) -> String {
+        String::new()
     }
 }
 
@@ -82,7 +102,7 @@ mod tests {
     fn errors_have_a_line() {
         check_error("a: 1\nb: [\n", 1, "");
         check_error("a: 1\nb: c: d\n", 1, "");
-        check_error("a: 1\nb: 2\na: 3\n", 2, "duplicate mapping key");
+        check_error("a: 1\nb: 2\na: 3\n", 2, "the key \"a\" stands twice");
     }
 
     #[test]
@@ -92,7 +112,7 @@ mod tests {
             let below = format!("*a{}, ", level - 1).repeat(10);
             bomb += &format!("a{level}: &a{level} [{below}]\n");
         }
-        parse(&bomb).expect_err("a bomb");
+        check_error(&bomb, 3, "aliases stand for more than 10000 values");
         assert_eq!(parse("{a: &x [1, 2], b: *x}"), Ok(serde_json::json!({"a": [1, 2], "b": [1, 2]})));
     }
 

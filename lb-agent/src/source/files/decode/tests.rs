@@ -80,9 +80,9 @@ fn other_kinds_are_told_of() {
         &[],
         &["Warning : edgelb does not read Service of"],
     );
-    for old in ["extensions/v1beta1", "networking.k8s.io/v1beta1"] {
+    for old in ["extensions/v1beta1", "networking.k8s.io/v1beta1", "v1"] {
         let text = format!("{{apiVersion: {old}, kind: Ingress, metadata: {{name: x}}}}");
-        check(&text, &[], &[&format!("Error apiVersion: {old} is too old: write networking.k8s.io/v1")]);
+        check(&text, &[], &[&format!("Error apiVersion: {old} is not read: write networking.k8s.io/v1")]);
     }
 }
 
@@ -92,8 +92,8 @@ fn what_is_no_object_is_told_of() {
     check("just text", &[], &["Error : is no Kubernetes object"]);
     check("[1, 2]", &[], &["Error : is no Kubernetes object"]);
     check("{metadata: {name: x}}", &[], &["Error : is no Kubernetes object: apiVersion or kind is missing"]);
-    check("{apiVersion: v1, kind: Node}", &[], &["Error metadata.name: the object has no name"]);
-    check("{apiVersion: v1, kind: Node, metadata: 7}", &[], &["Error metadata.name: the object has no name"]);
+    check("{apiVersion: v1, kind: Node}", &[], &["Error metadata.name: the Node has no name"]);
+    check("{apiVersion: v1, kind: Node, metadata: 7}", &[], &["Error metadata.name: the Node has no name"]);
 }
 
 #[test]
@@ -131,6 +131,17 @@ fn string_data_is_data() {
     let data: Vec<(&str, &[u8])> =
         secret.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice())).collect();
     assert_eq!(data, [("tls.crt", b"new".as_slice()), ("tls.key", b"key")]);
+}
+
+/// As `base64` without `-w0` writes it, and as the API server takes it.
+#[test]
+fn line_breaks_in_data_do_not_count() {
+    let text = "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {name: x}\n\
+                data:\n  tls.crt: |\n    b2x\n    k\n  tls.key: \"a2\\r\\nV5\"\n";
+    let decoded = decode(text).expect("YAML");
+    let [Item::Good(Object::Secret(secret))] = decoded.items.as_slice() else { panic!("{decoded:?}") };
+    let data: Vec<&[u8]> = secret.data.iter().flatten().map(|(_, value)| value.0.as_slice()).collect();
+    assert_eq!(data, [b"old".as_slice(), b"key"]);
 }
 
 #[test]
