@@ -25,13 +25,18 @@ impl<'a> Backends<'a> {
     /// No backends yet, out of these objects.
     pub(super) fn new(index: &'a Index) -> Self {
         let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut problems = Vec::new();
         for (name, slice) in index.endpoint_slices() {
             let labels = slice.metadata.labels.as_ref();
             if let Some(service) = labels.and_then(|labels| labels.get(names::SERVICE_NAME)) {
                 slices.entry((name.namespace.as_str(), service.as_str())).or_default().push((name, slice));
+            } else {
+                let message =
+                    format!("the label {} is missing: its endpoints get no requests", names::SERVICE_NAME);
+                problems.push(Problem::warning(name, "metadata.labels", message));
             }
         }
-        Self { index, slices, made: BTreeMap::new(), problems: Vec::new() }
+        Self { index, slices, made: BTreeMap::new(), problems }
     }
 
     /// The backend that `ingress` names at `field`. There always is one: what is wrong is its answer.
@@ -74,6 +79,9 @@ impl<'a> Backends<'a> {
         let mut endpoints: Vec<SocketAddr> = Vec::new();
         for (name, slice) in slices.into_iter().flatten() {
             collect(name, slice, port_name, &mut endpoints, &mut self.problems);
+        }
+        if endpoints.is_empty() {
+            self.problems.extend(slices.and_then(|slices| misnamed(slices, port_name)));
         }
         endpoints.sort_unstable();
         endpoints.dedup();
@@ -173,6 +181,20 @@ fn collect(
     }
 }
 
+/// Endpoints are ready, and yet none is to be had: a port is named otherwise than the Service's. In a cluster,
+/// where Kubernetes writes the slices, this does not happen.
+fn misnamed(slices: &[(&ObjectRef, &EndpointSlice)], port_name: &str) -> Option<Problem> {
+    let has_ready = |slice: &EndpointSlice| slice.endpoints.iter().flatten().any(is_ready);
+    let (name, _) = slices.iter().find(|(_, slice)| has_ready(slice))?;
+    let wanted = match port_name {
+        "" => "without a name".to_owned(),
+        port_name => format!("named {port_name:?}"),
+    };
+    let message =
+        format!("has no TCP port {wanted}, as that of the Service is: its endpoints get no requests");
+    Some(Problem::warning(name, "ports", message))
+}
+
 /// "nil should be interpreted as true" (EndpointSlice API text).
 fn is_ready(endpoint: &Endpoint) -> bool {
     endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
@@ -240,6 +262,15 @@ endpoints: [{addresses: [192.0.2.21]}, {addresses: [localhost]}]
 {apiVersion: v1, kind: Service, metadata: {name: outside}, spec: {type: ExternalName, externalName: x.org, ports: [{port: 80}]}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: idle}, spec: {ports: [{port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: misnamed}, spec: {ports: [{name: web, port: 80}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: misnamed, labels: {kubernetes.io/service-name: misnamed}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [192.0.2.31]}]
 ";
 
     #[track_caller]
@@ -333,5 +364,19 @@ endpoints: [{addresses: [192.0.2.21]}, {addresses: [localhost]}]
     #[test]
     fn no_ready_endpoint_is_no_mistake() {
         check(&service("idle", "number: 80"), Err(Unavailable::NoEndpoint), &[]);
+    }
+
+    #[test]
+    fn slices_that_no_request_reaches_say_why() {
+        let problem = "warning: EndpointSlice default/misnamed: ports: has no TCP port named \"web\"";
+        check(&service("misnamed", "number: 80"), Err(Unavailable::NoEndpoint), &[problem]);
+        let lost = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {name: lost}}";
+        let snapshot = snapshot(&format!("{EDGE}{lost}"), &Settings::default());
+        assert_complaints(
+            &snapshot,
+            &[
+                "warning: EndpointSlice default/lost: metadata.labels: the label kubernetes.io/service-name is missing",
+            ],
+        );
     }
 }
