@@ -5,9 +5,14 @@ use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TE, TRAN
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+use super::reply::X_REQUEST_ID;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+/// What all of them begin with.
+const X_FORWARDED: &str = "x-forwarded-";
+const X_REAL_IP: &str = "x-real-ip";
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -37,12 +42,13 @@ pub(super) fn prepare_request(parts: &mut Parts, origin: &Origin) {
     if parts.version == Version::HTTP_2 {
         join_cookies(headers);
     }
-    headers.remove(FORWARDED);
+    remove_claims(headers);
     if let Some(host) = headers.get(HOST).cloned() {
         headers.insert(X_FORWARDED_HOST, host);
     }
     headers.insert(X_FORWARDED_FOR, origin.address.clone());
     headers.insert(X_FORWARDED_PROTO, origin.scheme.clone());
+    remove_shadows(headers);
 }
 
 /// Makes a backend's response one of ours to a client.
@@ -76,13 +82,49 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// What the Connection header names belongs to it; but for what frames the message and says whom it is for.
+/// What a client says as only a proxy in front of us could, also under names that we write nothing to.
+fn remove_claims(headers: &mut HeaderMap) {
+    let is_claim = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with(X_FORWARDED) || name == X_REAL_IP || name == FORWARDED
+    };
+    remove_where(headers, is_claim);
+}
+
+/// To CGI and its heirs `X_Forwarded_Proto` and `X-Forwarded-Proto` are one variable: a name with `_` does not pass
+/// where the one with `-` has a meaning.
+fn remove_shadows(headers: &mut HeaderMap) {
+    if !headers.keys().any(|name| name.as_str().contains('_')) {
+        return;
+    }
+    let dashed: HeaderMap = headers.clone();
+    let is_shadow = |name: &HeaderName| {
+        let Some(name) = name.as_str().contains('_').then(|| name.as_str().replace('_', "-")) else {
+            return false;
+        };
+        let name = name.as_str();
+        let is_ours = name.starts_with(X_FORWARDED) || name == X_REAL_IP;
+        is_ours || name == CONTENT_LENGTH || name == TRANSFER_ENCODING || dashed.contains_key(name)
+    };
+    remove_where(headers, is_shadow);
+}
+
+fn remove_where(headers: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) {
+    // Allocates nothing where there is nothing to remove.
+    let names: Vec<HeaderName> = headers.keys().filter(|name| condition(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// What the Connection header names belongs to it; but for what frames the message, says whom it is for, or is ours.
 fn strip_named(headers: &mut HeaderMap) {
     let values: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
     for token in values.iter().filter_map(|value| value.to_str().ok()).flat_map(tokens) {
         if let Ok(name) = HeaderName::from_bytes(token.as_bytes())
             && name != HOST
             && name != CONTENT_LENGTH
+            && name != X_REQUEST_ID
         {
             headers.remove(name);
         }
@@ -180,6 +222,27 @@ mod tests {
             ("connection", "x-forwarded-for"),
         ];
         check(Version::HTTP_11, &sent, &[]);
+        // Frameworks believe these, too.
+        let others = ["x-forwarded-port", "x-forwarded-prefix", "x-forwarded-client-cert", "x-real-ip"];
+        check(Version::HTTP_11, &others.map(|name| (name, "forged")), &[]);
+    }
+
+    #[test]
+    fn names_with_underscores_do_not_shadow_others() {
+        let shadows =
+            ["x_forwarded_proto", "x-forwarded_for", "x_real_ip", "content_length", "transfer_encoding"];
+        check(Version::HTTP_11, &shadows.map(|name| (name, "forged")), &[]);
+        check(
+            Version::HTTP_11,
+            &[("x-user", "1"), ("x_user", "2"), ("x_own", "3")],
+            &["x-user: 1", "x_own: 3"],
+        );
+    }
+
+    #[test]
+    fn a_client_cannot_take_our_headers_out() {
+        let sent = [("connection", "x-request-id"), ("x-request-id", "7")];
+        check(Version::HTTP_11, &sent, &["x-request-id: 7"]);
     }
 
     #[test]
