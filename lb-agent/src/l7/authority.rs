@@ -47,10 +47,22 @@ fn from_authority(authority: &Authority) -> Result<HeaderValue, Reply> {
     }
 }
 
-/// Names, addresses and a port; no user information, path or space that a backend might read otherwise.
+/// A name or an address, and perhaps a port; no user information, path, space or second colon that a backend
+/// might read otherwise.
 fn is_host(host: &[u8]) -> bool {
-    host.iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']'))
+    let (name, port) = match host.iter().rposition(|byte| *byte == b':') {
+        // The colons of an IPv6 address stand inside of brackets.
+        Some(colon) if !host[colon..].contains(&b']') => (&host[..colon], &host[colon + 1..]),
+        _ => (host, &[][..]),
+    };
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let is_address = match name {
+        [b'[', address @ .., b']'] => {
+            address.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+        }
+        name => name.iter().all(is_name),
+    };
+    is_address && port.iter().all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
@@ -83,6 +95,11 @@ mod tests {
             (V::HTTP_11, "/", &["a.com", "a.com"], bad()),
             (V::HTTP_11, "/", &["a.com/x"], bad()),
             (V::HTTP_11, "/", &["user@a.com"], bad()),
+            (V::HTTP_11, "/", &["a.com:b.com"], bad()),
+            (V::HTTP_11, "/", &["a.com:80:80"], bad()),
+            (V::HTTP_11, "/", &["[a.com]"], bad()),
+            (V::HTTP_11, "/", &["[::1]b.com"], bad()),
+            (V::HTTP_11, "/", &["a_b.com.:"], Ok("a_b.com.:".to_owned())),
             (V::HTTP_11, "http://a.com/x", &["a.com"], Ok("a.com".to_owned())),
             (V::HTTP_11, "http://a.com/x", &["b.com"], bad()),
             (V::HTTP_11, "http://user@a.com/x", &[], bad()),
