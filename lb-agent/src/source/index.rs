@@ -24,12 +24,31 @@ struct Entry {
     origin: Origin,
     /// Of a Secret, parsed when first asked for: most Secrets of a cluster are never asked for.
     certificate: OnceLock<Result<Arc<Certificate>, CertificateError>>,
+    /// What the Secret held before, if that was in use: it stays so until there is a better one.
+    last_good: Option<Arc<Certificate>>,
+}
+
+/// Why a Secret's certificate cannot be used, and the one before it, which can.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unusable<'a> {
+    /// What is wrong with the Secret as it is now.
+    pub(super) error: &'a CertificateError,
+    /// Its last good certificate.
+    pub(super) last_good: Option<&'a Arc<Certificate>>,
+}
+
+impl Entry {
+    /// What is to be kept when another version takes its place.
+    fn good_certificate(&self) -> Option<Arc<Certificate>> {
+        let own = self.certificate.get().and_then(|read| read.as_ref().ok());
+        own.or(self.last_good.as_ref()).cloned()
+    }
 }
 
 impl Index {
     /// Adds the object, or replaces the one with its name; says whether anything changed.
     pub fn apply(&mut self, object: Object, origin: Origin) -> bool {
-        let entry = Entry { object, origin, certificate: OnceLock::new() };
+        let mut entry = Entry { object, origin, certificate: OnceLock::new(), last_good: None };
         match self.entries.entry(entry.object.reference()) {
             MapEntry::Vacant(vacant) => {
                 vacant.insert(entry);
@@ -41,6 +60,7 @@ impl Index {
                 moved
             }
             MapEntry::Occupied(mut present) => {
+                entry.last_good = present.get().good_certificate();
                 present.insert(entry);
                 true
             }
@@ -129,14 +149,12 @@ impl Index {
     }
 
     /// The certificate in a Secret; `None` if there is no such Secret.
-    pub(super) fn certificate(
-        &self,
-        secret: &ObjectRef,
-    ) -> Option<Result<&Arc<Certificate>, &CertificateError>> {
+    pub(super) fn certificate(&self, secret: &ObjectRef) -> Option<Result<&Arc<Certificate>, Unusable<'_>>> {
         let entry = self.entries.get(secret)?;
         let Object::Secret(object) = &entry.object else { return None };
         let read = || certificate::read(secret, object).map(Arc::new);
-        Some(entry.certificate.get_or_init(read).as_ref())
+        let unusable = |error| Unusable { error, last_good: entry.last_good.as_ref() };
+        Some(entry.certificate.get_or_init(read).as_ref().map_err(unusable))
     }
 
     fn range(&self, kind: Kind) -> impl Iterator<Item = (&ObjectRef, &Entry)> {

@@ -6,6 +6,7 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::model::{Certificate, HostPattern, Kind, ObjectRef, Problem};
+use crate::source::index::Unusable;
 use crate::source::{Index, Settings};
 
 /// The certificate that an Ingress wants for a host.
@@ -81,30 +82,27 @@ fn load(
             problems.push(Problem::error(user, field, format!("{secret} does not exist")));
             None
         }
-        Some(Err(error)) => {
-            problems.push(Problem::error(secret, error.field(), error.to_string()));
+        Some(Err(Unusable { error, last_good })) => {
+            let stays = last_good.map_or("", |_| "; its last good certificate stays in use");
+            problems.push(Problem::error(secret, error.field(), format!("{error}{stays}")));
             if user != secret {
-                problems.push(Problem::error(
-                    user,
-                    field,
-                    format!("{secret} holds no usable certificate: {error}"),
-                ));
+                let message = format!("{secret} holds no usable certificate: {error}{stays}");
+                problems.push(Problem::error(user, field, message));
             }
-            None
+            last_good.cloned()
         }
         Some(Ok(certificate)) => {
-            if certificate.not_after < now {
-                let end = Timestamp::from_second(certificate.not_after)
-                    .map_or_else(|_| "long ago".into(), |end| end.to_string());
-                problems.push(Problem::warning(
-                    user,
-                    field,
-                    format!("the certificate in {secret} expired at {end}"),
-                ));
-            }
+            problems.extend(expired(user, field, certificate, now));
             Some(Arc::clone(certificate))
         }
     }
+}
+
+fn expired(user: &ObjectRef, field: &str, certificate: &Certificate, now: i64) -> Option<Problem> {
+    let end = Timestamp::from_second(certificate.not_after);
+    let end = end.map_or_else(|_| "long ago".into(), |end| end.to_string());
+    let message = || format!("the certificate in {} expired at {end}", certificate.secret);
+    (certificate.not_after < now).then(|| Problem::warning(user, field, message()))
 }
 
 fn hosts(

@@ -4,7 +4,8 @@ use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 
 use super::*;
 use crate::model::KeyKind;
-use crate::source::translate::fixture::{EDGE, assert_complaints, snapshot};
+use crate::source::translate::fixture::{EDGE, NOW, assert_complaints, index, snapshot};
+use crate::source::translate::translate;
 
 fn pair(names: &[&str]) -> (String, String) {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
@@ -176,4 +177,37 @@ fn certificates_are_read_whole() {
     assert_eq!((certificate.chain.len(), certificate.key_kind), (2, KeyKind::Ecdsa));
     assert_eq!(certificate.dns_names, ["x.org", "*.x.org"]);
     assert!(!format!("{snapshot:?}").contains(&format!("{:?}", certificate.key.0)), "keys never show");
+}
+
+/// A Secret that was good and is not any more must not take its hosts down.
+#[test]
+fn the_last_good_certificate_stays_in_use() {
+    let (good, other) = (pair(&["x.org"]), pair(&["x.org"]));
+    let web = ingress("web", "{secretName: cert, hosts: [x.org]}");
+    let mut index = index(&format!("{EDGE}{}{web}", tls_secret("cert", &good)));
+    let chain = |index: &Index| {
+        let snapshot = translate(index, &Settings::default(), NOW);
+        let table = &snapshot.listeners.values().next().expect("a listener").routes;
+        let chain = table.certificates.values().flatten().map(|certificate| certificate.chain.clone()).next();
+        (chain, snapshot)
+    };
+    let apply = |index: &mut Index, text: String| {
+        let (objects, _) = crate::source::files::parse_text(std::path::Path::new("test.yaml"), &text);
+        for (object, _) in objects {
+            index.apply(object, crate::model::Origin::Api);
+        }
+    };
+    let before = chain(&index).0.expect("a certificate");
+    let mixed = (other.0.clone(), good.1.clone());
+    for broken in [tls_secret("cert", &mixed), secret("cert", "kubernetes.io/tls", &[("tls.crt", "x")])] {
+        apply(&mut index, broken);
+        let (after, snapshot) = chain(&index);
+        assert_eq!(after.as_ref(), Some(&before));
+        let stays = "its last good certificate stays in use";
+        assert_complaints(&snapshot, &[stays, stays]);
+    }
+    apply(&mut index, tls_secret("cert", &other));
+    let (after, snapshot) = chain(&index);
+    assert_ne!(after.expect("a certificate"), before);
+    assert_complaints(&snapshot, &[]);
 }
