@@ -15,8 +15,9 @@ pub(super) const QUIET: Duration = Duration::from_millis(10);
 /// ...or at the latest so long after the first of a series.
 const AT_MOST: Duration = Duration::from_millis(100);
 
-/// A file that was modified is left alone until its writer closes it, but not longer than this.
-pub(super) const WRITING: Duration = Duration::from_secs(2);
+/// A file that was modified is left alone until its writer closes it; or until the writer, who still has it open,
+/// wrote nothing for so long that he seems to have forgotten it.
+pub(super) const WRITING: Duration = Duration::from_secs(5);
 
 /// Changes of a folder since they were last asked for.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ struct Activity {
     root: PathBuf,
     is_lost: bool,
     touched: BTreeSet<PathBuf>,
-    /// Files modified and not closed, each since when.
+    /// Files modified and not closed, each with the time of its last modification.
     writing: BTreeMap<PathBuf, Instant>,
 }
 
@@ -115,7 +116,7 @@ impl Activity {
                 self.is_lost |= path == self.root;
             }
             if is_modified {
-                self.writing.entry(path.clone()).or_insert_with(Instant::now);
+                self.writing.insert(path.clone(), Instant::now());
             }
             self.touched.insert(path);
         }
@@ -136,5 +137,31 @@ impl Activity {
         let held: BTreeSet<PathBuf> = self.writing.keys().cloned().collect();
         // Still to be read, by whatever event ends the writing.
         (touched.difference(&held).cloned().collect(), held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::Event;
+    use notify::event::DataChange;
+
+    use super::*;
+
+    /// However long all of it takes: what stands in the file meanwhile is a part.
+    #[tokio::test]
+    async fn a_file_is_held_as_long_as_its_writer_goes_on() {
+        let file = PathBuf::from("/manifests/a.yaml");
+        let modified =
+            || Ok(Event::new(EventKind::Modify(ModifyKind::Data(DataChange::Any))).add_path(file.clone()));
+        let mut activity = Activity::default();
+        activity.note(modified());
+        let long_ago = Instant::now().checked_sub(WRITING).expect("the machine runs for longer");
+        activity.writing.insert(file.clone(), long_ago);
+        activity.note(modified());
+        assert_eq!(activity.take(Instant::now()), (BTreeSet::new(), BTreeSet::from([file.clone()])));
+        assert_eq!(
+            activity.take(Instant::now() + WRITING),
+            (BTreeSet::from([file.clone()]), BTreeSet::new())
+        );
     }
 }
