@@ -17,6 +17,9 @@ use super::body::RequestBody;
 use super::coalesce::Coalesced;
 use super::deadline::{Deadline, Deadlines};
 
+/// Largest head of a response, and what is read of its body at once: what a client that does not read can hold.
+const BUFFER: usize = 128 * 1024;
+
 /// A connection's IO.
 pub(super) type Io = TokioIo<Coalesced<TcpStream>>;
 
@@ -50,7 +53,8 @@ impl EndpointConnection {
         stream: TcpStream,
         deadlines: &Rc<Deadlines>,
     ) -> hyper::Result<Self> {
-        let (sender, connection) = Builder::new().handshake(TokioIo::new(Coalesced(stream))).await?;
+        let (sender, connection) =
+            Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(Coalesced(stream))).await?;
         let deadline = Rc::new(Deadline::new(deadlines));
         Ok(Self { address, deadline, used_at: 0, sender, connection: Some(connection) })
     }
