@@ -71,6 +71,22 @@ async fn malformed_requests_are_refused() {
 }
 
 #[tokio::test]
+async fn a_malformed_body_is_the_clients_fault() {
+    let backend = RawBackend::start(|_, mut stream| async move {
+        let mut all = Vec::new();
+        drop(stream.read_to_end(&mut all).await);
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    for chunks in ["0x3\r\nabc\r\n0\r\n\r\n", "ffffffffffffffffff\r\nabc", "3\r\nabcXX0\r\n\r\n"] {
+        let request = format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}");
+        let answer = raw_exchange(fixture.http(), request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{chunks:?} got {answer:?}");
+    }
+    assert_eq!(fixture.metric("lb_l7_replies_total{reason=\"bad_body\"}"), 3);
+}
+
+#[tokio::test]
 async fn absolute_form_and_old_requests_are_served() {
     let backend = Backend::says("reached").await;
     let table = Table::default().rule("a", "/x", &[backend.address]).rule("", "/old", &[backend.address]);

@@ -42,6 +42,8 @@ pub(super) enum Failure {
     NotSent,
     /// The connection broke, or what came was not HTTP.
     Broken,
+    /// The request's own body could not be had: nothing is wrong with the endpoint.
+    BadBody,
     /// The deadline passed.
     TimedOut,
 }
@@ -76,7 +78,11 @@ impl EndpointConnection {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => {
                     *place = error.take_message();
-                    Poll::Ready(Err(if place.is_some() { Failure::NotSent } else { Failure::Broken }))
+                    Poll::Ready(Err(match place {
+                        Some(_) => Failure::NotSent,
+                        None if error.error().is_user() => Failure::BadBody,
+                        None => Failure::Broken,
+                    }))
                 }
                 Poll::Pending => self.deadline.poll(cx).map(|()| Err(Failure::TimedOut)),
             }

@@ -103,6 +103,7 @@ async fn send(worker: &Worker, target: &Arc<Target>, request: Request<RequestBod
             Ok(begun) => return Ok(begun),
             Err(Failure::NotSent) => {}
             Err(Failure::Broken) => return Err(Reply::BadResponse),
+            Err(Failure::BadBody) => return Err(Reply::BadBody),
             Err(Failure::TimedOut) => return Err(Reply::ResponseTimeout),
         }
     }

@@ -16,6 +16,8 @@ pub enum Reply {
     BadHost,
     /// The path has dot segments, NUL or control bytes: backend and router could read it differently.
     BadPath,
+    /// The request's body broke off, or its chunks are malformed.
+    BadBody,
     /// CONNECT: this is not a forward proxy.
     ConnectRefused,
     /// No rule and no default backend for this host and path.
@@ -34,9 +36,10 @@ pub enum Reply {
 
 impl Reply {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BadHost,
         Self::BadPath,
+        Self::BadBody,
         Self::ConnectRefused,
         Self::NoRoute,
         Self::Unavailable,
@@ -50,7 +53,7 @@ impl Reply {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::BadHost | Self::BadPath => StatusCode::BAD_REQUEST,
+            Self::BadHost | Self::BadPath | Self::BadBody => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::ConnectRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unsupported => StatusCode::INTERNAL_SERVER_ERROR,
@@ -66,6 +69,7 @@ impl Reply {
         match self {
             Self::BadHost => "bad_host",
             Self::BadPath => "bad_path",
+            Self::BadBody => "bad_body",
             Self::ConnectRefused => "connect_refused",
             Self::NoRoute => "no_route",
             Self::Unavailable => "unavailable",
@@ -81,6 +85,7 @@ impl Reply {
         match self {
             Self::BadHost => "400 bad request: missing, repeated or malformed Host\n",
             Self::BadPath => "400 bad request: dot segments or control bytes in the path\n",
+            Self::BadBody => "400 bad request: the body broke off or is malformed\n",
             Self::ConnectRefused => "405 method not allowed: CONNECT\n",
             Self::NoRoute => "404 not found: no route for this host and path\n",
             Self::Unavailable => "503 service unavailable: no endpoint is ready\n",
