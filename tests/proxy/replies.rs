@@ -62,6 +62,15 @@ async fn malformed_requests_are_refused() {
         ("GET /%00 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", 400),
         ("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\nconnection: close\r\n\r\n", 405),
         ("GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\nconnection: close\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\
+             connection: close\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         ("garbage\r\n\r\n", 400),
     ] {
         let answer = raw_exchange(fixture.http(), head.as_bytes()).await;

@@ -57,6 +57,9 @@ fn find_target(client: &Client, parts: &mut Parts) -> Result<Arc<Target>, Reply>
     if parts.method == Method::CONNECT {
         return Err(Reply::ConnectRefused);
     }
+    if !headers::is_plainly_framed(&parts.headers) {
+        return Err(Reply::BadBody);
+    }
     authority::settle(parts)?;
     let path = parts.uri.path();
     if !path_policy::is_safe(path) {

@@ -16,7 +16,7 @@ pub enum Reply {
     BadHost,
     /// The path has dot segments, NUL or control bytes: backend and router could read it differently.
     BadPath,
-    /// The request's body broke off, or its chunks are malformed.
+    /// The request's body broke off, its chunks are malformed, or it is coded otherwise than in chunks.
     BadBody,
     /// CONNECT: this is not a forward proxy.
     ConnectRefused,
