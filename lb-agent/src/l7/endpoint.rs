@@ -18,7 +18,7 @@ use super::coalesce::Coalesced;
 use super::deadline::{Deadline, Deadlines};
 
 /// Largest head of a response, and what is read of its body at once: what a client that does not read can hold.
-const BUFFER: usize = 128 * 1024;
+const BUFFER: usize = 256 * 1024;
 
 /// A connection's IO.
 pub(super) type Io = TokioIo<Coalesced<TcpStream>>;
