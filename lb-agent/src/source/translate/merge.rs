@@ -151,7 +151,7 @@ fn lost(what: &str, loser: &ObjectRef, winner: &ObjectRef) -> String {
     if loser == winner {
         return format!("{what} is already given further up in this Ingress, which counts");
     }
-    format!("{what} belongs to {winner}, which is older: this one has no effect")
+    format!("{what} belongs to {winner}, which is older or first by name: this one has no effect")
 }
 
 #[cfg(test)]

@@ -82,9 +82,10 @@ impl Services {
         for &vip in vips {
             let address = ServiceAddress { vip, port: number, protocol };
             if let Some(owner) = self.services.get(&address) {
-                problems.push(
-                    *port.error("", format!("{address} already belongs to {}, which is older", owner.object)),
-                );
+                problems.push(*port.error(
+                    "",
+                    format!("{address} already belongs to {}, which is older or first by name", owner.object),
+                ));
                 continue;
             }
             let service = Service { object: port.service.clone(), has_listener: listener.is_some() };
