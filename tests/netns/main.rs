@@ -5,6 +5,7 @@ mod forged;
 mod lab;
 mod lifecycle;
 mod live;
+mod machine;
 mod outer_v6;
 mod refused;
 mod requests;

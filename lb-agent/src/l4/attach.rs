@@ -40,11 +40,16 @@ impl fmt::Display for Mode {
 pub struct Attachment {
     /// The interface's name.
     pub interface: String,
+    /// Its index, which another interface of the same name does not have.
+    pub index: u32,
     /// How it runs the program.
     pub mode: Mode,
     /// Why not in the driver.
     pub reason: Option<String>,
 }
+
+/// Why a link that was taken over is not in the driver: it is replaced in place, never detached.
+const KEPT: &str = "the driver refused an earlier agent, whose link is kept; `lb-agent uninstall` before the start tries it again";
 
 /// Attaches the packet path to an interface, or replaces it in the link that an earlier agent pinned.
 pub(crate) async fn xdp(
@@ -57,16 +62,27 @@ pub(crate) async fn xdp(
     let program: &mut Xdp = typed(object, program::XDP)?;
     let pin = pins.xdp_link(name);
     let reason = match replace(program, &pin)? {
-        Replaced::Yes => None,
+        Replaced::Yes => Some(KEPT.to_owned()),
         Replaced::No => create(program, &interface, &pin)?,
     };
-    let attached = interface::find(netlink, name).await?.program;
-    let mode = if attached.is_some_and(|found| found.is_native) { Mode::Native } else { Mode::Generic };
+    let attached = interface::find(netlink, name).await?;
+    let is_native = attached.program.is_some_and(|found| found.is_native);
+    let mode = if is_native { Mode::Native } else { Mode::Generic };
+    let reason = reason.filter(|_| !is_native);
     match &reason {
         Some(reason) => warn!(interface = name, %mode, reason, "XDP attached, not in the driver"),
         None => info!(interface = name, %mode, "XDP attached"),
     }
-    Ok(Attachment { interface: name.to_owned(), mode, reason })
+    Ok(Attachment { interface: name.to_owned(), index: attached.index, mode, reason })
+}
+
+/// Looks whether the interface is there and can be ours, before anything is made.
+pub(crate) async fn expect_free(netlink: &Handle, pins: &Pins, name: &str) -> Result<(), L4Error> {
+    let interface = interface::find(netlink, name).await?;
+    match interface.program {
+        Some(found) if !pins.xdp_link(name).exists() => Err(foreign(name, found.id)),
+        _ => Ok(()),
+    }
 }
 
 /// Attaches the socket lookup to this process's network namespace, or replaces the pinned link.

@@ -1,26 +1,28 @@
 //! The packet path as the app sees it: started once, then given snapshots. Follows the kernel's routes and
 //! neighbours by itself.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aya::Ebpf;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, Stream, StreamExt};
 use lb_common::map::{LISTENER_V4, LISTENER_V6, name};
 use rtnetlink::Handle;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use super::attach::{self, Attachment};
 use super::maglev::{self, Table};
 use super::maps::Maps;
-use super::pins::Pins;
+use super::netlink::Change;
+use super::pins::{PinLock, Pins};
 use super::plan::{Installed, plan};
-use super::wanted::{Local, Reach, Wanted, peers};
+use super::reach::Ways;
+use super::wanted::{Local, Wanted, peers};
 use super::{L4Error, interface, loader, netlink, reach, routes};
 use crate::model::{Member, Snapshot};
 
@@ -49,11 +51,24 @@ pub struct Datapath {
     attachments: Vec<Attachment>,
     installed: Installed,
     table: (Vec<Member>, Arc<Table>),
-    reach: BTreeMap<IpAddr, Reach>,
+    ways: Ways,
+    /// VIPs that have their local route.
+    vips: BTreeSet<IpAddr>,
+    stale: Stale,
     /// Sockets that are to get the connections, by their place in the map.
     listeners: Vec<(u32, OwnedFd)>,
+    pins: Pins,
     /// Programs live as long as this or their pinned links.
-    _object: Ebpf,
+    object: Ebpf,
+    _lock: PinLock,
+}
+
+/// What of the kernel's tables must be looked at again.
+#[derive(Debug)]
+struct Stale {
+    interfaces: bool,
+    ways: bool,
+    vips: bool,
 }
 
 impl Datapath {
@@ -65,9 +80,10 @@ impl Datapath {
         let Options { local, interfaces, pins } = options;
         let netlink = netlink::connect()?;
         for name in &interfaces {
-            interface::find(&netlink, name).await?;
+            attach::expect_free(&netlink, &pins, name).await?;
         }
         pins.prepare()?;
+        let lock = pins.lock()?;
         let mut object = loader::load(Some(&pins))?;
         let maps = Maps::take(&mut object)?;
         let mut attachments = Vec::new();
@@ -87,9 +103,13 @@ impl Datapath {
             attachments,
             installed,
             table,
-            reach: BTreeMap::new(),
+            ways: Ways::default(),
+            vips: BTreeSet::new(),
+            stale: Stale { interfaces: false, ways: true, vips: true },
             listeners: Vec::new(),
-            _object: object,
+            pins,
+            object,
+            _lock: lock,
         })
     }
 
@@ -129,7 +149,10 @@ impl Datapath {
         live: watch::Sender<u64>,
     ) -> Result<(), L4Error> {
         let mut changes = netlink::changes()?;
+        let mut refresh = interval(REFRESH);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.attach_again().await;
             let snapshot = snapshots.borrow_and_update().clone();
             if let Some(snapshot) = snapshot {
                 match self.apply(&snapshot).await {
@@ -139,8 +162,60 @@ impl Datapath {
             }
             tokio::select! {
                 changed = snapshots.changed() => if changed.is_err() { return Ok(()) },
-                _ = changes.next() => sleep(BURST).await,
-                () = sleep(REFRESH) => {}
+                Some(()) = self.follow(&mut changes) => {}
+                _ = refresh.tick() => self.stale.ways = true,
+            }
+        }
+    }
+
+    /// Waits for changes that matter, to the end of their burst. What it noted stays noted if it is dropped.
+    async fn follow(&mut self, changes: &mut (impl Stream<Item = Change> + Unpin)) -> Option<()> {
+        while !self.stale.is_any() {
+            let change = changes.next().await?;
+            self.note(&change);
+        }
+        sleep(BURST).await;
+        while let Some(Some(change)) = changes.next().now_or_never() {
+            self.note(&change);
+        }
+        Some(())
+    }
+
+    fn note(&mut self, change: &Change) {
+        self.stale.ways |= self.ways.stand_on(change);
+        match change {
+            Change::Interface { name, .. } => {
+                let is_ours = |name| self.attachments.iter().any(|ours| &ours.interface == name);
+                self.stale.interfaces |= name.as_ref().is_some_and(is_ours);
+            }
+            Change::Route { to: Some(to) } => self.stale.vips |= self.vips.contains(&to.addr()),
+            Change::Route { to: None } | Change::Neighbour { .. } => {}
+            Change::Missed => self.stale = Stale { interfaces: true, ways: true, vips: true },
+        }
+    }
+
+    /// An interface that was deleted and made again (a virtual function, a bond, a driver that was loaded anew)
+    /// has lost the program, and got another index.
+    async fn attach_again(&mut self) {
+        if !std::mem::take(&mut self.stale.interfaces) {
+            return;
+        }
+        for attachment in &mut self.attachments {
+            let name = attachment.interface.clone();
+            match interface::find(&self.netlink, &name).await {
+                Ok(found) if found.index == attachment.index => continue,
+                Ok(_) => {}
+                Err(error) => {
+                    warn!(interface = name, %error, "no packets come from it until it is back");
+                    continue;
+                }
+            }
+            match attach::xdp(&mut self.object, &self.netlink, &self.pins, &name).await {
+                Ok(attached) => *attachment = attached,
+                Err(error) => warn!(interface = name, %error, "made again, but XDP cannot be attached"),
+            }
+            if let Err(error) = interface::hide_vips(&self.netlink, &name).await {
+                warn!(interface = name, %error, "VIPs may be told to the network");
             }
         }
     }
@@ -149,7 +224,7 @@ impl Datapath {
     async fn apply(&mut self, snapshot: &Snapshot) -> Result<(), L4Error> {
         self.steer()?;
         self.resolve(snapshot).await?;
-        let wanted = Wanted::new(snapshot, self.table_of(snapshot), &self.local, &self.reach);
+        let wanted = Wanted::new(snapshot, self.table_of(snapshot), &self.local, &self.ways.reach);
         let operations = plan(&self.installed, &wanted)?;
         for operation in &operations {
             self.maps.carry_out(operation)?;
@@ -158,20 +233,36 @@ impl Datapath {
         if !operations.is_empty() {
             debug!(generation = snapshot.generation, writes = operations.len(), "maps written");
         }
-        routes::set(&self.netlink, &snapshot.vips).await
+        self.route(snapshot).await
     }
 
     async fn resolve(&mut self, snapshot: &Snapshot) -> Result<(), L4Error> {
         let peers = peers(snapshot, &self.local.node);
-        let found = reach::resolve(&self.netlink, &peers).await?;
-        for peer in peers {
-            match (self.reach.contains_key(&peer), found.contains_key(&peer)) {
+        if !self.stale.ways && peers == self.ways.peers {
+            return Ok(());
+        }
+        let found = reach::resolve(&self.netlink, peers).await?;
+        for &peer in &found.peers {
+            match (self.ways.reach.contains_key(&peer), found.reach.contains_key(&peer)) {
                 (false, true) => info!(member = %peer, "next hop resolved"),
                 (true, false) => warn!(member = %peer, "next hop lost"),
                 _ => {}
             }
         }
-        self.reach = found;
+        self.ways = found;
+        self.stale.ways = false;
+        Ok(())
+    }
+
+    /// All routes are listed for it, of which a node may have many: only when there is a reason.
+    async fn route(&mut self, snapshot: &Snapshot) -> Result<(), L4Error> {
+        if self.stale.vips || snapshot.vips != self.vips {
+            // Not known until it is done.
+            self.stale.vips = true;
+            routes::set(&self.netlink, &snapshot.vips).await?;
+            self.vips = snapshot.vips.clone();
+            self.stale.vips = false;
+        }
         Ok(())
     }
 
@@ -182,6 +273,12 @@ impl Datapath {
             self.table = (members.clone(), Arc::new(maglev::fill(&members)));
         }
         Arc::clone(&self.table.1)
+    }
+}
+
+impl Stale {
+    fn is_any(&self) -> bool {
+        self.interfaces || self.ways || self.vips
     }
 }
 
@@ -199,11 +296,13 @@ fn detach_others(pins: &Pins, interfaces: &[String]) -> Result<(), L4Error> {
 /// Removes everything that an agent left in the kernel: links, maps, local routes. True if there was any.
 ///
 /// # Errors
-/// `L4Error` for the first thing that cannot be removed.
+/// `L4Error::PinsInUse` while an agent runs, for it would put half of it back; or `L4Error` for the first thing
+/// that cannot be removed.
 pub async fn uninstall(pins: &Pins) -> Result<bool, L4Error> {
+    let _lock = if pins.exist()? { Some(pins.lock()?) } else { None };
     let netlink = netlink::connect()?;
     let vips = routes::list(&netlink).await?;
     let removed = pins.remove_all()?;
-    routes::set(&netlink, &std::collections::BTreeSet::new()).await?;
+    routes::set(&netlink, &BTreeSet::new()).await?;
     Ok(removed || !vips.is_empty())
 }

@@ -26,6 +26,12 @@ pub enum L4Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Another agent runs with the same pins.
+    #[error("another agent runs with the pins in {path}: stop it first, or name another place with --bpffs")]
+    PinsInUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The kernel refuses maps or programs.
     #[error("cannot load the packet path into the kernel: {hint}: {source}")]
     Load {
@@ -68,8 +74,8 @@ pub enum L4Error {
     },
     /// Another XDP program is on the interface.
     #[error(
-        "{interface} carries another XDP program: {program} (id {id}); \
-         remove it (`ip link set dev {interface} xdp off`), or take the interface out of --interface"
+        "{interface} carries another XDP program: {program} (id {id}); remove it (`ip link set dev {interface} \
+         xdp off`; if it hangs on a link, by what made it), or take the interface out of --interface"
     )]
     ForeignProgram {
         /// The interface.

@@ -1,8 +1,14 @@
 //! Connections to the kernel's routing netlink.
 
+use std::net::IpAddr;
+
 use futures_util::{Stream, StreamExt};
+use ipnet::IpNet;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, MulticastGroup};
 
 use super::L4Error;
@@ -17,9 +23,22 @@ pub(crate) fn connect() -> Result<Handle, L4Error> {
     Ok(handle)
 }
 
-/// One item for each change of links, addresses, routes and neighbours, and one whenever the kernel had to
-/// drop some: what changed must be looked up either way.
-pub(crate) fn changes() -> Result<impl Stream<Item = ()> + Unpin, L4Error> {
+/// What changed in the kernel's tables: enough to tell whether it matters here, and no more. What it is now
+/// must be looked up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Change {
+    /// An interface came, went or is another; its name where the kernel told it.
+    Interface { index: u32, name: Option<String> },
+    /// What is known of a neighbour.
+    Neighbour { interface: u32, address: IpAddr },
+    /// A route to all addresses of a prefix; `None` for the default route.
+    Route { to: Option<IpNet> },
+    /// The kernel had to drop some changes.
+    Missed,
+}
+
+/// Changes of links, addresses, routes and neighbours from now on.
+pub(crate) fn changes() -> Result<impl Stream<Item = Change> + Unpin, L4Error> {
     const GROUPS: [MulticastGroup; 6] = [
         MulticastGroup::Link,
         MulticastGroup::Neigh,
@@ -31,9 +50,51 @@ pub(crate) fn changes() -> Result<impl Stream<Item = ()> + Unpin, L4Error> {
     let (connection, _, messages) = rtnetlink::new_multicast_connection(&GROUPS)
         .map_err(|source| L4Error::System { action: OPEN, source })?;
     tokio::spawn(connection);
-    Ok(messages.filter_map(|(message, _)| std::future::ready(is_change(&message).then_some(()))))
+    Ok(messages.filter_map(|(message, _)| std::future::ready(change(message))))
 }
 
-fn is_change(message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
-    matches!(message.payload, NetlinkPayload::InnerMessage(_) | NetlinkPayload::Overrun(_))
+fn change(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
+    let message = match message.payload {
+        NetlinkPayload::InnerMessage(message) => message,
+        NetlinkPayload::Overrun(_) => return Some(Change::Missed),
+        _ => return None,
+    };
+    match message {
+        RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => Some(of_link(link)),
+        RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
+            Some(Change::Interface { index: address.header.index, name: None })
+        }
+        RouteNetlinkMessage::NewNeighbour(neighbour) | RouteNetlinkMessage::DelNeighbour(neighbour) => {
+            of_neighbour(&neighbour)
+        }
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => Some(of_route(&route)),
+        _ => None,
+    }
+}
+
+fn of_link(link: LinkMessage) -> Change {
+    let name = link.attributes.into_iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name),
+        _ => None,
+    });
+    Change::Interface { index: link.header.index, name }
+}
+
+fn of_neighbour(neighbour: &NeighbourMessage) -> Option<Change> {
+    let address = neighbour.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some((*address).into()),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some((*address).into()),
+        _ => None,
+    })?;
+    Some(Change::Neighbour { interface: neighbour.header.ifindex, address })
+}
+
+fn of_route(route: &RouteMessage) -> Change {
+    let to = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(IpAddr::from(*address)),
+        RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(IpAddr::from(*address)),
+        _ => None,
+    });
+    let length = route.header.destination_prefix_length;
+    Change::Route { to: to.and_then(|to| IpNet::new(to, length).ok()) }
 }

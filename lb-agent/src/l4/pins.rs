@@ -6,11 +6,13 @@
 //! <root>/links/sk_lookup       the socket lookup's link
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use lb_common::map::LAYOUT;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{FsType, statfs};
 
 use super::L4Error;
@@ -25,6 +27,12 @@ const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
 #[derive(Clone, Debug)]
 pub struct Pins {
     root: PathBuf,
+}
+
+/// The pins are this process's alone, until it is dropped or the process ends, however it does.
+#[derive(Debug)]
+pub struct PinLock {
+    _folder: Flock<File>,
 }
 
 impl Pins {
@@ -46,6 +54,27 @@ impl Pins {
             fs::create_dir_all(&folder).map_err(pin_error(&folder))?;
         }
         Ok(())
+    }
+
+    /// Takes the pins for this process: two agents would take connections from each other.
+    ///
+    /// # Errors
+    /// `L4Error::PinsInUse`, or `L4Error::Pin` if the folder is not there.
+    pub fn lock(&self) -> Result<PinLock, L4Error> {
+        let folder = File::open(&self.root).map_err(pin_error(&self.root))?;
+        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            Ok(folder) => Ok(PinLock { _folder: folder }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(L4Error::PinsInUse { path: self.root.clone() }),
+            Err((_, error)) => Err(pin_error(&self.root)(error.into())),
+        }
+    }
+
+    /// Whether anything is pinned.
+    ///
+    /// # Errors
+    /// `L4Error::Pin` if that cannot be told.
+    pub fn exist(&self) -> Result<bool, L4Error> {
+        self.root.try_exists().map_err(pin_error(&self.root))
     }
 
     /// The folder of the maps of this layout.
@@ -99,7 +128,7 @@ impl Pins {
     /// # Errors
     /// `L4Error::Pin` for the first that cannot be removed.
     pub fn remove_all(&self) -> Result<bool, L4Error> {
-        if !self.root.exists() {
+        if !self.exist()? {
             return Ok(false);
         }
         remove_tree(&self.root)?;
@@ -148,6 +177,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let error = Pins::new(folder.path().join("edgelb")).prepare().expect_err("not a BPF filesystem");
         assert!(error.to_string().contains("mount -t bpf"), "{error}");
+    }
+
+    #[test]
+    fn pins_belong_to_one_agent_at_a_time() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let pins = Pins::new(folder.path().to_owned());
+        let first = pins.lock().expect("nobody holds them");
+        assert!(matches!(pins.lock(), Err(L4Error::PinsInUse { .. })));
+        drop(first);
+        pins.lock().expect("nobody holds them any more");
     }
 
     #[test]

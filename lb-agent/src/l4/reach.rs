@@ -14,26 +14,51 @@ use tracing::debug;
 
 use super::L4Error;
 use super::interface::{self, Interface};
+use super::netlink::Change;
 use super::wanted::Reach;
 
 /// A neighbour: interface and address.
 type Neighbour = (u32, IpAddr);
 
+/// What is known of the ways to members, and what that stands on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ways {
+    /// The way to each member that can be reached.
+    pub(crate) reach: BTreeMap<IpAddr, Reach>,
+    /// Those that were asked for.
+    pub(crate) peers: BTreeSet<IpAddr>,
+    /// Next hops, resolved or not.
+    neighbours: BTreeSet<Neighbour>,
+}
+
+impl Ways {
+    /// Whether they may be others after a change: on a busy node most changes concern pods.
+    pub(crate) fn stand_on(&self, change: &Change) -> bool {
+        match change {
+            Change::Interface { index, .. } => {
+                self.neighbours.iter().any(|(interface, _)| interface == index)
+            }
+            Change::Neighbour { interface, address } => self.neighbours.contains(&(*interface, *address)),
+            Change::Route { to: None } => !self.peers.is_empty(),
+            Change::Route { to: Some(prefix) } => self.peers.iter().any(|peer| prefix.contains(peer)),
+            Change::Missed => true,
+        }
+    }
+}
+
 /// The ways to those of `peers` that are known now. For the others the kernel is asked to resolve the next
 /// hop and to keep it resolved (`NTF_EXT_MANAGED`, Linux 5.16): XDP's packets alone would let it go stale.
-pub(crate) async fn resolve(
-    netlink: &Handle,
-    peers: &BTreeSet<IpAddr>,
-) -> Result<BTreeMap<IpAddr, Reach>, L4Error> {
+pub(crate) async fn resolve(netlink: &Handle, peers: BTreeSet<IpAddr>) -> Result<Ways, L4Error> {
     let interfaces: BTreeMap<_, _> =
         interface::list(netlink).await?.into_iter().map(|interface| (interface.index, interface)).collect();
-    let neighbours = neighbours(netlink).await?;
-    let mut reach = BTreeMap::new();
-    for &peer in peers {
+    let table = neighbours(netlink).await?;
+    let (mut reach, mut neighbours) = (BTreeMap::new(), BTreeSet::new());
+    for &peer in &peers {
         let Some(route) = route(netlink, peer).await else { continue };
         let Some(interface) = interfaces.get(&route.interface) else { continue };
         let neighbour = (route.interface, route.gateway.unwrap_or(peer));
-        let known = neighbours.get(&neighbour);
+        neighbours.insert(neighbour);
+        let known = table.get(&neighbour);
         if !known.is_some_and(|known| known.is_managed) {
             manage(netlink, neighbour).await;
         }
@@ -41,7 +66,7 @@ pub(crate) async fn resolve(
             reach.insert(peer, found);
         }
     }
-    Ok(reach)
+    Ok(Ways { reach, peers, neighbours })
 }
 
 /// A route as `ip route get` shows it.
@@ -148,4 +173,47 @@ async fn manage(netlink: &Handle, (interface, address): Neighbour) {
 /// The prefix of a single address, in bits.
 pub(crate) fn prefix_len(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UPLINK: u32 = 2;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    /// One member on the link, one behind a gateway, one without a route.
+    fn ways() -> Ways {
+        Ways {
+            reach: BTreeMap::new(),
+            peers: ["192.0.2.2", "198.51.100.7", "2001:db8::7"].map(address).into(),
+            neighbours: ["192.0.2.2", "192.0.2.1"].map(|hop| (UPLINK, address(hop))).into(),
+        }
+    }
+
+    #[test]
+    fn only_changes_on_the_way_to_a_member_matter() {
+        let neighbour = |interface, hop| Change::Neighbour { interface, address: address(hop) };
+        let route = |to: &str| Change::Route { to: Some(to.parse().expect("a prefix")) };
+        let interface = |index| Change::Interface { index, name: None };
+        for (change, expected) in [
+            (neighbour(UPLINK, "192.0.2.2"), true),
+            (neighbour(UPLINK, "192.0.2.1"), true),
+            (neighbour(UPLINK, "192.0.2.9"), false),
+            (neighbour(3, "192.0.2.2"), false),
+            (route("198.51.100.0/24"), true),
+            (route("2001:db8::/32"), true),
+            (route("203.0.113.0/24"), false),
+            (Change::Route { to: None }, true),
+            (interface(UPLINK), true),
+            (interface(77), false),
+            (Change::Missed, true),
+        ] {
+            assert_eq!(ways().stand_on(&change), expected, "{change:?}");
+            assert_eq!(Ways::default().stand_on(&change), change == Change::Missed, "{change:?}, alone");
+        }
+    }
 }

@@ -71,6 +71,18 @@ pub(crate) fn configure(end: End<'_>, addresses: &[(IpAddr, u8)]) -> Result<()> 
     .with_context(|| format!("interface {} of {}", end.interface, end.namespace.name()))
 }
 
+/// Removes an interface, and with it the other end of its pair.
+///
+/// # Errors
+/// If there is no such interface, or without CAP_NET_ADMIN.
+pub fn delete(end: End<'_>) -> Result<()> {
+    request(end.namespace, async |handle| {
+        let index = index(&handle, end.interface).await?;
+        Ok(handle.link().del(index).execute().await?)
+    })
+    .with_context(|| format!("deleting {} of {}", end.interface, end.namespace.name()))
+}
+
 /// Takes an interface up or down.
 ///
 /// # Errors

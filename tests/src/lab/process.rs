@@ -6,9 +6,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,6 +22,9 @@ use super::wait::{eventually, until};
 
 /// How long a process may take to end.
 const END: Duration = Duration::from_secs(10);
+
+/// How long a command may take that is run to its end.
+const COMMAND: Duration = Duration::from_secs(30);
 
 /// A process of the lab; it ends with this value.
 #[derive(Debug)]
@@ -128,10 +133,23 @@ pub(crate) fn output(
     view: &View,
     mut command: Command,
 ) -> Result<(ExitStatus, String)> {
-    let output = inside(namespace, view, || Ok(command.output()?))
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = inside(namespace, view, || Ok(command.spawn()?))
         .with_context(|| format!("running {}", command.get_program().display()))?;
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (ended, end) = mpsc::channel::<()>();
+    let limit = thread::spawn(move || {
+        let is_over = end.recv_timeout(COMMAND) == Err(mpsc::RecvTimeoutError::Timeout);
+        // Not waited for yet, so the id is still its own.
+        is_over && kill(pid, Signal::SIGKILL).is_ok()
+    });
+    let output = child.wait_with_output();
+    drop(ended);
+    let is_over = limit.join().unwrap_or_default();
+    let output = output?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
+    ensure!(!is_over, "{}: not at its end within {COMMAND:?}:\n{text}", command.get_program().display());
     Ok((output.status, text))
 }
 

@@ -1,0 +1,106 @@
+//! The agent on a machine where other things happen: a second agent, interfaces that come and go, drivers
+//! without native XDP.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lb_tests::lab::http::Connection;
+use lb_tests::lab::netlink::{End, connect as veth, delete, set_up, xdp_programs};
+use lb_tests::lab::site::SHOP;
+use lb_tests::lab::wait::{eventually, until};
+use lb_tests::lab::{Lab, Node};
+
+use crate::{PATIENCE, edges, with_site};
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_second_agent_leaves_the_first_alone() -> Result<()> {
+    with_site("a_second_agent_leaves_the_first_alone", &edges(1), |lab, _| {
+        let node = &lab.edges[0];
+        let manifests = lab.folder().join("manifests").display().to_string();
+        let key = lab.folder().join("hash-key").display().to_string();
+        let second = ["run", "--manifests", &manifests, "--interface", "eth0", "--hash-key-file", &key];
+        // With the first one's admin socket, then with one of its own.
+        let own = ["--admin", "", "--admin-socket", "/run/edgelb/second.sock"];
+        for (arguments, word) in [(&second[..], "admin socket"), (&[&second[..], &own].concat(), "--bpffs")] {
+            let (status, text) = node.lb_agent(arguments)?;
+            assert_eq!(status.code(), Some(1), "{text}");
+            assert!(text.contains("another agent") && text.contains(word), "{text}");
+        }
+        let (status, text) = node.lb_agent(&["uninstall"])?;
+        assert_eq!(status.code(), Some(1), "{text}");
+        assert!(text.contains("another agent"), "{text}");
+        serves(lab)
+    })
+}
+
+#[test]
+fn an_interface_that_is_made_again_gets_the_program_again() -> Result<()> {
+    with_site("an_interface_that_is_made_again_gets_the_program_again", &edges(1), |lab, _| {
+        restart_with_second_interface(lab, "up1", |node| {
+            veth(&node.namespace, "up1", &node.namespace, "far1")
+        })?;
+        let node = &lab.edges[0];
+        assert_eq!(programs(node, "up1")?.len(), 1, "attached at the start");
+        delete(End { namespace: &node.namespace, interface: "up1" })?;
+        veth(&node.namespace, "up1", &node.namespace, "far1")?;
+        set_up(End { namespace: &node.namespace, interface: "up1" }, true)?;
+        until("the program on the new interface", SOON, || {
+            programs(node, "up1").is_ok_and(|programs| programs.len() == 1)
+        })?;
+        serves(lab)
+    })
+}
+
+#[test]
+fn generic_mode_says_why_at_each_start() -> Result<()> {
+    with_site("generic_mode_says_why_at_each_start", &edges(1), |lab, _| {
+        // Loopback has no native XDP.
+        for start in ["first", "second"] {
+            restart_with_second_interface(lab, "lo", |_| Ok(()))?;
+            let snapshot: serde_json::Value =
+                serde_json::from_slice(&lab.edges[0].admin("/debug/snapshot")?.body)?;
+            let of = |name| {
+                let all = snapshot["interfaces"].as_array();
+                all.and_then(|all| all.iter().find(|interface| interface["name"] == name)).cloned()
+            };
+            let (uplink, lo) = (of("eth0").context("eth0")?, of("lo").context("lo")?);
+            assert_eq!((&uplink["mode"], &uplink["reason"]), (&"native".into(), &serde_json::Value::Null));
+            assert_eq!(lo["mode"], "generic", "{start} start");
+            assert!(
+                lo["reason"].as_str().is_some_and(|why| why.contains("the driver refused")),
+                "{start}: {lo}"
+            );
+        }
+        serves(lab)
+    })
+}
+
+/// Runs the only node's agent with one more interface, which `prepare` makes.
+fn restart_with_second_interface(
+    lab: &mut Lab,
+    interface: &str,
+    prepare: impl FnOnce(&Node) -> Result<()>,
+) -> Result<()> {
+    let node = &mut lab.edges[0];
+    prepare(node)?;
+    let status = node.agent().context("it was started")?.stop()?;
+    ensure!(status.success(), "{status}");
+    node.run_agent(&["--interface", interface])
+}
+
+fn serves(lab: &Lab) -> Result<()> {
+    eventually("an answer", PATIENCE, || {
+        let stream = lab.client.connect(SocketAddr::new(lab.vip().v4.into(), 80), PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let status = Connection::new(stream).fetch(SHOP, "/")?.status;
+        ensure!(status == 200, "{status}");
+        Ok(())
+    })
+}
+
+fn programs(node: &Node, interface: &str) -> Result<Vec<u32>> {
+    xdp_programs(End { namespace: &node.namespace, interface })
+}
