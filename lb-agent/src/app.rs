@@ -16,6 +16,7 @@ use lb_common::encap::OVERHEAD_V6;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::admin::{self, Addresses, Live, Server, packet_metrics};
@@ -30,6 +31,9 @@ use crate::source::{self, Settings};
 
 /// Requests under way get this long when the agent is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Looked this often whether the last snapshot is published.
+const PUBLISHING: Duration = Duration::from_millis(10);
 
 /// TCP and IPv6 headers without options: what a segment's size does not count.
 const HEADERS: u32 = 60;
@@ -73,9 +77,10 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let node = node_name(&run)?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let packet_path = packet_path(&run, &node).await?;
-    let proxy = Arc::new(Proxy::start(proxy_config(&run).await?, metrics)?);
+    // The kernel last: what fails before it leaves nothing there.
     let server = Server::bind(&addresses(&run)).await?;
+    let proxy = Arc::new(Proxy::start(proxy_config(&run).await?, metrics)?);
+    let packet_path = packet_path(&run, &node).await?;
 
     let (found, snapshots) = watch::channel(None);
     let (served, to_kernel) = watch::channel(None);
@@ -244,8 +249,15 @@ async fn told_to_stop() -> Result<()> {
 }
 
 /// Lets requests end. What is in the kernel stays: it goes on forwarding to the other members.
-async fn stop(proxy: Arc<Proxy>) {
-    let Some(proxy) = Arc::into_inner(proxy) else { return };
+async fn stop(mut proxy: Arc<Proxy>) {
+    // A snapshot may be on its way into the proxy: that thread lets go of it soon.
+    let proxy = loop {
+        match Arc::try_unwrap(proxy) {
+            Ok(proxy) => break proxy,
+            Err(shared) => proxy = shared,
+        }
+        sleep(PUBLISHING).await;
+    };
     if tokio::task::spawn_blocking(move || proxy.shutdown(GRACE)).await.is_err() {
         warn!("the proxy did not stop in order");
     }

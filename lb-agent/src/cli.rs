@@ -1,12 +1,13 @@
 //! The command line: every flag and its environment variable, and nothing else.
 
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-
-/// Where the agent's own socket is unless told otherwise.
-pub const DEFAULT_ADMIN_SOCKET: &str = "/run/edgelb/admin.sock";
+use clap::{
+    ArgAction, Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 
 /// edgelb's node agent: steers packets for virtual IPs to the edge node that owns the flow, and answers HTTP
 /// and HTTPS there, from Kubernetes objects.
@@ -19,6 +20,44 @@ pub struct Cli {
     /// How logs look and what they tell.
     #[command(flatten)]
     pub log: Log,
+}
+
+impl Cli {
+    /// Parses the process's arguments and environment; prints and exits where that is the answer.
+    #[must_use]
+    pub fn from_command_line() -> Self {
+        let matches = command(|variable| env::var_os(variable)).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// The command line, in an environment where `EDGELB_NO_XDP=false` and `EDGELB_HTTP=` mean what they say: not
+/// set. clap would see a conflict with `--interface` in the one, and an address in the other.
+fn command(variable: impl Fn(&OsStr) -> Option<OsString> + Copy) -> ClapCommand {
+    let is_unset = move |argument: &clap::Arg| {
+        let value = argument.get_env().and_then(variable);
+        let off = ["false", "0", "no", "off"].map(OsStr::new);
+        value.is_some_and(|value| match argument.get_action() {
+            ArgAction::SetTrue => value.is_empty() || off.contains(&value.as_os_str()),
+            // Empty is a value of --admin.
+            _ => value.is_empty() && argument.get_id() != "admin",
+        })
+    };
+    Cli::command().mut_subcommands(|subcommand| {
+        subcommand.mut_args(|argument| if is_unset(&argument) { argument.env(None) } else { argument })
+    })
+}
+
+/// Where the agent's own socket is unless told otherwise: in `/run/edgelb`, or among the user's own files if
+/// that is not root.
+fn default_admin_socket() -> PathBuf {
+    let user = nix::unistd::geteuid();
+    let folder = match env::var_os("XDG_RUNTIME_DIR") {
+        _ if user.is_root() => PathBuf::from("/run/edgelb"),
+        Some(folder) if !folder.is_empty() => PathBuf::from(folder).join("edgelb"),
+        _ => env::temp_dir().join(format!("edgelb-{user}")),
+    };
+    folder.join("admin.sock")
 }
 
 /// Logging.
@@ -97,7 +136,7 @@ pub struct Run {
     #[arg(long, env = "EDGELB_CLUSTER_ID", value_name = "NUMBER", default_value_t = 0)]
     pub cluster_id: u32,
     /// UDP port on which edge nodes send each other packets. The same on all of them.
-    #[arg(long, env = "EDGELB_ENCAP_PORT", value_name = "PORT", default_value_t = lb_common::encap::DEFAULT_PORT)]
+    #[arg(long, env = "EDGELB_ENCAP_PORT", value_name = "PORT", default_value_t = lb_common::encap::DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
     pub encap_port: u16,
     /// Where maps and links are pinned, on a BPF filesystem.
     #[arg(long, env = "EDGELB_BPFFS", value_name = "DIR", default_value = crate::l4::pins::DEFAULT_ROOT)]
@@ -147,7 +186,7 @@ pub struct Run {
 #[derive(Clone, Debug, Args)]
 pub struct AdminSocket {
     /// The agent's unix socket.
-    #[arg(long, env = "EDGELB_ADMIN_SOCKET", value_name = "PATH", default_value = DEFAULT_ADMIN_SOCKET)]
+    #[arg(long, env = "EDGELB_ADMIN_SOCKET", value_name = "PATH", default_value_os_t = default_admin_socket())]
     pub admin_socket: PathBuf,
 }
 
@@ -226,6 +265,27 @@ mod tests {
             assert!(argument.get_env().is_some(), "--{}", argument.get_id());
             assert!(argument.get_help().is_some(), "--{}", argument.get_id());
         }
+    }
+
+    #[test]
+    fn empty_and_false_variables_are_not_set() {
+        let parse = |variables: &[(&str, &str)], args: &[&str]| {
+            // clap reads the process's environment itself: what is left of it is what the test looks at.
+            let found =
+                |name: &OsStr| variables.iter().find(|(set, _)| name == *set).map(|(_, value)| value.into());
+            let command = command(found);
+            let run = command.find_subcommand("run").expect("there is a run command").clone();
+            let names = args.iter().map(|id| run.get_arguments().find(|argument| argument.get_id() == *id));
+            names.map(|argument| argument.expect("it is there").get_env().is_some()).collect::<Vec<_>>()
+        };
+        let all = &["no_xdp", "http", "interface", "admin"];
+        assert_eq!(parse(&[], all), [true; 4]);
+        for off in ["", "false", "0"] {
+            let variables = [("EDGELB_NO_XDP", off), ("EDGELB_HTTP", ""), ("EDGELB_ADMIN", "")];
+            assert_eq!(parse(&variables, all), [false, false, true, true], "{off:?}");
+        }
+        let set = [("EDGELB_NO_XDP", "true"), ("EDGELB_HTTP", "127.0.0.1:80"), ("EDGELB_INTERFACES", "eth0")];
+        assert_eq!(parse(&set, all), [true; 4]);
     }
 
     #[test]
