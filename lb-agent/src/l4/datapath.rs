@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use futures_util::{FutureExt, Stream, StreamExt};
-use lb_common::map::{LISTENER_V4, LISTENER_V6, name};
+use lb_common::map::{LISTENER_V4, LISTENER_V6, config, name};
 use rtnetlink::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -55,6 +55,8 @@ pub struct Datapath {
     /// VIPs that have their local route.
     vips: BTreeSet<IpAddr>,
     stale: Stale,
+    /// Whether this node was a member in the last snapshot.
+    is_member: Option<bool>,
     /// Sockets that are to get the connections, by their place in the map.
     listeners: Vec<(u32, OwnedFd)>,
     pins: Pins,
@@ -106,6 +108,7 @@ impl Datapath {
             ways: Ways::default(),
             vips: BTreeSet::new(),
             stale: Stale { interfaces: false, ways: true, vips: true },
+            is_member: None,
             listeners: Vec::new(),
             pins,
             object,
@@ -225,6 +228,7 @@ impl Datapath {
         self.steer()?;
         self.resolve(snapshot).await?;
         let wanted = Wanted::new(snapshot, self.table_of(snapshot), &self.local, &self.ways.reach);
+        self.tell_of(snapshot, &wanted);
         let operations = plan(&self.installed, &wanted)?;
         for operation in &operations {
             self.maps.carry_out(operation)?;
@@ -234,6 +238,29 @@ impl Datapath {
             debug!(generation = snapshot.generation, writes = operations.len(), "maps written");
         }
         self.route(snapshot).await
+    }
+
+    /// Says what else nobody would notice before clients do.
+    fn tell_of(&mut self, snapshot: &Snapshot, wanted: &Wanted) {
+        let (old, new) = (&self.installed.config, &wanted.config);
+        if old.flags & config::READY != 0 && old.key != new.key {
+            warn!(
+                "the hash key is not the one of the agent before: nodes with different keys refuse each other's packets"
+            );
+        }
+        let is_member = snapshot.members.contains_key(&self.local.node);
+        if self.is_member.replace(is_member) == Some(is_member) {
+            return;
+        }
+        let node = &self.local.node;
+        if is_member {
+            info!(node, "this node is a member");
+        } else {
+            warn!(
+                node,
+                "no Node of this name is an edge node: packets are only passed on to the members (--node)"
+            );
+        }
     }
 
     async fn resolve(&mut self, snapshot: &Snapshot) -> Result<(), L4Error> {
