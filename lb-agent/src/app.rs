@@ -78,6 +78,8 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     // The kernel last: what fails before it leaves nothing there.
+    std::fs::read_dir(&run.manifests)
+        .with_context(|| format!("cannot read the manifests folder {}", run.manifests.display()))?;
     let server = Server::bind(&addresses(&run)).await?;
     let proxy = Arc::new(Proxy::start(proxy_config(&run).await?, metrics)?);
     let packet_path = packet_path(&run, &node).await?;

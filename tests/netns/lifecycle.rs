@@ -132,6 +132,22 @@ fn a_foreign_program_on_the_interface_is_left_alone() -> Result<()> {
     })
 }
 
+#[test]
+fn a_start_that_fails_leaves_nothing_in_the_kernel() -> Result<()> {
+    run("a_start_that_fails_leaves_nothing_in_the_kernel", &edges(1), |lab| {
+        let before = pins(&lab.edges[0])?;
+        let _taken = lab.edges[0].namespace.run(|| std::net::TcpListener::bind("127.0.0.1:6082"))?;
+        let text = expect_failure(lab, &[])?;
+        assert!(text.contains("127.0.0.1:6082"), "{text}");
+        fs::remove_dir(lab.folder().join("manifests"))?;
+        let text = expect_failure(lab, &["--admin", ""])?;
+        assert!(text.contains("manifests folder"), "{text}");
+        assert_eq!(pins(&lab.edges[0])?, before);
+        assert!(programs(&lab.edges[0])?.is_empty());
+        Ok(())
+    })
+}
+
 /// Starts the agent, which must end with exit code 1; what it said.
 fn expect_failure(lab: &mut Lab, arguments: &[&str]) -> Result<String> {
     let agent = lab.edges[0].start_agent(arguments)?;
