@@ -11,6 +11,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{Handle, RouteMessageBuilder};
+use tracing::warn;
 
 use super::L4Error;
 use super::interface;
@@ -24,17 +25,20 @@ const TABLE_LOCAL: u32 = 255;
 
 const LOOPBACK: &str = "lo";
 
-/// Brings the local routes of ours to exactly `vips`.
+/// Brings the local routes of ours to exactly `vips`. One that the kernel refuses (an IPv6 VIP on a node
+/// without IPv6, say) is told of and keeps no other from its route.
 pub(crate) async fn set(netlink: &Handle, vips: &BTreeSet<IpAddr>) -> Result<(), L4Error> {
     let installed = list(netlink).await?;
     let loopback = interface::find(netlink, LOOPBACK).await?.index;
     for &vip in vips.difference(&installed) {
-        let request = netlink.route().add(message(vip, loopback)).replace();
-        request.execute().await.map_err(L4Error::netlink(format!("add the local route of {vip}")))?;
+        if let Err(error) = netlink.route().add(message(vip, loopback)).replace().execute().await {
+            warn!(%vip, %error, "no local route: this node cannot answer for the VIP");
+        }
     }
     for &vip in installed.difference(vips) {
-        let request = netlink.route().del(message(vip, loopback));
-        request.execute().await.map_err(L4Error::netlink(format!("remove the local route of {vip}")))?;
+        if let Err(error) = netlink.route().del(message(vip, loopback)).execute().await {
+            warn!(%vip, %error, "its local route stays");
+        }
     }
     Ok(())
 }
