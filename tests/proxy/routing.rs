@@ -22,13 +22,15 @@ async fn host_and_path_choose_the_backend() {
         ("shop.example.org.", "/app/x", "app"),
         ("shop.example.org", "/app", "exact"),
         ("shop.example.org", "/apple", "root"),
+        ("shop.example.org", "/%61p%70/x?y=%61", "app"),
+        ("shop.example.org", "/%2561pp/x", "root"),
         ("other.example.org", "/only/this", "wild"),
         ("other.example.org", "/else", "default"),
         ("unknown.example.net", "/", "default"),
     ] {
         assert_eq!(Http::get(fixture.http(), host, path).await.text(), expected, "{host} {path}");
     }
-    assert_eq!(fixture.metric("lb_l7_requests_total{protocol=\"http\",class=\"2xx\"}"), 8);
+    assert_eq!(fixture.metric("lb_l7_requests_total{protocol=\"http\",class=\"2xx\"}"), 10);
 }
 
 #[tokio::test]

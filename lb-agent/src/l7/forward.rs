@@ -18,7 +18,7 @@ use super::reply::Reply;
 use super::target::Target;
 use super::worker::Worker;
 use super::{authority, headers, path_policy, tunnel};
-use crate::model::Host;
+use crate::model::{Host, plain_path};
 
 /// Answers one request of a client.
 pub(super) async fn handle(
@@ -61,11 +61,24 @@ fn find_target(client: &Client, parts: &mut Parts) -> Result<Arc<Target>, Reply>
         return Err(Reply::BadBody);
     }
     authority::settle(parts)?;
-    let path = parts.uri.path();
-    if !path_policy::is_safe(path) {
+    if !path_policy::is_safe(parts.uri.path()) {
         return Err(Reply::BadPath);
     }
-    client.worker.find(client.listener, &Host::normalise(authority::of(parts)), path)
+    if let Some(plain) = plain_path(parts.uri.path()) {
+        set_path(&mut parts.uri, plain)?;
+    }
+    client.worker.find(client.listener, &Host::normalise(authority::of(parts)), parts.uri.path())
+}
+
+fn set_path(uri: &mut Uri, mut path: String) -> Result<(), Reply> {
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|_| Reply::BadPath)?);
+    *uri = Uri::from_parts(parts).map_err(|_| Reply::BadPath)?;
+    Ok(())
 }
 
 /// What backends expect: the path and query alone, and our version of HTTP.

@@ -1,5 +1,5 @@
-//! Which request paths are refused. Paths are matched and forwarded as sent, so a path that a backend could
-//! read as another one than the router did would pass by the rules that were meant for it.
+//! Which request paths are refused. The same bytes are matched and forwarded, so a path that a backend could read as
+//! another one than the router did would pass by the rules that were meant for it.
 
 /// Whether a path is free of NUL, control bytes and dot segments, also of encoded ones.
 pub(super) fn is_safe(path: &str) -> bool {

@@ -17,7 +17,7 @@ pub use certificate::{Certificate, KeyKind, PrivateKey};
 pub use host::{Host, HostPattern, InvalidHost};
 pub use member::Member;
 pub use object::{Kind, ObjectRef};
-pub use path::{InvalidPath, PathKind, PathRule};
+pub use path::{InvalidPath, PathKind, PathRule, plain_path};
 pub use problem::{Origin, Problem, Severity};
 pub use route::{HostRoutes, RouteTable, Rule};
 pub use service::{Listener, ListenerProtocol, Protocol, Service, ServiceAddress};

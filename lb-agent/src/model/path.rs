@@ -52,6 +52,9 @@ impl PathRule {
         if !path.starts_with('/') {
             return Err(InvalidPath::Relative(path.to_owned()));
         }
+        // As requests are: spelt in one way before they are compared.
+        let plain = plain_path(path);
+        let path = plain.as_deref().unwrap_or(path);
         let within = FORBIDDEN.into_iter().filter(|part| path.contains(part));
         if let Some(part) = within.chain(FORBIDDEN_ENDS.into_iter().filter(|end| path.ends_with(end))).next()
         {
@@ -115,6 +118,30 @@ impl fmt::Display for PathRule {
             PathKind::Prefix => write!(f, "Prefix {}", self.path),
         }
     }
+}
+
+/// The path with letters, digits, `-`, `.`, `_` and `~` as themselves, which means the same (RFC 3986 section 2.3):
+/// `/%61dmin` is `/admin` to every backend. `None` if none of them is encoded.
+#[must_use]
+pub fn plain_path(path: &str) -> Option<String> {
+    let mut plain = String::new();
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let decoded = rest.get(at + 1..at + 3).and_then(unreserved);
+        let (copied, next) = if decoded.is_some() { (at, at + 3) } else { (at + 1, at + 1) };
+        plain.push_str(&rest[..copied]);
+        plain.extend(decoded);
+        rest = &rest[next..];
+    }
+    plain.push_str(rest);
+    (plain.len() < path.len()).then_some(plain)
+}
+
+/// The character of two hexadecimal digits, if it needs no encoding.
+fn unreserved(digits: &str) -> Option<char> {
+    let digit = |at: usize| char::from(digits.as_bytes()[at]).to_digit(16);
+    let byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
+    (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)).then_some(char::from(byte))
 }
 
 #[cfg(test)]
@@ -184,5 +211,23 @@ mod tests {
         for path in ["/.well-known", "/a.b", "/a..b", "/...", "/a%20b"] {
             assert!(PathRule::new(Exact, path).is_ok(), "{path}");
         }
+    }
+
+    #[test]
+    fn what_need_not_be_encoded_is_not() {
+        for (sent, expected) in [
+            ("/admin", None),
+            ("/a%20b%2Fc%25%3f", None),
+            ("/100%", None),
+            ("/%6", None),
+            ("/%zz", None),
+            ("/%61dmin", Some("/admin")),
+            ("/%2Dx/%7E%5f%2fy%41", Some("/-x/~_%2fyA")),
+            // Once, and not what it becomes.
+            ("/%25%36%31", Some("/%2561")),
+        ] {
+            assert_eq!(plain_path(sent).as_deref(), expected, "{sent}");
+        }
+        assert!(rule(Prefix, "/%7Euser").matches("/~user/x"), "rules are spelt so, too");
     }
 }
