@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lb_tests::lab::http::Connection;
 use lb_tests::lab::netlink::{End, connect as veth, delete, set_up, xdp_programs};
-use lb_tests::lab::site::SHOP;
+use lb_tests::lab::site::{SHOP, Site};
 use lb_tests::lab::wait::{eventually, until};
-use lb_tests::lab::{Lab, Node};
+use lb_tests::lab::{Lab, Node, run};
 
 use crate::{PATIENCE, edges, with_site};
 
@@ -92,6 +92,16 @@ fn a_node_apart_and_another_key_are_said() -> Result<()> {
             assert!(log.contains(words), "no {words:?} in:\n{log}");
         }
         Ok(())
+    })
+}
+
+#[test]
+fn a_node_without_ipv6_serves_ipv4() -> Result<()> {
+    run("a_node_without_ipv6_serves_ipv4", &edges(1), |lab| {
+        lab.edges[0].namespace.set_sysctl("ipv6/conf/all/disable_ipv6", "1")?;
+        Site::publish(lab)?;
+        lab.run_agents()?;
+        serves(lab)
     })
 }
 

@@ -57,6 +57,8 @@ pub struct Datapath {
     stale: Stale,
     /// Whether this node was a member in the last snapshot.
     is_member: Option<bool>,
+    /// Whether connections over IPv6 have a socket here: not where IPv6 is off.
+    takes_v6: bool,
     /// Sockets that are to get the connections, by their place in the map.
     listeners: Vec<(u32, OwnedFd)>,
     pins: Pins,
@@ -109,6 +111,7 @@ impl Datapath {
             vips: BTreeSet::new(),
             stale: Stale { interfaces: false, ways: true, vips: true },
             is_member: None,
+            takes_v6: false,
             listeners: Vec::new(),
             pins,
             object,
@@ -128,6 +131,7 @@ impl Datapath {
     /// # Errors
     /// `L4Error::System` if a socket cannot be held.
     pub fn steer_to<S: AsFd>(&mut self, v4: Option<&S>, v6: Option<&S>) -> Result<(), L4Error> {
+        self.takes_v6 = v6.is_some();
         for (index, socket) in [(LISTENER_V4, v4), (LISTENER_V6, v6)] {
             let Some(socket) = socket else { continue };
             let held = socket.as_fd().try_clone_to_owned();
@@ -173,9 +177,12 @@ impl Datapath {
 
     /// Waits for changes that matter, to the end of their burst. What it noted stays noted if it is dropped.
     async fn follow(&mut self, changes: &mut (impl Stream<Item = Change> + Unpin)) -> Option<()> {
-        while !self.stale.is_any() {
+        // Only a new one: what is stale because it failed is tried again with the next refresh.
+        loop {
             let change = changes.next().await?;
-            self.note(&change);
+            if self.note(&change) {
+                break;
+            }
         }
         sleep(BURST).await;
         while let Some(Some(change)) = changes.next().now_or_never() {
@@ -184,17 +191,24 @@ impl Datapath {
         Some(())
     }
 
-    fn note(&mut self, change: &Change) {
-        self.stale.ways |= self.ways.stand_on(change);
-        match change {
-            Change::Interface { name, .. } => {
-                let is_ours = |name| self.attachments.iter().any(|ours| &ours.interface == name);
-                self.stale.interfaces |= name.as_ref().is_some_and(is_ours);
+    /// Whether the change matters.
+    fn note(&mut self, change: &Change) -> bool {
+        let is_missed = *change == Change::Missed;
+        let is_interface = match change {
+            Change::Interface { name: Some(name), .. } => {
+                self.attachments.iter().any(|ours| &ours.interface == name)
             }
-            Change::Route { to: Some(to) } => self.stale.vips |= self.vips.contains(&to.addr()),
-            Change::Route { to: None } | Change::Neighbour { .. } => {}
-            Change::Missed => self.stale = Stale { interfaces: true, ways: true, vips: true },
-        }
+            _ => is_missed,
+        };
+        let is_vip = match change {
+            Change::Route { to: Some(to) } => self.vips.contains(&to.addr()),
+            _ => is_missed,
+        };
+        let is_way = self.ways.stand_on(change);
+        self.stale.interfaces |= is_interface;
+        self.stale.vips |= is_vip;
+        self.stale.ways |= is_way;
+        is_interface || is_vip || is_way
     }
 
     /// An interface that was deleted and made again (a virtual function, a bond, a driver that was loaded anew)
@@ -283,11 +297,13 @@ impl Datapath {
 
     /// All routes are listed for it, of which a node may have many: only when there is a reason.
     async fn route(&mut self, snapshot: &Snapshot) -> Result<(), L4Error> {
-        if self.stale.vips || snapshot.vips != self.vips {
+        let vips: BTreeSet<_> =
+            snapshot.vips.iter().filter(|vip| vip.is_ipv4() || self.takes_v6).copied().collect();
+        if self.stale.vips || vips != self.vips {
             // Not known until it is done.
             self.stale.vips = true;
-            routes::set(&self.netlink, &snapshot.vips).await?;
-            self.vips = snapshot.vips.clone();
+            routes::set(&self.netlink, &vips).await?;
+            self.vips = vips;
             self.stale.vips = false;
         }
         Ok(())
@@ -300,12 +316,6 @@ impl Datapath {
             self.table = (members.clone(), Arc::new(maglev::fill(&members)));
         }
         Arc::clone(&self.table.1)
-    }
-}
-
-impl Stale {
-    fn is_any(&self) -> bool {
-        self.interfaces || self.ways || self.vips
     }
 }
 

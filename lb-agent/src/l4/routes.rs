@@ -11,7 +11,6 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{Handle, RouteMessageBuilder};
-use tracing::warn;
 
 use super::L4Error;
 use super::interface;
@@ -25,22 +24,21 @@ const TABLE_LOCAL: u32 = 255;
 
 const LOOPBACK: &str = "lo";
 
-/// Brings the local routes of ours to exactly `vips`. One that the kernel refuses (an IPv6 VIP on a node
-/// without IPv6, say) is told of and keeps no other from its route.
+/// Brings the local routes of ours to exactly `vips`. One that fails (IPv6 may be off) does not keep the others
+/// from theirs; it is told after all.
 pub(crate) async fn set(netlink: &Handle, vips: &BTreeSet<IpAddr>) -> Result<(), L4Error> {
     let installed = list(netlink).await?;
     let loopback = interface::find(netlink, LOOPBACK).await?.index;
+    let mut result = Ok(());
     for &vip in vips.difference(&installed) {
-        if let Err(error) = netlink.route().add(message(vip, loopback)).replace().execute().await {
-            warn!(%vip, %error, "no local route: this node cannot answer for the VIP");
-        }
+        let added = netlink.route().add(message(vip, loopback)).replace().execute().await;
+        result = result.and(added.map_err(L4Error::netlink(format!("add the local route of {vip}"))));
     }
     for &vip in installed.difference(vips) {
-        if let Err(error) = netlink.route().del(message(vip, loopback)).execute().await {
-            warn!(%vip, %error, "its local route stays");
-        }
+        let removed = netlink.route().del(message(vip, loopback)).execute().await;
+        result = result.and(removed.map_err(L4Error::netlink(format!("remove the local route of {vip}"))));
     }
-    Ok(())
+    result
 }
 
 /// The VIPs that have a local route of ours.
