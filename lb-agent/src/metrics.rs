@@ -18,17 +18,17 @@ pub(crate) type Named = (&'static str, &'static str);
 
 pub(crate) const AGENT: Named = ("lb_agent", "The agent");
 pub(crate) const GENERATION: Named =
-    ("lb_agent_generation", "Generation of the state that is live, by stage");
-pub(crate) const PROBLEMS: Named = ("lb_agent_problems", "Problems of the objects, by severity");
-pub(crate) const MEMBERS: Named = ("lb_l4_members", "Edge nodes that can own flows");
+    ("lb_agent_generation", "Generation of the state that is live, by stage.");
+pub(crate) const PROBLEMS: Named = ("lb_agent_problems", "Problems of the objects, by severity.");
+pub(crate) const MEMBERS: Named = ("lb_l4_members", "Edge nodes that can own flows.");
 pub(crate) const INTERFACE_MODE: Named =
-    ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it");
+    ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it.");
 pub(crate) const PACKETS: Named =
-    ("lb_l4_packets", "Packets seen by the packet path, by what happened to them");
+    ("lb_l4_packets", "Packets seen by the packet path, by what happened to them.");
 pub(crate) const SERVICE_PACKETS: Named =
-    ("lb_l4_service_packets", "Packets for which this node was the first hop, by service");
+    ("lb_l4_service_packets", "Packets for which this node was the first hop, by service.");
 pub(crate) const SERVICE_BYTES: Named =
-    ("lb_l4_service_bytes", "Bytes of IP for which this node was the first hop, by service");
+    ("lb_l4_service_bytes", "Bytes of IP for which this node was the first hop, by service.");
 
 type Labels = Vec<(&'static str, &'static str)>;
 type ShardedCounter = Counter<u64, Sharded>;
@@ -47,8 +47,6 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections to addresses that are no listener: closed.
     pub strays: ShardedCounter,
-    /// The generation that the proxy serves.
-    pub generation: Gauge,
 }
 
 impl Metrics {
@@ -71,7 +69,6 @@ impl Metrics {
             upstream_retries: ShardedCounter::default(),
             connections: Gauge::default(),
             strays: ShardedCounter::default(),
-            generation: Gauge::default(),
         };
         registry.register(
             "lb_l7_upstream_retries",
@@ -88,7 +85,6 @@ impl Metrics {
             "Client connections that are open",
             metrics.connections.clone(),
         );
-        registry.register("lb_l7_generation", "Generation that the proxy serves", metrics.generation.clone());
         metrics
     }
 

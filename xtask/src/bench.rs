@@ -5,6 +5,7 @@ use std::{convert::Infallible, ffi::OsString};
 use anyhow::Result;
 
 use crate::lab_program::{DIST, LabProgram};
+use crate::programs::{self, L7_PEERS};
 
 /// Benchmarks that measure the kernel program alone.
 const WITHOUT_AGENT: [&str; 1] = ["xdp"];
@@ -12,7 +13,8 @@ const WITHOUT_AGENT: [&str; 1] = ["xdp"];
 /// What `lb-bench` is told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The benchmark: `xdp` (ns per packet) or `l7` (CPU per request beside nginx and HAProxy).
+    /// The benchmark: `xdp` (ns per packet), `l7` (CPU per request beside nginx and HAProxy), or `folder`
+    /// (time until a change of a file is live, memory).
     name: String,
     /// Passed on to the benchmark, such as `--pin DIR`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -21,6 +23,9 @@ pub(crate) struct Options {
 
 /// Returns only if it fails: else the benchmark runs in this process's place.
 pub(crate) fn run(options: Options) -> Result<Infallible> {
+    if options.name == "l7" {
+        programs::ensure(&L7_PEERS)?;
+    }
     let needs_agent = !WITHOUT_AGENT.contains(&options.name.as_str());
     let bench = LabProgram { name: "lb-bench", profile: DIST, needs_agent };
     bench.build()?;

@@ -20,6 +20,13 @@ pub(crate) struct Program {
 /// Ordinary HTTP and HTTPS requests, as a user would make them.
 pub(crate) const CURL: Program = Program { name: "curl", package: "curl" };
 
+/// What the proxy is measured beside, and the load that it is measured under.
+pub(crate) const L7_PEERS: [Program; 3] = [
+    Program { name: "nginx", package: "nginx-light" },
+    Program { name: "haproxy", package: "haproxy" },
+    Program { name: "wrk", package: "wrk" },
+];
+
 impl Program {
     pub(crate) fn is_present(self) -> bool {
         let path = env::var_os("PATH").unwrap_or_default();
@@ -51,6 +58,8 @@ fn apt(arguments: &[&str]) -> Result<()> {
     succeed(
         apt.args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
+            // Servers are installed for benchmarks: where the init system listens to this, none is started.
+            .env("RUNLEVEL", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null()),
     )

@@ -83,7 +83,6 @@ impl Proxy {
     pub fn publish(&self, snapshot: &Snapshot) {
         let mut compiler = self.compiler.lock().unwrap_or_else(PoisonError::into_inner);
         self.live.store(Arc::new(compiler.compile(snapshot)));
-        self.metrics.generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
     }
 
     /// The generation that is served.
