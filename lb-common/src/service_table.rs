@@ -146,7 +146,12 @@ pub fn candidates<K: ServiceKey>(key: K) -> [u32; 2] {
     [(hash >> (64 - BITS)) as u32, (hash >> (64 - 2 * BITS)) as u32 & (SERVICE_BUCKETS - 1)]
 }
 
-const _: () = assert!(SERVICE_BUCKETS.is_power_of_two());
+// No holes, as for all map values.
+const _: () = {
+    assert!(SERVICE_BUCKETS.is_power_of_two());
+    assert!(size_of::<ServiceBucket<ServiceKey4>>() == BUCKET_SLOTS * (8 + 16));
+    assert!(size_of::<ServiceBucket<ServiceKey6>>() == BUCKET_SLOTS * (24 + 16));
+};
 
 #[cfg(test)]
 mod tests {
