@@ -1,12 +1,11 @@
 //! The keyed flow hash and the encapsulation's tag.
 //!
-//! Why not SipHash: it costs a third of the whole packet budget in BPF, which has neither a rotate nor a
-//! 128-bit product. Why these resist aiming all the same: every step is a product with a secret odd
-//! 64-bit multiplier after a secret offset, of which only high bits are used, folded down between the
-//! products. Without the key, two chosen tuples share a bucket as often as two random ones (multiply-shift
-//! hashing is universal over the multiplier). And there is little to learn the key from: of the 64 output
-//! bits nobody ever sees one; a client may at best find out which member answered, that is
-//! log2(members) bits of a bucket that went through the table's permutation.
+//! Why not SipHash: BPF has neither a rotate nor a 128-bit product, and SipHash-1-3 alone would cost a first hop
+//! a third of what it costs now. Why this one resists aiming all the same: every step is a product with a secret
+//! odd 64-bit multiplier after a secret offset, whose high half is folded down before the next. Without the key,
+//! two chosen tuples share a bucket as often as two random ones (multiply-shift hashing is universal over the
+//! multiplier). And clients have little to learn the key from: they see no bit of the output, at best which member
+//! answered, that is log2(members) bits of a bucket that went through the table's permutation.
 //! The tag is not for eavesdroppers on the node network (who could replay packets anyway) but against those
 //! who can send to a member without seeing members' traffic: their chance is 2^-32 a packet.
 
