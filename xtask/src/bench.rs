@@ -4,7 +4,7 @@ use std::{convert::Infallible, ffi::OsString};
 
 use anyhow::Result;
 
-use crate::lab_program::{DIST, LabProgram};
+use crate::lab_program::{DEV, DIST, LabProgram};
 use crate::programs::{self, L7_PEERS};
 
 /// Benchmarks that measure the kernel program alone.
@@ -27,7 +27,9 @@ pub(crate) fn run(options: Options) -> Result<Infallible> {
         programs::ensure(&L7_PEERS)?;
     }
     let needs_agent = !WITHOUT_AGENT.contains(&options.name.as_str());
-    let bench = LabProgram { name: "lb-bench", profile: DIST, needs_agent };
+    // The kernel program is the same under every profile, and the quickest to build is already there.
+    let profile = if needs_agent { DIST } else { DEV };
+    let bench = LabProgram { name: "lb-bench", profile, needs_agent };
     bench.build()?;
     let arguments: Vec<_> = [OsString::from(options.name)].into_iter().chain(options.arguments).collect();
     bench.replace_us(&arguments)
