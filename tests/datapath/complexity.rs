@@ -10,6 +10,9 @@ use lb_tests::kernel::verified_instructions;
 /// Growth beyond this needs a look, and then a new snapshot.
 const TOLERANCE: f64 = 1.10;
 
+/// On a kernel of which there is no snapshot.
+const TOLERANCE_ELSEWHERE: f64 = 3.0;
+
 /// Counts differ between kernels and compilers: each pair has its own.
 fn environment() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux tells its release");
@@ -23,13 +26,13 @@ fn verified_instructions_stay_near_the_snapshot() {
     let text = std::fs::read_to_string(&path).expect("the snapshot is there");
     let snapshot: BTreeMap<String, BTreeMap<String, u32>> = serde_json::from_str(&text).expect("JSON");
     let found = verified_instructions(&[program::XDP, program::SK_LOOKUP]).expect("the programs load");
-    let Some(known) = snapshot.get(&environment()) else {
-        // Another kernel: what can be said without a snapshot is that the programs load.
-        eprintln!("no snapshot for {}: {found:?}", environment());
-        return;
+    // Verifiers differ: without a snapshot of this kernel, the others' are a looser bound.
+    let (known, tolerance) = match snapshot.get(&environment()) {
+        Some(known) => (known, TOLERANCE),
+        None => (snapshot.values().next_back().expect("a snapshot"), TOLERANCE_ELSEWHERE),
     };
     for (name, count) in found {
-        let limit = f64::from(known[name]) * TOLERANCE;
+        let limit = f64::from(known[name]) * tolerance;
         assert!(
             f64::from(count) <= limit,
             "{name}: {count} verified instructions, {} in {}; if that is worth it, write {count} there",
