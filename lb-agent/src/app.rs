@@ -97,7 +97,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         proxy: proxy_generation,
         attachments: packet_path.as_ref().map(attachments).unwrap_or_default(),
     };
-    packet_metrics::register(&mut registry, live.clone(), counters(&run));
+    packet_metrics::register(&mut registry, live.clone(), counters(&run, snapshots.clone()));
     let admin = server.run(Arc::new(admin::State { live, registry: Arc::new(registry) }));
 
     tokio::select! {
@@ -187,13 +187,15 @@ fn attachments(packet_path: &Datapath) -> Vec<admin::Attachment> {
 
 /// Reads the kernel's counters on each scrape, from the pinned maps: apart from the packet path, which a
 /// scrape must not hold up.
-fn counters(run: &Run) -> packet_metrics::ReadCounters {
+fn counters(run: &Run, snapshots: Snapshots) -> packet_metrics::ReadCounters {
     if run.no_xdp {
         return Box::new(|| None);
     }
     let pins = Pins::new(run.bpffs.clone());
     Box::new(move || {
-        let counters = l4::reader::Reader::open(&pins).and_then(|reader| reader.read());
+        let snapshot = snapshots.borrow().clone().unwrap_or_default();
+        let counters =
+            l4::reader::Reader::open(&pins).and_then(|reader| reader.read(snapshot.services.keys()));
         match counters {
             Ok(counters) => {
                 Some(packet_metrics::Counters { verdicts: counters.verdicts, services: counters.services })

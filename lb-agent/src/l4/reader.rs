@@ -11,8 +11,8 @@ use super::L4Error;
 use super::counters::{self, Counters};
 use super::pins::Pins;
 use super::service_table::ServiceTable;
-use super::store::services;
-use super::wanted::Key;
+use super::wanted::{Key, MapKey, map_key};
+use crate::model::ServiceAddress;
 
 /// The maps that hold counters, and those that tell what they count.
 pub struct Reader {
@@ -40,14 +40,23 @@ impl Reader {
         })
     }
 
-    /// The counters of this moment. They are not stopped for it: a packet may be in one and not yet in another.
+    /// The counters of this moment, of those of `services` that the kernel knows. They are not stopped for it:
+    /// a packet may be in one and not yet in another. The tables are asked for each service and not walked: they
+    /// have many thousand buckets, most of them empty.
     ///
     /// # Errors
     /// `L4Error::Map` if the kernel does not answer.
-    pub fn read(&self) -> Result<Counters, L4Error> {
+    pub fn read<'s>(
+        &self,
+        services: impl IntoIterator<Item = &'s ServiceAddress>,
+    ) -> Result<Counters, L4Error> {
         let mut traffic = BTreeMap::new();
-        for (key, service) in services(&self.services4, &self.services6)? {
-            if let Key::Service(address) = key {
+        for &address in services {
+            let service = match map_key(&Key::Service(address)) {
+                MapKey::V4(key) => self.services4.get(key)?,
+                MapKey::V6(key) => self.services6.get(key)?,
+            };
+            if let Some(service) = service {
                 traffic.insert(address, counters::read_traffic(&self.traffic, service.index)?);
             }
         }

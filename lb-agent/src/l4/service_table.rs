@@ -78,6 +78,13 @@ where
         self.write(indices[choice], &bucket)
     }
 
+    /// The service of a key.
+    pub(crate) fn get(&self, key: K) -> Result<Option<Service>, L4Error> {
+        let buckets = self.both(candidates(key))?;
+        let place = find(key, buckets.each_ref());
+        Ok(place.map(|Place { choice, slot }| buckets[choice].services[slot]))
+    }
+
     /// Everything in the table.
     pub(crate) fn read(&self) -> Result<Vec<(K, Service)>, L4Error> {
         let mut all = Vec::new();

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use aya::maps::{MapError, PerCpuValues};
 use aya::util::nr_cpus;
 use lb_common::map::{MAX_MEMBERS, MAX_TABLES, Member, Rows, Service, TableHead, Traffic, member, name};
-use lb_common::service_table::{ServiceKey4, ServiceKey6};
 
 use super::L4Error;
 use super::maps::Maps;
 use super::plan::{Installed, Operation};
-use super::service_table::ServiceTable;
 use super::wanted::{Key, MapKey, key_of, map_key};
 
 impl Maps {
@@ -70,10 +68,16 @@ impl Maps {
         let config = self.config.get(&0, 0).map_err(L4Error::map(name::CONFIG))?;
         Ok(Installed {
             config,
-            services: services(&self.services4, &self.services6)?,
+            services: self.read_services()?,
             members: self.read_members()?,
             tables: self.read_tables()?,
         })
+    }
+
+    fn read_services(&self) -> Result<BTreeMap<Key, Service>, L4Error> {
+        let v4 = self.services4.read()?.into_iter().map(|(key, service)| (MapKey::V4(key), service));
+        let v6 = self.services6.read()?.into_iter().map(|(key, service)| (MapKey::V6(key), service));
+        Ok(v4.chain(v6).filter_map(|(key, service)| Some((key_of(&key)?, service))).collect())
     }
 
     fn read_members(&self) -> Result<BTreeMap<u16, Member>, L4Error> {
@@ -92,14 +96,4 @@ impl Maps {
         let heads = heads.collect::<Result<Vec<_>, MapError>>().map_err(L4Error::map(name::TABLES))?;
         Ok(heads.into_iter().filter(|(_, head)| *head != TableHead::default()).collect())
     }
-}
-
-/// Services and VIPs in the kernel.
-pub(super) fn services(
-    services4: &ServiceTable<ServiceKey4>,
-    services6: &ServiceTable<ServiceKey6>,
-) -> Result<BTreeMap<Key, Service>, L4Error> {
-    let v4 = services4.read()?.into_iter().map(|(key, service)| (MapKey::V4(key), service));
-    let v6 = services6.read()?.into_iter().map(|(key, service)| (MapKey::V6(key), service));
-    Ok(v4.chain(v6).filter_map(|(key, service)| Some((key_of(&key)?, service))).collect())
 }
