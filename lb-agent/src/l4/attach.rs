@@ -8,7 +8,7 @@ use std::path::Path;
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, SkLookup, Xdp, XdpMode, loaded_programs};
+use aya::programs::{ProgramError, SkLookup, Xdp, XdpMode};
 use lb_common::map::program;
 use rtnetlink::Handle;
 use tracing::{info, warn};
@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::L4Error;
 use super::interface::{self, Interface};
 use super::pins::Pins;
+use super::probe;
 
 /// How an interface runs the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,11 +148,8 @@ fn create(program: &mut Xdp, interface: &Interface, pin: &Path) -> Result<Option
 }
 
 fn foreign(interface: &str, id: u32) -> L4Error {
-    let program = loaded_programs()
-        .filter_map(Result::ok)
-        .find(|program| program.id() == id)
-        .and_then(|program| program.name_as_str().map(str::to_owned))
-        .unwrap_or_else(|| "unnamed".to_owned());
+    let name = probe::program_name(id).ok().filter(|name| !name.is_empty());
+    let program = name.unwrap_or_else(|| "unnamed".to_owned());
     L4Error::ForeignProgram { interface: interface.to_owned(), program, id }
 }
 
