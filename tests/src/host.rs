@@ -10,7 +10,7 @@ use lb_common::map::{Config, Member, SERVICE_BUCKETS, Service, TableHead};
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey, ServiceKey4, ServiceKey6, candidates};
 use lb_common::verdict::Verdict;
-use lb_ebpf::{Action, Frame, Maps, process};
+use lb_ebpf::{Frame, Maps, process};
 
 use crate::fixture::INGRESS;
 use crate::kernel::Outcome;
@@ -140,13 +140,4 @@ unsafe impl Frame for Memory {
             _ => false,
         }
     }
-}
-
-/// The interface of a redirect does not show in the kernel's test runs.
-#[must_use]
-pub fn comparable(mut outcome: Outcome) -> Outcome {
-    if let Action::Redirect(interface) = &mut outcome.action {
-        *interface = crate::fixture::OTHER_INTERFACE;
-    }
-    outcome
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, ProgramArray};
-use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramError, TestRun, TestRunOptions, TestRunResult, Xdp};
 use lb_agent::l4::maps::Maps;
 use lb_agent::l4::pins::Pins;
 use lb_agent::l4::plan::{Installed, plan};
@@ -133,19 +133,12 @@ impl Kernel {
     /// # Errors
     /// If the kernel refuses to run it.
     pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
-        let before = counters::verdicts(&self.maps)?;
         let mut out = vec![0; MAX_FRAME];
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
-        let result = self.program(program::XDP)?.test_run(options)?;
+        let (result, verdicts) = self.run_once(options)?;
         out.truncate(result.data_size_out as usize);
-        let after = counters::verdicts(&self.maps)?;
-        let verdicts = after.into_iter().zip(before).filter(|(after, before)| after.1 > before.1);
-        Ok(Outcome {
-            action: action(result.return_value)?,
-            verdicts: verdicts.map(|(after, _)| after.0).collect(),
-            frame: out,
-        })
+        Ok(Outcome { action: action(result.return_value)?, verdicts, frame: out })
     }
 
     /// Gives a packet to the packet path in a frame with no room in front: what is counted.
@@ -154,20 +147,21 @@ impl Kernel {
     /// If the kernel refuses to run it.
     pub fn run_without_headroom(&mut self, frame: &[u8]) -> Result<Vec<Verdict>> {
         // Metadata takes the room.
-        let before = counters::verdicts(&self.maps)?;
         let data = [vec![0; METADATA as usize], frame.to_vec()].concat();
         let context: Vec<u8> =
             [METADATA, data.len() as u32, 0, 0, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
         let options =
             TestRunOptions { data_in: Some(&data), ctx_in: Some(&context), ..TestRunOptions::default() };
-        self.program(program::XDP)?.test_run(options)?;
+        Ok(self.run_once(options)?.1)
+    }
+
+    /// One run of the packet path, and the verdicts that it counted.
+    fn run_once(&mut self, options: TestRunOptions<'_>) -> Result<(TestRunResult, Vec<Verdict>)> {
+        let before = counters::verdicts(&self.maps)?;
+        let result = self.program(program::XDP)?.test_run(options)?;
         let after = counters::verdicts(&self.maps)?;
-        Ok(after
-            .into_iter()
-            .zip(before)
-            .filter(|(after, before)| after.1 > before.1)
-            .map(|(a, _)| a.0)
-            .collect())
+        let counted = after.into_iter().zip(before).filter(|(after, before)| after.1 > before.1);
+        Ok((result, counted.map(|(after, _)| after.0).collect()))
     }
 
     /// Nanoseconds that a program takes for a frame of `flows` flows in turn (a power of two), with what

@@ -11,7 +11,7 @@ use lb_common::hash::flow_hash;
 use lb_common::map::program;
 use lb_common::row::{MemberId, Row as TableRow};
 
-use super::report::{Report, Row};
+use super::report::{Report, Row, median};
 use crate::fixture::{
     self, CLIENT4, CLIENT6, CLUSTER, INGRESS, NEAR, Outer, THIS, VIP4, VIP6, address, tuple,
 };
@@ -141,11 +141,6 @@ pub fn encapsulated(client: IpAddr, vip: IpAddr) -> Vec<u8> {
 pub fn wrap(from: MemberId, payload: &[u8]) -> Vec<u8> {
     let udp = Transport::udp(0xc000, lb_common::encap::DEFAULT_PORT, payload);
     Ip::new(address(Outer::V4, from), address(Outer::V4, THIS), udp).frame()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn pin(kernel: &mut Kernel, folder: &Path) -> Result<()> {

@@ -1,7 +1,7 @@
 //! From turns to rows: medians, and edgelb's ratios to the others from turns next to each other.
 
 use super::load::Measured;
-use crate::bench::report::{Report, Row};
+use crate::bench::report::{Report, Row, median};
 
 const CASE: &str = "h1 keep-alive, 128 B";
 const OWN: &str = "edgelb";
@@ -27,15 +27,5 @@ pub(super) fn add(report: &mut Report, subjects: impl Iterator<Item = (&'static 
             }
             report.rows.push(row);
         }
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        odd if odd % 2 == 1 => values[odd / 2],
-        even => (values[even / 2 - 1] + values[even / 2]) / 2.0,
     }
 }
