@@ -171,6 +171,7 @@ fn settings(run: &Run) -> Settings {
         default_certificate: run.default_certificate.clone(),
         watch_without_class: run.watch_without_class,
         standalone: http.into_iter().chain(https).collect(),
+        membership: source::Membership::Nodes,
     }
 }
 

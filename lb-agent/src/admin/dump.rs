@@ -46,6 +46,8 @@ struct InterfaceDump {
 
 #[derive(Debug, Serialize)]
 struct SnapshotDump {
+    /// The generation of the membership history; 0 without one.
+    membership: u64,
     members: Vec<MemberDump>,
     vips: Vec<IpAddr>,
     services: Vec<ServiceDump>,
@@ -163,6 +165,7 @@ impl SnapshotDump {
     fn new(snapshot: &Snapshot) -> Self {
         let tables = distinct_tables(snapshot);
         Self {
+            membership: snapshot.membership,
             members: snapshot.members.values().map(MemberDump::new).collect(),
             vips: snapshot.vips.iter().copied().collect(),
             services: snapshot.services.iter().map(ServiceDump::new).collect(),
@@ -394,6 +397,7 @@ pub(super) mod tests {
             Member { name: "edge-1".to_owned(), id: 1, address: IpAddr::from([198, 51, 100, 1]), weight: 1 };
         Snapshot {
             generation: 7,
+            membership: 0,
             members: BTreeMap::from([("edge-1".to_owned(), member)]),
             vips: BTreeSet::from([vip]),
             services: BTreeMap::from([(

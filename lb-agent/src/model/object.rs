@@ -21,11 +21,13 @@ pub enum Kind {
     ConfigMap,
     /// `edgelb.dev/v1alpha1`
     IngressParameters,
+    /// `edgelb.dev/v1alpha1`
+    EdgeMembership,
 }
 
 impl Kind {
     /// All of them, in the order in which they are read.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Node,
         Self::Service,
         Self::EndpointSlice,
@@ -34,12 +36,13 @@ impl Kind {
         Self::Secret,
         Self::ConfigMap,
         Self::IngressParameters,
+        Self::EdgeMembership,
     ];
 
     /// Whether objects of this kind live in a namespace.
     #[must_use]
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Node | Self::IngressClass | Self::IngressParameters)
+        !matches!(self, Self::Node | Self::IngressClass | Self::IngressParameters | Self::EdgeMembership)
     }
 
     /// The `kind:` of a manifest.
@@ -54,6 +57,7 @@ impl Kind {
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
             Self::IngressParameters => "IngressParameters",
+            Self::EdgeMembership => "EdgeMembership",
         }
     }
 }

@@ -11,6 +11,8 @@ use super::{Listener, Member, Problem, Service, ServiceAddress};
 pub struct Snapshot {
     /// Rises by one with each change.
     pub generation: u64,
+    /// The generation of the membership history that the members are of; 0 without a history.
+    pub membership: u64,
     /// Edge nodes by name.
     pub members: BTreeMap<String, Member>,
     /// Addresses that clients use.

@@ -8,8 +8,9 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
+use super::Object;
 use super::certificate::{self, CertificateError};
-use super::{IngressParameters, Object};
+use crate::api::{EdgeMembership, IngressParameters};
 use crate::model::{Certificate, Kind, ObjectRef, Origin};
 
 /// Objects by name, each with the place that it was read from.
@@ -144,6 +145,16 @@ impl Index {
     pub(super) fn ingress_parameters(&self, name: &str) -> Option<&IngressParameters> {
         match &self.entries.get(&ObjectRef::new(Kind::IngressParameters, "", name))?.object {
             Object::IngressParameters(parameters) => Some(parameters),
+            _ => None,
+        }
+    }
+
+    /// The history of memberships; objects of other names mean nothing.
+    pub(super) fn edge_membership(&self) -> Option<(&ObjectRef, &EdgeMembership)> {
+        let name = ObjectRef::new(Kind::EdgeMembership, "", EdgeMembership::NAME);
+        let (name, entry) = self.entries.get_key_value(&name)?;
+        match &entry.object {
+            Object::EdgeMembership(membership) => Some((name, membership)),
             _ => None,
         }
     }

@@ -1,4 +1,5 @@
-//! Objects -> state: the manifests folder, one `Index` for every source, translation. Knows `model` only.
+//! Objects -> state: the manifests folder, one `Index` for every source, translation. Knows `model` and
+//! `api` only.
 
 pub mod files;
 
@@ -6,7 +7,6 @@ mod certificate;
 mod index;
 mod names;
 mod object;
-mod parameters;
 mod publish;
 mod settings;
 mod strip;
@@ -15,6 +15,5 @@ mod translate;
 pub use files::check;
 pub use index::Index;
 pub use object::Object;
-pub use parameters::{IngressParameters, IngressParametersSpec, ServiceRef};
-pub use settings::Settings;
+pub use settings::{Membership, Settings};
 pub use translate::translate;

@@ -12,9 +12,6 @@ pub(super) const CONTROLLER: &str = "edgelb.dev/ingress";
 /// The IngressClass that is shipped.
 pub(super) const CLASS: &str = "edgelb";
 
-/// Group of our own kinds.
-pub(super) const GROUP: &str = "edgelb.dev";
-
 /// Annotation of Ingresses from before `spec.ingressClassName`.
 pub(super) const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 

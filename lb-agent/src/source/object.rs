@@ -7,7 +7,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{IngressParameters, strip};
+use super::strip;
+use crate::api::{self, EdgeMembership, IngressParameters};
 use crate::model::{Kind, ObjectRef};
 
 /// An object of a kind that edgelb reads. Made by `From`, which strips it; cheap to clone.
@@ -29,6 +30,8 @@ pub enum Object {
     ConfigMap(Arc<ConfigMap>),
     /// Which Services a class answers on.
     IngressParameters(Arc<IngressParameters>),
+    /// Who owns flows, and who did.
+    EdgeMembership(Arc<EdgeMembership>),
 }
 
 impl Object {
@@ -44,6 +47,7 @@ impl Object {
             Self::Secret(_) => Kind::Secret,
             Self::ConfigMap(_) => Kind::ConfigMap,
             Self::IngressParameters(_) => Kind::IngressParameters,
+            Self::EdgeMembership(_) => Kind::EdgeMembership,
         }
     }
 
@@ -59,6 +63,7 @@ impl Object {
             Self::Secret(object) => &object.metadata,
             Self::ConfigMap(object) => &object.metadata,
             Self::IngressParameters(object) => &object.metadata,
+            Self::EdgeMembership(object) => &object.metadata,
         }
     }
 
@@ -74,6 +79,7 @@ impl Object {
             (Self::Secret(one), Self::Secret(other)) => Arc::ptr_eq(one, other),
             (Self::ConfigMap(one), Self::ConfigMap(other)) => Arc::ptr_eq(one, other),
             (Self::IngressParameters(one), Self::IngressParameters(other)) => Arc::ptr_eq(one, other),
+            (Self::EdgeMembership(one), Self::EdgeMembership(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -98,7 +104,7 @@ pub(super) const fn api_version(kind: Kind) -> &'static str {
         Kind::Node | Kind::Service | Kind::Secret | Kind::ConfigMap => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
         Kind::IngressClass | Kind::Ingress => "networking.k8s.io/v1",
-        Kind::IngressParameters => "edgelb.dev/v1alpha1",
+        Kind::IngressParameters | Kind::EdgeMembership => api::API_VERSION,
     }
 }
 
@@ -147,5 +153,11 @@ impl From<ConfigMap> for Object {
 impl From<IngressParameters> for Object {
     fn from(object: IngressParameters) -> Self {
         Self::IngressParameters(Arc::new(strip::ingress_parameters(object)))
+    }
+}
+
+impl From<EdgeMembership> for Object {
+    fn from(object: EdgeMembership) -> Self {
+        Self::EdgeMembership(Arc::new(strip::edge_membership(object)))
     }
 }

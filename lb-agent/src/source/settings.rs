@@ -14,4 +14,16 @@ pub struct Settings {
     pub watch_without_class: bool,
     /// Listeners that no Service names, by the address of their socket: with all of our classes.
     pub standalone: BTreeMap<SocketAddr, ListenerProtocol>,
+    /// Who says which nodes are members.
+    pub membership: Membership,
+}
+
+/// Who says which nodes are members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Membership {
+    /// The Nodes with the edge label, whatever their agents do: there is no cluster that could say more.
+    #[default]
+    Nodes,
+    /// The history that the leader writes; without one there are no members yet.
+    History,
 }

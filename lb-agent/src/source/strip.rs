@@ -6,7 +6,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{IngressParameters, names};
+use super::names;
+use crate::api::{EdgeMembership, IngressParameters};
 
 pub(super) fn node(node: Node) -> Node {
     let addresses = node.status.and_then(|status| status.addresses);
@@ -58,6 +59,11 @@ pub(super) fn config_map(map: ConfigMap) -> ConfigMap {
 
 pub(super) fn ingress_parameters(parameters: IngressParameters) -> IngressParameters {
     IngressParameters { metadata: metadata(parameters.metadata), spec: parameters.spec }
+}
+
+/// Without what is for people only, and changes while nothing happens to the tables.
+pub(super) fn edge_membership(membership: EdgeMembership) -> EdgeMembership {
+    EdgeMembership { metadata: metadata(membership.metadata), spec: membership.spec, status: None }
 }
 
 /// Name, age, and the labels and annotations that mean something to us.

@@ -9,10 +9,12 @@ const AGENT: &str = "lb-agent/src/";
 
 /// Each module and the modules it may name. A module that is not listed here may name none, and the files
 /// that wire everything together are free. Labels of metrics are closed enums of the stage that counts.
-const MAY_KNOW: [(&str, &[&str]); 7] = [
+const MAY_KNOW: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("metrics", &["model", "l4", "l7"]),
-    ("source", &["model", "metrics"]),
+    ("api", &[]),
+    ("source", &["model", "api", "metrics"]),
+    ("status", &["model", "api", "metrics"]),
     ("l4", &["model", "metrics"]),
     ("l7", &["model", "metrics"]),
     ("announce", &["model", "metrics"]),
@@ -24,11 +26,12 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
 const FREE: [&str; 4] = ["app", "cli", "lib", "main"];
 
 /// Crates that belong to one side, and the modules that may name them.
-const SIDES: [(&str, &[&str]); 5] = [
+const SIDES: [(&str, &[&str]); 6] = [
     ("aya", &["l4", "app"]),
     ("hyper", &["l7", "admin"]),
     ("hyper_util", &["l7", "admin"]),
-    ("k8s_openapi", &["source"]),
+    ("k8s_openapi", &["api", "source", "status"]),
+    ("kube", &["source", "status", "app"]),
     ("lb_common", &["l4", "metrics", "admin", "app", "cli"]),
 ];
 

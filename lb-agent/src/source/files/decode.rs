@@ -10,8 +10,9 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
 use super::yaml::{self, SyntaxError};
+use crate::api::{EdgeMembership, IngressParameters};
 use crate::model::{Kind, ObjectRef, Severity};
-use crate::source::{IngressParameters, Object, object};
+use crate::source::{Object, object};
 
 /// The namespace of objects that name none, as with `kubectl apply`.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -164,13 +165,15 @@ fn typed(
         Kind::Ingress => from::<Ingress>(object, unknown).map(Object::from),
         Kind::Secret => from::<Secret>(object, unknown).map(with_string_data).map(Object::from),
         Kind::ConfigMap => from::<ConfigMap>(object, unknown).map(Object::from),
-        Kind::IngressParameters => {
-            // Not part of the type, as they are of the types of Kubernetes.
-            let is_field = |key: &String| key != "apiVersion" && key != "kind";
-            let object = object.into_iter().filter(|(key, _)| is_field(key)).collect();
-            from::<IngressParameters>(object, unknown).map(Object::from)
-        }
+        Kind::IngressParameters => from::<IngressParameters>(own(object), unknown).map(Object::from),
+        Kind::EdgeMembership => from::<EdgeMembership>(own(object), unknown).map(Object::from),
     }
+}
+
+/// Of our own kinds, what the type has: `apiVersion` and `kind` are no part of it, as they are of the types of
+/// Kubernetes.
+fn own(object: Map<String, Value>) -> Map<String, Value> {
+    object.into_iter().filter(|(key, _)| key != "apiVersion" && key != "kind").collect()
 }
 
 /// The typed object, or the field that is wrong and why. Fields that the type does not have go to `unknown`.

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressClassParametersReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::api;
 use crate::model::{Kind, ObjectRef, Problem};
 use crate::source::{Index, Settings, names};
 
@@ -171,15 +172,15 @@ fn services(
     index: &Index,
 ) -> Result<Option<BTreeSet<ObjectRef>>, String> {
     let kind = Kind::IngressParameters.as_str();
-    if reference.api_group.as_deref() != Some(names::GROUP) || reference.kind != kind {
-        return Err(format!("only {kind} of the group {} can be named here", names::GROUP));
+    if reference.api_group.as_deref() != Some(api::GROUP) || reference.kind != kind {
+        return Err(format!("only {kind} of the group {} can be named here", api::GROUP));
     }
     if reference.scope.as_deref() == Some("Namespace") {
         return Err(format!("{kind} are cluster-scoped: leave out scope and namespace"));
     }
     let parameters = index.ingress_parameters(&reference.name);
     let parameters = parameters.ok_or_else(|| format!("there are no {kind} {:?}", reference.name))?;
-    let named = |service: &crate::source::ServiceRef| {
+    let named = |service: &api::ServiceRef| {
         ObjectRef::new(Kind::Service, service.namespace.as_str(), service.name.as_str())
     };
     Ok(parameters.spec.services.as_ref().map(|services| services.iter().map(named).collect()))

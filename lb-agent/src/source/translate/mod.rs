@@ -5,6 +5,7 @@ mod age;
 mod backends;
 mod certificates;
 mod classes;
+mod history;
 mod ingress;
 mod listeners;
 mod members;
@@ -23,7 +24,7 @@ use self::age::Age;
 use self::backends::Backends;
 use self::classes::Classes;
 use self::ingress::IngressRoutes;
-use super::{Index, Settings};
+use super::{Index, Membership, Settings};
 use crate::model::{Problem, RouteTable, Snapshot};
 
 /// The state that the objects ask for, with all that is wrong with them. Generation 0: its number is given
@@ -31,7 +32,10 @@ use crate::model::{Problem, RouteTable, Snapshot};
 #[must_use]
 pub fn translate(index: &Index, settings: &Settings, now: i64) -> Snapshot {
     let mut problems = Vec::new();
-    let members = members::translate(index, &mut problems);
+    let (membership, members) = match settings.membership {
+        Membership::Nodes => (0, members::translate(index, &mut problems)),
+        Membership::History => history::translate(index, &mut problems),
+    };
     let services = services::translate(index, &mut problems);
     let classes = Classes::translate(index, settings, &mut problems);
     let ingresses = ingresses(index, &classes, now, &mut problems);
@@ -46,6 +50,7 @@ pub fn translate(index: &Index, settings: &Settings, now: i64) -> Snapshot {
 
     Snapshot {
         generation: 0,
+        membership,
         members,
         vips: services.vips,
         services: services.services,

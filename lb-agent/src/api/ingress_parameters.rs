@@ -1,6 +1,7 @@
 //! `IngressParameters`, group `edgelb.dev/v1alpha1`, cluster-scoped: what holds for a whole IngressClass.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{ClusterResourceScope, Metadata, Resource};
 use serde::{Deserialize, Serialize};
 
 /// Parameters that an IngressClass refers to in `spec.parameters`.
@@ -29,4 +30,25 @@ pub struct ServiceRef {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+impl Resource for IngressParameters {
+    const API_VERSION: &'static str = super::API_VERSION;
+    const GROUP: &'static str = super::GROUP;
+    const KIND: &'static str = "IngressParameters";
+    const VERSION: &'static str = super::VERSION;
+    const URL_PATH_SEGMENT: &'static str = "ingressparameters";
+    type Scope = ClusterResourceScope;
+}
+
+impl Metadata for IngressParameters {
+    type Ty = ObjectMeta;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
 }

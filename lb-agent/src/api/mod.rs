@@ -1,0 +1,17 @@
+//! Our own kinds, group `edgelb.dev`, as they stand in the API: plain data that `source` reads and `status` writes.
+
+mod edge_membership;
+mod ingress_parameters;
+
+pub use edge_membership::{
+    EdgeMember, EdgeMembership, EdgeMembershipSpec, EdgeMembershipStatus, MemberState, MembershipGeneration,
+    MembershipStep,
+};
+pub use ingress_parameters::{IngressParameters, IngressParametersSpec, ServiceRef};
+
+/// The group of our kinds.
+pub const GROUP: &str = "edgelb.dev";
+/// Their version.
+pub const VERSION: &str = "v1alpha1";
+/// The `apiVersion:` of a manifest.
+pub const API_VERSION: &str = "edgelb.dev/v1alpha1";
