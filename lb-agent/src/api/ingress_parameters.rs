@@ -1,5 +1,6 @@
 //! `IngressParameters`, group `edgelb.dev/v1alpha1`, cluster-scoped: what holds for a whole IngressClass.
 
+use k8s_openapi::api::networking::v1::ServiceBackendPort;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ClusterResourceScope, Metadata, Resource};
 use serde::{Deserialize, Serialize};
@@ -15,12 +16,23 @@ pub struct IngressParameters {
 }
 
 /// The wishes of `IngressParameters`.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct IngressParametersSpec {
     /// The Services whose listeners answer the class's routes, and no others; absent: as without parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<Vec<ServiceRef>>,
+    /// The Secret whose certificate answers for hosts that no `spec.tls` names, on listeners of this class;
+    /// absent: the operator's `--default-certificate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_certificate: Option<SecretRef>,
+    /// Where requests go that nothing else of the class matches; `spec.defaultBackend` of an Ingress wins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_backend: Option<DefaultBackend>,
+    /// Whether routes of the class may lead to Services of type ExternalName; absent: what
+    /// `--allow-external-name` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_external_name: Option<bool>,
 }
 
 /// A Service by name.
@@ -30,6 +42,26 @@ pub struct ServiceRef {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+/// A Secret by name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize, Serialize)]
+pub struct SecretRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A port of a Service, in any namespace: whoever may write parameters is the cluster's administrator.
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+pub struct DefaultBackend {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub name: String,
+    /// Its port, by `number` or by `name`, as in an Ingress.
+    pub port: ServiceBackendPort,
 }
 
 impl Resource for IngressParameters {

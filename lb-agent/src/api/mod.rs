@@ -7,7 +7,9 @@ pub use edge_membership::{
     EdgeMember, EdgeMembership, EdgeMembershipSpec, EdgeMembershipStatus, MemberState, MembershipGeneration,
     MembershipStep,
 };
-pub use ingress_parameters::{IngressParameters, IngressParametersSpec, ServiceRef};
+pub use ingress_parameters::{
+    DefaultBackend, IngressParameters, IngressParametersSpec, SecretRef, ServiceRef,
+};
 
 /// The group of our kinds.
 pub const GROUP: &str = "edgelb.dev";
