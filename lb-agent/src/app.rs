@@ -23,7 +23,7 @@ use crate::admin::{self, Addresses, Live, Server, packet_metrics};
 use crate::cli::{AdminSocket, Check, Cli, Command, Doctor, Log, LogFormat, Run, Uninstall};
 use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
-use crate::l4::{self, Datapath};
+use crate::l4::{self, Datapath, Uplink};
 use crate::l7::{self, Proxy};
 use crate::metrics::Metrics;
 use crate::model::{ListenerProtocol, Severity, Snapshot};
@@ -81,8 +81,9 @@ async fn agent(run: Run) -> Result<ExitCode> {
     std::fs::read_dir(&run.manifests)
         .with_context(|| format!("cannot read the manifests folder {}", run.manifests.display()))?;
     let server = Server::bind(&addresses(&run)).await?;
-    let proxy = Arc::new(Proxy::start(proxy_config(&run).await?, metrics)?);
-    let packet_path = packet_path(&run, &node).await?;
+    let uplinks = uplinks(&run).await?;
+    let proxy = Arc::new(Proxy::start(proxy_config(&run, &uplinks)?, metrics)?);
+    let packet_path = packet_path(&run, &node, &uplinks).await?;
 
     let (found, snapshots) = watch::channel(None);
     let (served, to_kernel) = watch::channel(None);
@@ -95,7 +96,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         snapshots: snapshots.clone(),
         kernel: packet_path.is_some().then_some(kernel_generation),
         proxy: proxy_generation,
-        attachments: packet_path.as_ref().map(attachments).unwrap_or_default(),
+        attachments: packet_path.as_ref().map(|path| attachments(path, &uplinks)).unwrap_or_default(),
     };
     packet_metrics::register(&mut registry, live.clone(), counters(&run, snapshots.clone()));
     let admin = server.run(Arc::new(admin::State { live, registry: Arc::new(registry) }));
@@ -122,7 +123,16 @@ fn node_name(run: &Run) -> Result<String> {
     }
 }
 
-async fn packet_path(run: &Run, node: &str) -> Result<Option<Datapath>> {
+/// Where packets for VIPs come in; nowhere without packet path.
+async fn uplinks(run: &Run) -> Result<Vec<Uplink>> {
+    let uplinks = if run.no_xdp { Vec::new() } else { l4::uplinks(&run.interface).await? };
+    for Uplink { name, why, mtu } in &uplinks {
+        info!(interface = name, why, mtu, "packets for VIPs come in here");
+    }
+    Ok(uplinks)
+}
+
+async fn packet_path(run: &Run, node: &str, uplinks: &[Uplink]) -> Result<Option<Datapath>> {
     let Some(key_file) = run.hash_key_file.as_ref().filter(|_| !run.no_xdp) else { return Ok(None) };
     let local = Local {
         node: node.to_owned(),
@@ -130,12 +140,12 @@ async fn packet_path(run: &Run, node: &str) -> Result<Option<Datapath>> {
         cluster: run.cluster_id,
         port: run.encap_port,
     };
-    let options =
-        l4::Options { local, interfaces: run.interface.clone(), pins: Pins::new(run.bpffs.clone()) };
+    let interfaces = uplinks.iter().map(|uplink| uplink.name.clone()).collect();
+    let options = l4::Options { local, interfaces, pins: Pins::new(run.bpffs.clone()) };
     Ok(Some(Datapath::start(options).await?))
 }
 
-async fn proxy_config(run: &Run) -> Result<l7::Config> {
+fn proxy_config(run: &Run, uplinks: &[Uplink]) -> Result<l7::Config> {
     let workers = match run.workers {
         Some(workers) => workers.into(),
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -149,10 +159,7 @@ async fn proxy_config(run: &Run) -> Result<l7::Config> {
         return Ok(l7::Config::new(workers, l7::Bind::Addresses(addresses)));
     }
     let mut config = l7::Config::new(workers, l7::Bind::Steered);
-    let mut smallest = u32::MAX;
-    for name in &run.interface {
-        smallest = smallest.min(l4::interface_mtu(name).await?);
-    }
+    let smallest = uplinks.iter().map(|uplink| uplink.mtu).min().unwrap_or(u32::MAX);
     config.max_segment = Some(smallest.saturating_sub(OVERHEAD_V6 as u32 + HEADERS));
     Ok(config)
 }
@@ -175,11 +182,12 @@ fn settings(run: &Run) -> Settings {
     }
 }
 
-fn attachments(packet_path: &Datapath) -> Vec<admin::Attachment> {
-    let attachments = packet_path.attachments().iter();
+fn attachments(packet_path: &Datapath, uplinks: &[Uplink]) -> Vec<admin::Attachment> {
+    let attachments = packet_path.attachments().iter().zip(uplinks);
     attachments
-        .map(|attachment| admin::Attachment {
+        .map(|(attachment, uplink)| admin::Attachment {
             interface: attachment.interface.clone(),
+            why: uplink.why.clone(),
             mode: attachment.mode.to_string(),
             reason: attachment.reason.clone(),
         })
@@ -292,7 +300,11 @@ async fn look(doctor: Doctor) -> Result<ExitCode> {
         takes_sk_lookup: l4::probe::takes_sk_lookup,
         program_name: l4::probe::program_name,
     };
-    let options = admin::doctor::Options { interfaces: doctor.interface, bpffs: doctor.bpffs, bpf };
+    let uplinks = match l4::uplinks(&doctor.interface).await {
+        Ok(uplinks) => Ok(uplinks.into_iter().map(|uplink| (uplink.name, uplink.why)).collect()),
+        Err(error) => Err(error.to_string()),
+    };
+    let options = admin::doctor::Options { uplinks, bpffs: doctor.bpffs, bpf };
     let report = admin::doctor::doctor(&options).await;
     print!("{}", report.render(std::io::stdout().is_terminal()));
     Ok(if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

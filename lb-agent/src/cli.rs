@@ -85,8 +85,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the agent on this node.
     ///
-    /// With --interface it is an edge node: XDP takes the packets of virtual IPs, and connections come in
-    /// through the kernel's socket lookup. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
+    /// It is an edge node: XDP takes the packets of virtual IPs, and connections come in through the kernel's
+    /// socket lookup. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
     ///
     /// With --no-xdp it is a plain proxy on ordinary sockets, without any rights: on a laptop, or behind
     /// another load balancer.
@@ -119,14 +119,9 @@ pub struct Run {
     /// Name of this node's Node object. [default: the host name]
     #[arg(long, env = "EDGELB_NODE", value_name = "NAME")]
     pub node: Option<String>,
-    /// Interface on which packets for VIPs come in. Repeat it, or separate names by commas.
-    #[arg(
-        long,
-        env = "EDGELB_INTERFACES",
-        value_name = "IF",
-        value_delimiter = ',',
-        required_unless_present = "no_xdp"
-    )]
+    /// Interface on which packets for VIPs come in. Repeat it, or separate names by commas; `auto` takes those
+    /// that the default routes of IPv4 and IPv6 leave by, a bridge, bond or VLAN as it is. [default: auto]
+    #[arg(long, env = "EDGELB_INTERFACES", value_name = "IF", value_delimiter = ',')]
     pub interface: Vec<String>,
     /// File with the secret that the flow hash is keyed with: 16 bytes or more, the same on all edge nodes.
     /// `head -c 32 /dev/urandom | base64` makes one.
@@ -207,8 +202,8 @@ pub struct Check {
 /// `lb-agent doctor`
 #[derive(Clone, Debug, Args)]
 pub struct Doctor {
-    /// Interface to look at. Repeat it, or separate names by commas. [default: those that are up and
-    /// have an address]
+    /// Interface to look at. Repeat it, or separate names by commas. [default: auto, as `run` has it; where that
+    /// finds none, those that are up and have an address]
     #[arg(long, env = "EDGELB_INTERFACES", value_name = "IF", value_delimiter = ',')]
     pub interface: Vec<String>,
     /// Where maps and links are pinned.
@@ -289,10 +284,11 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_node_needs_interface_and_key() {
+    fn an_edge_node_needs_a_key() {
         let parse =
             |args: &[&str]| Cli::try_parse_from([&["lb-agent", "run", "--manifests", "m"], args].concat());
         assert!(parse(&[]).is_err());
+        assert!(parse(&["--hash-key-file", "k"]).is_ok());
         assert!(parse(&["--interface", "eth0", "--hash-key-file", "k"]).is_ok());
         assert!(parse(&["--no-xdp", "--http", "127.0.0.1:8080"]).is_ok());
         assert!(parse(&["--http", "127.0.0.1:8080", "--interface", "eth0", "--hash-key-file", "k"]).is_err());

@@ -11,6 +11,7 @@ mod refused;
 mod requests;
 mod spread;
 mod untouched;
+mod uplink;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -40,6 +40,7 @@ struct Generations {
 #[derive(Debug, Serialize)]
 struct InterfaceDump {
     name: String,
+    why: String,
     mode: String,
     reason: Option<String>,
 }
@@ -156,8 +157,8 @@ impl Dump {
 
 impl InterfaceDump {
     fn new(attachment: &Attachment) -> Self {
-        let Attachment { interface, mode, reason } = attachment.clone();
-        Self { name: interface, mode, reason }
+        let Attachment { interface, why, mode, reason } = attachment.clone();
+        Self { name: interface, why, mode, reason }
     }
 }
 

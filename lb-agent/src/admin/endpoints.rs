@@ -77,7 +77,7 @@ impl Endpoint {
 fn ready(state: &State) -> Response<Full<Bytes>> {
     let missing = state.live.missing();
     if missing.is_empty() {
-        return text(StatusCode::OK, "ready\n");
+        return text(StatusCode::OK, format!("{}\n", state.live.ready()));
     }
     text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; ")))
 }
@@ -157,7 +157,7 @@ mod tests {
         for (path, scope, status, words) in [
             ("/livez", Scope::All, 200, "alive"),
             ("/livez?verbose", Scope::Metrics, 200, "alive"),
-            ("/readyz", Scope::Metrics, 200, "ready"),
+            ("/readyz", Scope::Metrics, 200, "ready: generation 1, packets on eth0 (generic)"),
             ("/metrics", Scope::All, 200, "# EOF"),
             ("/metrics", Scope::Metrics, 200, "# EOF"),
             ("/debug/snapshot", Scope::All, 200, "shop.example.org"),

@@ -31,6 +31,8 @@ pub struct Live {
 pub struct Attachment {
     /// The interface's name.
     pub interface: String,
+    /// Why this one.
+    pub why: String,
     /// How it runs the program: `native` or `generic`.
     pub mode: String,
     /// Why not in the driver.
@@ -54,6 +56,20 @@ impl Live {
     #[must_use]
     pub fn proxy_generation(&self) -> u64 {
         *self.proxy.borrow()
+    }
+
+    /// What a node that is ready has, in words.
+    #[must_use]
+    pub fn ready(&self) -> String {
+        let generation = self.kernel_generation().unwrap_or_else(|| self.proxy_generation());
+        let places = self.attachments.iter().map(|place| format!("{} ({})", place.interface, place.mode));
+        let places = match self.kernel.is_some() {
+            true => format!("packets on {}", places.collect::<Vec<_>>().join(", ")),
+            false => "no packet path".to_owned(),
+        };
+        let membership = self.snapshot().map(|snapshot| snapshot.membership).filter(|&number| number > 0);
+        let membership = membership.map(|number| format!(", membership {number}")).unwrap_or_default();
+        format!("ready: generation {generation}{membership}, {places}")
     }
 
     /// What keeps this node from being ready, in words. Ready is a node on which a first complete snapshot
@@ -89,6 +105,7 @@ pub(super) mod tests {
             proxy: watch::Sender::new(proxy).subscribe(),
             attachments: vec![Attachment {
                 interface: "eth0".to_owned(),
+                why: "auto: has the default route of IPv4".to_owned(),
                 mode: "generic".to_owned(),
                 reason: Some("the driver refused".to_owned()),
             }],

@@ -23,7 +23,7 @@ use super::pins::{PinLock, Pins};
 use super::plan::{Installed, plan};
 use super::reach::Ways;
 use super::wanted::{Local, Wanted, peers};
-use super::{L4Error, interface, loader, netlink, reach, routes};
+use super::{L4Error, interface, loader, netlink, reach, routes, uplink};
 use crate::model::{Member, Snapshot};
 
 /// Changes of routes and neighbours come in bursts: wait this long for the end of one.
@@ -55,8 +55,8 @@ pub struct Datapath {
     /// VIPs that have their local route.
     vips: BTreeSet<IpAddr>,
     stale: Stale,
-    /// Whether this node was a member in the last snapshot.
-    is_member: Option<bool>,
+    /// This node's address as a member in the last snapshot.
+    address: Option<Option<IpAddr>>,
     /// Whether connections over IPv6 have a socket here: not where IPv6 is off.
     takes_v6: bool,
     /// Sockets that are to get the connections, by their place in the map.
@@ -110,7 +110,7 @@ impl Datapath {
             ways: Ways::default(),
             vips: BTreeSet::new(),
             stale: Stale { interfaces: false, ways: true, vips: true },
-            is_member: None,
+            address: None,
             takes_v6: false,
             listeners: Vec::new(),
             pins,
@@ -242,7 +242,7 @@ impl Datapath {
         self.steer()?;
         self.resolve(snapshot).await?;
         let wanted = Wanted::new(snapshot, self.table_of(snapshot), &self.local, &self.ways.reach);
-        self.tell_of(snapshot, &wanted);
+        self.tell_of(snapshot, &wanted).await;
         let operations = plan(&self.installed, &wanted)?;
         for operation in &operations {
             self.maps.carry_out(operation)?;
@@ -255,24 +255,31 @@ impl Datapath {
     }
 
     /// Says what else nobody would notice before clients do.
-    fn tell_of(&mut self, snapshot: &Snapshot, wanted: &Wanted) {
+    async fn tell_of(&mut self, snapshot: &Snapshot, wanted: &Wanted) {
         let (old, new) = (&self.installed.config, &wanted.config);
         if old.flags & config::READY != 0 && old.key != new.key {
             warn!(
                 "the hash key is not the one of the agent before: nodes with different keys refuse each other's packets"
             );
         }
-        let is_member = snapshot.members.contains_key(&self.local.node);
-        if self.is_member.replace(is_member) == Some(is_member) {
+        let own = snapshot.members.get(&self.local.node).map(|member| member.address);
+        if self.address.replace(own) == Some(own) {
             return;
         }
         let node = &self.local.node;
-        if is_member {
-            info!(node, "this node is a member");
-        } else {
-            warn!(
+        let Some(address) = own else {
+            return warn!(
                 node,
                 "no Node of this name is an edge node: packets are only passed on to the members (--node)"
+            );
+        };
+        info!(node, %address, "this node is a member");
+        let taken: Vec<_> = self.attachments.iter().map(|attachment| attachment.index).collect();
+        if let Ok(Some(interface)) = uplink::apart(&self.netlink, address, &taken).await {
+            warn!(
+                %address, interface,
+                "other members send packets to an interface on which nobody takes them: name it with --interface, \
+                 beside those of clients"
             );
         }
     }

@@ -72,6 +72,23 @@ pub enum L4Error {
         /// What there is.
         present: String,
     },
+    /// `auto` stands beside names.
+    #[error("--interface auto finds the interfaces itself: leave out {others}, or leave out auto")]
+    AutoAmongNames {
+        /// The names.
+        others: String,
+    },
+    /// `auto`, and no interface shows itself.
+    #[error(
+        "--interface auto takes the interface of the default route, and there is none that can be taken{passed_over}: \
+         name the interface with --interface, one of {present}"
+    )]
+    NoUplink {
+        /// Those that have a default route, and why it cannot be they; empty if there are none.
+        passed_over: String,
+        /// What there is.
+        present: String,
+    },
     /// Another XDP program is on the interface.
     #[error(
         "{interface} carries another XDP program: {program} (id {id}); remove it (`ip link set dev {interface} \

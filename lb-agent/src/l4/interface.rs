@@ -1,18 +1,26 @@
-//! Network interfaces as netlink shows them: index, MAC address, MTU, and which XDP program they carry.
+//! Network interfaces as netlink shows them: index, kind, MAC address, MTU, and which XDP program they carry.
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{
-    AfSpecInet, AfSpecUnspec, InetDevConf, LinkAttribute, LinkMessage, LinkXdp, XdpAttached,
+    AfSpecInet, AfSpecUnspec, InetDevConf, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+    XdpAttached,
 };
 use rtnetlink::{Handle, LinkUnspec};
 
 use super::L4Error;
 
 /// An interface.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Interface {
     pub(crate) name: String,
     pub(crate) index: u32,
+    /// Of one that is no device: `bridge`, `bond`, `vlan`.
+    pub(crate) kind: Option<String>,
+    pub(crate) is_loopback: bool,
+    /// The interface whose port it is: a bridge, a bond.
+    pub(crate) above: Option<u32>,
+    /// The interface that it stands on, as a VLAN does; a veth's other end, too.
+    pub(crate) below: Option<u32>,
     /// `None` where there is none: tunnels, loopback's is zero.
     pub(crate) mac: Option<[u8; 6]>,
     pub(crate) mtu: u32,
@@ -57,29 +65,34 @@ pub(crate) async fn hide_vips(netlink: &Handle, name: &str) -> Result<(), L4Erro
     netlink.link().set(message).execute().await.map_err(L4Error::netlink(action))
 }
 
-/// The MTU of an interface, in bytes.
-///
-/// # Errors
-/// `L4Error::NoInterface`, or `L4Error::Netlink`.
-pub async fn interface_mtu(name: &str) -> Result<u32, L4Error> {
-    Ok(find(&super::netlink::connect()?, name).await?.mtu)
-}
-
 impl From<LinkMessage> for Interface {
     fn from(message: LinkMessage) -> Self {
-        let mut interface =
-            Self { name: String::new(), index: message.header.index, mac: None, mtu: 0, program: None };
+        let mut interface = Self {
+            index: message.header.index,
+            is_loopback: message.header.flags.contains(LinkFlags::Loopback),
+            ..Self::default()
+        };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name = name,
                 LinkAttribute::Address(address) => interface.mac = address.try_into().ok(),
                 LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
+                LinkAttribute::Controller(index) => interface.above = Some(index),
+                LinkAttribute::Link(index) => interface.below = Some(index),
+                LinkAttribute::LinkInfo(parts) => interface.kind = kind_of(&parts),
                 LinkAttribute::Xdp(xdp) => interface.program = program_of(&xdp),
                 _ => {}
             }
         }
         interface
     }
+}
+
+fn kind_of(parts: &[LinkInfo]) -> Option<String> {
+    parts.iter().find_map(|part| match part {
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    })
 }
 
 fn program_of(xdp: &[LinkXdp]) -> Option<AttachedProgram> {

@@ -20,8 +20,9 @@ pub mod reader;
 mod routes;
 pub mod service_table;
 mod store;
+pub mod uplink;
 pub mod wanted;
 
 pub use datapath::{Datapath, Options, uninstall};
 pub use error::L4Error;
-pub use interface::interface_mtu;
+pub use uplink::{Uplink, uplinks};

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkXdp};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteScope};
 use rtnetlink::{
-    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, RouteNextHopBuilder,
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, RouteNextHopBuilder,
     new_connection,
 };
 
@@ -53,6 +53,38 @@ pub(crate) fn pair(near: End<'_>, far: End<'_>) -> Result<()> {
         .build();
     request(near.namespace, async |handle| Ok(handle.link().add(link).execute().await?))
         .with_context(|| format!("veth {} -- {}", near.interface, far.interface))
+}
+
+/// Makes an interface the port of a new bridge, which is down; addresses and routes of the port are gone.
+pub(crate) fn bridge_over(port: End<'_>, bridge: &str) -> Result<()> {
+    request(port.namespace, async |handle| {
+        handle.link().add(LinkBridge::new(bridge).build()).execute().await?;
+        let (above, below) = (index(&handle, bridge).await?, index(&handle, port.interface).await?);
+        // Its routes go with it, and its IPv6 addresses.
+        set_state(&handle, below, false).await?;
+        let addresses = handle.address().get().set_link_index_filter(below).execute();
+        for address in addresses.try_collect::<Vec<_>>().await? {
+            handle.address().del(address).execute().await?;
+        }
+        let message = LinkUnspec::new_with_index(below).controller(above).build();
+        handle.link().set(message).execute().await?;
+        set_state(&handle, below, true).await
+    })
+    .with_context(|| format!("bridge {bridge} over {} of {}", port.interface, port.namespace.name()))
+}
+
+/// Removes the default routes.
+///
+/// # Errors
+/// If there is not one of each family.
+pub fn remove_default_routes(namespace: &Namespace) -> Result<()> {
+    request(namespace, async |handle| {
+        for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+            handle.route().del(bare(any, 0)).execute().await?;
+        }
+        Ok(())
+    })
+    .with_context(|| format!("default routes of {}", namespace.name()))
 }
 
 /// Gives an interface its addresses (usable at once: no duplicate address detection) and takes it up.

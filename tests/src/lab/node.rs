@@ -30,6 +30,8 @@ pub struct Node {
     pub namespace: Namespace,
     /// Its addresses.
     pub link: Link,
+    /// What its agent is started with as `--interface`.
+    pub interface: &'static str,
     /// The lab's folder with `manifests`, `tls`, `log`, `hash-key`.
     pub(crate) folder: PathBuf,
     pub(crate) mounts: NodeView,
@@ -44,6 +46,7 @@ impl Node {
             name: name.to_owned(),
             namespace,
             link,
+            interface: UPLINK,
             folder: claim.folder().to_owned(),
             mounts,
             agent: None,
@@ -59,7 +62,7 @@ impl Node {
         command
             .arg("--manifests")
             .arg(self.folder.join("manifests"))
-            .args(["--node", &self.name, "--interface", UPLINK])
+            .args(["--node", &self.name, "--interface", self.interface])
             .arg("--hash-key-file")
             .arg(self.folder.join("hash-key"))
             .args(arguments);
@@ -152,6 +155,14 @@ impl Node {
     /// If the kernel refuses it.
     pub fn attach_foreign_xdp(&self) -> Result<()> {
         pass::attach(&self.namespace, &[UPLINK.to_owned()], &self.mounts.bpffs)
+    }
+
+    /// Puts a bridge over the uplink, and on it the node's addresses and routes.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn raise_bridge(&self, bridge: &str) -> Result<()> {
+        topology::raise_bridge(&self.namespace, bridge, self.link)
     }
 
     /// Ends the agent at once (SIGKILL); packets still come.

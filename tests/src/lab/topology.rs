@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use super::address::{Link, VIPS_V4, VIPS_V6};
 use super::claim::Claim;
 use super::namespace::Namespace;
-use super::netlink::{End, configure, default_route, neighbour_route, pair, spread};
+use super::netlink::{End, bridge_over, configure, default_route, neighbour_route, pair, spread};
 use super::offload::finish_checksums;
 
 /// The name of the one interface of every namespace but the router's.
@@ -94,6 +94,15 @@ pub(crate) fn raise_host(claim: &Claim, router: &Namespace, name: &str, link: Li
     }
     default_route(&host, link.router.v4, link.router.v6)?;
     Ok(host)
+}
+
+/// Puts a bridge over the host's uplink, and on it the addresses and routes that the uplink had.
+pub(crate) fn raise_bridge(host: &Namespace, bridge: &str, link: Link) -> Result<()> {
+    bridge_over(End { namespace: host, interface: UPLINK }, bridge)?;
+    let above = End { namespace: host, interface: bridge };
+    configure(above, &[(link.host.v4.into(), 32), (link.host.v6.into(), 64)])?;
+    neighbour_route(above, link.router.v4)?;
+    default_route(host, link.router.v4, link.router.v6)
 }
 
 /// Spreads the VIPs over these edge nodes, in place of those before.

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 pub use report::{Report, Status};
 
 use link::Link;
-use report::Section;
+use report::{Judgement, Section};
 
 /// What only the packet path's stage can ask of the kernel; the app hands it over.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +34,9 @@ pub struct Bpf {
 /// What to look at.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Interfaces by name; if empty, those that are up and have an address.
-    pub interfaces: Vec<String>,
+    /// The names of the interfaces that packets for VIPs come in by, each with why it is this one; or why none can
+    /// be told, and then those are looked at that are up and have an address.
+    pub uplinks: Result<Vec<(String, String)>, String>,
     /// Where maps and links are pinned.
     pub bpffs: PathBuf,
     /// How to ask for programs.
@@ -59,18 +60,35 @@ pub async fn doctor(options: &Options) -> Report {
 }
 
 fn interfaces(links: &[Link], options: &Options) -> Vec<Section> {
-    let Options { interfaces: names, bpf, .. } = options;
-    if names.is_empty() {
-        let used = links.iter().filter(|link| link.is_up && link.has_address && !link.is_loopback);
-        return used.map(|link| section(&link.name, interface::look(link, *bpf))).collect();
-    }
-    let look = |name: &String| match links.iter().find(|link| link.name == *name) {
-        Some(link) => section(name, interface::look(link, *bpf)),
-        None => section(name, vec![interface::missing(links).about("interface")]),
+    let is_used = |link: &&Link| match &options.uplinks {
+        Ok(uplinks) => uplinks.iter().any(|(name, _)| *name == link.name),
+        Err(_) => link.is_up && link.has_address && !link.is_loopback,
     };
-    names.iter().map(look).collect()
+    let look =
+        |link: &Link| Section::new(format!("Interface {}", link.name), interface::look(link, options.bpf));
+    let chosen = Section::new("Packets for VIPs", vec![uplinks(&options.uplinks).about("interfaces")]);
+    std::iter::once(chosen).chain(links.iter().filter(is_used).map(look)).collect()
 }
 
-fn section(name: &str, findings: Vec<report::Finding>) -> Section {
-    Section::new(format!("Interface {name}"), findings)
+fn uplinks(found: &Result<Vec<(String, String)>, String>) -> Judgement {
+    match found {
+        Ok(uplinks) => {
+            let each = uplinks.iter().map(|(name, why)| format!("{name} ({why})"));
+            report::ok(each.collect::<Vec<_>>().join("; "))
+        }
+        Err(reason) => report::fail(reason, "lb-agent doctor --interface IF, as the agent is to have it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::report::tests::check;
+    use super::*;
+
+    #[test]
+    fn where_packets_come_in() {
+        let found = vec![("eth0".to_owned(), "auto: has the default route of IPv4".to_owned())];
+        check(&uplinks(&Ok(found)), Status::Ok, "eth0 (auto: has the default route of IPv4)");
+        check(&uplinks(&Err("there is no default route".to_owned())), Status::Fail, "--interface IF");
+    }
 }
