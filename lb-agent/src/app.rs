@@ -5,6 +5,7 @@
 //! ```
 //! The proxy comes first: a port that the packet path steers to it is one that it already serves.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -150,15 +151,19 @@ fn proxy_config(run: &Run, uplinks: &[Uplink]) -> Result<l7::Config> {
         Some(workers) => workers.into(),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
+    let addresses: Vec<_> = run.http.iter().chain(&run.https).copied().collect();
+    let twice = addresses.iter().enumerate().find(|(at, address)| addresses[..*at].contains(address));
+    if let Some((_, address)) = twice {
+        anyhow::bail!("{address} is named twice by --http and --https");
+    }
     if run.no_xdp {
         anyhow::ensure!(
-            !(run.http.is_empty() && run.https.is_empty()),
+            !addresses.is_empty(),
             "--no-xdp answers on ordinary sockets: say which with --http ADDR, --https ADDR or both"
         );
-        let addresses = run.http.iter().chain(&run.https).copied().collect();
         return Ok(l7::Config::new(workers, l7::Bind::Addresses(addresses)));
     }
-    let mut config = l7::Config::new(workers, l7::Bind::Steered);
+    let mut config = l7::Config::new(workers, l7::Bind::Both(addresses));
     let smallest = uplinks.iter().map(|uplink| uplink.mtu).min().unwrap_or(u32::MAX);
     config.max_segment = Some(smallest.saturating_sub(OVERHEAD_V6 as u32 + HEADERS));
     Ok(config)
@@ -174,10 +179,14 @@ fn settings(run: &Run) -> Settings {
     };
     let http = with(&run.http, ListenerProtocol::Http);
     let https = with(&run.https, ListenerProtocol::Https);
+    let ports = http.into_iter().chain(https).collect();
+    let (standalone, host_ports) =
+        if run.no_xdp { (ports, BTreeMap::new()) } else { (BTreeMap::new(), ports) };
     Settings {
         default_certificate: run.default_certificate.clone(),
         watch_without_class: run.watch_without_class,
-        standalone: http.into_iter().chain(https).collect(),
+        standalone,
+        host_ports,
         membership: source::Membership::Nodes,
     }
 }

@@ -139,23 +139,12 @@ pub struct Run {
     /// Answer on ordinary sockets instead: no XDP, no VIPs, no rights. Takes --http, --https or both.
     #[arg(long, env = "EDGELB_NO_XDP", conflicts_with_all = ["interface", "hash_key_file"])]
     pub no_xdp: bool,
-    /// With --no-xdp: answer HTTP on this address. Repeat it, or separate addresses by commas.
-    #[arg(
-        long,
-        env = "EDGELB_HTTP",
-        value_name = "ADDR",
-        value_delimiter = ',',
-        conflicts_with = "interface"
-    )]
+    /// Answer HTTP on this address of the node, too, for classes that name no Services; with --no-xdp, on it alone
+    /// and for all classes. Repeat it, or separate addresses by commas: 0.0.0.0:80,[::]:80.
+    #[arg(long, env = "EDGELB_HTTP", value_name = "ADDR", value_delimiter = ',')]
     pub http: Vec<SocketAddr>,
-    /// With --no-xdp: answer HTTPS on this address. Repeat it, or separate addresses by commas.
-    #[arg(
-        long,
-        env = "EDGELB_HTTPS",
-        value_name = "ADDR",
-        value_delimiter = ',',
-        conflicts_with = "interface"
-    )]
+    /// As --http, for HTTPS.
+    #[arg(long, env = "EDGELB_HTTPS", value_name = "ADDR", value_delimiter = ',')]
     pub https: Vec<SocketAddr>,
     /// Secret with the certificate for hosts that have none of their own.
     #[arg(long, env = "EDGELB_DEFAULT_CERTIFICATE", value_name = "NAMESPACE/NAME", value_parser = namespaced)]
@@ -291,7 +280,7 @@ mod tests {
         assert!(parse(&["--hash-key-file", "k"]).is_ok());
         assert!(parse(&["--interface", "eth0", "--hash-key-file", "k"]).is_ok());
         assert!(parse(&["--no-xdp", "--http", "127.0.0.1:8080"]).is_ok());
-        assert!(parse(&["--http", "127.0.0.1:8080", "--interface", "eth0", "--hash-key-file", "k"]).is_err());
+        assert!(parse(&["--http", "127.0.0.1:8080", "--interface", "eth0", "--hash-key-file", "k"]).is_ok());
         assert!(parse(&["--no-xdp", "--interface", "eth0"]).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 mod demo;
 mod forged;
+mod host_ports;
 mod lab;
 mod lifecycle;
 mod live;

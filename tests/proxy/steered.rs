@@ -1,6 +1,7 @@
 //! Sockets for `sk_lookup`: the address that a connection came in for chooses its listener.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lb_agent::l7::{Bind, Config, Proxy};
@@ -9,6 +10,38 @@ use lb_agent::model::{ListenerProtocol, Snapshot};
 use prometheus_client::registry::Registry;
 
 use super::support::{Backend, Http, Table, listener, raw_exchange};
+
+#[tokio::test]
+async fn ordinary_sockets_stand_beside_steered_ones() {
+    let (steered, ordinary) = (Backend::says("steered").await, Backend::says("ordinary").await);
+    let key: SocketAddr = "127.0.0.7:0".parse().expect("an address");
+    let metrics = Metrics::new(&mut Registry::default());
+    let proxy = Proxy::start(Config::new(2, Bind::Both(vec![key])), metrics).expect("proxy starts");
+    let [(configured, bound)] = *proxy.bound_addresses() else { panic!("{:?}", proxy.bound_addresses()) };
+    assert_eq!(configured, key);
+    let vip = proxy.steered_sockets()[0].address;
+    assert!(proxy.steered_sockets().iter().all(|socket| socket.address != bound), "none of them is for VIPs");
+    let listeners = [(vip, &steered), (key, &ordinary)].map(|(address, backend)| {
+        let routes = Arc::new(Table::all_to(&[backend.address]));
+        (address, listener(ListenerProtocol::Http, "edgelb", &routes))
+    });
+    proxy.publish(&Snapshot { generation: 1, listeners: listeners.into(), ..Snapshot::default() });
+    for _ in 0..8 {
+        assert_eq!(Http::get(vip, "a", "/").await.text(), "steered");
+        assert_eq!(Http::get(bound, "a", "/").await.text(), "ordinary");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = holder.local_addr().expect("it is bound");
+    for bind in [Bind::Addresses(vec![taken]), Bind::Both(vec![taken])] {
+        let started = Proxy::start(Config::new(1, bind), Metrics::new(&mut Registry::default()));
+        let error = started.err().expect("the port is taken").to_string();
+        assert!(error.contains(&format!("cannot listen on {taken}, where another program does")), "{error}");
+    }
+}
 
 #[tokio::test]
 async fn connections_are_served_by_the_listener_that_they_came_in_for() {

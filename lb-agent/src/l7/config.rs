@@ -26,6 +26,8 @@ pub enum Bind {
     Steered,
     /// Ordinary sockets: each address is its listener's key in the snapshot, also with port 0.
     Addresses(Vec<SocketAddr>),
+    /// Both: steered ones, and ordinary ones at these addresses.
+    Both(Vec<SocketAddr>),
 }
 
 /// Limits in time.

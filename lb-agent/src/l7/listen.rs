@@ -1,6 +1,6 @@
 //! Listening sockets: one per worker and address, in one SO_REUSEPORT group per address.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -15,12 +15,22 @@ const BACKLOG: i32 = 4096;
 
 /// A socket that could not be opened.
 #[derive(Debug, Error)]
-#[error("listening on {address}")]
+#[error("cannot listen on {address}{}", advice(.source))]
 pub struct ListenError {
     /// Where.
     pub address: SocketAddr,
     /// Why.
     pub source: io::Error,
+}
+
+/// What the system's words do not say.
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::AddrInUse => ", where another program does: stop that, or choose another port",
+        ErrorKind::PermissionDenied => ": ports below 1024 need root, or CAP_NET_BIND_SERVICE",
+        ErrorKind::AddrNotAvailable => ", which is no address of this node",
+        _ => "",
+    }
 }
 
 /// A worker's socket for one address.
@@ -62,8 +72,9 @@ pub(super) fn open(config: &Config) -> Result<Vec<Vec<Listening>>, ListenError> 
     for (key, address) in wanted(&config.bind) {
         let mut bound = address;
         for worker in &mut workers {
-            let listening = listen(key, bound, config.max_segment);
-            if is_missing_ipv6(config, &listening) {
+            // What comes in at the node's own addresses never takes the way by another member.
+            let listening = listen(key, bound, config.max_segment.filter(|_| key.is_none()));
+            if key.is_none() && is_missing_ipv6(&listening) {
                 tracing::warn!("no IPv6 on this node: only IPv4 connections can be served");
                 break;
             }
@@ -76,18 +87,21 @@ pub(super) fn open(config: &Config) -> Result<Vec<Vec<Listening>>, ListenError> 
 }
 
 fn wanted(bind: &Bind) -> Vec<(Option<SocketAddr>, SocketAddr)> {
+    // Loopback and a port of the kernel's choice: reachable by steering only, but for processes of this node.
+    let steered = || [(None, (Ipv4Addr::LOCALHOST, 0).into()), (None, (Ipv6Addr::LOCALHOST, 0).into())];
+    let ordinary = |addresses: &[SocketAddr]| {
+        addresses.iter().map(|address| (Some(*address), *address)).collect::<Vec<_>>()
+    };
     match bind {
-        // Loopback and a port of the kernel's choice: reachable by steering only, but for processes of this node.
-        Bind::Steered => {
-            vec![(None, (Ipv4Addr::LOCALHOST, 0).into()), (None, (Ipv6Addr::LOCALHOST, 0).into())]
-        }
-        Bind::Addresses(addresses) => addresses.iter().map(|address| (Some(*address), *address)).collect(),
+        Bind::Steered => steered().into(),
+        Bind::Addresses(addresses) => ordinary(addresses),
+        Bind::Both(addresses) => steered().into_iter().chain(ordinary(addresses)).collect(),
     }
 }
 
-fn is_missing_ipv6(config: &Config, listening: &Result<Listening, ListenError>) -> bool {
+fn is_missing_ipv6(listening: &Result<Listening, ListenError>) -> bool {
     let Err(error) = listening else { return false };
-    config.bind == Bind::Steered && error.address.is_ipv6() && error.address.port() == 0
+    error.address.is_ipv6() && error.address.port() == 0
 }
 
 fn listen(

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::config::{Bind, Config};
+use super::config::Config;
 use super::listen::{self, ListenError, SteeredSocket};
 use super::live::{Compiler, Live};
 use super::tls::{Tls, TlsError};
@@ -57,10 +57,7 @@ impl Proxy {
         let sockets = listen::open(&config)?;
         let first = sockets.first().map(Vec::as_slice).unwrap_or_default();
         let bound = first.iter().filter_map(|socket| Some((socket.key?, socket.address))).collect();
-        let steered = match config.bind {
-            Bind::Steered => steered(&sockets),
-            Bind::Addresses(_) => Vec::new(),
-        };
+        let steered = steered(&sockets);
         let live = Arc::new(ArcSwap::from_pointee(Live::default()));
         let (stop, stopped) = watch::channel(None);
         let mut proxy = Self { live, compiler, metrics, bound, steered, stop, threads: Vec::new() };
@@ -92,7 +89,7 @@ impl Proxy {
     }
 
     /// The sockets for the `sk_lookup` program: one group per IP family, one socket of each per worker.
-    /// Empty with ordinary sockets.
+    /// Empty with ordinary sockets alone.
     #[must_use]
     pub fn steered_sockets(&self) -> &[SteeredSocket] {
         &self.steered
@@ -129,9 +126,11 @@ impl Drop for Proxy {
 
 fn steered(sockets: &[Vec<listen::Listening>]) -> Vec<SteeredSocket> {
     let workers = sockets.iter().enumerate();
-    workers
-        .flat_map(|(worker, own)| own.iter().map(move |socket| SteeredSocket::new(worker, socket)))
-        .collect()
+    let of_worker = |(worker, own): (usize, &'_ Vec<listen::Listening>)| {
+        let own = own.iter().filter(|socket| socket.key.is_none());
+        own.map(|socket| SteeredSocket::new(worker, socket)).collect::<Vec<_>>()
+    };
+    workers.flat_map(of_worker).collect()
 }
 
 fn spawn(number: usize, start: Start) -> io::Result<JoinHandle<()>> {

@@ -14,6 +14,9 @@ pub struct Settings {
     pub watch_without_class: bool,
     /// Listeners that no Service names, by the address of their socket: with all of our classes.
     pub standalone: BTreeMap<SocketAddr, ListenerProtocol>,
+    /// Listeners beside those of VIPs, by the address of their socket on the node: with those of our classes that
+    /// name no Services.
+    pub host_ports: BTreeMap<SocketAddr, ListenerProtocol>,
     /// Who says which nodes are members.
     pub membership: Membership,
 }

@@ -136,9 +136,17 @@ impl Lab {
     /// # Errors
     /// Those of `Node::run_agent`.
     pub fn run_agents(&mut self) -> Result<()> {
+        self.run_agents_with(&[])
+    }
+
+    /// As `run_agents`, with more arguments.
+    ///
+    /// # Errors
+    /// Those of `Node::run_agent`.
+    pub fn run_agents_with(&mut self, arguments: &[&str]) -> Result<()> {
         self.accept_xdp_frames()?;
         for node in &mut self.edges {
-            node.start_agent(&[])?;
+            node.start_agent(arguments)?;
         }
         self.edges.iter_mut().try_for_each(Node::await_ready)
     }

@@ -85,6 +85,12 @@ impl Classes {
         self.ours.keys().cloned().collect()
     }
 
+    /// Those that name no Services: none of them keeps its routes to itself.
+    pub(super) fn unclaimed(&self) -> BTreeSet<String> {
+        let ours = self.ours.iter().filter(|(_, reach)| **reach == Reach::Unclaimed);
+        ours.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The VIPs on which a Service stands that some class names, out of `(VIP, Service)` pairs.
     pub(super) fn claimed<'a>(
         &self,

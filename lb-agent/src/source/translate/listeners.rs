@@ -15,7 +15,7 @@ use crate::source::Settings;
 pub(super) type Tables<'a> = dyn FnMut(&BTreeSet<String>, &mut Vec<Problem>) -> Arc<RouteTable> + 'a;
 
 /// The listeners of our Services, and those that the command line asks for. The latter stand in no object: they
-/// go by the name of a Service `standalone` without a namespace.
+/// go by the names of Services `standalone` and `host-ports` without a namespace.
 pub(super) fn translate(
     services: &Services,
     classes: &Classes,
@@ -46,6 +46,16 @@ pub(super) fn translate(
     let standalone = ObjectRef::new(Kind::Service, "", "standalone");
     for (&address, &protocol) in &settings.standalone {
         add(address, &standalone, protocol, classes.all(), problems);
+    }
+    let host_ports = ObjectRef::new(Kind::Service, "", "host-ports");
+    for (&address, &protocol) in &settings.host_ports {
+        if services.vips.contains(&address.ip()) {
+            let message =
+                "is a VIP: --http and --https take the node's own addresses, and the VIP stays as it is";
+            problems.push(Problem::error(&host_ports, "", format!("{} {message}", address.ip())));
+            continue;
+        }
+        add(address, &host_ports, protocol, classes.unclaimed(), problems);
     }
     listeners
 }

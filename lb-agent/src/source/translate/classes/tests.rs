@@ -115,6 +115,25 @@ fn standalone_listeners_answer_all_classes_of_ours() {
     assert!(!snapshot.services.keys().any(|service| service.port == 8080), "it is no VIP's port");
 }
 
+#[test]
+fn host_ports_have_the_classes_that_name_no_services() {
+    let private = class("private", "", &with_parameters("edgelb.dev", "IngressParameters", "private"));
+    let yaml = SERVICES.to_owned() + &class("edgelb", "", "") + &private + PARAMETERS;
+    let (port, vip) = ("0.0.0.0:80", "203.0.113.10:8080");
+    let host_ports =
+        [port, vip].map(|address| (address.parse().expect("an address"), ListenerProtocol::Http));
+    let settings = Settings { host_ports: host_ports.into(), ..Settings::default() };
+    let snapshot = snapshot(&yaml, &settings);
+    let listener = &snapshot.listeners[&port.parse().expect("an address")];
+    assert_eq!(listener.classes, BTreeSet::from(["edgelb".to_owned()]));
+    assert!(!snapshot.vips.contains(&std::net::Ipv4Addr::UNSPECIFIED.into()), "it is no VIP");
+    assert!(
+        !snapshot.listeners.contains_key(&vip.parse().expect("an address")),
+        "a VIP's ports are its Services'"
+    );
+    assert_complaints(&snapshot, &["203.0.113.10 is a VIP", "Service edge/private-tls: no IngressClass"]);
+}
+
 /// Whether an Ingress with this metadata and spec is served, by its default backend's presence.
 #[track_caller]
 fn check_class(
