@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::admin::{self, Addresses, Live, Server, packet_metrics};
-use crate::cli::{AdminSocket, Check, Cli, Command, Doctor, Log, LogFormat, Run, Uninstall};
+use crate::cli::{AdminSocket, Check, Cli, Command, Doctor, Log, LogFormat, Meaning, Run, Uninstall};
 use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
 use crate::l4::{self, Datapath, Uplink};
@@ -182,12 +182,15 @@ fn settings(run: &Run) -> Settings {
     let ports = http.into_iter().chain(https).collect();
     let (standalone, host_ports) =
         if run.no_xdp { (ports, BTreeMap::new()) } else { (BTreeMap::new(), ports) };
+    Settings { standalone, host_ports, membership: source::Membership::Nodes, ..meaning(&run.meaning) }
+}
+
+/// What `check` shares with `run`.
+fn meaning(meaning: &Meaning) -> Settings {
     Settings {
-        default_certificate: run.default_certificate.clone(),
-        watch_without_class: run.watch_without_class,
-        standalone,
-        host_ports,
-        membership: source::Membership::Nodes,
+        default_certificate: meaning.default_certificate.clone(),
+        watch_without_class: meaning.watch_without_class,
+        ..Settings::default()
     }
 }
 
@@ -286,8 +289,7 @@ async fn stop(mut proxy: Arc<Proxy>) {
 }
 
 fn check_folder(check: &Check) -> ExitCode {
-    let settings = Settings { watch_without_class: check.watch_without_class, ..Settings::default() };
-    let problems = source::check(&check.manifests, &settings);
+    let problems = source::check(&check.manifests, &meaning(&check.meaning));
     for problem in &problems {
         println!("{problem}");
     }

@@ -146,12 +146,9 @@ pub struct Run {
     /// As --http, for HTTPS.
     #[arg(long, env = "EDGELB_HTTPS", value_name = "ADDR", value_delimiter = ',')]
     pub https: Vec<SocketAddr>,
-    /// Secret with the certificate for hosts that have none of their own.
-    #[arg(long, env = "EDGELB_DEFAULT_CERTIFICATE", value_name = "NAMESPACE/NAME", value_parser = namespaced)]
-    pub default_certificate: Option<(String, String)>,
-    /// Take Ingresses that name no class too.
-    #[arg(long, env = "EDGELB_WATCH_WITHOUT_CLASS")]
-    pub watch_without_class: bool,
+    /// What objects mean.
+    #[command(flatten)]
+    pub meaning: Meaning,
     /// Threads that answer requests, each on a core of its own. [default: one per core]
     #[arg(long, env = "EDGELB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
@@ -164,6 +161,17 @@ pub struct Run {
     /// Metrics and health alone on another address, for a Prometheus elsewhere.
     #[arg(long, env = "EDGELB_METRICS_ADDR", value_name = "ADDR")]
     pub metrics_addr: Option<SocketAddr>,
+}
+
+/// The flags that change what objects mean.
+#[derive(Clone, Debug, Args)]
+pub struct Meaning {
+    /// Secret with the certificate for hosts that have none of their own.
+    #[arg(long, env = "EDGELB_DEFAULT_CERTIFICATE", value_name = "NAMESPACE/NAME", value_parser = namespaced)]
+    pub default_certificate: Option<(String, String)>,
+    /// Take Ingresses that name no class too.
+    #[arg(long, env = "EDGELB_WATCH_WITHOUT_CLASS")]
+    pub watch_without_class: bool,
 }
 
 /// Where a running agent listens for its operator.
@@ -183,9 +191,9 @@ pub struct Check {
     /// Warnings count as errors.
     #[arg(long)]
     pub strict: bool,
-    /// Take Ingresses that name no class too.
-    #[arg(long, env = "EDGELB_WATCH_WITHOUT_CLASS")]
-    pub watch_without_class: bool,
+    /// As `run` has it.
+    #[command(flatten)]
+    pub meaning: Meaning,
 }
 
 /// `lb-agent doctor`

@@ -118,6 +118,8 @@ struct CertificateDump {
     dns_names: Vec<String>,
     key_kind: &'static str,
     /// Seconds since the Unix epoch.
+    not_before: i64,
+    /// The same.
     not_after: i64,
     /// The same for people.
     expires: Option<String>,
@@ -303,6 +305,7 @@ impl CertificateDump {
                 KeyKind::Ecdsa => "ecdsa",
                 KeyKind::Rsa => "rsa",
             },
+            not_before: certificate.not_before,
             not_after: certificate.not_after,
             expires: ASN1Time::from_timestamp(certificate.not_after).ok().map(|time| time.to_string()),
             sha256: certificate.chain.first().map(|leaf| fingerprint(leaf)).unwrap_or_default(),
@@ -353,6 +356,7 @@ pub(super) mod tests {
             key: PrivateKey(KEY.to_vec()),
             key_kind: KeyKind::Ecdsa,
             dns_names: vec!["shop.example.org".to_owned()],
+            not_before: 1_700_000_000,
             not_after: 1_800_000_000,
         });
         let backend = |name: &str, endpoints| {
@@ -460,6 +464,7 @@ pub(super) mod tests {
         check("/snapshot/certificates/0/secret", "Secret shop/tls");
         check("/snapshot/certificates/0/dns_names/0", "shop.example.org");
         check("/snapshot/certificates/0/key_kind", "ecdsa");
+        check("/snapshot/certificates/0/not_before", 1_700_000_000);
         check("/snapshot/certificates/0/not_after", 1_800_000_000);
         check("/snapshot/certificates/0/expires", "Jan 15 08:00:00 2027 +00:00");
         // printf leaf | sha256sum

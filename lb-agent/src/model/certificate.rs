@@ -36,6 +36,8 @@ pub struct Certificate {
     pub key_kind: KeyKind,
     /// DNS names of the leaf, for people; which host it serves is up to the Ingress.
     pub dns_names: Vec<String>,
+    /// Begin of validity, seconds since the Unix epoch.
+    pub not_before: i64,
     /// End of validity, seconds since the Unix epoch.
     pub not_after: i64,
 }

@@ -60,6 +60,7 @@ pub(super) fn read(name: &ObjectRef, secret: &Secret) -> Result<Certificate, Cer
         key_kind: matching_kind(&chain, key)?,
         key: secret_der,
         dns_names: leaf.dns_names,
+        not_before: leaf.not_before,
         not_after: leaf.not_after,
         chain: chain.into_iter().map(|der| der.to_vec()).collect(),
     })
@@ -109,6 +110,7 @@ fn matching_kind(
 /// What is read of the leaf.
 struct Leaf {
     dns_names: Vec<String>,
+    not_before: i64,
     not_after: i64,
 }
 
@@ -122,6 +124,7 @@ impl Leaf {
                 GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
                 _ => None,
             });
-        Ok(Self { dns_names: dns_names.collect(), not_after: leaf.validity().not_after.timestamp() })
+        let (begin, end) = (leaf.validity().not_before, leaf.validity().not_after);
+        Ok(Self { dns_names: dns_names.collect(), not_before: begin.timestamp(), not_after: end.timestamp() })
     }
 }

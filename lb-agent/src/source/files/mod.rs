@@ -23,7 +23,7 @@ use self::folder::{Folder, Look, Refreshed};
 pub use self::run::run;
 use super::publish::now;
 use super::{Index, Settings, translate};
-use crate::model::{Problem, Snapshot};
+use crate::model::{Kind, Problem, Severity, Snapshot};
 
 /// How often a folder is read in which files change meanwhile.
 const LOOKS: u32 = 10;
@@ -55,6 +55,12 @@ pub enum FolderError {
 /// # Errors
 /// `FolderError::Unreadable` if there is no such folder.
 pub fn read(folder: &Path, settings: &Settings) -> Result<Snapshot, FolderError> {
+    let (index, problems) = load(folder)?;
+    Ok(with_problems(translate(&index, settings, now()), problems))
+}
+
+/// The objects of a folder, and what is wrong with its files.
+fn load(folder: &Path) -> Result<(Index, Vec<Problem>), FolderError> {
     scan::identity(folder).map_err(|source| FolderError::Unreadable { folder: folder.to_owned(), source })?;
     let (mut folder, mut index) = (Folder::new(folder.to_owned()), Index::default());
     for _ in 0..LOOKS {
@@ -65,20 +71,32 @@ pub fn read(folder: &Path, settings: &Settings) -> Result<Snapshot, FolderError>
         }
     }
     let (_, problems) = folder.merge(&mut index);
-    Ok(with_problems(translate(&index, settings, now()), problems))
+    Ok((index, problems))
 }
 
-/// All that is wrong with a folder; a folder that cannot be read is one problem.
+/// All that is wrong with a folder; a folder that cannot be read is one problem, and so is one without objects.
 #[must_use]
 pub fn check(folder: &Path, settings: &Settings) -> Vec<Problem> {
-    match read(folder, settings) {
-        Ok(snapshot) => snapshot.problems,
+    match load(folder) {
+        Ok((index, problems)) => {
+            let is_empty = Kind::ALL.into_iter().all(|kind| index.count(kind) == 0);
+            let empty = (is_empty && problems.is_empty()).then(empty);
+            let snapshot = with_problems(translate(&index, settings, now()), problems);
+            snapshot.problems.into_iter().chain(empty).collect()
+        }
         Err(error) => {
             let reason =
                 std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
             vec![Problem { origin: None, ..file::unreadable(Path::new(""), 0, &format!("{error}{reason}")) }]
         }
     }
+}
+
+/// Not wrong by itself, but hardly what somebody wanted to have checked.
+fn empty() -> Problem {
+    let message = "no objects found: there is none in any file .yaml, .yml or .json of the folder";
+    let problem = file::unreadable(Path::new(""), 0, message);
+    Problem { severity: Severity::Warning, origin: None, ..problem }
 }
 
 /// The snapshot with what is wrong with the files themselves.

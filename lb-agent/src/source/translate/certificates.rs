@@ -92,17 +92,28 @@ fn load(
             last_good.cloned()
         }
         Some(Ok(certificate)) => {
-            problems.extend(expired(user, field, certificate, now));
+            let invalid = validity(certificate, now).map(|message| Problem::warning(user, field, message));
+            problems.extend(invalid);
             Some(Arc::clone(certificate))
         }
     }
 }
 
-fn expired(user: &ObjectRef, field: &str, certificate: &Certificate, now: i64) -> Option<Problem> {
-    let end = Timestamp::from_second(certificate.not_after);
-    let end = end.map_or_else(|_| "long ago".into(), |end| end.to_string());
-    let message = || format!("the certificate in {} expired at {end}", certificate.secret);
-    (certificate.not_after < now).then(|| Problem::warning(user, field, message()))
+/// What a client would say of a certificate that is not valid at this time.
+fn validity(certificate: &Certificate, now: i64) -> Option<String> {
+    let Certificate { secret, not_before, not_after, .. } = certificate;
+    let told = |second: i64, far: &str| {
+        Timestamp::from_second(second).map_or_else(|_| far.to_owned(), |time| time.to_string())
+    };
+    if *not_after < now {
+        return Some(format!(
+            "the certificate in {secret} expired at {}",
+            told(*not_after, "a time long ago")
+        ));
+    }
+    let begin = told(*not_before, "a time far ahead");
+    (*not_before > now)
+        .then(|| format!("the certificate in {secret} is not valid before {begin}: clients refuse it"))
 }
 
 fn hosts(

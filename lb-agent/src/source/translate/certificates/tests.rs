@@ -81,6 +81,19 @@ fn what_deserves_a_look_is_served_all_the_same() {
 }
 
 #[test]
+fn a_certificate_of_the_future_is_told_of() {
+    let mut params = CertificateParams::new(["x.org".to_owned()]).expect("names");
+    (params.not_before, params.not_after) = (date_time_ymd(2030, 1, 2), date_time_ymd(2031, 1, 2));
+    let key = KeyPair::generate().expect("a key");
+    let early = params.self_signed(&key).expect("a certificate");
+    let yaml = tls_secret("early", &(early.pem(), key.serialize_pem()))
+        + &ingress("web", "{secretName: early, hosts: [x.org]}");
+    let words = "warning: Ingress default/web: spec.tls[0].secretName: the certificate in Secret default/early is not \
+                 valid before 2030-01-02T00:00:00Z: clients refuse it";
+    check(&yaml, &Settings::default(), &["x.org early"], &[words]);
+}
+
+#[test]
 fn unusable_secrets_are_told_of_on_both_sides() {
     let (chain, key) = pair(&["x.org"]);
     let (_, other_key) = pair(&["x.org"]);
