@@ -3,6 +3,7 @@
 
 #[path = "../xtask/src/ebpf/mod.rs"]
 mod ebpf;
+#[expect(dead_code, reason = "those of the test cluster")]
 #[path = "../xtask/src/versions.rs"]
 mod versions;
 

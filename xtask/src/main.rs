@@ -2,6 +2,7 @@
 
 mod bench;
 mod build_ebpf;
+mod cluster;
 mod demo;
 mod ebpf;
 mod lab_program;
@@ -27,6 +28,9 @@ enum Task {
     BuildEbpf,
     /// Run the test tiers: all that the repository has, or those that are named.
     Test(test::Options),
+    /// A real Kubernetes in network namespaces: its programs are built from Go modules, once.
+    #[command(subcommand)]
+    Cluster(cluster::Task),
     /// Check the invariants that the compiler does not: who knows whom, one owner file, names in documents.
     Tidy,
     /// Measure, print a table, and write target/bench/NAME.json.
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::BuildEbpf => build_ebpf::run(),
         Task::Test(options) => test::run(&options),
+        Task::Cluster(task) => cluster::run(&task),
         Task::Tidy => tidy::run(),
         Task::Demo(options) => demo::run(options).map(|never| match never {}),
         Task::Bench(options) => bench::run(options).map(|never| match never {}),

