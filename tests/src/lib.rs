@@ -1,7 +1,8 @@
 //! edgelb's test harness: packets, test runs of the packet path in the kernel and on the host, the network
-//! lab and its demo, benchmarks. The tiers that use it are the folders beside `src`.
+//! lab and its demo, a real Kubernetes, benchmarks. The tiers that use it are the folders beside `src`.
 
 pub mod bench;
+pub mod cluster;
 pub mod demo;
 pub mod fixture;
 pub mod host;

@@ -1,12 +1,17 @@
 //! The lab's own program: the demo, what a person does with a lab, and what runs inside of it.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::process::{self, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use lb_tests::cluster::ControlPlane;
 use lb_tests::demo;
 use lb_tests::lab::{self, Lab, Topology};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The network lab of edgelb.
@@ -36,6 +41,16 @@ enum Command {
     },
     /// Raise a lab without agents and hold it until this process is ended.
     Hold,
+    /// Start a control plane on loopback, print its folder, and hold it until this process is ended.
+    ControlPlane,
+    /// Become a command that is killed when the thread that started this process ends.
+    Tied {
+        /// The process that has the thread.
+        parent: u32,
+        /// The command with its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Remove labs that were kept.
     Down,
 }
@@ -55,6 +70,12 @@ fn run() -> Result<ExitCode> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             match runtime.block_on(lab::server::serve(&name))? {}
         }
+        Command::ControlPlane => {
+            let control_plane = ControlPlane::start()?;
+            println!("{}", control_plane.folder().display());
+            interrupted()?;
+        }
+        Command::Tied { parent, command } => match tied(parent, &command)? {},
         Command::Hold => {
             let lab = Lab::start(&Topology::default())?;
             println!("{}", lab.folder().display());
@@ -78,6 +99,14 @@ fn exec(name: &str, command: &[OsString]) -> Result<ExitCode> {
     run.args(&command[1..]);
     let status = lab::exec(folder, name, run)?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// The signal is asked for in vain if the parent is gone already.
+fn tied(parent: u32, command: &[OsString]) -> Result<Infallible> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    ensure!(std::os::unix::process::parent_id() == parent, "the process {parent} has ended");
+    let refused = process::Command::new(&command[0]).args(&command[1..]).exec();
+    Err(refused).with_context(|| format!("cannot start {}", command[0].display()))
 }
 
 /// Waits for Ctrl-C or SIGTERM.

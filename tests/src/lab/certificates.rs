@@ -42,7 +42,7 @@ impl Authority {
         &self.certificate_der
     }
 
-    /// A certificate for DNS names.
+    /// A certificate for DNS names and addresses.
     ///
     /// # Errors
     /// If a name is none.

@@ -10,7 +10,7 @@ mod evidence;
 pub mod http;
 pub mod icmp;
 pub mod manifests;
-mod namespace;
+pub(crate) mod namespace;
 pub mod netlink;
 mod node;
 mod offload;

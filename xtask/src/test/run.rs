@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{lint, tally::Tally, tier::Tier};
-use crate::{programs, workspace};
+use crate::{cluster, programs, workspace};
 
 pub(super) fn tier(tier: Tier) -> Result<Tally> {
     programs::ensure(tier.programs())?;
@@ -34,6 +34,9 @@ fn folder_test(tier: Tier) -> Result<Command> {
         ]))?;
         cargo.env("LB_AGENT", workspace::target_dir()?.join("debug").join("lb-agent"));
         cargo.args(["--", "--test-threads=1"]);
+    }
+    if tier.runs_a_control_plane() {
+        cargo.env(cluster::PATH_VARIABLE, cluster::control_plane()?);
     }
     Ok(cargo)
 }

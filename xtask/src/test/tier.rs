@@ -21,6 +21,8 @@ pub(super) enum Tier {
     Datapath,
     /// The request path in process, with peers that misbehave.
     Proxy,
+    /// A real kube-apiserver with etcd on loopback.
+    Control,
     /// Whole nodes in network namespaces, with real connections.
     Netns,
 }
@@ -39,6 +41,7 @@ impl Tier {
             Self::Unit => "unit",
             Self::Datapath => "datapath",
             Self::Proxy => "proxy",
+            Self::Control => "control",
             Self::Netns => "netns",
         }
     }
@@ -49,6 +52,7 @@ impl Tier {
             Self::Unit => "the tests beside the code",
             Self::Datapath => "the verified kernel program, packet by packet",
             Self::Proxy => "the request path, with peers that misbehave",
+            Self::Control => "objects of a real API server: state, status, outages",
             Self::Netns => "whole nodes in network namespaces, with real connections",
         }
     }
@@ -71,7 +75,12 @@ impl Tier {
 
     /// Tiers with a lab of their own need the agent's binary, and the machine for themselves.
     pub(super) const fn runs_the_agent(self) -> bool {
-        matches!(self, Self::Netns)
+        matches!(self, Self::Control | Self::Netns)
+    }
+
+    /// Tiers with a Kubernetes of their own need its programs.
+    pub(super) const fn runs_a_control_plane(self) -> bool {
+        matches!(self, Self::Control)
     }
 
     /// A folder of the crate `lb-tests`, or part of every crate.

@@ -1,0 +1,4 @@
+//! The control tier: a real API server with etcd on loopback. Needs no root.
+
+mod control_plane;
+mod fault;
