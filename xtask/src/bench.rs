@@ -4,6 +4,7 @@ use std::{convert::Infallible, ffi::OsString};
 
 use anyhow::Result;
 
+use crate::cluster;
 use crate::lab_program::{DEV, DIST, LabProgram};
 use crate::programs::{self, L7_PEERS};
 
@@ -13,8 +14,8 @@ const WITHOUT_AGENT: [&str; 1] = ["xdp"];
 /// What `lb-bench` is told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The benchmark: `xdp` (ns per packet), `l7` (CPU per request beside nginx and HAProxy), or `folder`
-    /// (time until a change of a file is live, memory).
+    /// The benchmark: `xdp` (ns per packet), `l7` (CPU per request beside nginx and HAProxy), `folder`
+    /// (time until a change of a file is live, memory), or `control` (the same from a real API server).
     name: String,
     /// Passed on to the benchmark, such as `--pin DIR`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -29,8 +30,12 @@ pub(crate) fn run(options: Options) -> Result<Infallible> {
     let needs_agent = !WITHOUT_AGENT.contains(&options.name.as_str());
     // The kernel program is the same under every profile, and the quickest to build is already there.
     let profile = if needs_agent { DIST } else { DEV };
-    let bench = LabProgram { name: "lb-bench", profile, needs_agent };
+    let bench = LabProgram { name: "lb-bench", profile, helpers: &["lb-lab"], needs_agent };
     bench.build()?;
     let arguments: Vec<_> = [OsString::from(options.name)].into_iter().chain(options.arguments).collect();
-    bench.replace_us(&arguments)
+    let environment = match arguments.first() {
+        Some(name) if name == "control" => vec![(cluster::PATH_VARIABLE, cluster::control_plane()?)],
+        _ => Vec::new(),
+    };
+    bench.replace_us(&arguments, &environment)
 }

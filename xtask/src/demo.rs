@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Built as the tests are: in half the time of an optimised build, and `cargo xtask test` finds it done.
-const LAB: LabProgram = LabProgram { name: "lb-lab", profile: DEV, needs_agent: true };
+const LAB: LabProgram = LabProgram { name: "lb-lab", profile: DEV, helpers: &[], needs_agent: true };
 
 /// What `lb-lab demo` is told.
 #[derive(clap::Args)]
@@ -25,5 +25,5 @@ pub(crate) fn run(options: Options) -> Result<Infallible> {
     preflight::lab()?;
     LAB.build()?;
     let arguments: Vec<_> = [OsString::from("demo")].into_iter().chain(options.arguments).collect();
-    LAB.replace_us(&arguments)
+    LAB.replace_us(&arguments, &[])
 }

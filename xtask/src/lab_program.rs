@@ -24,6 +24,8 @@ pub(crate) const DIST: Profile = Profile { name: "dist", folder: "dist" };
 pub(crate) struct LabProgram {
     pub(crate) name: &'static str,
     pub(crate) profile: Profile,
+    /// Other binaries of that crate that it starts.
+    pub(crate) helpers: &'static [&'static str],
     /// Whether it starts the agent's binary.
     pub(crate) needs_agent: bool,
 }
@@ -36,7 +38,10 @@ impl LabProgram {
         eprintln!("edgelb: building (the first time takes some minutes)");
         ebpf::build(&workspace::root()?)?;
         let mut cargo = workspace::cargo()?;
-        cargo.args(["build", "--profile", self.profile.name, "--package", "lb-tests", "--bin", self.name]);
+        cargo.args(["build", "--profile", self.profile.name, "--package", "lb-tests"]);
+        for name in [self.name].iter().chain(self.helpers) {
+            cargo.args(["--bin", name]);
+        }
         if self.needs_agent {
             cargo.args(["--package", "lb-agent", "--bin", "lb-agent"]);
         }
@@ -46,9 +51,17 @@ impl LabProgram {
     }
 
     /// Runs it in our place, so that Ctrl-C reaches it alone and the shell waits until it has cleaned up.
-    pub(crate) fn replace_us(&self, arguments: &[OsString]) -> Result<Infallible> {
+    pub(crate) fn replace_us(
+        &self,
+        arguments: &[OsString],
+        environment: &[(&str, OsString)],
+    ) -> Result<Infallible> {
         let program = workspace::target_dir()?.join(self.profile.folder).join(self.name);
-        let refused = Command::new(&program).current_dir(workspace::root()?).args(arguments).exec();
+        let refused = Command::new(&program)
+            .current_dir(workspace::root()?)
+            .args(arguments)
+            .envs(environment.iter().cloned())
+            .exec();
         Err(refused).with_context(|| format!("cannot start {}", program.display()))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lb_tests::bench::{folder, l7, xdp};
+use lb_tests::bench::{control, folder, l7, xdp};
 
 #[derive(Parser)]
 #[command(name = "lb-bench", about = "edgelb's benchmarks: alternatives side by side in one run")]
@@ -25,6 +25,8 @@ enum Bench {
         #[arg(long, value_name = "DIR")]
         pin: Option<PathBuf>,
     },
+    /// How the agent follows a real API server with 10,000 Ingresses and TLS Secrets.
+    Control,
     /// Time until a change of one file among many is live, and the agent's memory.
     Folder,
     /// CPU time per request and latency of the proxy, beside nginx and HAProxy.
@@ -45,6 +47,7 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     let report = match cli.bench {
         Bench::Xdp { pin } => xdp::run(&xdp::Options { pin })?,
+        Bench::Control => control::run()?,
         Bench::Folder => folder::run()?,
         Bench::L7 { rounds, seconds, connections } => {
             l7::run(&l7::Options { rounds, turn: Duration::from_secs(seconds), connections })?
