@@ -201,7 +201,7 @@ fn place_of(table: &Arc<RouteTable>, tables: &[&Arc<RouteTable>]) -> Option<usiz
 
 /// Each certificate once, by its Secret.
 fn certificates(tables: &[&Arc<RouteTable>]) -> Vec<CertificateDump> {
-    let all = tables.iter().flat_map(|table| table.certificates.values().flatten());
+    let all = tables.iter().flat_map(|table| table.certificates.values().flat_map(|chosen| chosen.iter()));
     let mut distinct: Vec<_> = all.map(|certificate| CertificateDump::new(certificate)).collect();
     distinct.sort();
     distinct.dedup();
@@ -241,7 +241,7 @@ impl ListenerDump {
 
 impl RouteTableDump {
     fn new(table: &RouteTable) -> Self {
-        let secrets = |certificates: &Vec<Arc<Certificate>>| {
+        let secrets = |certificates: &[Arc<Certificate>]| {
             certificates.iter().map(|certificate| certificate.secret.to_string()).collect()
         };
         Self {
@@ -257,7 +257,7 @@ impl RouteTableDump {
 }
 
 impl HostDump {
-    fn new((host, routes): (&HostPattern, &HostRoutes)) -> Self {
+    fn new((host, routes): (&HostPattern, &Arc<HostRoutes>)) -> Self {
         Self {
             host: host.to_string(),
             rules: routes.rules.iter().map(RuleDump::new).collect(),
@@ -341,7 +341,10 @@ pub(super) mod tests {
 
     use super::super::live::tests::live;
     use super::*;
-    use crate::model::{BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, PrivateKey, Protocol};
+    use crate::model::{
+        BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, PrivateKey, Problems, Protocol,
+        SharedMap,
+    };
 
     /// What stands for a private key: text, so that any form of output would show it.
     pub(in crate::admin) const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----super-secret-bytes";
@@ -370,25 +373,25 @@ pub(super) mod tests {
         let rule = |path, backend| Rule {
             path: PathRule::new(PathKind::Prefix, path).expect("an absolute path"),
             backend,
-            ingress: ingress.clone(),
+            ingress: Arc::new(ingress.clone()),
         };
         let endpoint = SocketAddr::from(([203, 0, 113, 7], 8080));
         let host = HostPattern::parse("shop.example.org").expect("a host");
         let routes = Arc::new(RouteTable {
-            hosts: BTreeMap::from([(
+            hosts: SharedMap::from_iter([(
                 host.clone(),
-                HostRoutes {
+                Arc::new(HostRoutes {
                     rules: vec![
                         rule("/cart", backend("cart", Err(Unavailable::NoEndpoint))),
                         rule("/", backend("web", Ok(vec![endpoint]))),
                     ],
                     default_backend: None,
-                },
+                }),
             )]),
             default_backend: Some(backend("fallback", Err(Unavailable::NoService))),
-            certificates: BTreeMap::from([
-                (host, vec![Arc::clone(&certificate)]),
-                (HostPattern::Any, vec![certificate]),
+            certificates: SharedMap::from_iter([
+                (host, Arc::from([Arc::clone(&certificate)])),
+                (HostPattern::Any, Arc::from([certificate])),
             ]),
         });
         let vip = IpAddr::from([192, 0, 2, 10]);
@@ -413,11 +416,11 @@ pub(super) mod tests {
                 (SocketAddr::new(vip, 80), listener(ListenerProtocol::Http)),
                 (SocketAddr::new(vip, 443), listener(ListenerProtocol::Https)),
             ]),
-            problems: vec![Problem::warning(
+            problems: Problems::from_iter([Problem::warning(
                 &ingress,
                 "spec.tls[0]",
                 "the certificate does not cover the host",
-            )],
+            )]),
         }
     }
 

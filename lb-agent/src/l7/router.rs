@@ -85,13 +85,13 @@ impl<T> HostEntry<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
     use proptest::{prop_assert_eq, test_runner::TestCaseError};
 
     use super::*;
-    use crate::model::{BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, Rule, Unavailable};
+    use crate::model::{
+        BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, Rule, SharedMap, Unavailable,
+    };
 
     fn backend(number: u16) -> Arc<Backend> {
         let port = BackendPort::Number(number);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn routes(rules: &[(PathKind, &str, u16)], default: Option<u16>) -> HostRoutes {
-        let ingress = ObjectRef::new(Kind::Ingress, "shop", "web");
+        let ingress = Arc::new(ObjectRef::new(Kind::Ingress, "shop", "web"));
         let mut rules: Vec<Rule> = rules
             .iter()
             .map(|(kind, path, number)| Rule {
@@ -125,10 +125,10 @@ mod tests {
         RouteTable {
             hosts: hosts
                 .into_iter()
-                .map(|(host, routes)| (HostPattern::parse(host).expect("host"), routes))
+                .map(|(host, routes)| (HostPattern::parse(host).expect("host"), Arc::new(routes)))
                 .collect(),
             default_backend: default.map(backend),
-            certificates: BTreeMap::new(),
+            certificates: SharedMap::default(),
         }
     }
 

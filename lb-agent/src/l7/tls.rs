@@ -1,6 +1,6 @@
 //! TLS towards clients: which certificate answers which name, and what is kept from one snapshot to the next.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 
-use crate::model::{Certificate, Host, HostPattern, KeyKind, ObjectRef};
+use crate::model::{Certificate, Host, HostPattern, KeyKind, ObjectRef, SharedMap};
 
 /// Protocols offered by ALPN, the preferred one first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -59,7 +59,7 @@ impl Tls {
     /// A configuration that answers with these certificates.
     pub(super) fn server_config(
         &mut self,
-        certificates: &BTreeMap<HostPattern, Vec<Arc<Certificate>>>,
+        certificates: &SharedMap<HostPattern, Arc<[Arc<Certificate>]>>,
     ) -> Arc<ServerConfig> {
         let resolver = Arc::new(self.index(certificates));
         let builder = ServerConfig::builder_with_provider(self.provider.clone());
@@ -81,7 +81,7 @@ impl Tls {
         self.keys.retain(|_, key| std::mem::take(&mut key.used) || Arc::strong_count(&key.source) > 1);
     }
 
-    fn index(&mut self, certificates: &BTreeMap<HostPattern, Vec<Arc<Certificate>>>) -> CertificateIndex {
+    fn index(&mut self, certificates: &SharedMap<HostPattern, Arc<[Arc<Certificate>]>>) -> CertificateIndex {
         let mut index = CertificateIndex::new(self.fallback.clone());
         for (pattern, certificates) in certificates {
             let pair = self.pair(certificates);

@@ -11,6 +11,7 @@ mod problem;
 mod report;
 mod route;
 mod service;
+mod shared_map;
 mod snapshot;
 
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
@@ -19,8 +20,9 @@ pub use host::{Host, HostPattern, InvalidHost};
 pub use member::Member;
 pub use object::{Kind, ObjectRef};
 pub use path::{InvalidPath, PathKind, PathRule, plain_path};
-pub use problem::{Origin, Problem, Severity};
+pub use problem::{Origin, Problem, Problems, Severity};
 pub use report::{Published, Report};
 pub use route::{HostRoutes, RouteTable, Rule};
 pub use service::{Listener, ListenerProtocol, Protocol, Service, ServiceAddress};
+pub use shared_map::{Difference, SharedMap};
 pub use snapshot::Snapshot;

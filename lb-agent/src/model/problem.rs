@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::ObjectRef;
+use super::{ObjectRef, SharedMap};
 
 /// Whether something the object asks for is not done, or done otherwise than its owner may expect.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -67,6 +68,62 @@ impl Problem {
     /// As `error`, for what works but deserves a look.
     pub fn warning(object: &ObjectRef, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(object, field, message) }
+    }
+}
+
+/// Problems, sorted, each once. Clones share what they have in common.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Problems(SharedMap<Arc<Problem>, ()>);
+
+impl Problems {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.keys().map(Arc::as_ref)
+    }
+
+    /// Adds one; says whether it is new.
+    pub fn insert(&mut self, problem: Arc<Problem>) -> bool {
+        self.0.insert(problem, ()).is_none()
+    }
+
+    /// Removes one; says whether it was there.
+    pub fn remove(&mut self, problem: &Problem) -> bool {
+        self.0.remove(problem).is_some()
+    }
+
+    /// Whether it is among them.
+    #[must_use]
+    pub fn contains(&self, problem: &Problem) -> bool {
+        self.0.get(problem).is_some()
+    }
+
+    /// Those that came since `before`, and those that went (`false`).
+    pub fn changes<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (&'a Problem, bool)> {
+        self.0.changes(&before.0).map(|(problem, _, after)| (problem.as_ref(), after.is_some()))
+    }
+}
+
+impl FromIterator<Problem> for Problems {
+    fn from_iter<I: IntoIterator<Item = Problem>>(problems: I) -> Self {
+        Self(problems.into_iter().map(|problem| (Arc::new(problem), ())).collect())
+    }
+}
+
+impl fmt::Debug for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 

@@ -1,9 +1,8 @@
 //! The routes of a listener's classes, merged: conflicts are already settled here.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Backend, Certificate, HostPattern, ObjectRef, PathRule};
+use super::{Backend, Certificate, HostPattern, ObjectRef, PathRule, SharedMap};
 
 /// One path of one host.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,7 +12,7 @@ pub struct Rule {
     /// Where its requests go.
     pub backend: Arc<Backend>,
     /// The Ingress that it stands in.
-    pub ingress: ObjectRef,
+    pub ingress: Arc<ObjectRef>,
 }
 
 /// What a host's requests can match.
@@ -25,13 +24,13 @@ pub struct HostRoutes {
     pub default_backend: Option<Arc<Backend>>,
 }
 
-/// All that the router and the TLS side of a listener need.
+/// All that the router and the TLS side of a listener need. Tables of two snapshots share what did not change.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RouteTable {
     /// By host. A request's most specific pattern alone is asked: a miss there does not fall through.
-    pub hosts: BTreeMap<HostPattern, HostRoutes>,
+    pub hosts: SharedMap<HostPattern, Arc<HostRoutes>>,
     /// For hosts that no pattern matches, and for matched ones without a default backend of their own.
     pub default_backend: Option<Arc<Backend>>,
     /// By the hosts of `spec.tls`, at most one per kind of key; `Any` holds those of sections without hosts.
-    pub certificates: BTreeMap<HostPattern, Vec<Arc<Certificate>>>,
+    pub certificates: SharedMap<HostPattern, Arc<[Arc<Certificate>]>>,
 }

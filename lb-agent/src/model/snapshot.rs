@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Listener, Member, Problem, Service, ServiceAddress};
+use super::{Listener, Member, Problems, Service, ServiceAddress};
 
 /// Everything that the objects ask for, translated. Snapshots of the same objects are equal on all nodes,
 /// but for the generation, which counts the changes seen by this agent.
@@ -21,6 +21,6 @@ pub struct Snapshot {
     pub services: BTreeMap<ServiceAddress, Service>,
     /// TCP ports of VIPs on which the proxy answers.
     pub listeners: BTreeMap<SocketAddr, Listener>,
-    /// What is wrong with the objects, sorted.
-    pub problems: Vec<Problem>,
+    /// What is wrong with the objects.
+    pub problems: Problems,
 }

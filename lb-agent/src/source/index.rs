@@ -1,15 +1,16 @@
 //! The objects as they are now: the one structure that every source feeds and that translation reads.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
-use super::Object;
 use super::certificate::{self, CertificateError};
+use super::changes::Changes;
+use super::{Object, names};
 use crate::api::{EdgeMembership, IngressParameters};
 use crate::model::{Certificate, Kind, ObjectRef, Origin};
 
@@ -17,6 +18,11 @@ use crate::model::{Certificate, Kind, ObjectRef, Origin};
 #[derive(Debug, Default)]
 pub struct Index {
     entries: BTreeMap<ObjectRef, Entry>,
+    /// EndpointSlices by the name of their Service, whether it exists or not.
+    slices: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
+    /// How many times Ingresses, of whatever class, name a Secret.
+    secrets: BTreeMap<ObjectRef, usize>,
+    changes: Changes,
 }
 
 #[derive(Debug)]
@@ -47,30 +53,41 @@ impl Entry {
 }
 
 impl Index {
-    /// Adds the object, or replaces the one with its name; says whether anything changed.
+    /// Adds the object, or replaces the one with its name; says whether that can change the state. What an object
+    /// tells of itself in its status alone cannot.
     pub fn apply(&mut self, object: Object, origin: Origin) -> bool {
+        let name = object.reference();
         let mut entry = Entry { object, origin, certificate: OnceLock::new(), last_good: None };
-        match self.entries.entry(entry.object.reference()) {
-            MapEntry::Vacant(vacant) => {
-                vacant.insert(entry);
-                true
-            }
-            MapEntry::Occupied(mut present) if present.get().object == entry.object => {
-                let moved = present.get().origin != entry.origin;
-                present.get_mut().origin = entry.origin;
-                moved
+        match self.entries.entry(name.clone()) {
+            MapEntry::Occupied(mut present) if present.get().object.says_the_same(&entry.object) => {
+                let present = present.get_mut();
+                present.object = entry.object;
+                if present.origin == entry.origin {
+                    return false;
+                }
+                present.origin = entry.origin;
             }
             MapEntry::Occupied(mut present) => {
                 entry.last_good = present.get().good_certificate();
-                present.insert(entry);
-                true
+                let before = present.insert(entry);
+                self.unlink(&name, &before.object);
+                self.link(&name);
+            }
+            MapEntry::Vacant(vacant) => {
+                vacant.insert(entry);
+                self.link(&name);
             }
         }
+        self.note(name);
+        true
     }
 
     /// Removes the object; says whether it was there.
     pub fn delete(&mut self, object: &ObjectRef) -> bool {
-        self.entries.remove(object).is_some()
+        let Some(entry) = self.entries.remove(object) else { return false };
+        self.unlink(object, &entry.object);
+        self.note(object.clone());
+        true
     }
 
     /// Makes `objects` all there is of `kind`, as after a new list; says whether anything changed.
@@ -92,6 +109,26 @@ impl Index {
     #[must_use]
     pub fn entry(&self, object: &ObjectRef) -> Option<(&Object, &Origin)> {
         self.entries.get(object).map(|entry| (&entry.object, &entry.origin))
+    }
+
+    /// What changed since the last call.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// All there is, as if it were new.
+    #[must_use]
+    pub fn everything(&self) -> Changes {
+        Changes {
+            objects: self.entries.keys().cloned().collect(),
+            services: self.slices.keys().cloned().collect(),
+        }
+    }
+
+    /// Whether an Ingress, of whatever class, names the Secret in a section of `spec.tls`.
+    #[must_use]
+    pub fn is_referenced(&self, secret: &ObjectRef) -> bool {
+        self.secrets.contains_key(secret)
     }
 
     /// Where the object was read from.
@@ -121,11 +158,17 @@ impl Index {
         self.entries.get(object).and_then(|entry| service(&entry.object)).map(Arc::as_ref)
     }
 
-    pub(super) fn endpoint_slices(&self) -> impl Iterator<Item = (&ObjectRef, &EndpointSlice)> {
-        self.each(Kind::EndpointSlice, |object| match object {
-            Object::EndpointSlice(slice) => Some(slice),
-            _ => None,
-        })
+    pub(super) fn endpoint_slice(&self, name: &ObjectRef) -> Option<&EndpointSlice> {
+        slice(&self.entries.get(name)?.object)
+    }
+
+    /// The EndpointSlices of a Service, by name.
+    pub(super) fn slices_of(
+        &self,
+        service: &ObjectRef,
+    ) -> impl Iterator<Item = (&ObjectRef, &EndpointSlice)> {
+        let names = self.slices.get(service).into_iter().flatten();
+        names.filter_map(|name| Some((name, self.endpoint_slice(name)?)))
     }
 
     pub(super) fn ingress_classes(&self) -> impl Iterator<Item = (&ObjectRef, &IngressClass)> {
@@ -140,6 +183,10 @@ impl Index {
             Object::Ingress(ingress) => Some(ingress),
             _ => None,
         })
+    }
+
+    pub(super) fn ingress(&self, name: &ObjectRef) -> Option<&Ingress> {
+        ingress(&self.entries.get(name)?.object)
     }
 
     pub(super) fn ingress_parameters(&self, name: &str) -> Option<&IngressParameters> {
@@ -168,6 +215,45 @@ impl Index {
         Some(entry.certificate.get_or_init(read).as_ref().map_err(unusable))
     }
 
+    /// Remembers what an object that came is needed for.
+    fn link(&mut self, name: &ObjectRef) {
+        let Some(entry) = self.entries.get(name) else { return };
+        if let Some(service) = slice(&entry.object).and_then(|slice| service_of(name, slice)) {
+            self.slices.entry(service).or_default().insert(name.clone());
+        }
+        for secret in ingress(&entry.object).into_iter().flat_map(|ingress| secrets_of(name, ingress)) {
+            *self.secrets.entry(secret).or_default() += 1;
+        }
+    }
+
+    /// Forgets what an object that went was needed for.
+    fn unlink(&mut self, name: &ObjectRef, object: &Object) {
+        if let Some(service) = slice(object).and_then(|slice| service_of(name, slice)) {
+            if let MapEntry::Occupied(mut slices) = self.slices.entry(service.clone()) {
+                slices.get_mut().remove(name);
+                if slices.get().is_empty() {
+                    slices.remove();
+                }
+            }
+            self.changes.services.insert(service);
+        }
+        for secret in ingress(object).into_iter().flat_map(|ingress| secrets_of(name, ingress)) {
+            if let MapEntry::Occupied(mut uses) = self.secrets.entry(secret) {
+                *uses.get_mut() -= 1;
+                if *uses.get() == 0 {
+                    uses.remove();
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, name: ObjectRef) {
+        if let Some(service) = self.endpoint_slice(&name).and_then(|slice| service_of(&name, slice)) {
+            self.changes.services.insert(service);
+        }
+        self.changes.objects.insert(name);
+    }
+
     fn range(&self, kind: Kind) -> impl Iterator<Item = (&ObjectRef, &Entry)> {
         let first = ObjectRef::new(kind, "", "");
         self.entries.range(first..).take_while(move |(object, _)| object.kind == kind)
@@ -189,112 +275,36 @@ fn service(object: &Object) -> Option<&Arc<Service>> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::path::{Path, PathBuf};
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::source::files::parse_text;
-    use crate::source::{Settings, translate};
-
-    /// One version of one of a few objects, most of which refer to each other.
-    fn object(which: usize, version: usize) -> Object {
-        let name = version % 3;
-        let text = match which % 10 {
-            0 => "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: edgelb}, spec: {controller: edgelb.dev/ingress}}".to_owned(),
-            1 => format!("{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: private}}, spec: {{controller: edgelb.dev/ingress, parameters: {{apiGroup: edgelb.dev, kind: IngressParameters, name: p{name}}}}}}}"),
-            2 => format!("{{apiVersion: edgelb.dev/v1alpha1, kind: IngressParameters, metadata: {{name: p0}}, spec: {{services: [{{namespace: default, name: s{name}}}]}}}}"),
-            3 | 4 => format!("{{apiVersion: v1, kind: Service, metadata: {{name: s{name}, annotations: {{edgelb.dev/vips: 203.0.113.{name}}}}}, spec: {{type: LoadBalancer, loadBalancerClass: edgelb.dev/ingress, ports: [{{port: 80}}, {{port: {version}}}]}}}}"),
-            5 => format!("{{apiVersion: v1, kind: Service, metadata: {{name: b{name}}}, spec: {{ports: [{{port: {}}}]}}}}", 80 + version % 2),
-            6 => format!("{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {{name: e{}, labels: {{kubernetes.io/service-name: b{name}}}}}, ports: [{{port: 8080}}], endpoints: [{{addresses: [192.0.2.{version}]}}]}}", version % 2),
-            7 => format!("{{apiVersion: v1, kind: Node, metadata: {{name: n{name}, labels: {{edgelb.dev/edge: 'true'}}}}, status: {{addresses: [{{type: InternalIP, address: 198.51.100.{}}}]}}}}", version % 5),
-            8 => format!("{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: i{name}}}, spec: {{ingressClassName: edgelb, rules: [{{host: x{}.org, http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: b{name}, port: {{number: 80}}}}}}}}]}}}}]}}}}", version % 2),
-            _ => format!("{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: j{name}}}, spec: {{ingressClassName: private, defaultBackend: {{service: {{name: b{name}, port: {{number: 80}}}}}}, tls: [{{secretName: t}}]}}}}"),
-        };
-        let (mut objects, problems) = parse_text(Path::new("test.yaml"), &text);
-        assert!(problems.is_empty(), "{problems:?}");
-        objects.remove(0).0
-    }
-
-    fn origin(line: usize) -> Origin {
-        Origin::File { path: PathBuf::from("test.yaml"), line }
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Apply(usize, usize),
-        Delete(usize, usize),
-        Reset(Kind, Vec<(usize, usize)>),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let object = || (0..10_usize, 1..12_usize);
-        let step = prop_oneof![
-            6 => object().prop_map(|(which, version)| Step::Apply(which, version)),
-            2 => object().prop_map(|(which, version)| Step::Delete(which, version)),
-            1 => (proptest::sample::select(&Kind::ALL), proptest::collection::vec(object(), 0..12))
-                .prop_map(|(kind, objects)| Step::Reset(kind, objects)),
-        ];
-        proptest::collection::vec(step, 0..40)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        /// Whatever happened before, the state is that of the objects that are left: nothing of others stays.
-        #[test]
-        fn a_history_leads_where_its_end_leads(steps in steps()) {
-            let mut index = Index::default();
-            let mut expected: BTreeMap<ObjectRef, (Object, Origin)> = BTreeMap::new();
-            for (line, step) in steps.into_iter().enumerate() {
-                let before: Vec<_> = expected.clone().into_iter().collect();
-                let changed = match step {
-                    Step::Apply(which, version) => {
-                        let object = object(which, version);
-                        expected.insert(object.reference(), (object.clone(), origin(line)));
-                        index.apply(object, origin(line))
-                    }
-                    Step::Delete(which, version) => {
-                        let name = object(which, version).reference();
-                        expected.remove(&name);
-                        index.delete(&name)
-                    }
-                    Step::Reset(kind, objects) => {
-                        expected.retain(|name, _| name.kind != kind);
-                        let objects: Vec<_> = objects.into_iter().map(|(which, version)| object(which, version)).collect();
-                        for object in objects.iter().filter(|object| object.kind() == kind) {
-                            expected.insert(object.reference(), (object.clone(), origin(line)));
-                        }
-                        index.reset(kind, objects.into_iter().map(|object| (object, origin(line))))
-                    }
-                };
-                // A reset may list an object twice and so change it back and forth.
-                prop_assert!(changed || before == expected.clone().into_iter().collect::<Vec<_>>());
-            }
-            let mut rebuilt = Index::default();
-            for (object, origin) in expected.into_values() {
-                rebuilt.apply(object, origin);
-            }
-            let settings = Settings { watch_without_class: true, ..Settings::default() };
-            prop_assert_eq!(translate(&index, &settings, 0), translate(&rebuilt, &settings, 0));
-        }
-    }
-
-    #[test]
-    fn what_changes_nothing_is_no_change() {
-        let mut index = Index::default();
-        assert!(index.apply(object(0, 1), origin(1)));
-        assert!(!index.apply(object(0, 1), origin(1)));
-        assert!(index.apply(object(0, 1), origin(2)), "problems name the place");
-        assert!(!index.reset(Kind::IngressClass, [(object(0, 1), origin(2))]));
-        assert!(!index.reset(Kind::Node, []));
-        assert!(
-            index.reset(Kind::IngressClass, [(object(7, 1), origin(3))]),
-            "a Node is not taken, the class is gone"
-        );
-        assert_eq!((index.count(Kind::IngressClass), index.count(Kind::Node)), (0, 0));
-        assert!(!index.delete(&object(0, 1).reference()));
+fn slice(object: &Object) -> Option<&EndpointSlice> {
+    match object {
+        Object::EndpointSlice(slice) => Some(slice),
+        _ => None,
     }
 }
+
+fn ingress(object: &Object) -> Option<&Ingress> {
+    match object {
+        Object::Ingress(ingress) => Some(ingress),
+        _ => None,
+    }
+}
+
+/// The Service that a slice belongs to.
+fn service_of(name: &ObjectRef, slice: &EndpointSlice) -> Option<ObjectRef> {
+    let service = slice.metadata.labels.as_ref()?.get(names::SERVICE_NAME)?;
+    Some(ObjectRef::new(Kind::Service, name.namespace.as_str(), service.as_str()))
+}
+
+/// The Secrets that the sections of `spec.tls` name, in the Ingress's own namespace.
+pub(super) fn secrets_of<'a>(
+    name: &'a ObjectRef,
+    ingress: &'a Ingress,
+) -> impl Iterator<Item = ObjectRef> + 'a {
+    let sections = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
+    let named = sections.filter_map(|section| section.secret_name.as_deref());
+    let named = named.filter(|secret| !secret.is_empty());
+    named.map(|secret| ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret))
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 pub mod files;
 
 mod certificate;
+mod changes;
 mod index;
 mod names;
 mod object;
@@ -12,8 +13,9 @@ mod settings;
 mod strip;
 mod translate;
 
+pub use changes::Changes;
 pub use files::check;
 pub use index::Index;
 pub use object::Object;
 pub use settings::{Membership, Settings};
-pub use translate::translate;
+pub use translate::{Translator, translate};

@@ -84,6 +84,21 @@ impl Object {
         }
     }
 
+    /// Whether the other one asks for the same: all but what stands in the status of Services and Ingresses.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            _ if self.is_same(other) => true,
+            (Self::Service(one), Self::Service(other)) => {
+                one.metadata == other.metadata && one.spec == other.spec
+            }
+            (Self::Ingress(one), Self::Ingress(other)) => {
+                one.metadata == other.metadata && one.spec == other.spec
+            }
+            _ => self == other,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn reference(&self) -> ObjectRef {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch::Sender;
 use tracing::{info, warn};
 
-use crate::model::{Problem, Snapshot};
+use crate::model::{Problem, Problems, Snapshot};
 
 /// Seconds since the Unix epoch.
 pub(super) fn now() -> i64 {
@@ -21,13 +21,13 @@ pub(super) fn now() -> i64 {
 pub(super) struct Publisher {
     snapshots: Sender<Option<Arc<Snapshot>>>,
     /// Problems that are in the log and not mended yet.
-    told: BTreeSet<Problem>,
+    told: Problems,
 }
 
 impl Publisher {
     /// Publishes into this channel.
     pub(super) fn new(snapshots: Sender<Option<Arc<Snapshot>>>) -> Self {
-        Self { snapshots, told: BTreeSet::new() }
+        Self { snapshots, told: Problems::default() }
     }
 
     /// Gives the state its generation and sends it, unless it is the one that everybody has. `changes` says what
@@ -55,16 +55,22 @@ impl Publisher {
     }
 
     /// Each problem once, until it was mended. An object that moved within its file has the same problems still.
-    fn tell(&mut self, problems: &[Problem]) {
-        let mut current = BTreeSet::new();
-        for problem in problems {
-            let mut key = problem.clone();
-            key.origin = key.origin.filter(|_| key.object.is_none());
-            if !self.told.contains(&key) && !current.contains(&key) {
+    fn tell(&mut self, problems: &Problems) {
+        let before = std::mem::replace(&mut self.told, problems.clone());
+        let changes = || problems.changes(&before);
+        let gone: BTreeSet<Problem> =
+            changes().filter(|(_, is_new)| !is_new).map(|(problem, _)| unplaced(problem)).collect();
+        let mut told = BTreeSet::new();
+        for (problem, _) in changes().filter(|(_, is_new)| *is_new) {
+            let unplaced = unplaced(problem);
+            if !gone.contains(&unplaced) && told.insert(unplaced) {
                 warn!("{problem}");
             }
-            current.insert(key);
         }
-        self.told = current;
     }
+}
+
+/// Without the place in which its object stands.
+fn unplaced(problem: &Problem) -> Problem {
+    Problem { origin: problem.origin.clone().filter(|_| problem.object.is_none()), ..problem.clone() }
 }

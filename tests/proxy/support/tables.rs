@@ -1,5 +1,6 @@
 //! Route tables and certificates, made by hand.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,7 +11,11 @@ use lb_agent::model::{
 
 /// Builds a `RouteTable` step by step.
 #[derive(Default)]
-pub(crate) struct Table(RouteTable);
+pub(crate) struct Table {
+    hosts: BTreeMap<HostPattern, HostRoutes>,
+    certificates: BTreeMap<HostPattern, Vec<Arc<Certificate>>>,
+    default_backend: Option<Arc<Backend>>,
+}
 
 impl Table {
     /// Everything goes to these endpoints.
@@ -20,9 +25,7 @@ impl Table {
 
     /// Everything is refused for this reason.
     pub(crate) fn all_unavailable(reason: Unavailable) -> RouteTable {
-        let mut table = Self::default();
-        table.0.default_backend = Some(backend("gone", Err(reason)));
-        table.build()
+        Self { default_backend: Some(backend("gone", Err(reason))), ..Self::default() }.build()
     }
 
     /// A prefix rule.
@@ -39,7 +42,7 @@ impl Table {
     pub(crate) fn default_backend(mut self, host: &str, endpoints: &[SocketAddr]) -> Self {
         let backend = Some(backend("default", Ok(endpoints.to_vec())));
         match host {
-            "" => self.0.default_backend = backend,
+            "" => self.default_backend = backend,
             host => self.host(host).default_backend = backend,
         }
         self
@@ -48,19 +51,25 @@ impl Table {
     /// A certificate for a host; an empty one stands for all.
     pub(crate) fn certificate(mut self, host: &str, certificate: &Arc<Certificate>) -> Self {
         let pattern = HostPattern::parse(host).expect("host");
-        self.0.certificates.entry(pattern).or_default().push(certificate.clone());
+        self.certificates.entry(pattern).or_default().push(certificate.clone());
         self
     }
 
     pub(crate) fn build(self) -> RouteTable {
-        self.0
+        let hosts = self.hosts.into_iter();
+        let certificates = self.certificates.into_iter();
+        RouteTable {
+            hosts: hosts.map(|(host, routes)| (host, Arc::new(routes))).collect(),
+            default_backend: self.default_backend,
+            certificates: certificates.map(|(host, all)| (host, all.into())).collect(),
+        }
     }
 
     fn add(mut self, host: &str, kind: PathKind, path: &str, endpoints: &[SocketAddr]) -> Self {
         let rule = Rule {
             path: PathRule::new(kind, path).expect("absolute path"),
             backend: backend(path, Ok(endpoints.to_vec())),
-            ingress: ObjectRef::new(Kind::Ingress, "shop", "web"),
+            ingress: Arc::new(ObjectRef::new(Kind::Ingress, "shop", "web")),
         };
         let routes = self.host(host);
         routes.rules.push(rule);
@@ -69,7 +78,7 @@ impl Table {
     }
 
     fn host(&mut self, host: &str) -> &mut HostRoutes {
-        self.0.hosts.entry(HostPattern::parse(host).expect("host")).or_default()
+        self.hosts.entry(HostPattern::parse(host).expect("host")).or_default()
     }
 }
 

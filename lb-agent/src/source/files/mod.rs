@@ -16,6 +16,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -82,7 +83,7 @@ pub fn check(folder: &Path, settings: &Settings) -> Vec<Problem> {
             let is_empty = Kind::ALL.into_iter().all(|kind| index.count(kind) == 0);
             let empty = (is_empty && problems.is_empty()).then(empty);
             let snapshot = with_problems(translate(&index, settings, now()), problems);
-            snapshot.problems.into_iter().chain(empty).collect()
+            snapshot.problems.iter().map(Problem::clone).chain(empty).collect()
         }
         Err(error) => {
             let reason =
@@ -101,9 +102,9 @@ fn empty() -> Problem {
 
 /// The snapshot with what is wrong with the files themselves.
 fn with_problems(mut snapshot: Snapshot, problems: Vec<Problem>) -> Snapshot {
-    snapshot.problems.extend(problems);
-    snapshot.problems.sort();
-    snapshot.problems.dedup();
+    for problem in problems {
+        snapshot.problems.insert(Arc::new(problem));
+    }
     snapshot
 }
 

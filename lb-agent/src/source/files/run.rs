@@ -15,7 +15,7 @@ use super::watch::{QUIET, Watch};
 use super::{FolderError, with_problems};
 use crate::model::{Problem, Snapshot};
 use crate::source::publish::{Publisher, now};
-use crate::source::{Index, Settings, translate};
+use crate::source::{Index, Settings, Translator};
 
 /// A folder that is away is looked for this often.
 const AWAY: Duration = Duration::from_millis(250);
@@ -53,7 +53,7 @@ pub async fn run(
         folder: Folder::new(folder),
         watch,
         index: Index::default(),
-        settings,
+        translator: Translator::new(settings),
         publisher: Publisher::new(snapshots.clone()),
         unsettled: 0,
         translated: None,
@@ -92,7 +92,7 @@ struct Follower {
     folder: Folder,
     watch: Watch,
     index: Index,
-    settings: Settings,
+    translator: Translator,
     publisher: Publisher,
     /// Looks in a row that found something unsettled.
     unsettled: u32,
@@ -157,7 +157,7 @@ impl Follower {
     fn publish(&mut self, changes: Changes, problems: Vec<Problem>) {
         let is_due = self.translated.is_none_or(|last| last.elapsed() >= RETRANSLATE);
         if is_due || changes != Changes::default() || problems != self.problems {
-            let snapshot = translate(&self.index, &self.settings, now());
+            let snapshot = self.translator.translate(&mut self.index, now());
             self.translated = Some(Instant::now());
             self.problems.clone_from(&problems);
             self.publisher.publish(with_problems(snapshot, problems), &changes);

@@ -383,7 +383,7 @@ fn the_examples_are_right() {
     });
     fs::write(folder.path().join("secret.json"), secret.to_string()).expect("a file");
     let snapshot = super::read(folder.path(), &Settings::default()).expect("a folder");
-    assert_eq!(snapshot.problems, []);
+    assert!(snapshot.problems.is_empty(), "{:?}", snapshot.problems);
     assert_eq!((snapshot.members.len(), snapshot.vips.len(), snapshot.listeners.len()), (3, 2, 4));
     let table = &snapshot.listeners.values().next().expect("a listener").routes;
     assert_eq!((table.hosts.len(), table.certificates.len()), (2, 1));

@@ -1,6 +1,6 @@
 //! Services and their EndpointSlices -> backends: one for each port that routes name, however many name it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -8,45 +8,38 @@ use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::api::networking::v1::{IngressBackend, IngressServiceBackend};
 
+use super::ingress::Reading;
+use super::register::{Found, Register};
 use crate::model::{Backend, BackendId, BackendPort, Kind, ObjectRef, Problem, Unavailable};
 use crate::source::{Index, names};
 
-/// The backends that were asked for so far.
-pub(super) struct Backends<'a> {
-    index: &'a Index,
-    /// By namespace and name of their Service.
-    slices: BTreeMap<(&'a str, &'a str), Vec<(&'a ObjectRef, &'a EndpointSlice)>>,
-    made: BTreeMap<BackendId, Arc<Backend>>,
-    /// What is wrong with EndpointSlices.
-    pub(super) problems: Vec<Problem>,
+/// The backends that Ingresses of ours name, by Service and port.
+#[derive(Debug, Default)]
+pub(super) struct Backends {
+    made: BTreeMap<ObjectRef, BTreeMap<BackendPort, Made>>,
+    /// Those that were made since problems were registered.
+    new: Vec<(ObjectRef, BackendPort, Vec<Problem>)>,
 }
 
-impl<'a> Backends<'a> {
-    /// No backends yet, out of these objects.
-    pub(super) fn new(index: &'a Index) -> Self {
-        let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        let mut problems = Vec::new();
-        for (name, slice) in index.endpoint_slices() {
-            let labels = slice.metadata.labels.as_ref();
-            if let Some(service) = labels.and_then(|labels| labels.get(names::SERVICE_NAME)) {
-                slices.entry((name.namespace.as_str(), service.as_str())).or_default().push((name, slice));
-            } else {
-                let message =
-                    format!("the label {} is missing: its endpoints get no requests", names::SERVICE_NAME);
-                problems.push(Problem::warning(name, "metadata.labels", message));
-            }
-        }
-        Self { index, slices, made: BTreeMap::new(), problems }
-    }
+#[derive(Debug)]
+struct Made {
+    backend: Arc<Backend>,
+    /// The Ingresses that name it.
+    users: BTreeSet<Arc<ObjectRef>>,
+    /// What is wrong with its EndpointSlices.
+    found: Found,
+}
 
-    /// The backend that `ingress` names at `field`. There always is one: what is wrong is its answer.
+impl Backends {
+    /// The backend that an Ingress names at `field`. There always is one: what is wrong is its answer.
     pub(super) fn resolve(
         &mut self,
-        ingress: &ObjectRef,
+        reading: &Reading<'_>,
         field: &str,
         wanted: &IngressBackend,
         problems: &mut Vec<Problem>,
     ) -> Arc<Backend> {
+        let (ingress, index) = (reading.name, reading.index);
         let Some((service, port)) =
             wanted.service.as_ref().and_then(|service| Some((service, port(service)?)))
         else {
@@ -55,38 +48,106 @@ impl<'a> Backends<'a> {
             return Arc::new(backend);
         };
         let id = BackendId { namespace: ingress.namespace.clone(), service: service.name.clone(), port };
-        let backend = self.made.get(&id).map(Arc::clone).unwrap_or_else(|| {
-            let backend = Arc::new(Backend { endpoints: self.endpoints(&id), id: id.clone() });
-            self.made.insert(id, Arc::clone(&backend));
-            backend
+        let service = service_of(&id);
+        let ports = self.made.entry(service.clone()).or_default();
+        let made = ports.entry(id.port.clone()).or_insert_with(|| {
+            let mut found = Vec::new();
+            let endpoints = endpoints(&service, &id.port, index, &mut found);
+            self.new.push((service, id.port.clone(), found));
+            Made {
+                backend: Arc::new(Backend { endpoints, id }),
+                users: BTreeSet::new(),
+                found: Found::default(),
+            }
         });
-        if let Some((part, message)) = complaint(&backend) {
+        made.users.insert(Arc::clone(ingress));
+        if let Some((part, message)) = complaint(&made.backend) {
             problems.push(Problem::error(ingress, format!("{field}.service{part}"), message));
         }
-        backend
+        Arc::clone(&made.backend)
     }
 
-    fn endpoints(&mut self, id: &BackendId) -> Result<Vec<SocketAddr>, Unavailable> {
-        let service = ObjectRef::new(Kind::Service, id.namespace.as_str(), id.service.as_str());
-        let service = self.index.service(&service).ok_or(Unavailable::NoService)?;
-        let spec = service.spec.as_ref().ok_or(Unavailable::NoPort)?;
-        if spec.type_.as_deref() == Some("ExternalName") {
-            return Err(Unavailable::ExternalName);
+    /// Registers what is wrong with those that were made.
+    pub(super) fn register(&mut self, register: &mut Register, index: &Index) {
+        for (service, port, found) in std::mem::take(&mut self.new) {
+            if let Some(made) = self.made.get_mut(&service).and_then(|ports| ports.get_mut(&port)) {
+                register.replace(&mut made.found, found, index);
+            }
         }
-        let port = service_port(spec, &id.port).ok_or(Unavailable::NoPort)?;
-        let port_name = port.name.as_deref().unwrap_or_default();
-        let slices = self.slices.get(&(id.namespace.as_str(), id.service.as_str()));
-        let mut endpoints: Vec<SocketAddr> = Vec::new();
-        for (name, slice) in slices.into_iter().flatten() {
-            collect(name, slice, port_name, &mut endpoints, &mut self.problems);
-        }
-        if endpoints.is_empty() {
-            self.problems.extend(slices.and_then(|slices| misnamed(slices, port_name)));
-        }
-        endpoints.sort_unstable();
-        endpoints.dedup();
-        if endpoints.is_empty() { Err(Unavailable::NoEndpoint) } else { Ok(endpoints) }
     }
+
+    /// An Ingress does not name this backend any more. One that nobody names is forgotten.
+    pub(super) fn release(&mut self, ingress: &ObjectRef, id: &BackendId, register: &mut Register) {
+        let service = service_of(id);
+        let Some(ports) = self.made.get_mut(&service) else { return };
+        let Some(made) = ports.get_mut(&id.port) else { return };
+        made.users.remove(ingress);
+        if made.users.is_empty() {
+            let made = ports.remove(&id.port);
+            made.into_iter().for_each(|made| register.retire(made.found));
+        }
+        if ports.is_empty() {
+            self.made.remove(&service);
+        }
+    }
+
+    /// Looks at a Service again; adds to `users` the Ingresses that name a backend that is another one now.
+    pub(super) fn refresh(
+        &mut self,
+        service: &ObjectRef,
+        index: &Index,
+        register: &mut Register,
+        users: &mut BTreeSet<Arc<ObjectRef>>,
+    ) {
+        for (port, made) in self.made.get_mut(service).into_iter().flatten() {
+            let mut found = Vec::new();
+            let endpoints = endpoints(service, port, index, &mut found);
+            register.replace(&mut made.found, found, index);
+            if endpoints != made.backend.endpoints {
+                made.backend = Arc::new(Backend { endpoints, id: made.backend.id.clone() });
+                users.extend(made.users.iter().cloned());
+            }
+        }
+    }
+}
+
+fn service_of(id: &BackendId) -> ObjectRef {
+    ObjectRef::new(Kind::Service, id.namespace.as_str(), id.service.as_str())
+}
+
+/// The endpoints of a Service's port.
+fn endpoints(
+    service: &ObjectRef,
+    port: &BackendPort,
+    index: &Index,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<SocketAddr>, Unavailable> {
+    let object = index.service(service).ok_or(Unavailable::NoService)?;
+    let spec = object.spec.as_ref().ok_or(Unavailable::NoPort)?;
+    if spec.type_.as_deref() == Some("ExternalName") {
+        return Err(Unavailable::ExternalName);
+    }
+    let port = service_port(spec, port).ok_or(Unavailable::NoPort)?;
+    let port_name = port.name.as_deref().unwrap_or_default();
+    let mut endpoints: Vec<SocketAddr> = Vec::new();
+    for (name, slice) in index.slices_of(service) {
+        collect(name, slice, port_name, &mut endpoints, problems);
+    }
+    if endpoints.is_empty() {
+        problems.extend(misnamed(index.slices_of(service), port_name));
+    }
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    endpoints.shrink_to_fit();
+    if endpoints.is_empty() { Err(Unavailable::NoEndpoint) } else { Ok(endpoints) }
+}
+
+/// What is wrong with a slice that belongs to no Service.
+pub(super) fn lost(name: &ObjectRef, slice: &EndpointSlice) -> Option<Problem> {
+    let labels = slice.metadata.labels.as_ref();
+    let is_lost = labels.is_none_or(|labels| !labels.contains_key(names::SERVICE_NAME));
+    let message = || format!("the label {} is missing: its endpoints get no requests", names::SERVICE_NAME);
+    is_lost.then(|| Problem::warning(name, "metadata.labels", message()))
 }
 
 /// The port by number or by name; `None` if neither is given.
@@ -183,9 +244,12 @@ fn collect(
 
 /// Endpoints are ready, and yet none is to be had: a port is named otherwise than the Service's. In a cluster,
 /// where Kubernetes writes the slices, this does not happen.
-fn misnamed(slices: &[(&ObjectRef, &EndpointSlice)], port_name: &str) -> Option<Problem> {
+fn misnamed<'a>(
+    mut slices: impl Iterator<Item = (&'a ObjectRef, &'a EndpointSlice)>,
+    port_name: &str,
+) -> Option<Problem> {
     let has_ready = |slice: &EndpointSlice| slice.endpoints.iter().flatten().any(is_ready);
-    let (name, _) = slices.iter().find(|(_, slice)| has_ready(slice))?;
+    let (name, _) = slices.find(|(_, slice)| has_ready(slice))?;
     let wanted = match port_name {
         "" => "without a name".to_owned(),
         port_name => format!("named {port_name:?}"),

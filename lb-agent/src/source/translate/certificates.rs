@@ -16,8 +16,19 @@ pub(super) struct HostCertificate {
     pub(super) host: HostPattern,
     /// The certificate.
     pub(super) certificate: Arc<Certificate>,
-    /// The section: `spec.tls[0]`.
-    pub(super) field: String,
+    /// The section, from 0.
+    pub(super) section: usize,
+}
+
+impl HostCertificate {
+    /// Where it stands: `spec.tls[0]`.
+    pub(super) fn field(&self) -> String {
+        field(self.section)
+    }
+}
+
+fn field(section: usize) -> String {
+    format!("spec.tls[{section}]")
 }
 
 /// The certificates of one Ingress. A section without a Secret leaves the choice to the default certificate.
@@ -33,20 +44,17 @@ pub(super) fn translate(
     for (at, section) in sections {
         let Some(secret) = section.secret_name.as_deref().filter(|name| !name.is_empty()) else { continue };
         let secret = ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret);
-        let field = format!("spec.tls[{at}]");
+        let field = field(at);
         let Some(certificate) = load(name, &format!("{field}.secretName"), &secret, index, now, problems)
         else {
             continue;
         };
         for host in hosts(name, &field, section, problems) {
             check_covers(name, &field, &host, &certificate, problems);
-            certificates.push(HostCertificate {
-                host,
-                certificate: Arc::clone(&certificate),
-                field: field.clone(),
-            });
+            certificates.push(HostCertificate { host, certificate: Arc::clone(&certificate), section: at });
         }
     }
+    certificates.shrink_to_fit();
     certificates
 }
 

@@ -15,7 +15,7 @@ use crate::model::{Kind, ObjectRef, Problem};
 use crate::source::{Index, Settings, names};
 
 /// The classes of ours, and what becomes of an Ingress that names none.
-#[derive(Debug, Default)]
+#[derive(PartialEq, Eq, Debug, Default)]
 pub(super) struct Classes {
     ours: BTreeMap<String, Reach>,
     others: BTreeSet<String>,
@@ -80,6 +80,16 @@ impl Classes {
         None
     }
 
+    /// Whether each Ingress belongs to the same class with both.
+    pub(super) fn assigns_as(&self, other: &Self) -> bool {
+        self.ours.keys().eq(other.ours.keys()) && self.others == other.others && self.unnamed == other.unnamed
+    }
+
+    /// Whether some class names the Service.
+    pub(super) fn names(&self, service: &ObjectRef) -> bool {
+        self.named().any(|named| named.contains(service))
+    }
+
     /// The names of all classes of ours.
     pub(super) fn all(&self) -> BTreeSet<String> {
         self.ours.keys().cloned().collect()
@@ -96,9 +106,7 @@ impl Classes {
         &self,
         vips: impl Iterator<Item = (IpAddr, &'a ObjectRef)>,
     ) -> BTreeSet<IpAddr> {
-        vips.filter(|(_, service)| self.named().any(|named| named.contains(service)))
-            .map(|(vip, _)| vip)
-            .collect()
+        vips.filter(|(_, service)| self.names(service)).map(|(vip, _)| vip).collect()
     }
 
     /// The classes that answer on a Service's listener at a VIP that is claimed or not.

@@ -5,19 +5,23 @@ use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressRule};
 
+use super::age::Age;
 use super::backends::Backends;
 use super::certificates::HostCertificate;
 use crate::model::{Backend, HostPattern, ObjectRef, PathKind, PathRule, Problem};
+use crate::source::Index;
 
 /// What an Ingress of ours asks for: parsed, its backends resolved.
 #[derive(Debug)]
 pub(super) struct IngressRoutes {
     /// The Ingress.
-    pub(super) name: ObjectRef,
+    pub(super) name: Arc<ObjectRef>,
+    /// How old it is.
+    pub(super) age: Age,
     /// Its class.
     pub(super) class: String,
-    /// The paths of each host; a host without paths sends all to the default backend.
-    pub(super) hosts: BTreeMap<HostPattern, Vec<Route>>,
+    /// The paths of each host, by host; a host without paths sends all to the default backend.
+    pub(super) hosts: Box<[(HostPattern, Box<[Route]>)]>,
     /// `spec.defaultBackend`.
     pub(super) default_backend: Option<Arc<Backend>>,
     /// Whether it has rules at all: without, its default backend is that of all hosts.
@@ -33,67 +37,106 @@ pub(super) struct Route {
     pub(super) path: PathRule,
     /// Where its requests go.
     pub(super) backend: Arc<Backend>,
+    /// The rule in which it stands, and its place there, from 0.
+    place: (usize, usize),
+}
+
+impl Route {
     /// Where it stands: `spec.rules[0].http.paths[0]`.
-    pub(super) field: String,
-}
-
-/// The routes of one Ingress of a class; rules that cannot be read are left out, the others stay.
-pub(super) fn translate(
-    name: &ObjectRef,
-    ingress: &Ingress,
-    class: &str,
-    backends: &mut Backends<'_>,
-    problems: &mut Vec<Problem>,
-) -> IngressRoutes {
-    let spec = ingress.spec.as_ref();
-    let rules: &[IngressRule] = spec.and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
-    let default_backend = spec
-        .and_then(|spec| spec.default_backend.as_ref())
-        .map(|wanted| backends.resolve(name, "spec.defaultBackend", wanted, problems));
-    let mut hosts: BTreeMap<HostPattern, Vec<Route>> = BTreeMap::new();
-    for (at, rule) in rules.iter().enumerate() {
-        let field = format!("spec.rules[{at}]");
-        match HostPattern::parse(rule.host.as_deref().unwrap_or_default()) {
-            Ok(host) => hosts.entry(host).or_default().extend(routes(name, &field, rule, backends, problems)),
-            Err(error) => problems.push(Problem::error(name, format!("{field}.host"), error.to_string())),
-        }
-    }
-    if rules.is_empty() && default_backend.is_none() {
-        problems.push(Problem::error(
-            name,
-            "spec",
-            "has neither rules nor a default backend: it routes nothing",
-        ));
-    }
-    IngressRoutes {
-        name: name.clone(),
-        class: class.to_owned(),
-        hosts,
-        default_backend,
-        has_rules: !rules.is_empty(),
-        certificates: Vec::new(),
+    pub(super) fn field(&self) -> String {
+        field(self.place)
     }
 }
 
-fn routes(
-    name: &ObjectRef,
-    field: &str,
-    rule: &IngressRule,
-    backends: &mut Backends<'_>,
-    problems: &mut Vec<Problem>,
-) -> Vec<Route> {
-    let mut routes = Vec::new();
-    for (at, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
-        let field = format!("{field}.http.paths[{at}]");
-        match path_rule(path) {
-            Ok(rule) => {
-                let backend = backends.resolve(name, &format!("{field}.backend"), &path.backend, problems);
-                routes.push(Route { path: rule, backend, field });
+impl IngressRoutes {
+    /// The paths of a host; `None` if it does not name the host.
+    pub(super) fn of_host(&self, host: &HostPattern) -> Option<&[Route]> {
+        let at = self.hosts.binary_search_by(|(found, _)| found.cmp(host)).ok()?;
+        Some(&self.hosts[at].1)
+    }
+
+    /// All backends, some perhaps more than once.
+    pub(super) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let routes = self.hosts.iter().flat_map(|(_, routes)| routes);
+        routes.map(|route| &route.backend).chain(&self.default_backend)
+    }
+}
+
+/// An Ingress of ours as it is read.
+pub(super) struct Reading<'a> {
+    /// Its name.
+    pub(super) name: &'a Arc<ObjectRef>,
+    /// The Ingress.
+    pub(super) ingress: &'a Ingress,
+    /// Its class.
+    pub(super) class: &'a str,
+    /// Where its backends are.
+    pub(super) index: &'a Index,
+}
+
+impl Reading<'_> {
+    /// Its routes; rules that cannot be read are left out, the others stay.
+    pub(super) fn routes(&self, backends: &mut Backends, problems: &mut Vec<Problem>) -> IngressRoutes {
+        let spec = self.ingress.spec.as_ref();
+        let rules: &[IngressRule] = spec.and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
+        let default_backend = spec
+            .and_then(|spec| spec.default_backend.as_ref())
+            .map(|wanted| backends.resolve(self, "spec.defaultBackend", wanted, problems));
+        let mut hosts: BTreeMap<HostPattern, Vec<Route>> = BTreeMap::new();
+        for (at, rule) in rules.iter().enumerate() {
+            match HostPattern::parse(rule.host.as_deref().unwrap_or_default()) {
+                Ok(host) => hosts.entry(host).or_default().extend(self.rule(at, rule, backends, problems)),
+                Err(error) => {
+                    let field = format!("spec.rules[{at}].host");
+                    problems.push(Problem::error(self.name, field, error.to_string()));
+                }
             }
-            Err((part, message)) => problems.push(Problem::error(name, format!("{field}{part}"), message)),
+        }
+        if rules.is_empty() && default_backend.is_none() {
+            problems.push(Problem::error(
+                self.name,
+                "spec",
+                "has neither rules nor a default backend: it routes nothing",
+            ));
+        }
+        IngressRoutes {
+            name: Arc::clone(self.name),
+            age: Age::of(&self.ingress.metadata),
+            class: self.class.to_owned(),
+            hosts: hosts.into_iter().map(|(host, routes)| (host, routes.into())).collect(),
+            default_backend,
+            has_rules: !rules.is_empty(),
+            certificates: Vec::new(),
         }
     }
-    routes
+
+    fn rule(
+        &self,
+        at: usize,
+        rule: &IngressRule,
+        backends: &mut Backends,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Route> {
+        let mut routes = Vec::new();
+        for (within, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
+            let place = (at, within);
+            match path_rule(path) {
+                Ok(rule) => {
+                    let field = format!("{}.backend", field(place));
+                    let backend = backends.resolve(self, &field, &path.backend, problems);
+                    routes.push(Route { path: rule, backend, place });
+                }
+                Err((part, message)) => {
+                    problems.push(Problem::error(self.name, format!("{}{part}", field(place)), message));
+                }
+            }
+        }
+        routes
+    }
+}
+
+fn field((rule, path): (usize, usize)) -> String {
+    format!("spec.rules[{rule}].http.paths[{path}]")
 }
 
 /// `ImplementationSpecific` is `Prefix`, and may leave the path out.

@@ -11,27 +11,20 @@ use crate::model::{
 };
 use crate::source::Settings;
 
-/// Gives the merged routes of a set of classes, one table for all listeners of that set.
-pub(super) type Tables<'a> = dyn FnMut(&BTreeSet<String>, &mut Vec<Problem>) -> Arc<RouteTable> + 'a;
-
 /// The listeners of our Services, and those that the command line asks for. The latter stand in no object: they
-/// go by the names of Services `standalone` and `host-ports` without a namespace.
+/// go by the names of Services `standalone` and `host-ports` without a namespace. Their routes are still missing.
 pub(super) fn translate(
     services: &Services,
     classes: &Classes,
     settings: &Settings,
     problems: &mut Vec<Problem>,
-    table: &mut Tables<'_>,
 ) -> BTreeMap<SocketAddr, Listener> {
     let claimed = classes.claimed(services.services.iter().map(|(at, service)| (at.vip, &service.object)));
     let mut listeners = BTreeMap::new();
-    let mut add = |address,
-                   object: &ObjectRef,
-                   protocol: ListenerProtocol,
-                   answering: BTreeSet<String>,
-                   problems: &mut _| {
-        let routes = table(&answering, problems);
-        listeners.insert(address, Listener { object: object.clone(), protocol, classes: answering, routes });
+    let none = Arc::<RouteTable>::default();
+    let mut add = |address, object: &ObjectRef, protocol: ListenerProtocol, classes: BTreeSet<String>| {
+        let routes = Arc::clone(&none);
+        listeners.insert(address, Listener { object: object.clone(), protocol, classes, routes });
     };
     for (&address, &protocol) in &services.listeners {
         let at = ServiceAddress { vip: address.ip(), port: address.port(), protocol: Protocol::Tcp };
@@ -41,11 +34,11 @@ pub(super) fn translate(
             let message = format!("no IngressClass answers on {address}: every request gets 404");
             problems.push(Problem::warning(&service.object, "", message));
         }
-        add(address, &service.object, protocol, answering, problems);
+        add(address, &service.object, protocol, answering);
     }
     let standalone = ObjectRef::new(Kind::Service, "", "standalone");
     for (&address, &protocol) in &settings.standalone {
-        add(address, &standalone, protocol, classes.all(), problems);
+        add(address, &standalone, protocol, classes.all());
     }
     let host_ports = ObjectRef::new(Kind::Service, "", "host-ports");
     for (&address, &protocol) in &settings.host_ports {
@@ -55,7 +48,7 @@ pub(super) fn translate(
             problems.push(Problem::error(&host_ports, "", format!("{} {message}", address.ip())));
             continue;
         }
-        add(address, &host_ports, protocol, classes.unclaimed(), problems);
+        add(address, &host_ports, protocol, classes.unclaimed());
     }
     listeners
 }

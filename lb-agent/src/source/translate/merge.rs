@@ -1,147 +1,139 @@
-//! The routes of several classes -> one table: whoever is older keeps what two ask for, and the other hears of it.
+//! What several Ingresses ask for at one host -> one answer: whoever is older keeps what two ask for, and the other
+//! hears of it. Pure, and host by host, so that a change of one leaves the others alone.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::certificates::HostCertificate;
-use super::ingress::IngressRoutes;
-use crate::model::{
-    Backend, Certificate, HostPattern, HostRoutes, ObjectRef, PathRule, Problem, RouteTable, Rule,
-};
+use super::ingress::{IngressRoutes, Route};
+use crate::model::{Backend, Certificate, HostPattern, HostRoutes, ObjectRef, Problem, Rule};
 
-/// The table of the Ingresses of `classes`, given the oldest first. `fallback` is the operator's certificate for
-/// hosts without one; it wins over sections of Ingresses that name no host.
-pub(super) fn merge(
-    ingresses: &[IngressRoutes],
-    classes: &BTreeSet<String>,
-    fallback: Option<&Arc<Certificate>>,
+/// The routes of a host, of the Ingresses that name it, the oldest first; `None` if there are none of them.
+pub(super) fn host<'a>(
+    pattern: &HostPattern,
+    ingresses: impl Iterator<Item = &'a IngressRoutes> + Clone,
     problems: &mut Vec<Problem>,
-) -> RouteTable {
-    let mut merge =
-        Merge { problems, hosts: BTreeMap::new(), default_backend: None, certificates: BTreeMap::new() };
-    if let Some(certificate) = fallback {
-        let chosen = Chosen { certificate: Arc::clone(certificate), by: None };
-        merge.certificates.entry(HostPattern::Any).or_default().push(chosen);
+) -> Option<HostRoutes> {
+    ingresses.clone().next()?;
+    let mut default_backend = Default::default();
+    for ingress in ingresses.clone().filter(|ingress| ingress.has_rules) {
+        let what = || format!("the default backend of host {pattern}");
+        offer(ingress, &mut default_backend, what, problems);
     }
-    for ingress in ingresses.iter().filter(|ingress| classes.contains(&ingress.class)) {
-        merge.add_routes(ingress);
-        merge.add_default(ingress);
-        ingress.certificates.iter().for_each(|wanted| merge.add_certificate(&ingress.name, wanted));
-    }
-    merge.finish()
+    Some(HostRoutes {
+        rules: rules(pattern, ingresses, problems),
+        default_backend: default_backend.map(|owned: Owned<'_>| Arc::clone(owned.backend)),
+    })
 }
 
-struct Merge<'a> {
-    problems: &'a mut Vec<Problem>,
-    hosts: BTreeMap<HostPattern, Host>,
-    default_backend: Option<Owned>,
-    certificates: BTreeMap<HostPattern, Vec<Chosen>>,
+fn rules<'a>(
+    pattern: &HostPattern,
+    ingresses: impl Iterator<Item = &'a IngressRoutes>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Rule> {
+    let of_host = |ingress: &'a IngressRoutes| ingress.of_host(pattern).unwrap_or_default();
+    let mut routes: Vec<(&IngressRoutes, &Route)> =
+        ingresses.flat_map(|ingress| of_host(ingress).iter().map(move |route| (ingress, route))).collect();
+    // A stable sort: of those with one path, the oldest stays the first.
+    routes.sort_by(|(_, one), (_, other)| one.path.cmp(&other.path));
+    let mut rules: Vec<Rule> = Vec::with_capacity(routes.len());
+    for (ingress, route) in routes {
+        match rules.last().filter(|taken| taken.path == route.path) {
+            None => rules.push(Rule {
+                path: route.path.clone(),
+                backend: Arc::clone(&route.backend),
+                ingress: Arc::clone(&ingress.name),
+            }),
+            Some(taken) => {
+                let what = format!("{} of host {pattern}", route.path);
+                let message = lost(&what, &ingress.name, &taken.ingress);
+                problems.push(Problem::error(&ingress.name, format!("{}.path", route.field()), message));
+            }
+        }
+    }
+    rules.shrink_to_fit();
+    rules
 }
 
-#[derive(Default)]
-struct Host {
-    rules: BTreeMap<PathRule, Rule>,
-    default_backend: Option<Owned>,
+/// The default backend of all hosts, of the Ingresses without rules, the oldest first.
+pub(super) fn default_backend<'a>(
+    ingresses: impl Iterator<Item = &'a IngressRoutes>,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Backend>> {
+    let mut place = None;
+    for ingress in ingresses {
+        offer(ingress, &mut place, || "the default backend of all hosts".to_owned(), problems);
+    }
+    place.map(|owned| Arc::clone(owned.backend))
 }
 
 /// A default backend and the Ingress whose it is.
-#[derive(Clone)]
-struct Owned {
-    backend: Arc<Backend>,
-    by: ObjectRef,
+struct Owned<'a> {
+    backend: &'a Arc<Backend>,
+    by: &'a ObjectRef,
+}
+
+fn offer<'a>(
+    ingress: &'a IngressRoutes,
+    place: &mut Option<Owned<'a>>,
+    what: impl Fn() -> String,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(backend) = &ingress.default_backend else { return };
+    match place {
+        None => *place = Some(Owned { backend, by: &ingress.name }),
+        Some(taken) if taken.backend == backend => {}
+        Some(taken) => {
+            let message = lost(&what(), &ingress.name, taken.by);
+            problems.push(Problem::error(&ingress.name, "spec.defaultBackend", message));
+        }
+    }
+}
+
+/// The certificates of a host, at most one per kind of key, of the Ingresses that have one for it, the oldest first.
+/// `fallback` is the operator's certificate for hosts without one; it wins over sections of Ingresses that name no
+/// host. `None` if there are no certificates.
+pub(super) fn certificates<'a>(
+    pattern: &HostPattern,
+    ingresses: impl Iterator<Item = &'a IngressRoutes>,
+    fallback: Option<&Arc<Certificate>>,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<[Arc<Certificate>]>> {
+    let fallback = fallback.filter(|_| *pattern == HostPattern::Any);
+    let mut chosen: Vec<Chosen<'_>> =
+        fallback.into_iter().map(|certificate| Chosen { certificate, by: None }).collect();
+    for ingress in ingresses {
+        for wanted in ingress.certificates.iter().filter(|wanted| wanted.host == *pattern) {
+            choose(&ingress.name, wanted, &mut chosen, problems);
+        }
+    }
+    chosen.sort_by_key(|chosen| chosen.certificate.key_kind);
+    (!chosen.is_empty()).then(|| chosen.into_iter().map(|chosen| Arc::clone(chosen.certificate)).collect())
 }
 
 /// A certificate and the Ingress that chose it; `None` for the operator.
-struct Chosen {
-    certificate: Arc<Certificate>,
-    by: Option<ObjectRef>,
+struct Chosen<'a> {
+    certificate: &'a Arc<Certificate>,
+    by: Option<&'a ObjectRef>,
 }
 
-impl Merge<'_> {
-    fn add_routes(&mut self, ingress: &IngressRoutes) {
-        for (pattern, routes) in &ingress.hosts {
-            let host = self.hosts.entry(pattern.clone()).or_default();
-            for route in routes {
-                match host.rules.entry(route.path.clone()) {
-                    Entry::Vacant(free) => {
-                        free.insert(Rule {
-                            path: route.path.clone(),
-                            backend: Arc::clone(&route.backend),
-                            ingress: ingress.name.clone(),
-                        });
-                    }
-                    Entry::Occupied(taken) => {
-                        let what = format!("{} of host {pattern}", route.path);
-                        let message = lost(&what, &ingress.name, &taken.get().ingress);
-                        self.problems.push(Problem::error(
-                            &ingress.name,
-                            format!("{}.path", route.field),
-                            message,
-                        ));
-                    }
-                }
-            }
+fn choose<'a>(
+    ingress: &'a ObjectRef,
+    wanted: &'a HostCertificate,
+    chosen: &mut Vec<Chosen<'a>>,
+    problems: &mut Vec<Problem>,
+) {
+    let certificate = &wanted.certificate;
+    match chosen.iter().find(|chosen| chosen.certificate.key_kind == certificate.key_kind) {
+        None => chosen.push(Chosen { certificate, by: Some(ingress) }),
+        // The same certificate, perhaps copied to another namespace: nobody loses anything.
+        Some(taken) if taken.certificate.chain == certificate.chain => {}
+        Some(Chosen { by: Some(winner), .. }) => {
+            let what = format!("the certificate of host {}", wanted.host);
+            problems.push(Problem::error(ingress, wanted.field(), lost(&what, ingress, winner)));
         }
-    }
-
-    /// An Ingress with rules gives their hosts a default backend, one without rules gives it to all hosts.
-    fn add_default(&mut self, ingress: &IngressRoutes) {
-        let Some(backend) = &ingress.default_backend else { return };
-        let offer = Owned { backend: Arc::clone(backend), by: ingress.name.clone() };
-        let mut give = |place: &mut Option<Owned>, what: &str| match place {
-            None => *place = Some(offer.clone()),
-            Some(taken) if taken.backend == offer.backend => {}
-            Some(taken) => {
-                let message = lost(what, &offer.by, &taken.by);
-                self.problems.push(Problem::error(&offer.by, "spec.defaultBackend", message));
-            }
-        };
-        if !ingress.has_rules {
-            return give(&mut self.default_backend, "the default backend of all hosts");
-        }
-        for pattern in ingress.hosts.keys() {
-            let host = self.hosts.entry(pattern.clone()).or_default();
-            give(&mut host.default_backend, &format!("the default backend of host {pattern}"));
-        }
-    }
-
-    fn add_certificate(&mut self, ingress: &ObjectRef, wanted: &HostCertificate) {
-        let chosen = self.certificates.entry(wanted.host.clone()).or_default();
-        let certificate = Arc::clone(&wanted.certificate);
-        match chosen.iter().find(|chosen| chosen.certificate.key_kind == certificate.key_kind) {
-            None => chosen.push(Chosen { certificate, by: Some(ingress.clone()) }),
-            // The same certificate, perhaps copied to another namespace: nobody loses anything.
-            Some(taken) if taken.certificate.chain == certificate.chain => {}
-            Some(Chosen { by: Some(winner), .. }) => {
-                let what = format!("the certificate of host {}", wanted.host);
-                let message = lost(&what, ingress, winner);
-                self.problems.push(Problem::error(ingress, wanted.field.as_str(), message));
-            }
-            Some(Chosen { by: None, .. }) => {
-                let message = "a section without hosts gives way to the operator's default certificate";
-                self.problems.push(Problem::error(ingress, wanted.field.as_str(), message));
-            }
-        }
-    }
-
-    fn finish(self) -> RouteTable {
-        let host = |host: Host| HostRoutes {
-            rules: host.rules.into_values().collect(),
-            default_backend: host.default_backend.map(|owned| owned.backend),
-        };
-        let sorted = |mut chosen: Vec<Chosen>| {
-            chosen.sort_by_key(|chosen| chosen.certificate.key_kind);
-            chosen.into_iter().map(|chosen| chosen.certificate).collect()
-        };
-        RouteTable {
-            hosts: self.hosts.into_iter().map(|(pattern, routes)| (pattern, host(routes))).collect(),
-            default_backend: self.default_backend.map(|owned| owned.backend),
-            certificates: self
-                .certificates
-                .into_iter()
-                .map(|(host, chosen)| (host, sorted(chosen)))
-                .collect(),
+        Some(Chosen { by: None, .. }) => {
+            let message = "a section without hosts gives way to the operator's default certificate";
+            problems.push(Problem::error(ingress, wanted.field(), message));
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Services {
     pub(super) services: BTreeMap<ServiceAddress, Service>,
     /// What the proxy speaks on those with a listener.
     pub(super) listeners: BTreeMap<SocketAddr, ListenerProtocol>,
+    /// The Services of our class with their VIPs; `None` for one that is of the wrong type.
+    pub(super) ours: BTreeMap<ObjectRef, Option<BTreeSet<IpAddr>>>,
 }
 
 /// The VIPs and ports of all Services of ours. A port of a VIP belongs to the oldest Service that names it.
@@ -35,6 +37,7 @@ pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> Services 
     let mut services = Services::default();
     for (name, service, spec) in ours {
         if !is_usable(name, spec, problems) {
+            services.ours.insert(name.clone(), None);
             continue;
         }
         let vips = vips(name, service, spec, &nodes, problems);
@@ -46,16 +49,22 @@ pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> Services 
                 problems,
             );
         }
+        services.ours.insert(name.clone(), Some(vips));
     }
     services
+}
+
+/// Whether the Service is of our class.
+pub(super) fn is_ours(service: &ServiceObject) -> bool {
+    let class = service.spec.as_ref().and_then(|spec| spec.load_balancer_class.as_deref());
+    class == Some(names::CONTROLLER)
 }
 
 /// A Service, if it is of our class: others are left alone, without a word.
 fn ours<'a>(
     (name, service): (&'a ObjectRef, &'a ServiceObject),
 ) -> Option<(&'a ObjectRef, &'a ServiceObject, &'a ServiceSpec)> {
-    let spec = service.spec.as_ref()?;
-    (spec.load_balancer_class.as_deref() == Some(names::CONTROLLER)).then_some((name, service, spec))
+    is_ours(service).then_some((name, service, service.spec.as_ref()?))
 }
 
 fn is_usable(name: &ObjectRef, spec: &ServiceSpec, problems: &mut Vec<Problem>) -> bool {

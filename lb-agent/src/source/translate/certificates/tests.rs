@@ -186,7 +186,8 @@ fn certificates_are_read_whole() {
     let yaml = tls_secret("cert", &(two, key)) + &ingress("web", "{secretName: cert, hosts: [x.org]}");
     let snapshot = snapshot(&format!("{EDGE}{yaml}"), &Settings::default());
     let table = &snapshot.listeners.values().next().expect("a listener").routes;
-    let certificate = &table.certificates[&HostPattern::Precise("x.org".to_owned())][0];
+    let certificate =
+        &table.certificates.get(&HostPattern::Precise("x.org".to_owned())).expect("a certificate")[0];
     assert_eq!((certificate.chain.len(), certificate.key_kind), (2, KeyKind::Ecdsa));
     assert_eq!(certificate.dns_names, ["x.org", "*.x.org"]);
     assert!(!format!("{snapshot:?}").contains(&format!("{:?}", certificate.key.0)), "keys never show");
@@ -201,7 +202,7 @@ fn the_last_good_certificate_stays_in_use() {
     let chain = |index: &Index| {
         let snapshot = translate(index, &Settings::default(), NOW);
         let table = &snapshot.listeners.values().next().expect("a listener").routes;
-        let chain = table.certificates.values().flatten().map(|certificate| certificate.chain.clone()).next();
+        let chain = table.certificates.values().next().map(|chosen| chosen[0].chain.clone());
         (chain, snapshot)
     };
     let apply = |index: &mut Index, text: String| {

@@ -222,6 +222,6 @@ fn listeners_of_the_same_classes_share_one_table_and_routes_one_backend() {
     let tables: Vec<_> = snapshot.listeners.values().map(|listener| &listener.routes).collect();
     assert_eq!(tables.len(), 2);
     assert!(std::sync::Arc::ptr_eq(tables[0], tables[1]));
-    let rules = &tables[0].hosts[&HostPattern::Precise("x.org".to_owned())].rules;
+    let rules = &tables[0].hosts.get(&HostPattern::Precise("x.org".to_owned())).expect("the host").rules;
     assert!(std::sync::Arc::ptr_eq(&rules[0].backend, &rules[1].backend));
 }

@@ -1,0 +1,256 @@
+//! The index -> snapshots, one after the other: each is as if it had been made from nothing, but only what changed
+//! is made anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::classes::Classes;
+use super::hosts::Touched;
+use super::ingresses::{Context, Ingresses};
+use super::register::{Found, Register};
+use super::services::{self, Services};
+use super::tables::{Sources, Tables};
+use super::{backends, certificates, history, listeners, members};
+use crate::model::{Certificate, HostPattern, Kind, Listener, Member, ObjectRef, Problems, Snapshot};
+use crate::source::{Changes, Index, Membership, Settings};
+
+/// Follows an index. What it makes depends on the objects, the settings and the time alone, never on what was there
+/// before; but for a Secret's last good certificate, which the index keeps.
+#[derive(Debug)]
+pub struct Translator {
+    pub(super) settings: Settings,
+    /// When it translated last, seconds since the Unix epoch; `None` before the first time.
+    translated: Option<i64>,
+    register: Register,
+    found: Parts,
+    membership: u64,
+    members: BTreeMap<String, Member>,
+    pub(super) services: Services,
+    pub(super) classes: Classes,
+    pub(super) listeners: BTreeMap<SocketAddr, Listener>,
+    pub(super) ingresses: Ingresses,
+    fallback: Option<Arc<Certificate>>,
+    tables: Tables,
+}
+
+/// What the parts that are made as a whole found.
+#[derive(Debug, Default)]
+struct Parts {
+    members: Found,
+    services: Found,
+    classes: Found,
+    listeners: Found,
+    fallback: Found,
+    slices: BTreeMap<ObjectRef, Found>,
+}
+
+/// A translation under way.
+struct Round<'a> {
+    index: &'a Index,
+    changes: &'a Changes,
+    now: i64,
+    /// Ingresses that are to be translated anew.
+    ingresses: BTreeSet<Arc<ObjectRef>>,
+    touched: Touched,
+    /// Whether VIPs, their ports or the reach of classes may have changed.
+    listeners: bool,
+}
+
+impl Translator {
+    /// Nothing is translated yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            translated: None,
+            register: Register::default(),
+            found: Parts::default(),
+            membership: 0,
+            members: BTreeMap::new(),
+            services: Services::default(),
+            classes: Classes::default(),
+            listeners: BTreeMap::new(),
+            ingresses: Ingresses::default(),
+            fallback: None,
+            tables: Tables::default(),
+        }
+    }
+
+    /// The state that the objects ask for, with all that is wrong with them. Generation 0: its number is given where
+    /// it is published. `now` (seconds since the Unix epoch) only decides which certificates have expired. Always the
+    /// same index, please: what changed in it is asked of it.
+    pub fn translate(&mut self, index: &mut Index, now: i64) -> Snapshot {
+        let changes = index.take_changes();
+        let changes = if self.translated.is_none() { index.everything() } else { changes };
+        self.follow(index, &changes, now)
+    }
+
+    /// Whether the Secret's certificate is needed: an Ingress of ours names it, or the settings do. As of the last
+    /// translation.
+    #[must_use]
+    pub fn needs(&self, secret: &ObjectRef) -> bool {
+        self.default_certificate().as_ref() == Some(secret) || self.ingresses.name_secret(secret)
+    }
+
+    /// What was wrong with the objects when they were translated last.
+    pub(super) fn problems(&self) -> Problems {
+        self.register.all()
+    }
+
+    pub(super) fn follow(&mut self, index: &Index, changes: &Changes, now: i64) -> Snapshot {
+        let mut round = Round {
+            index,
+            changes,
+            now,
+            ingresses: BTreeSet::new(),
+            touched: Touched::default(),
+            listeners: self.translated.is_none(),
+        };
+        self.members(&round);
+        self.services(&mut round);
+        self.classes(&mut round);
+        self.slices(&round);
+        self.mark(&mut round);
+        self.ingresses(&mut round);
+        self.fallback(&mut round);
+        self.listeners(&round);
+        self.translated = Some(now);
+        Snapshot {
+            generation: 0,
+            membership: self.membership,
+            members: self.members.clone(),
+            vips: self.services.vips.clone(),
+            services: self.services.services.clone(),
+            listeners: self.listeners.clone(),
+            problems: self.register.all(),
+        }
+    }
+
+    fn members(&mut self, round: &Round<'_>) {
+        if !round.changes.any_of(&[Kind::Node, Kind::EdgeMembership]) {
+            return;
+        }
+        let mut found = Vec::new();
+        (self.membership, self.members) = match self.settings.membership {
+            Membership::Nodes => (0, members::translate(round.index, &mut found)),
+            Membership::History => history::translate(round.index, &mut found),
+        };
+        self.register.replace(&mut self.found.members, found, round.index);
+    }
+
+    fn services(&mut self, round: &mut Round<'_>) {
+        let is_ours = |name: &ObjectRef| {
+            self.services.ours.contains_key(name) || round.index.service(name).is_some_and(services::is_ours)
+        };
+        let is_touched = round.changes.any_of(&[Kind::Node]) || round.changes.of(Kind::Service).any(is_ours);
+        if !is_touched {
+            return;
+        }
+        let mut found = Vec::new();
+        self.services = services::translate(round.index, &mut found);
+        self.register.replace(&mut self.found.services, found, round.index);
+        round.listeners = true;
+    }
+
+    fn classes(&mut self, round: &mut Round<'_>) {
+        let kinds = [Kind::IngressClass, Kind::IngressParameters];
+        let is_named = |name: &ObjectRef| self.classes.names(name);
+        if !round.changes.any_of(&kinds) && !round.changes.of(Kind::Service).any(is_named) {
+            return;
+        }
+        let mut found = Vec::new();
+        let classes = Classes::translate(round.index, &self.settings, &mut found);
+        self.register.replace(&mut self.found.classes, found, round.index);
+        if !classes.assigns_as(&self.classes) {
+            let all = round.index.ingresses().map(|(name, _)| Arc::new(name.clone()));
+            round.ingresses.extend(all);
+        }
+        self.classes = classes;
+        round.listeners = true;
+    }
+
+    /// EndpointSlices that belong to nobody.
+    fn slices(&mut self, round: &Round<'_>) {
+        for name in round.changes.of(Kind::EndpointSlice) {
+            let lost = round.index.endpoint_slice(name).and_then(|slice| backends::lost(name, slice));
+            match lost {
+                Some(problem) => {
+                    let part = self.found.slices.entry(name.clone()).or_default();
+                    self.register.replace(part, vec![problem], round.index);
+                }
+                None => {
+                    let part = self.found.slices.remove(name);
+                    part.into_iter().for_each(|part| self.register.retire(part));
+                }
+            }
+        }
+    }
+
+    /// Finds the Ingresses that a change concerns.
+    fn mark(&mut self, round: &mut Round<'_>) {
+        let Round { index, changes, ingresses, .. } = round;
+        ingresses.extend(changes.of(Kind::Ingress).map(|name| Arc::new(name.clone())));
+        let services: BTreeSet<&ObjectRef> = changes.of(Kind::Service).chain(&changes.services).collect();
+        for service in services {
+            self.ingresses.backends.refresh(service, index, &mut self.register, ingresses);
+        }
+        for secret in changes.of(Kind::Secret) {
+            ingresses.extend(self.ingresses.users_of(secret).cloned());
+        }
+        if let Some(translated) = self.translated {
+            ingresses.extend(self.ingresses.ending_between(translated, round.now).cloned());
+        }
+    }
+
+    fn ingresses(&mut self, round: &mut Round<'_>) {
+        let mut context = Context {
+            index: round.index,
+            classes: &self.classes,
+            now: round.now,
+            register: &mut self.register,
+            touched: &mut round.touched,
+        };
+        for name in &round.ingresses {
+            self.ingresses.update(name, &mut context);
+        }
+    }
+
+    /// The operator's certificate, looked at each time: there is one at most.
+    fn fallback(&mut self, round: &mut Round<'_>) {
+        let mut found = Vec::new();
+        let fallback = certificates::default(round.index, &self.settings, round.now, &mut found);
+        self.register.replace(&mut self.found.fallback, found, round.index);
+        if fallback != self.fallback {
+            self.fallback = fallback;
+            round.touched.certificates.insert(HostPattern::Any);
+        }
+    }
+
+    fn listeners(&mut self, round: &Round<'_>) {
+        if round.listeners {
+            let mut found = Vec::new();
+            self.listeners = listeners::translate(&self.services, &self.classes, &self.settings, &mut found);
+            self.register.replace(&mut self.found.listeners, found, round.index);
+        }
+        let classes: BTreeSet<&BTreeSet<String>> =
+            self.listeners.values().map(|listener| &listener.classes).collect();
+        let mut sources = Sources {
+            hosts: &self.ingresses.hosts,
+            fallback: self.fallback.as_ref(),
+            register: &mut self.register,
+            index: round.index,
+        };
+        self.tables.update(&classes, &round.touched, &mut sources);
+        for listener in self.listeners.values_mut() {
+            if let Some(table) = self.tables.of(&listener.classes) {
+                listener.routes = Arc::clone(table);
+            }
+        }
+    }
+
+    fn default_certificate(&self) -> Option<ObjectRef> {
+        let (namespace, name) = self.settings.default_certificate.as_ref()?;
+        Some(ObjectRef::new(Kind::Secret, namespace.as_str(), name.as_str()))
+    }
+}
