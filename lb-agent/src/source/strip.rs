@@ -1,9 +1,13 @@
-//! What of each kind is kept: only what translation reads. The rest costs memory on every edge node, and a
-//! heartbeat in a Node's status would else look like a change.
+//! What of each kind is kept: only what translation and reports read. The rest costs memory on every edge node, and
+//! a heartbeat in a Node's status would else look like a change.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeStatus, Secret, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, LoadBalancerIngress, LoadBalancerStatus, Node, NodeStatus, Secret, Service, ServiceStatus,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::networking::v1::{
+    Ingress, IngressClass, IngressLoadBalancerIngress, IngressLoadBalancerStatus, IngressStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::names;
@@ -19,7 +23,18 @@ pub(super) fn node(node: Node) -> Node {
 }
 
 pub(super) fn service(service: Service) -> Service {
-    Service { metadata: metadata(service.metadata), status: None, ..service }
+    let listed = service.status.and_then(|status| status.load_balancer).and_then(|status| status.ingress);
+    let address = |entry| LoadBalancerIngress { ports: None, ..entry };
+    let status = kept(listed, address).map(|ingress| ServiceStatus {
+        load_balancer: Some(LoadBalancerStatus { ingress: Some(ingress) }),
+        conditions: None,
+    });
+    Service { metadata: metadata(service.metadata), status, ..service }
+}
+
+/// The addresses that an object's status lists, without what else stands with them; `None` if it lists none.
+fn kept<T>(listed: Option<Vec<T>>, address: impl Fn(T) -> T) -> Option<Vec<T>> {
+    listed.filter(|listed| !listed.is_empty()).map(|listed| listed.into_iter().map(address).collect())
 }
 
 pub(super) fn endpoint_slice(mut slice: EndpointSlice) -> EndpointSlice {
@@ -37,7 +52,12 @@ pub(super) fn ingress_class(class: IngressClass) -> IngressClass {
 }
 
 pub(super) fn ingress(ingress: Ingress) -> Ingress {
-    Ingress { metadata: metadata(ingress.metadata), status: None, ..ingress }
+    let listed = ingress.status.and_then(|status| status.load_balancer).and_then(|status| status.ingress);
+    let address = |entry| IngressLoadBalancerIngress { ports: None, ..entry };
+    let status = kept(listed, address).map(|ingress| IngressStatus {
+        load_balancer: Some(IngressLoadBalancerStatus { ingress: Some(ingress) }),
+    });
+    Ingress { metadata: metadata(ingress.metadata), status, ..ingress }
 }
 
 pub(super) fn secret(mut secret: Secret) -> Secret {
@@ -66,7 +86,7 @@ pub(super) fn edge_membership(membership: EdgeMembership) -> EdgeMembership {
     EdgeMembership { metadata: metadata(membership.metadata), spec: membership.spec, status: None }
 }
 
-/// Name, age, and the labels and annotations that mean something to us.
+/// Name, age, identity, and the labels and annotations that mean something to us.
 fn metadata(metadata: ObjectMeta) -> ObjectMeta {
     let ours = |map: Option<std::collections::BTreeMap<String, String>>| {
         map.map(|mut map| {
@@ -79,6 +99,7 @@ fn metadata(metadata: ObjectMeta) -> ObjectMeta {
         name: metadata.name,
         namespace: metadata.namespace,
         creation_timestamp: metadata.creation_timestamp,
+        uid: metadata.uid,
         labels: ours(metadata.labels),
         annotations: ours(metadata.annotations),
         ..ObjectMeta::default()

@@ -15,6 +15,7 @@ mod members;
 mod merge;
 mod ports;
 mod register;
+mod report;
 mod services;
 mod tables;
 mod translator;
