@@ -2,6 +2,8 @@
 //! Needs no rights. Each file is one concern; `support` has the proxy, the backends and the clients.
 
 mod change;
+mod conformance;
+mod examples;
 mod headers;
 mod http2;
 mod misbehaving;

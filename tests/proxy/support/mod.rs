@@ -3,9 +3,11 @@
 mod backend;
 mod client;
 mod fixture;
+mod site;
 mod tables;
 
 pub(crate) use backend::{Backend, RawBackend, body_of, text};
 pub(crate) use client::{Answer, Http, all_schemes, connect_tls, raw_exchange, request, shown};
 pub(crate) use fixture::{Fixture, eventually, listener, quick};
+pub(crate) use site::{Asked, Site, tls_secret};
 pub(crate) use tables::{Table, certificate, identity};

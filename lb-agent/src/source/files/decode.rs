@@ -77,6 +77,7 @@ impl Decoded {
         match Kind::ALL.into_iter().find(|known| known.as_str() == kind) {
             Some(known) if object::api_version(known) == api_version => self.add_known(known, object),
             Some(known) if is_other_version(known, &api_version) => {
+                fill_namespace(known, &mut object);
                 let message = format!("{api_version} is not read: write {}", object::api_version(known));
                 self.complain(Severity::Error, Some(name(known, &object)), "apiVersion", message);
             }

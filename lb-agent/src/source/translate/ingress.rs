@@ -146,11 +146,18 @@ fn path_rule(path: &HTTPIngressPath) -> Result<PathRule, (&'static str, String)>
         "Exact" => (PathKind::Exact, text),
         "Prefix" => (PathKind::Prefix, text),
         "ImplementationSpecific" => (PathKind::Prefix, if text.is_empty() { "/" } else { text }),
+        "" => {
+            let message = "is missing: write Exact, Prefix or ImplementationSpecific; the path is ignored";
+            return Err((".pathType", message.to_owned()));
+        }
         other => {
             let message =
                 format!("{other:?} is none of Exact, Prefix, ImplementationSpecific: the path is ignored");
             return Err((".pathType", message));
         }
     };
+    if text.is_empty() {
+        return Err((".path", "is missing: write one that starts with /; the path is ignored".to_owned()));
+    }
     PathRule::new(kind, text).map_err(|error| (".path", error.to_string()))
 }
