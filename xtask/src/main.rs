@@ -6,6 +6,7 @@ mod cluster;
 mod demo;
 mod ebpf;
 mod lab_program;
+mod oci;
 mod preflight;
 mod programs;
 mod rights;

@@ -1,5 +1,6 @@
 //! The programs of the test cluster: real Kubernetes, etcd and containerd, built from Go modules into the cache.
 
+mod app;
 mod assets;
 mod build;
 mod go;
@@ -15,6 +16,9 @@ use parts::Part;
 /// Names the folders in which the harness finds the cluster's programs, as `PATH` does for the shell.
 pub(crate) const PATH_VARIABLE: &str = "LB_CLUSTER_PATH";
 
+/// Names the archive with the image of `tests/app`.
+pub(crate) const IMAGE_VARIABLE: &str = "LB_APP_IMAGE";
+
 /// What is to be done with the test cluster.
 #[derive(clap::Subcommand)]
 pub(crate) enum Task {
@@ -24,7 +28,10 @@ pub(crate) enum Task {
 
 pub(crate) fn run(task: &Task) -> Result<ExitCode> {
     match task {
-        Task::Build => println!("{PATH_VARIABLE}={}", nodes()?.display()),
+        Task::Build => {
+            println!("{PATH_VARIABLE}={}", nodes()?.display());
+            println!("{IMAGE_VARIABLE}={}", app::image()?.display());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,3 @@
+module edgelb.dev/tests/app
+
+go 1.26.0
