@@ -3,6 +3,7 @@
 
 mod backend;
 mod certificate;
+mod following;
 mod host;
 mod member;
 mod object;
@@ -16,6 +17,7 @@ mod snapshot;
 
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
 pub use certificate::{Certificate, KeyKind, PrivateKey};
+pub use following::{Basis, Condition, Following, Watch};
 pub use host::{Host, HostPattern, InvalidHost};
 pub use member::Member;
 pub use object::{Kind, ObjectRef};

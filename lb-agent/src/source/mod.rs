@@ -2,6 +2,7 @@
 //! `api` only.
 
 pub mod files;
+pub mod kube;
 
 mod certificate;
 mod changes;

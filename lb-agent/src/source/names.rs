@@ -32,3 +32,9 @@ pub(super) const TLS_CERTIFICATE: &str = "tls.crt";
 
 /// The key under which the private key stands, PEM.
 pub(super) const TLS_KEY: &str = "tls.key";
+
+/// The Secret of our own namespace that holds the keys that all edge nodes share.
+pub(super) const KEYS: &str = "edgelb-keys";
+
+/// Its key under which the flow hash's secret stands.
+pub(super) const FLOW_KEY: &str = "flow";

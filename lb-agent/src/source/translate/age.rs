@@ -6,14 +6,14 @@ use k8s_openapi::jiff::Timestamp;
 /// Sorted, the oldest comes first. Equal ages go by `namespace/name`, as in the Gateway API. An object without
 /// creationTimestamp, as all are that come from a folder, is younger than those with one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Age {
+pub(in crate::source) struct Age {
     created: Timestamp,
     name: String,
 }
 
 impl Age {
     /// The age of the object with this metadata.
-    pub(super) fn of(metadata: &ObjectMeta) -> Self {
+    pub(in crate::source) fn of(metadata: &ObjectMeta) -> Self {
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let name = metadata.name.as_deref().unwrap_or_default();
         Self {

@@ -16,7 +16,7 @@ use crate::source::{Index, Settings, names};
 
 /// The classes of ours, and what becomes of an Ingress that names none.
 #[derive(PartialEq, Eq, Debug, Default)]
-pub(super) struct Classes {
+pub(in crate::source) struct Classes {
     ours: BTreeMap<String, Reach>,
     others: BTreeSet<String>,
     unnamed: Option<String>,
@@ -33,7 +33,7 @@ enum Reach {
 
 impl Classes {
     /// All classes, ours with their reach.
-    pub(super) fn translate(index: &Index, settings: &Settings, problems: &mut Vec<Problem>) -> Self {
+    pub(in crate::source) fn translate(index: &Index, settings: &Settings, problems: &mut Vec<Problem>) -> Self {
         let mut classes = Self::default();
         for (name, class) in index.ingress_classes() {
             if is_ours(class) {
@@ -47,7 +47,7 @@ impl Classes {
     }
 
     /// The class that an Ingress belongs to, if it is one of ours.
-    pub(super) fn of_ingress(
+    pub(in crate::source) fn of_ingress(
         &self,
         name: &ObjectRef,
         ingress: &Ingress,

@@ -24,6 +24,8 @@ mod vips;
 #[cfg(test)]
 mod fixture;
 
+pub(super) use self::age::Age;
+pub(super) use self::classes::Classes;
 pub use self::translator::Translator;
 use super::{Index, Settings};
 use crate::model::Snapshot;

@@ -1,0 +1,270 @@
+//! The cluster source at work: takes the watches' news, builds, keeps the stored state, answers questions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::build::{Builder, utc};
+use super::conditions::Conditions;
+use super::feed::{Feed, FlowSecret, Message, News};
+use super::keep::Keeper;
+use super::settle::Settle;
+use super::state::{State, Wish};
+use super::stored::Stored;
+use super::watches::Watches;
+use super::{Handle, Options};
+use crate::model::{Basis, Condition, Following, Kind, Report, Snapshot};
+use crate::source::Settings;
+use crate::source::publish::Publisher;
+
+/// News on their way; a watch that is faster waits.
+const NEWS: usize = 1024;
+
+/// Taken at once, before anything else is looked at.
+const BATCH: usize = 256;
+
+/// The API server has this long to tell everything, before a start goes on with what was stored. When it does not
+/// answer at all, a start does not wait.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+type Snapshots = watch::Sender<Option<Arc<Snapshot>>>;
+
+/// A source, ready to run.
+pub struct Source {
+    client: Client,
+    options: Options,
+    settings: Settings,
+    snapshots: Snapshots,
+    following: watch::Sender<Following>,
+    keys: watch::Sender<Option<FlowSecret>>,
+    reports: Receiver<oneshot::Sender<Report>>,
+}
+
+/// The cluster that `client` talks with, as the source of `snapshots`, and what others learn of it.
+#[must_use]
+pub fn source(
+    client: Client,
+    options: Options,
+    settings: Settings,
+    snapshots: Snapshots,
+) -> (Source, Handle) {
+    let (following, following_of) = watch::channel(Following::default());
+    let (keys, keys_of) = watch::channel(None);
+    let (ask, reports) = mpsc::channel(1);
+    let source = Source { client, options, settings, snapshots, following, keys, reports };
+    (source, Handle { following: following_of, keys: keys_of, reports: ask })
+}
+
+impl Source {
+    /// Follows the cluster: publishes its state once all of it was read, and then whenever it changes. While the
+    /// API server is away the last state stays, or the stored one. Ends when nobody listens any more.
+    pub async fn run(self) {
+        let Self { client, options, settings, snapshots, following, keys, mut reports } = self;
+        let (tell, mut news) = mpsc::channel(NEWS);
+        let state = State::new(options.secrets, settings.clone());
+        let keeper = Keeper::new(&options.folder, &options.node);
+        let mut core = Core {
+            watches: Watches::start(client, options.namespace, tell),
+            conditions: Conditions::new(State::feeds()),
+            builder: Builder::new(state, settings, Publisher::new(snapshots.clone())),
+            settle: Settle::default(),
+            given_up: Some(Instant::now() + PATIENCE),
+            following,
+            keys,
+        };
+        let mut stored = keeper.load();
+        let mut keeper = keeper;
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                _ = news.recv_many(&mut batch, BATCH) => core.take(&mut batch),
+                found = &mut stored.found, if !stored.is_done => {
+                    stored.is_done = true;
+                    core.take_stored(found.ok().flatten());
+                }
+                () = until(core.due()) => {
+                    core = core.build().await;
+                    if core.builder.basis == Basis::Cluster {
+                        keeper.touch();
+                    }
+                }
+                () = until(keeper.due()) => keeper.write(&core.builder.state),
+                () = keeper.written() => {}
+                Some(ask) = reports.recv() => {
+                    // Whoever asked may be gone.
+                    let _ = ask.send(core.builder.report());
+                }
+                () = snapshots.closed() => return,
+            }
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the source holds between two events.
+struct Core {
+    watches: Watches,
+    conditions: Conditions,
+    builder: Builder,
+    settle: Settle,
+    /// When to go on with what was stored; `None` once that is decided.
+    given_up: Option<Instant>,
+    following: watch::Sender<Following>,
+    keys: watch::Sender<Option<FlowSecret>>,
+}
+
+impl Core {
+    /// When the next build is due.
+    fn due(&self) -> Option<Instant> {
+        if !self.builder.state.is_complete() {
+            let stored = self.builder.stored.as_ref();
+            return stored.and_then(|_| self.given_up.or_else(|| self.builder.due()));
+        }
+        let changed = self.settle.due(self.builder.state.is_settled());
+        match self.builder.basis {
+            // The first complete state waits for nothing but the burst that it comes in.
+            Basis::Cluster => changed.into_iter().chain(self.builder.due()).min(),
+            _ => changed,
+        }
+    }
+
+    async fn build(mut self) -> Self {
+        self.settle.clear();
+        let before = self.builder.basis;
+        self.builder = self.builder.build().await;
+        if self.builder.basis != Basis::Nothing {
+            self.given_up = None;
+        }
+        self.take_key();
+        if let Basis::Stored(written) = self.builder.basis
+            && before == Basis::Nothing
+        {
+            warn!(
+                stored = utc(written),
+                "the API server has not told everything yet: starting from the stored snapshot"
+            );
+        }
+        if self.builder.basis == Basis::Cluster && before != Basis::Cluster {
+            info!(cluster = self.builder.state.cluster, "all objects of the cluster have been read");
+        }
+        self.show();
+        self
+    }
+
+    fn take(&mut self, batch: &mut Vec<Message>) {
+        let is_shown = batch.drain(..).fold(false, |shown, message| self.take_one(message) || shown);
+        for wish in self.builder.state.wishes() {
+            self.fulfil(wish);
+        }
+        self.take_key();
+        self.take_cluster();
+        if is_shown {
+            self.show();
+        }
+    }
+
+    /// Says whether a condition changed.
+    fn take_one(&mut self, Message { feed, news }: Message) -> bool {
+        let state = &mut self.builder.state;
+        let (changed, shown) = match news {
+            News::Event(event) => (state.take(&feed, event), false),
+            News::Current => (state.take_current(&feed), self.conditions.current(&feed)),
+            News::Failed(failure) => {
+                let changed = match failure.condition {
+                    Condition::Missing => state.take_missing(&feed),
+                    _ => {
+                        // Waiting would bring nothing.
+                        self.given_up = self.given_up.map(|_| Instant::now());
+                        state.take_failure(&feed, &failure.message)
+                    }
+                };
+                (changed, self.conditions.failed(&feed, &failure))
+            }
+            News::Read { secret, answer, failures } => {
+                let failed = answer.is_err();
+                let changed = state.take_read(&secret, answer);
+                if failed && state.is_asked(&secret) {
+                    self.watches.read_secret(secret, failures + 1);
+                }
+                (changed, false)
+            }
+        };
+        if changed {
+            self.settle.touch(Instant::now());
+        }
+        shown
+    }
+
+    fn fulfil(&mut self, wish: Wish) {
+        match wish {
+            Wish::WatchAll => {
+                self.watches.start_secrets();
+                self.conditions.begin(&Feed::Kind(Kind::Secret));
+            }
+            Wish::Watch(secret) => {
+                self.watches.start_secret(&secret);
+                self.conditions.begin(&Feed::Secret(secret));
+            }
+            Wish::Unwatch(secret) => {
+                self.watches.stop_secret(&secret);
+                self.conditions.forget(&Feed::Secret(secret));
+            }
+            Wish::Read(secret) => self.watches.read_secret(secret, 0),
+        }
+    }
+
+    fn take_key(&mut self) {
+        let stored = self.builder.stored.as_ref().filter(|_| self.builder.basis != Basis::Nothing);
+        let stored = stored.and_then(|stored| stored.flow_key.as_ref());
+        let Some(key) = self.builder.state.flow_key.as_ref().or(stored) else { return };
+        let is_new = |held: &mut Option<FlowSecret>| {
+            let is_new = held.as_ref() != Some(key);
+            if is_new {
+                *held = Some(key.clone());
+            }
+            is_new
+        };
+        self.keys.send_if_modified(is_new);
+    }
+
+    /// The stored state is of use only to the cluster that it was read from.
+    fn take_cluster(&mut self) {
+        let (Some(cluster), Some(stored)) = (&self.builder.state.cluster, &self.builder.stored) else {
+            return;
+        };
+        if stored.cluster == *cluster {
+            return;
+        }
+        if self.builder.basis == Basis::Nothing {
+            warn!(stored = stored.cluster, %cluster, "the stored snapshot is of another cluster: not used");
+            self.builder.stored = None;
+        }
+    }
+
+    fn take_stored(&mut self, found: Option<Stored>) {
+        if self.builder.basis == Basis::Cluster {
+            return;
+        }
+        self.builder.stored = found;
+        self.take_cluster();
+    }
+
+    fn show(&self) {
+        self.following.send_replace(Following {
+            basis: self.builder.basis,
+            watches: self.conditions.watches().to_vec(),
+            has_flow_key: self.keys.borrow().is_some(),
+        });
+    }
+}
