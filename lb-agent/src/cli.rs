@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{
     ArgAction, Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
@@ -27,7 +28,13 @@ impl Cli {
     #[must_use]
     pub fn from_command_line() -> Self {
         let matches = command(|variable| env::var_os(variable)).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        if let Command::Run(run) = &cli.command
+            && let Some(missing) = run.missing()
+        {
+            Self::command().error(ErrorKind::MissingRequiredArgument, missing).exit();
+        }
+        cli
     }
 }
 
@@ -85,6 +92,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the agent on this node.
     ///
+    /// It follows a cluster, or with --manifests a folder of YAML without any cluster.
+    ///
     /// It is an edge node: XDP takes the packets of virtual IPs, and connections come in through the kernel's
     /// socket lookup. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
     ///
@@ -112,10 +121,24 @@ pub enum Command {
 /// `lb-agent run`
 #[derive(Clone, Debug, Args)]
 pub struct Run {
-    /// Folder of Kubernetes YAML to follow: Node, Service, EndpointSlice, IngressClass, Ingress, Secret,
-    /// ConfigMap. Changes are live within milliseconds; a file that does not parse keeps its last good state.
-    #[arg(long, env = "EDGELB_MANIFESTS", value_name = "DIR")]
-    pub manifests: PathBuf,
+    /// Follow a folder of Kubernetes YAML instead of a cluster: Node, Service, EndpointSlice, IngressClass, Ingress,
+    /// Secret, ConfigMap. Changes are live within milliseconds; a file that does not parse keeps its last good state.
+    #[arg(long, env = "EDGELB_MANIFESTS", value_name = "DIR", conflicts_with_all = ["kubeconfig", "secrets"])]
+    pub manifests: Option<PathBuf>,
+    /// How to reach the cluster. [default: what KUBECONFIG names, ~/.kube/config, or the pod's service account]
+    #[arg(long, env = "EDGELB_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// edgelb's own namespace: its Secret `edgelb-keys` and its Leases are there.
+    #[arg(long, env = "EDGELB_NAMESPACE", value_name = "NAME", default_value = "edgelb-system")]
+    pub namespace: String,
+    /// How Secrets with certificates are read: `cluster`, all of them by one watch, of which those are kept that an
+    /// Ingress of ours names; `named`, only these, each by its name, 64 a namespace at most.
+    #[arg(long, env = "EDGELB_SECRETS", value_name = "PROFILE", default_value = "cluster")]
+    pub secrets: Secrets,
+    /// Where the state of a cluster is stored, private keys included, readable by us only: with it an agent starts
+    /// while the API server is away.
+    #[arg(long, env = "EDGELB_STATE", value_name = "DIR", default_value = "/run/edgelb")]
+    pub state: PathBuf,
     /// Name of this node's Node object. [default: the host name]
     #[arg(long, env = "EDGELB_NODE", value_name = "NAME")]
     pub node: Option<String>,
@@ -124,8 +147,8 @@ pub struct Run {
     #[arg(long, env = "EDGELB_INTERFACES", value_name = "IF", value_delimiter = ',')]
     pub interface: Vec<String>,
     /// File with the secret that the flow hash is keyed with: 16 bytes or more, the same on all edge nodes.
-    /// `head -c 32 /dev/urandom | base64` makes one.
-    #[arg(long, env = "EDGELB_HASH_KEY_FILE", value_name = "FILE", required_unless_present = "no_xdp")]
+    /// `head -c 32 /dev/urandom | base64` makes one. In a cluster the Secret `edgelb-keys` has it.
+    #[arg(long, env = "EDGELB_HASH_KEY_FILE", value_name = "FILE")]
     pub hash_key_file: Option<PathBuf>,
     /// Number of this edgelb cluster, if several share a network: packets of others are refused.
     #[arg(long, env = "EDGELB_CLUSTER_ID", value_name = "NUMBER", default_value_t = 0)]
@@ -161,6 +184,24 @@ pub struct Run {
     /// Metrics and health alone on another address, for a Prometheus elsewhere.
     #[arg(long, env = "EDGELB_METRICS_ADDR", value_name = "ADDR")]
     pub metrics_addr: Option<SocketAddr>,
+}
+
+impl Run {
+    /// What is missing on this command line, where that depends on more than one flag.
+    fn missing(&self) -> Option<&'static str> {
+        let needs_key = self.manifests.is_some() && !self.no_xdp;
+        (needs_key && self.hash_key_file.is_none())
+            .then_some("--manifests needs --hash-key-file FILE: the same on all nodes; or --no-xdp")
+    }
+}
+
+/// How Secrets are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Secrets {
+    /// All with a certificate, by one watch.
+    Cluster,
+    /// Those that Ingresses of ours name, by their names.
+    Named,
 }
 
 /// The flags that change what objects mean.
@@ -282,10 +323,16 @@ mod tests {
 
     #[test]
     fn an_edge_node_needs_a_key() {
-        let parse =
-            |args: &[&str]| Cli::try_parse_from([&["lb-agent", "run", "--manifests", "m"], args].concat());
+        let parse = |args: &[&str]| {
+            let cli = Cli::try_parse_from([&["lb-agent", "run", "--manifests", "m"], args].concat());
+            match cli.map_err(|error| error.to_string())?.command {
+                Command::Run(run) => run.missing().map_or(Ok(()), |missing| Err(missing.to_owned())),
+                _ => Err("another command".to_owned()),
+            }
+        };
         assert!(parse(&[]).is_err());
         assert!(parse(&["--hash-key-file", "k"]).is_ok());
+        assert!(parse(&["--hash-key-file", "k", "--secrets", "named"]).is_err());
         assert!(parse(&["--interface", "eth0", "--hash-key-file", "k"]).is_ok());
         assert!(parse(&["--no-xdp", "--http", "127.0.0.1:8080"]).is_ok());
         assert!(parse(&["--http", "127.0.0.1:8080", "--interface", "eth0", "--hash-key-file", "k"]).is_ok());

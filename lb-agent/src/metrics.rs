@@ -20,6 +20,14 @@ pub(crate) const AGENT: Named = ("lb_agent", "The agent");
 pub(crate) const GENERATION: Named =
     ("lb_agent_generation", "Generation of the state that is live, by stage.");
 pub(crate) const PROBLEMS: Named = ("lb_agent_problems", "Problems of the objects, by severity.");
+pub(crate) const SOURCE_STORED: Named =
+    ("lb_source_stored", "1 while the state is the stored one: the API server has not told everything yet.");
+pub(crate) const SOURCE_WATCH: Named =
+    ("lb_source_watch", "How each watch goes: 1 for the condition that it is in.");
+pub(crate) const SOURCE_SINCE: Named =
+    ("lb_source_watch_since_seconds", "Since when it goes so: seconds since the Unix epoch.");
+pub(crate) const SOURCE_FAILURES: Named =
+    ("lb_source_watch_failures", "Failed attempts to watch or list, by kind.");
 pub(crate) const MEMBERS: Named = ("lb_l4_members", "Edge nodes that can own flows.");
 pub(crate) const INTERFACE_MODE: Named =
     ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it.");

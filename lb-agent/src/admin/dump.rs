@@ -10,10 +10,10 @@ use aws_lc_rs::digest;
 use serde::Serialize;
 use x509_parser::time::ASN1Time;
 
-use super::live::{Attachment, Live};
+use super::live::{Attachment, Live, utc};
 use crate::model::{
-    Backend, Certificate, HostPattern, HostRoutes, KeyKind, Listener, ListenerProtocol, Member, Problem,
-    RouteTable, Rule, Service, ServiceAddress, Severity, Snapshot, Unavailable,
+    Backend, Basis, Certificate, Following, HostPattern, HostRoutes, KeyKind, Listener, ListenerProtocol,
+    Member, Problem, RouteTable, Rule, Service, ServiceAddress, Severity, Snapshot, Unavailable, Watch,
 };
 
 /// Everything there is to see of a node.
@@ -23,9 +23,11 @@ pub(super) struct Dump {
     version: &'static str,
     /// Seconds since the Unix epoch.
     started: u64,
-    not_ready: Vec<&'static str>,
+    not_ready: Vec<String>,
     generation: Generations,
     interfaces: Vec<InterfaceDump>,
+    /// How a cluster is followed; `null` for a folder.
+    source: Option<SourceDump>,
     snapshot: Option<SnapshotDump>,
 }
 
@@ -43,6 +45,25 @@ struct InterfaceDump {
     why: String,
     mode: String,
     reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SourceDump {
+    /// `cluster`, `stored`, or `nothing` yet.
+    basis: &'static str,
+    /// When what is in use was stored.
+    stored: Option<String>,
+    has_flow_key: bool,
+    watches: Vec<WatchDump>,
+}
+
+#[derive(Debug, Serialize)]
+struct WatchDump {
+    name: &'static str,
+    condition: &'static str,
+    since: String,
+    message: String,
+    failures: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -151,9 +172,29 @@ impl Dump {
                 kernel: live.kernel_generation().and_then(known),
                 proxy: known(live.proxy_generation()),
             },
-            interfaces: live.attachments.iter().map(InterfaceDump::new).collect(),
+            interfaces: live.attachments().iter().map(InterfaceDump::new).collect(),
+            source: live.following().map(SourceDump::new),
             snapshot: snapshot.as_deref().map(SnapshotDump::new),
         }
+    }
+}
+
+impl SourceDump {
+    fn new(following: Following) -> Self {
+        let (basis, stored) = match following.basis {
+            Basis::Nothing => ("nothing", None),
+            Basis::Stored(written) => ("stored", Some(utc(written))),
+            Basis::Cluster => ("cluster", None),
+        };
+        let watch = |watch: Watch| WatchDump {
+            name: watch.name,
+            condition: watch.condition.label(),
+            since: utc(watch.since),
+            message: watch.message,
+            failures: watch.failures,
+        };
+        let watches = following.watches.into_iter().map(watch).collect();
+        Self { basis, stored, has_flow_key: following.has_flow_key, watches }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What is live on this node at the moment, and what is missing until it is ready.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
+use x509_parser::time::ASN1Time;
 
-use crate::model::Snapshot;
+use crate::model::{Basis, Condition, Following, Snapshot};
 
 /// The node's moving parts, as their stages tell of them. A clone follows the same ones.
 #[derive(Clone, Debug)]
@@ -22,8 +23,10 @@ pub struct Live {
     pub kernel: Option<watch::Receiver<u64>>,
     /// The generation that the proxy serves, 0 for none.
     pub proxy: watch::Receiver<u64>,
-    /// Interfaces with the packet path on them.
-    pub attachments: Vec<Attachment>,
+    /// Interfaces with the packet path on them, once it began; `None` for a proxy without packet path.
+    pub attachments: Option<watch::Receiver<Vec<Attachment>>>,
+    /// How well the source follows a cluster; `None` for a folder.
+    pub following: Option<watch::Receiver<Following>>,
 }
 
 /// An interface with the packet path on it.
@@ -58,36 +61,91 @@ impl Live {
         *self.proxy.borrow()
     }
 
+    /// The interfaces with the packet path on them.
+    #[must_use]
+    pub fn attachments(&self) -> Vec<Attachment> {
+        self.attachments.as_ref().map(|attachments| attachments.borrow().clone()).unwrap_or_default()
+    }
+
+    /// How well a cluster is followed.
+    #[must_use]
+    pub fn following(&self) -> Option<Following> {
+        self.following.as_ref().map(|following| following.borrow().clone())
+    }
+
     /// What a node that is ready has, in words.
     #[must_use]
     pub fn ready(&self) -> String {
         let generation = self.kernel_generation().unwrap_or_else(|| self.proxy_generation());
-        let places = self.attachments.iter().map(|place| format!("{} ({})", place.interface, place.mode));
+        let attachments = self.attachments();
+        let places = attachments.iter().map(|place| format!("{} ({})", place.interface, place.mode));
         let places = match self.kernel.is_some() {
             true => format!("packets on {}", places.collect::<Vec<_>>().join(", ")),
             false => "no packet path".to_owned(),
         };
         let membership = self.snapshot().map(|snapshot| snapshot.membership).filter(|&number| number > 0);
         let membership = membership.map(|number| format!(", membership {number}")).unwrap_or_default();
-        format!("ready: generation {generation}{membership}, {places}")
+        let stored = self.following().and_then(|following| match following.basis {
+            Basis::Stored(written) => Some(format!(", from the stored snapshot of {}", utc(written))),
+            Basis::Nothing | Basis::Cluster => None,
+        });
+        format!(
+            "ready: generation {generation}{membership}, {places}{}{}",
+            stored.unwrap_or_default(),
+            self.stale()
+        )
+    }
+
+    /// What is not followed at the moment, and since when: the last state of it stays.
+    fn stale(&self) -> String {
+        let failing = self.following().map(|following| following.watches).unwrap_or_default();
+        let failing = failing.iter().filter(|watch| watch.condition.is_failure());
+        failing
+            .map(|watch| {
+                format!("; {} not followed since {}: {}", watch.name, utc(watch.since), watch.condition)
+            })
+            .collect()
     }
 
     /// What keeps this node from being ready, in words. Ready is a node on which a first complete snapshot
     /// is live in kernel and proxy; later ones that fail leave it ready, with the last good state.
     #[must_use]
-    pub fn missing(&self) -> Vec<&'static str> {
+    pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.snapshots.borrow().is_none() {
-            missing.push("the objects have not been read completely yet");
+            missing.push(format!("the objects have not been read completely yet{}", self.unread()));
         }
         if self.kernel_generation() == Some(0) {
-            missing.push("the kernel's maps hold no snapshot yet");
+            let lacks_key = self.following().is_some_and(|following| !following.has_flow_key);
+            let key = if lacks_key { " (nor has the cluster a flow key)" } else { "" };
+            missing.push(format!("the kernel's maps hold no snapshot yet{key}"));
         }
         if self.proxy_generation() == 0 {
-            missing.push("the proxy serves no snapshot yet");
+            missing.push("the proxy serves no snapshot yet".to_owned());
         }
         missing
     }
+
+    /// Kinds that have not been listed, and why.
+    fn unread(&self) -> String {
+        let watches = self.following().map(|following| following.watches).unwrap_or_default();
+        let unread = watches.iter().filter(|watch| {
+            !matches!(watch.condition, Condition::Current | Condition::Missing | Condition::Waiting)
+        });
+        let unread = unread.map(|watch| match watch.message.as_str() {
+            "" => format!("{} {}", watch.name, watch.condition),
+            message => format!("{} {} ({message})", watch.name, watch.condition),
+        });
+        let unread: Vec<_> = unread.collect();
+        if unread.is_empty() { String::new() } else { format!(" ({})", unread.join(", ")) }
+    }
+}
+
+/// A time as people read it.
+pub(super) fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let time = i64::try_from(seconds).ok().and_then(|seconds| ASN1Time::from_timestamp(seconds).ok());
+    time.map(|time| time.to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -103,13 +161,58 @@ pub(super) mod tests {
             snapshots: watch::Sender::new(snapshot.map(Arc::new)).subscribe(),
             kernel: kernel.map(|generation| watch::Sender::new(generation).subscribe()),
             proxy: watch::Sender::new(proxy).subscribe(),
-            attachments: vec![Attachment {
-                interface: "eth0".to_owned(),
-                why: "auto: has the default route of IPv4".to_owned(),
-                mode: "generic".to_owned(),
-                reason: Some("the driver refused".to_owned()),
-            }],
+            following: None,
+            attachments: Some(
+                watch::Sender::new(vec![Attachment {
+                    interface: "eth0".to_owned(),
+                    why: "auto: has the default route of IPv4".to_owned(),
+                    mode: "generic".to_owned(),
+                    reason: Some("the driver refused".to_owned()),
+                }])
+                .subscribe(),
+            ),
         }
+    }
+
+    /// As `live`, following a cluster.
+    pub(in crate::admin) fn following(basis: Basis, condition: Condition) -> Live {
+        let watch = crate::model::Watch {
+            name: "Ingress",
+            condition,
+            since: UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000),
+            message: "403 no such right".to_owned(),
+            failures: 3,
+        };
+        let following = Following { basis, watches: vec![watch], has_flow_key: false };
+        let snapshot = (basis != Basis::Nothing).then(|| Snapshot { generation: 1, ..Snapshot::default() });
+        let generation = u64::from(snapshot.is_some());
+        let following = Some(watch::Sender::new(following).subscribe());
+        Live { following, ..live(Some(generation), generation, snapshot) }
+    }
+
+    #[test]
+    fn what_is_not_followed_is_told_and_leaves_the_node_ready() {
+        let written = UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        for (basis, condition, missing, words) in [
+            (Basis::Nothing, Condition::Forbidden, 3, "(Ingress forbidden (403 no such right))"),
+            (Basis::Nothing, Condition::Forbidden, 3, "nor has the cluster a flow key"),
+            (
+                Basis::Stored(written),
+                Condition::Listing,
+                0,
+                "from the stored snapshot of Nov 14 22:13:20 2023",
+            ),
+            (Basis::Cluster, Condition::Current, 0, "packets on eth0 (generic)"),
+            (Basis::Cluster, Condition::Forbidden, 0, "Ingress not followed since Jan 15 08:00:00 2027"),
+        ] {
+            let live = following(basis, condition);
+            let found = live.missing();
+            assert_eq!(found.len(), missing, "{found:?}");
+            let found = if found.is_empty() { live.ready() } else { found.join("; ") };
+            assert!(found.contains(words), "{found}");
+        }
+        assert!(!following(Basis::Cluster, Condition::Current).ready().contains("stored"));
+        assert!(!following(Basis::Cluster, Condition::Current).ready().contains("Ingress"));
     }
 
     #[test]

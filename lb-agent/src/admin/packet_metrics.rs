@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::UNIX_EPOCH;
 
 use lb_common::map::Traffic;
 use lb_common::verdict::Verdict;
@@ -16,8 +17,9 @@ use prometheus_client::registry::Registry;
 use super::Live;
 use crate::metrics::{
     AGENT, GENERATION, INTERFACE_MODE, MEMBERS, Named, PACKETS, PROBLEMS, SERVICE_BYTES, SERVICE_PACKETS,
+    SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOURCE_WATCH,
 };
-use crate::model::{Protocol, ServiceAddress, Severity};
+use crate::model::{Basis, Following, Protocol, ServiceAddress, Severity, Watch};
 
 /// The packet path's counters of one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -66,10 +68,11 @@ fn encode_live(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result 
     let kernel = live.kernel_generation().map(|generation| ([("stage", "kernel")], generation));
     let stages = kernel.into_iter().chain([([("stage", "proxy")], live.proxy_generation())]);
     gauges(encoder, GENERATION, stages)?;
+    encode_following(encoder, live)?;
     gauges(
         encoder,
         INTERFACE_MODE,
-        live.attachments
+        live.attachments()
             .iter()
             .map(|found| ([("interface", found.interface.as_str()), ("mode", found.mode.as_str())], 1)),
     )?;
@@ -83,6 +86,17 @@ fn encode_live(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result 
     )?;
     let members = ConstGauge::new(snapshot.members.len() as u64);
     members.encode(encoder.encode_descriptor(MEMBERS.0, MEMBERS.1, None, GAUGE)?)
+}
+
+fn encode_following(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+    let Some(Following { basis, watches, .. }) = live.following() else { return Ok(()) };
+    let is_stored = ConstGauge::new(u64::from(matches!(basis, Basis::Stored(_))));
+    is_stored.encode(encoder.encode_descriptor(SOURCE_STORED.0, SOURCE_STORED.1, None, GAUGE)?)?;
+    let condition = |watch: &Watch| [("kind", watch.name), ("condition", watch.condition.label())];
+    gauges(encoder, SOURCE_WATCH, watches.iter().map(|watch| (condition(watch), 1)))?;
+    let since = |watch: &Watch| watch.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    gauges(encoder, SOURCE_SINCE, watches.iter().map(|watch| ([("kind", watch.name)], since(watch))))?;
+    counters(encoder, SOURCE_FAILURES, watches.iter().map(|watch| ([("kind", watch.name)], watch.failures)))
 }
 
 fn encode_counters(encoder: &mut DescriptorEncoder<'_>, found: &Counters) -> fmt::Result {
@@ -141,8 +155,9 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     use super::super::dump::tests::snapshot;
-    use super::super::live::tests::live;
+    use super::super::live::tests::{following, live};
     use super::*;
+    use crate::model::Condition;
 
     fn scrape(live: Live, counters: Option<Counters>) -> String {
         let mut registry = Registry::default();
@@ -196,10 +211,23 @@ mod tests {
     }
 
     #[test]
+    fn a_scrape_tells_how_the_cluster_is_followed() {
+        check(
+            &scrape(following(Basis::Cluster, Condition::Forbidden), None),
+            &[
+                "lb_source_stored 0",
+                r#"lb_source_watch{kind="Ingress",condition="forbidden"} 1"#,
+                r#"lb_source_watch_since_seconds{kind="Ingress"} 1800000000"#,
+                r#"lb_source_watch_failures_total{kind="Ingress"} 3"#,
+            ],
+        );
+    }
+
+    #[test]
     fn what_is_not_known_is_left_out() {
         let text = scrape(live(None, 0, None), None);
         check(&text, &[r#"lb_agent_generation{stage="proxy"} 0"#, "# EOF"]);
-        for absent in ["lb_l4_packets", "lb_agent_problems", "lb_l4_members", "kernel"] {
+        for absent in ["lb_source", "lb_l4_packets", "lb_agent_problems", "lb_l4_members", "kernel"] {
             assert!(!text.contains(absent), "{absent} in\n{text}");
         }
     }

@@ -1,0 +1,51 @@
+//! Commands that ask or mend, and end.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::meaning;
+use crate::cli::{AdminSocket, Check, Doctor, Uninstall};
+use crate::l4::pins::Pins;
+use crate::model::Severity;
+use crate::{admin, l4, source};
+
+pub(super) fn check_folder(check: &Check) -> ExitCode {
+    let problems = source::check(&check.manifests, &meaning(&check.meaning));
+    for problem in &problems {
+        println!("{problem}");
+    }
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    println!("{}: {errors} errors, {} warnings", check.manifests.display(), problems.len() - errors);
+    let is_bad = errors > 0 || (check.strict && !problems.is_empty());
+    if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+pub(super) async fn health(socket: &AdminSocket) -> Result<ExitCode> {
+    let health = admin::health(&socket.admin_socket).await?;
+    println!("{}", health.message);
+    Ok(if health.is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub(super) async fn look(doctor: Doctor) -> Result<ExitCode> {
+    let bpf = admin::doctor::Bpf {
+        takes_xdp: l4::probe::takes_xdp,
+        takes_sk_lookup: l4::probe::takes_sk_lookup,
+        program_name: l4::probe::program_name,
+    };
+    let uplinks = match l4::uplinks(&doctor.interface).await {
+        Ok(uplinks) => Ok(uplinks.into_iter().map(|uplink| (uplink.name, uplink.why)).collect()),
+        Err(error) => Err(error.to_string()),
+    };
+    let options = admin::doctor::Options { uplinks, bpffs: doctor.bpffs, bpf };
+    let report = admin::doctor::doctor(&options).await;
+    print!("{}", report.render(std::io::stdout().is_terminal()));
+    Ok(if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+pub(super) async fn remove(uninstall: Uninstall) -> Result<ExitCode> {
+    let removed = l4::uninstall(&Pins::new(uninstall.bpffs)).await?;
+    println!("{}", if removed { "removed: programs, maps and local routes" } else { "nothing to remove" });
+    Ok(ExitCode::SUCCESS)
+}
