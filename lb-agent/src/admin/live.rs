@@ -1,5 +1,6 @@
 //! What is live on this node at the moment, and what is missing until it is ready.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -98,13 +99,17 @@ impl Live {
 
     /// What is not followed at the moment, and since when: the last state of it stays.
     fn stale(&self) -> String {
-        let failing = self.following().map(|following| following.watches).unwrap_or_default();
-        let failing = failing.iter().filter(|watch| watch.condition.is_failure());
-        failing
-            .map(|watch| {
-                format!("; {} not followed since {}: {}", watch.name, utc(watch.since), watch.condition)
-            })
-            .collect()
+        let watches = self.following().map(|following| following.watches).unwrap_or_default();
+        let mut failing: BTreeMap<Condition, (SystemTime, Vec<&str>)> = BTreeMap::new();
+        for watch in watches.iter().filter(|watch| watch.condition.is_failure()) {
+            let (since, names) = failing.entry(watch.condition).or_insert((watch.since, Vec::new()));
+            *since = watch.since.min(*since);
+            names.push(watch.name);
+        }
+        let each = failing.into_iter().map(|(condition, (since, names))| {
+            format!("; not followed since {} ({condition}): {}", utc(since), names.join(", "))
+        });
+        each.collect()
     }
 
     /// What keeps this node from being ready, in words. Ready is a node on which a first complete snapshot
@@ -203,7 +208,12 @@ pub(super) mod tests {
                 "from the stored snapshot of Nov 14 22:13:20 2023",
             ),
             (Basis::Cluster, Condition::Current, 0, "packets on eth0 (generic)"),
-            (Basis::Cluster, Condition::Forbidden, 0, "Ingress not followed since Jan 15 08:00:00 2027"),
+            (
+                Basis::Cluster,
+                Condition::Forbidden,
+                0,
+                "not followed since Jan 15 08:00:00 2027 +00:00 (forbidden): Ingress",
+            ),
         ] {
             let live = following(basis, condition);
             let found = live.missing();

@@ -1,4 +1,4 @@
-//! Objects -> state: the manifests folder, one `Index` for every source, translation. Knows `model` and
+//! Objects -> state: the manifests folder, the cluster, one `Index` for both, translation. Knows `model` and
 //! `api` only.
 
 pub mod files;

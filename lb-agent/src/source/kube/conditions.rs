@@ -65,23 +65,22 @@ impl Conditions {
         true
     }
 
-    /// The watch failed; says whether that is new.
-    pub(super) fn failed(&mut self, feed: &Feed, failure: &Failure) -> bool {
+    /// The watch failed.
+    pub(super) fn failed(&mut self, feed: &Feed, failure: &Failure) {
         if matches!(feed, Feed::Secret(_)) {
             self.failing.insert(feed.clone(), ());
         }
-        let Some(watch) = self.watch(feed) else { return false };
+        let Some(watch) = self.watch(feed) else { return };
         watch.failures += 1;
         if !enter(watch, failure.condition, failure.message.clone()) {
-            return false;
+            return;
         }
         if failure.condition == Condition::Missing {
             info!(kind = watch.name, "the API server does not know this kind yet: looking again");
         } else {
             let (reason, said) = (failure.condition, failure.message.as_str());
-            warn!(kind = %feed, %reason, said, "cannot be followed: the last state stays");
+            warn!(kind = %feed, %reason, said, "cannot be followed: what is known of it stays");
         }
-        true
     }
 
     /// A single Secret is of no use any more.

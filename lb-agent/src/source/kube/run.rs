@@ -174,7 +174,7 @@ impl Core {
         }
     }
 
-    /// Says whether a condition changed.
+    /// Says whether there is something new to show.
     fn take_one(&mut self, Message { feed, news }: Message) -> bool {
         let state = &mut self.builder.state;
         let (changed, shown) = match news {
@@ -189,7 +189,8 @@ impl Core {
                         state.take_failure(&feed, &failure.message)
                     }
                 };
-                (changed, self.conditions.failed(&feed, &failure))
+                self.conditions.failed(&feed, &failure);
+                (changed, true)
             }
             News::Read { secret, answer, failures } => {
                 let failed = answer.is_err();
