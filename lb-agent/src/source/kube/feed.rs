@@ -86,6 +86,8 @@ pub(super) enum News {
     Read {
         /// The Secret.
         secret: ObjectRef,
+        /// Of the question.
+        ticket: u64,
         /// What the server said: `None` if there is none.
         answer: Result<Option<Object>, String>,
         /// Failures before this answer.

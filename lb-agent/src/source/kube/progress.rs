@@ -119,3 +119,123 @@ impl Progress {
         if self.streams { Ask::Stream } else { Ask::Page(None) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::Condition;
+
+    /// An event as the server sends it: `ADDED name version`, `BOOKMARK version`, `LISTED version`, `ERROR code`.
+    fn event(text: &str) -> WatchEvent<ConfigMap> {
+        let words: Vec<_> = text.split(' ').collect();
+        let map = || {
+            json!({"apiVersion": "v1", "kind": "ConfigMap",
+                   "metadata": {"name": words[1], "resourceVersion": words.get(2).unwrap_or(&"")}})
+        };
+        let bookmark = |annotations| {
+            json!({"apiVersion": "v1", "kind": "ConfigMap",
+                   "metadata": {"resourceVersion": words[1], "annotations": annotations}})
+        };
+        let (kind, object) = match words[0] {
+            "BOOKMARK" => ("BOOKMARK", bookmark(json!({}))),
+            "LISTED" => ("BOOKMARK", bookmark(json!({LISTED: "true"}))),
+            "ERROR" => ("ERROR", json!({"code": words[1].parse::<u16>().expect("a code")})),
+            kind => (kind, map()),
+        };
+        serde_json::from_value(json!({"type": kind, "object": object})).expect("an event")
+    }
+
+    fn told(event: &Event<ConfigMap>) -> String {
+        event.to_string()
+    }
+
+    /// What a stream's events become, and what is asked next.
+    #[track_caller]
+    fn check(progress: &mut Progress, events: &[&str], expected: &[&str], ask: &Ask) {
+        let opened = progress.opened().iter().map(told).collect::<Vec<_>>();
+        let mut found = opened;
+        for text in events {
+            match progress.event(event(text)) {
+                Ok(event) => found.extend(event.iter().map(told)),
+                Err(failure) => {
+                    found.push(failure.condition.to_string());
+                    progress.failed(&failure);
+                }
+            }
+        }
+        assert_eq!(found, expected);
+        assert_eq!(progress.ask(), ask);
+    }
+
+    fn changes(version: &str) -> Ask {
+        Ask::Changes(version.to_owned())
+    }
+
+    #[test]
+    fn a_streamed_list_ends_with_its_mark() {
+        let mut progress = Progress::new();
+        let list = ["ADDED a 3", "BOOKMARK 4", "ADDED b 5", "LISTED 6"];
+        let expected = ["Init", "InitApply(a)", "InitApply(b)", "InitDone"];
+        check(&mut progress, &list, &expected, &changes("6"));
+        let changed = ["MODIFIED a 7", "DELETED b 9", "BOOKMARK 12"];
+        check(&mut progress, &changed, &["Apply(a)", "Delete(b)"], &changes("12"));
+        check(&mut progress, &["ADDED c"], &["Apply(c)"], &changes("12"));
+    }
+
+    /// A list that breaks off tells nothing: it begins anew.
+    #[test]
+    fn a_broken_list_begins_anew() {
+        for (end, condition) in
+            [("ERROR 500", "server_error"), ("ERROR 410", "refused"), ("DELETED a 4", "unreachable")]
+        {
+            let mut progress = Progress::new();
+            check(&mut progress, &["ADDED a 3", end], &["Init", "InitApply(a)", condition], &Ask::Stream);
+        }
+    }
+
+    #[test]
+    fn only_an_expired_version_is_read_anew() {
+        for (code, ask) in [(410, Ask::Stream), (500, changes("6")), (403, changes("6")), (429, changes("6"))]
+        {
+            let mut progress = Progress::new();
+            check(&mut progress, &["LISTED 6"], &["Init", "InitDone"], &changes("6"));
+            let status = kube::core::Status { code, ..Default::default() };
+            // As the answer to the request, not as an event of a stream.
+            assert_eq!(progress.failed(&Failure::status(&status)), code == 410);
+            assert_eq!(*progress.ask(), ask, "{code}");
+        }
+    }
+
+    fn page(names: &[&str], token: &str, version: &str) -> ObjectList<ConfigMap> {
+        let items: Vec<_> = names.iter().map(|name| json!({"metadata": {"name": name}})).collect();
+        serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "ConfigMapList",
+            "metadata": {"continue": token, "resourceVersion": version}, "items": items,
+        }))
+        .expect("a page")
+    }
+
+    /// As to a server before Kubernetes 1.32, or one where the feature is off.
+    #[test]
+    fn a_server_without_streamed_lists_is_asked_for_pages() {
+        let refusal = Failure::status(&kube::core::Status { code: 422, ..Default::default() });
+        let mut progress = Progress::new();
+        assert!(progress.failed(&refusal));
+        assert_eq!(*progress.ask(), Ask::Page(None));
+        let told = |events: Vec<Event<ConfigMap>>| events.iter().map(told).collect::<Vec<_>>();
+        assert_eq!(told(progress.page(page(&["a"], "next", "8"))), ["Init", "InitApply(a)"]);
+        assert_eq!(*progress.ask(), Ask::Page(Some("next".to_owned())));
+        assert_eq!(told(progress.page(page(&["b"], "", "8"))), ["InitApply(b)", "InitDone"]);
+        assert_eq!(*progress.ask(), changes("8"));
+        // The token of a page expires, too.
+        let expired = Failure::status(&kube::core::Status { code: 410, ..Default::default() });
+        progress.failed(&expired);
+        progress.page(page(&["a"], "next", "9"));
+        assert!(progress.failed(&expired));
+        assert_eq!(*progress.ask(), Ask::Page(None), "and never streams again");
+        assert_eq!(expired.condition, Condition::Refused);
+    }
+}

@@ -192,11 +192,11 @@ impl Core {
                 self.conditions.failed(&feed, &failure);
                 (changed, true)
             }
-            News::Read { secret, answer, failures } => {
+            News::Read { secret, ticket, answer, failures } => {
                 let failed = answer.is_err();
-                let changed = state.take_read(&secret, answer);
-                if failed && state.is_asked(&secret) {
-                    self.watches.read_secret(secret, failures + 1);
+                let changed = state.take_read(&secret, ticket, answer);
+                if failed && state.is_asked(&secret, ticket) {
+                    self.watches.read_secret(secret, ticket, failures + 1);
                 }
                 (changed, false)
             }
@@ -221,7 +221,7 @@ impl Core {
                 self.watches.stop_secret(&secret);
                 self.conditions.forget(&Feed::Secret(secret));
             }
-            Wish::Read(secret) => self.watches.read_secret(secret, 0),
+            Wish::Read { secret, ticket } => self.watches.read_secret(secret, ticket, 0),
         }
     }
 

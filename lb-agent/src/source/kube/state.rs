@@ -32,8 +32,10 @@ pub(super) struct State {
     watches_all: bool,
     /// Secrets of use that the watch told of when they were not.
     unread: BTreeSet<ObjectRef>,
-    /// Secrets asked for by name, with what was wrong with the answer.
-    asked: BTreeMap<ObjectRef, Option<String>>,
+    /// Secrets asked for by name.
+    asked: BTreeMap<ObjectRef, Question>,
+    /// Of the last question.
+    ticket: u64,
     /// In profile `named`: watched now, and what is wrong with the watch.
     watched: BTreeMap<ObjectRef, Option<String>>,
 }
@@ -46,6 +48,15 @@ struct List {
     dropped: BTreeSet<ObjectRef>,
 }
 
+/// A question for a Secret by its name.
+#[derive(Debug)]
+struct Question {
+    /// Which one: the answer to an earlier one may be older than what was seen since.
+    ticket: u64,
+    /// What was wrong with the last answer.
+    trouble: Option<String>,
+}
+
 /// What is to be done about Secrets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Wish {
@@ -56,7 +67,12 @@ pub(super) enum Wish {
     /// Profile `named`: no longer.
     Unwatch(ObjectRef),
     /// Profile `cluster`: read this one; the watch told of it when nobody needed it.
-    Read(ObjectRef),
+    Read {
+        /// The Secret.
+        secret: ObjectRef,
+        /// To be given back with the answer.
+        ticket: u64,
+    },
 }
 
 impl State {
@@ -73,6 +89,7 @@ impl State {
             watches_all: false,
             unread: BTreeSet::new(),
             asked: BTreeMap::new(),
+            ticket: 0,
             watched: BTreeMap::new(),
         }
     }
@@ -98,7 +115,7 @@ impl State {
             trouble.is_some() || self.complete.contains(&Feed::Secret(secret.clone()))
         };
         self.unread.is_empty()
-            && self.asked.values().all(Option::is_some)
+            && self.asked.values().all(|question| question.trouble.is_some())
             && self.watched.iter().all(is_known)
     }
 
@@ -142,20 +159,26 @@ impl State {
     }
 
     /// The answer to `Wish::Read`. What the watch said since then is newer: it stays.
-    pub(super) fn take_read(&mut self, secret: &ObjectRef, answer: Result<Option<Object>, String>) -> bool {
-        let Some(trouble) = self.asked.get_mut(secret) else { return false };
+    pub(super) fn take_read(
+        &mut self,
+        secret: &ObjectRef,
+        ticket: u64,
+        answer: Result<Option<Object>, String>,
+    ) -> bool {
+        let question = self.asked.get_mut(secret).filter(|question| question.ticket == ticket);
+        let Some(question) = question else { return false };
         match answer {
             Ok(object) => {
                 self.asked.remove(secret);
                 object.is_some_and(|object| self.index.apply(object, Origin::Api))
             }
-            Err(message) => trouble.replace(message.clone()) != Some(message),
+            Err(message) => question.trouble.replace(message.clone()) != Some(message),
         }
     }
 
     /// Whether the answer to `Wish::Read` is still waited for.
-    pub(super) fn is_asked(&self, secret: &ObjectRef) -> bool {
-        self.asked.contains_key(secret)
+    pub(super) fn is_asked(&self, secret: &ObjectRef, ticket: u64) -> bool {
+        self.asked.get(secret).is_some_and(|question| question.ticket == ticket)
     }
 
     /// Looks which Secrets are of use now, once that can be said.
@@ -178,8 +201,9 @@ impl State {
 
     /// What is wrong with reading Secrets, at the places that name them.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let unread = self.asked.iter().chain(&self.watched);
-        let unread = unread.filter_map(|(secret, trouble)| Some((secret, trouble.as_ref()?)));
+        let asked = self.asked.iter().map(|(secret, question)| (secret, question.trouble.as_ref()));
+        let watched = self.watched.iter().map(|(secret, trouble)| (secret, trouble.as_ref()));
+        let unread = asked.chain(watched).filter_map(|(secret, trouble)| Some((secret, trouble?)));
         let mut problems: Vec<_> = unread
             .flat_map(|(secret, trouble)| {
                 self.secrets.problems(secret, &format!("{secret} cannot be read: {trouble}"))
@@ -202,9 +226,14 @@ impl State {
             // They come by, or the list's end shows that they did.
             return Vec::new();
         }
-        let unread = std::mem::take(&mut self.unread);
-        self.asked.extend(unread.iter().map(|secret| (secret.clone(), None)));
-        unread.into_iter().map(Wish::Read).collect()
+        std::mem::take(&mut self.unread).into_iter().map(|secret| self.ask(secret)).collect()
+    }
+
+    fn ask(&mut self, secret: ObjectRef) -> Wish {
+        self.ticket += 1;
+        let ticket = self.ticket;
+        self.asked.insert(secret.clone(), Question { ticket, trouble: None });
+        Wish::Read { secret, ticket }
     }
 
     fn wish_to_watch(&mut self) -> Vec<Wish> {

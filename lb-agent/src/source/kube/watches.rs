@@ -87,7 +87,7 @@ impl Watches {
     }
 
     /// Reads one Secret; after `failures` in a row not at once.
-    pub(super) fn read_secret(&mut self, secret: ObjectRef, failures: u32) {
+    pub(super) fn read_secret(&mut self, secret: ObjectRef, ticket: u64, failures: u32) {
         let api = Api::<Secret>::namespaced(self.client.clone(), &secret.namespace);
         let (reads, news) = (Arc::clone(&self.reads), self.news.clone());
         self.tasks.spawn(async move {
@@ -98,7 +98,7 @@ impl Watches {
             let found = in_time(api.get_opt(&secret.name)).await;
             let answer =
                 found.map(|found| found.map(Object::from)).map_err(|failure: Failure| failure.message);
-            let news_of = News::Read { secret, answer, failures };
+            let news_of = News::Read { secret, ticket, answer, failures };
             // Fails when nobody listens any more.
             let _ = news.send(Message { feed: Feed::Kind(Kind::Secret), news: news_of }).await;
         });
