@@ -163,7 +163,10 @@ impl Core {
     }
 
     fn take(&mut self, batch: &mut Vec<Message>) {
-        let is_shown = batch.drain(..).fold(false, |shown, message| self.take_one(message) || shown);
+        let mut is_shown = false;
+        for message in batch.drain(..) {
+            is_shown |= self.take_one(message);
+        }
         for wish in self.builder.state.wishes() {
             self.fulfil(wish);
         }

@@ -283,7 +283,11 @@ impl State {
                 }
             }
             Feed::Cluster | Feed::FlowKey => {
-                list.items.into_iter().fold(false, |changed, item| self.apply(feed, item) || changed)
+                let mut changed = false;
+                for item in list.items {
+                    changed |= self.apply(feed, item);
+                }
+                changed
             }
         }
     }
