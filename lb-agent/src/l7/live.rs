@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use rustls::ServerConfig;
-
+use super::kept::Kept;
 use super::router::Router;
 use super::target::Target;
-use super::tls::Tls;
+use super::tls::{Answers, Tls};
 use crate::model::{Backend, ListenerProtocol, RouteTable, Snapshot};
+use foldhash::fast::RandomState;
 
 /// A compiled snapshot.
 #[derive(Debug, Default)]
@@ -39,60 +38,66 @@ pub(super) struct LiveRoutes {
     /// Requests to backends.
     pub(super) router: Router<Arc<Target>>,
     /// For listeners that speak TLS.
-    pub(super) tls: Arc<ServerConfig>,
+    pub(super) tls: Answers,
 }
 
-/// Compiles snapshots; takes over from the last one what did not change.
+/// Compiles snapshots; takes over from the last one what did not change, host by host.
 pub(super) struct Compiler {
     tls: Tls,
-    routes: Vec<Arc<LiveRoutes>>,
+    targets: Kept<Backend, Target>,
+    /// Those of the last snapshot.
+    routes: HashMap<SocketAddr, Arc<LiveRoutes>, RandomState>,
 }
 
 impl Compiler {
     pub(super) fn new(tls: Tls) -> Self {
-        Self { tls, routes: Vec::new() }
+        Self { tls, targets: Kept::default(), routes: HashMap::default() }
     }
 
     /// The snapshot, ready to serve.
     pub(super) fn compile(&mut self, snapshot: &Snapshot) -> Live {
-        let mut routes: Vec<Arc<LiveRoutes>> = Vec::new();
+        let mut compiled: Vec<Arc<LiveRoutes>> = Vec::new();
         let mut listeners = HashMap::default();
         for (address, listener) in &snapshot.listeners {
-            let known = routes.iter().find(|known| Arc::ptr_eq(&known.source, &listener.routes)).cloned();
-            let compiled = known.unwrap_or_else(|| {
-                let compiled = self.routes_for(&listener.routes);
-                routes.push(compiled.clone());
-                compiled
+            let known = compiled.iter().find(|known| Arc::ptr_eq(&known.source, &listener.routes)).cloned();
+            let routes = known.unwrap_or_else(|| {
+                let routes = self.routes_for(*address, &listener.routes);
+                compiled.push(routes.clone());
+                routes
             });
-            listeners.insert(*address, LiveListener { protocol: listener.protocol, routes: compiled });
+            listeners.insert(*address, LiveListener { protocol: listener.protocol, routes });
         }
-        self.routes = routes;
+        let routes = |(address, listener): (&SocketAddr, &LiveListener)| (*address, listener.routes.clone());
+        self.routes = listeners.iter().map(routes).collect();
+        self.targets.forget_unused();
         self.tls.forget_unused();
         Live { generation: snapshot.generation, listeners }
     }
 
-    fn routes_for(&mut self, table: &Arc<RouteTable>) -> Arc<LiveRoutes> {
+    fn routes_for(&mut self, address: SocketAddr, table: &Arc<RouteTable>) -> Arc<LiveRoutes> {
         // Arcs of the same data are equal without a look inside.
-        if let Some(known) = self.routes.iter().find(|known| known.source == *table) {
+        if let Some(known) = self.routes.values().find(|known| known.source == *table) {
             return known.clone();
         }
-        let same_certificates =
-            self.routes.iter().find(|known| known.source.certificates == table.certificates);
-        let tls = match same_certificates {
-            Some(known) => known.tls.clone(),
-            None => self.tls.server_config(&table.certificates),
+        // Any of them would do; the listener's own differs least.
+        let before = self.routes.get(&address).or_else(|| self.routes.values().next()).cloned();
+        let targets = &mut self.targets;
+        let mut target = |backend: &Arc<Backend>| targets.of(backend, |backend| Target::compile(backend));
+        let (router, tls) = match before {
+            None => (Router::compile(table, &mut target), self.tls.answers(&table.certificates)),
+            Some(before) => {
+                (before.router.follow(&before.source, table, &mut target), self.tls_after(&before, table))
+            }
         };
-        Arc::new(LiveRoutes { source: table.clone(), router: compile_router(table), tls })
+        Arc::new(LiveRoutes { source: table.clone(), router, tls })
     }
-}
 
-/// Routes to the same backend share one target.
-fn compile_router(table: &RouteTable) -> Router<Arc<Target>> {
-    let mut targets: HashMap<usize, Arc<Target>, RandomState> = HashMap::default();
-    Router::compile(table, |backend: &Arc<Backend>| {
-        let target = targets.entry(Arc::as_ptr(backend).addr());
-        target.or_insert_with(|| Arc::new(Target::compile(backend))).clone()
-    })
+    fn tls_after(&mut self, before: &LiveRoutes, table: &RouteTable) -> Answers {
+        if before.source.certificates == table.certificates {
+            return before.tls.clone();
+        }
+        self.tls.follow(&before.tls, &before.source.certificates, &table.certificates)
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +105,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::{BackendId, BackendPort, Kind, Listener, ObjectRef, Unavailable};
+    use crate::model::{
+        BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener, ObjectRef,
+        PathKind, PathRule, PrivateKey, Rule, Unavailable,
+    };
 
     fn snapshot(generation: u64, tables: &[(u16, &Arc<RouteTable>)]) -> Snapshot {
         let listeners = tables.iter().map(|(port, table)| {
@@ -138,7 +146,57 @@ mod tests {
         let changed = RouteTable { default_backend: Some(backend()), ..RouteTable::default() };
         let second = compiler.compile(&snapshot(2, &[(443, &Arc::new(changed))]));
         assert!(!Arc::ptr_eq(routes(&first, 443), routes(&second, 443)));
-        assert!(Arc::ptr_eq(&routes(&first, 443).tls, &routes(&second, 443).tls));
+        assert!(Arc::ptr_eq(&routes(&first, 443).tls.config, &routes(&second, 443).tls.config));
+    }
+
+    /// A table with a route to `/` of each host, each with a certificate.
+    fn table(hosts: &[(&str, &Arc<Backend>, &Arc<Certificate>)]) -> Arc<RouteTable> {
+        let host = |name: &str| HostPattern::parse(name).expect("a host");
+        let routes = |backend: &Arc<Backend>| {
+            let path = PathRule::new(PathKind::Prefix, "/").expect("a path");
+            let ingress = Arc::new(ObjectRef::new(Kind::Ingress, "a", "b"));
+            let rules = vec![Rule { path, backend: backend.clone(), ingress }];
+            Arc::new(HostRoutes { rules, default_backend: None })
+        };
+        Arc::new(RouteTable {
+            hosts: hosts.iter().map(|(name, backend, _)| (host(name), routes(backend))).collect(),
+            default_backend: None,
+            certificates: hosts
+                .iter()
+                .map(|(name, _, certificate)| (host(name), Arc::from([(*certificate).clone()])))
+                .collect(),
+        })
+    }
+
+    fn certificate() -> Arc<Certificate> {
+        Arc::new(Certificate {
+            secret: ObjectRef::new(Kind::Secret, "a", "b"),
+            chain: Vec::new(),
+            key: PrivateKey(Vec::new()),
+            key_kind: KeyKind::Ecdsa,
+            dns_names: Vec::new(),
+            not_after: 0,
+        })
+    }
+
+    fn target(live: &Live, host: &str) -> Arc<Target> {
+        routes(live, 443).router.find(host, "/").expect("a route").1.clone()
+    }
+
+    #[test]
+    fn targets_stay_as_long_as_their_backends() {
+        let mut compiler = Compiler::new(Tls::new().expect("TLS set-up"));
+        let (one, key) = (backend(), certificate());
+        let other = Arc::new(Backend { endpoints: Err(Unavailable::NoService), ..Backend::clone(&one) });
+        let first = compiler.compile(&snapshot(1, &[(443, &table(&[("x.org", &one, &key)]))]));
+        let second = table(&[("x.org", &one, &key), ("y.org", &one, &key), ("z.org", &other, &key)]);
+        let second = compiler.compile(&snapshot(2, &[(443, &second)]));
+        assert!(Arc::ptr_eq(&target(&first, "x.org"), &target(&second, "x.org")));
+        assert!(Arc::ptr_eq(&target(&first, "x.org"), &target(&second, "y.org")), "a new host of it");
+        assert!(!Arc::ptr_eq(&target(&first, "x.org"), &target(&second, "z.org")));
+        let third = compiler.compile(&snapshot(3, &[(443, &table(&[("x.org", &other, &key)]))]));
+        assert!(Arc::ptr_eq(&target(&second, "z.org"), &target(&third, "x.org")));
+        assert!(routes(&third, 443).router.find("y.org", "/").is_none(), "it is gone");
     }
 
     fn backend() -> Arc<Backend> {

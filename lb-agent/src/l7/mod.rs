@@ -18,6 +18,8 @@ mod endpoint;
 mod exchange;
 mod forward;
 mod headers;
+mod host_map;
+mod kept;
 mod listen;
 mod live;
 mod path_index;

@@ -1,11 +1,9 @@
 //! Which backend answers a request: a listener's `RouteTable`, compiled for fast look-ups. Pure: no IO, no state.
 //! The property test holds it against a naive reading of the same table.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-
+use super::host_map::HostMap;
 use super::path_index::PathIndex;
 use crate::model::{Backend, Host, HostPattern, HostRoutes, RouteTable};
 
@@ -21,12 +19,12 @@ pub enum Matched {
 }
 
 /// A compiled `RouteTable`; `T` stands for what a backend becomes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Router<T> {
-    precise: HashMap<Box<str>, HostEntry<T>, RandomState>,
+    precise: HostMap<Arc<HostEntry<T>>>,
     /// By the name that follows the first label.
-    wildcard: HashMap<Box<str>, HostEntry<T>, RandomState>,
-    any: Option<HostEntry<T>>,
+    wildcard: HostMap<Arc<HostEntry<T>>>,
+    any: Option<Arc<HostEntry<T>>>,
     default_backend: Option<T>,
 }
 
@@ -36,26 +34,37 @@ struct HostEntry<T> {
     default_backend: Option<T>,
 }
 
-impl<T> Router<T> {
+impl<T: Clone> Router<T> {
     /// Compiles a table; `target` says what each backend becomes.
-    pub fn compile(table: &RouteTable, mut target: impl FnMut(&Arc<Backend>) -> T) -> Self {
-        let mut router = Self {
-            precise: HashMap::default(),
-            wildcard: HashMap::default(),
-            any: None,
-            default_backend: table.default_backend.as_ref().map(&mut target),
-        };
-        for (pattern, routes) in &table.hosts {
-            let entry = HostEntry::compile(routes, &mut target);
-            match pattern {
-                HostPattern::Precise(name) => drop(router.precise.insert(name.as_str().into(), entry)),
-                HostPattern::Wildcard(parent) => drop(router.wildcard.insert(parent.as_str().into(), entry)),
-                HostPattern::Any => router.any = Some(entry),
+    pub fn compile(table: &RouteTable, target: impl FnMut(&Arc<Backend>) -> T) -> Self {
+        Self::default().follow(&RouteTable::default(), table, target)
+    }
+
+    /// Compiles a table of which `before` was compiled into this: only the hosts that differ.
+    #[must_use]
+    pub fn follow(
+        &self,
+        before: &RouteTable,
+        table: &RouteTable,
+        mut target: impl FnMut(&Arc<Backend>) -> T,
+    ) -> Self {
+        let mut router = self.clone();
+        router.default_backend = table.default_backend.as_ref().map(&mut target);
+        for (pattern, _, routes) in table.hosts.changes(&before.hosts) {
+            let entry = routes.map(|routes| Arc::new(HostEntry::compile(routes, &mut target)));
+            match (pattern, entry) {
+                (HostPattern::Precise(name), Some(entry)) => router.precise.insert(name, entry),
+                (HostPattern::Precise(name), None) => router.precise.remove(name),
+                (HostPattern::Wildcard(parent), Some(entry)) => router.wildcard.insert(parent, entry),
+                (HostPattern::Wildcard(parent), None) => router.wildcard.remove(parent),
+                (HostPattern::Any, entry) => router.any = entry,
             }
         }
         router
     }
+}
 
+impl<T> Router<T> {
     /// The backend for a normalised host (`Host::normalise`) and a path as it will be forwarded.
     pub fn find(&self, host: &str, path: &str) -> Option<(Matched, &T)> {
         let entry = self.host(host);
@@ -70,7 +79,15 @@ impl<T> Router<T> {
 
     /// The most specific pattern alone is asked: a path that it does not know does not fall through.
     fn host(&self, host: &str) -> Option<&HostEntry<T>> {
-        self.precise.get(host).or_else(|| self.wildcard.get(Host::parent_of(host)?)).or(self.any.as_ref())
+        let precise = self.precise.get(host);
+        let found = precise.or_else(|| self.wildcard.get(Host::parent_of(host)?)).or(self.any.as_ref());
+        found.map(Arc::as_ref)
+    }
+}
+
+impl<T> Default for Router<T> {
+    fn default() -> Self {
+        Self { precise: HostMap::default(), wildcard: HostMap::default(), any: None, default_backend: None }
     }
 }
 
@@ -219,14 +236,18 @@ mod tests {
 
     type Hosts = Vec<(String, Vec<(bool, String, u16)>, Option<u16>)>;
 
-    fn check(hosts: &Hosts, default: Option<u16>, host: &str, path: &str) -> Result<(), TestCaseError> {
+    fn table_of(hosts: &Hosts, default: Option<u16>) -> RouteTable {
         let kind = |exact: bool| if exact { PathKind::Exact } else { PathKind::Prefix };
         let hosts = hosts.iter().map(|(host, rules, default)| {
             let rules: Vec<_> =
                 rules.iter().map(|(exact, path, number)| (kind(*exact), path.as_str(), *number)).collect();
             (host.as_str(), routes(&rules, *default))
         });
-        let table = table(hosts.collect(), default);
+        table(hosts.collect(), default)
+    }
+
+    fn check(hosts: &Hosts, default: Option<u16>, host: &str, path: &str) -> Result<(), TestCaseError> {
+        let table = table_of(hosts, default);
         prop_assert_eq!(found(&table, host, path), naive(&table, host, path));
         Ok(())
     }
@@ -240,6 +261,21 @@ mod tests {
             path in path(),
         ) {
             check(&hosts, default, &host, &path)?;
+        }
+
+        #[test]
+        fn what_follows_another_table_is_as_if_compiled_from_nothing(
+            first in prop::collection::vec((pattern(), rules(), any::<Option<u16>>()), 0..5),
+            second in prop::collection::vec((pattern(), rules(), any::<Option<u16>>()), 0..5),
+            requests in prop::collection::vec((host(), path()), 1..8),
+        ) {
+            let (first, second) = (table_of(&first, Some(1)), table_of(&second, None));
+            let target = |backend: &Arc<Backend>| number(backend);
+            let followed = Router::compile(&first, target).follow(&first, &second, target);
+            for (host, path) in requests {
+                let found = followed.find(&host, &path).map(|(matched, number)| (matched, *number));
+                prop_assert_eq!(found, naive(&second, &host, &path));
+            }
         }
     }
 }

@@ -1,10 +1,8 @@
 //! TLS towards clients: which certificate answers which name, and what is kept from one snapshot to the next.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use foldhash::fast::RandomState;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresServerSessions};
@@ -12,7 +10,9 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 
-use crate::model::{Certificate, Host, HostPattern, KeyKind, ObjectRef, SharedMap};
+use super::host_map::HostMap;
+use super::kept::Kept;
+use crate::model::{Certificate, Host, HostPattern, KeyKind, SharedMap};
 
 /// Protocols offered by ALPN, the preferred one first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -36,14 +36,18 @@ pub(super) struct Tls {
     tickets: Arc<dyn ProducesTickets>,
     sessions: Arc<dyn StoresServerSessions>,
     fallback: Arc<CertifiedKey>,
-    /// Parsed keys by Secret, so that a change of one does not read the others again.
-    keys: HashMap<ObjectRef, ParsedKey, RandomState>,
+    keys: Kept<Certificate, Key>,
 }
 
-struct ParsedKey {
-    source: Arc<Certificate>,
-    key: Option<Arc<CertifiedKey>>,
-    used: bool,
+/// Certificates by host, as the model has them.
+pub(super) type Certificates = SharedMap<HostPattern, Arc<[Arc<Certificate>]>>;
+
+/// How a listener answers handshakes.
+#[derive(Clone, Debug)]
+pub(super) struct Answers {
+    /// For handshakes.
+    pub(super) config: Arc<ServerConfig>,
+    index: Arc<CertificateIndex>,
 }
 
 impl Tls {
@@ -53,15 +57,51 @@ impl Tls {
         let fallback = Arc::new(self_signed(&provider)?);
         let tickets = aws_lc_rs::Ticketer::new()?;
         let sessions = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
-        Ok(Self { provider, tickets, sessions, fallback, keys: HashMap::default() })
+        Ok(Self { provider, tickets, sessions, fallback, keys: Kept::default() })
     }
 
-    /// A configuration that answers with these certificates.
-    pub(super) fn server_config(
+    /// Answers with these certificates.
+    pub(super) fn answers(&mut self, certificates: &Certificates) -> Answers {
+        let none = CertificateIndex::new(self.provider.clone(), self.fallback.clone());
+        self.answer_with(none, &Certificates::default(), certificates)
+    }
+
+    /// Answers with these certificates, where `answers` did with those `before`: only what differs is made.
+    pub(super) fn follow(
         &mut self,
-        certificates: &SharedMap<HostPattern, Arc<[Arc<Certificate>]>>,
-    ) -> Arc<ServerConfig> {
-        let resolver = Arc::new(self.index(certificates));
+        answers: &Answers,
+        before: &Certificates,
+        certificates: &Certificates,
+    ) -> Answers {
+        self.answer_with(CertificateIndex::clone(&answers.index), before, certificates)
+    }
+
+    /// Drops the keys that no configuration needs any more.
+    pub(super) fn forget_unused(&mut self) {
+        self.keys.forget_unused();
+    }
+
+    fn answer_with(
+        &mut self,
+        mut index: CertificateIndex,
+        before: &Certificates,
+        certificates: &Certificates,
+    ) -> Answers {
+        for (pattern, _, chosen) in certificates.changes(before) {
+            let pair = chosen.map(|chosen| self.pair(chosen));
+            match (pattern, pair) {
+                (HostPattern::Precise(name), Some(pair)) => index.precise.insert(name, pair),
+                (HostPattern::Precise(name), None) => index.precise.remove(name),
+                (HostPattern::Wildcard(parent), Some(pair)) => index.wildcard.insert(parent, pair),
+                (HostPattern::Wildcard(parent), None) => index.wildcard.remove(parent),
+                (HostPattern::Any, pair) => index.any = pair.unwrap_or_default(),
+            }
+        }
+        let index = Arc::new(index);
+        Answers { config: self.config(index.clone()), index }
+    }
+
+    fn config(&self, resolver: Arc<CertificateIndex>) -> Arc<ServerConfig> {
         let builder = ServerConfig::builder_with_provider(self.provider.clone());
         // The provider supports both versions: this cannot fail with a provider that `new` could use.
         let mut config = match builder.with_protocol_versions(rustls::DEFAULT_VERSIONS) {
@@ -76,24 +116,6 @@ impl Tls {
         Arc::new(config)
     }
 
-    /// Drops the keys that no configuration made since the last call has asked for.
-    pub(super) fn forget_unused(&mut self) {
-        self.keys.retain(|_, key| std::mem::take(&mut key.used) || Arc::strong_count(&key.source) > 1);
-    }
-
-    fn index(&mut self, certificates: &SharedMap<HostPattern, Arc<[Arc<Certificate>]>>) -> CertificateIndex {
-        let mut index = CertificateIndex::new(self.fallback.clone());
-        for (pattern, certificates) in certificates {
-            let pair = self.pair(certificates);
-            match pattern {
-                HostPattern::Precise(name) => drop(index.precise.insert(name.as_str().into(), pair)),
-                HostPattern::Wildcard(parent) => drop(index.wildcard.insert(parent.as_str().into(), pair)),
-                HostPattern::Any => index.any = pair,
-            }
-        }
-        index
-    }
-
     fn pair(&mut self, certificates: &[Arc<Certificate>]) -> KeyPair {
         let mut pair = KeyPair::default();
         for certificate in certificates {
@@ -101,50 +123,57 @@ impl Tls {
                 KeyKind::Ecdsa => &mut pair.ecdsa,
                 KeyKind::Rsa => &mut pair.rsa,
             };
-            *slot = self.key(certificate);
+            *slot = Some(self.keys.of(certificate, |certificate| Key::new(certificate.clone())));
         }
         pair
     }
+}
 
-    fn key(&mut self, certificate: &Arc<Certificate>) -> Option<Arc<CertifiedKey>> {
-        if let Some(known) = self.keys.get_mut(&certificate.secret)
-            && known.source == *certificate
-        {
-            // The newer of two equal ones is the one that stays in use.
-            known.source = certificate.clone();
-            known.used = true;
-            return known.key.clone();
-        }
-        let key = parse(&self.provider, certificate)
-            .inspect_err(|error| {
-                tracing::warn!(secret = %certificate.secret, %error, "certificate cannot be used");
-            })
-            .ok()
-            .map(Arc::new);
-        let parsed = ParsedKey { source: certificate.clone(), key: key.clone(), used: true };
-        self.keys.insert(certificate.secret.clone(), parsed);
-        key
+/// A certificate's key, parsed for the first handshake that asks for it: of ten thousand, few are asked for, and a
+/// parsed one takes several times the memory. The source has seen that it can be used.
+struct Key {
+    certificate: Arc<Certificate>,
+    parsed: OnceLock<Option<Arc<CertifiedKey>>>,
+}
+
+impl Key {
+    fn new(certificate: Arc<Certificate>) -> Self {
+        Self { certificate, parsed: OnceLock::new() }
+    }
+
+    fn parsed(&self, provider: &CryptoProvider) -> Option<&Arc<CertifiedKey>> {
+        let parse = || match parse(provider, &self.certificate) {
+            Ok(key) => Some(Arc::new(key)),
+            Err(error) => {
+                tracing::warn!(secret = %self.certificate.secret, %error, "certificate cannot be used");
+                None
+            }
+        };
+        self.parsed.get_or_init(parse).as_ref()
     }
 }
 
 /// At most one certificate per kind of key.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default)]
 struct KeyPair {
-    ecdsa: Option<Arc<CertifiedKey>>,
-    rsa: Option<Arc<CertifiedKey>>,
+    ecdsa: Option<Arc<Key>>,
+    rsa: Option<Arc<Key>>,
 }
 
 /// Certificates by the name that a client asks for.
+#[derive(Clone)]
 struct CertificateIndex {
-    precise: HashMap<Box<str>, KeyPair, RandomState>,
-    wildcard: HashMap<Box<str>, KeyPair, RandomState>,
+    precise: HostMap<KeyPair>,
+    wildcard: HostMap<KeyPair>,
     any: KeyPair,
     fallback: Arc<CertifiedKey>,
+    provider: Arc<CryptoProvider>,
 }
 
 impl CertificateIndex {
-    fn new(fallback: Arc<CertifiedKey>) -> Self {
-        Self { precise: HashMap::default(), wildcard: HashMap::default(), any: KeyPair::default(), fallback }
+    fn new(provider: Arc<CryptoProvider>, fallback: Arc<CertifiedKey>) -> Self {
+        let (precise, wildcard) = (HostMap::default(), HostMap::default());
+        Self { precise, wildcard, any: KeyPair::default(), fallback, provider }
     }
 
     /// The certificates of the most specific pattern.
@@ -156,10 +185,10 @@ impl CertificateIndex {
 impl KeyPair {
     /// The elliptic curve where the client can verify it: it is cheaper for both. A client that can verify
     /// neither gets what is there, and says so itself.
-    fn choose(&self, hello: &ClientHello<'_>) -> Option<&Arc<CertifiedKey>> {
+    fn choose(&self, hello: &ClientHello<'_>, provider: &CryptoProvider) -> Option<&Arc<CertifiedKey>> {
         let verifiable =
             |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        let both = || self.ecdsa.iter().chain(&self.rsa);
+        let both = || self.ecdsa.iter().chain(&self.rsa).filter_map(|key| key.parsed(provider));
         both().find(verifiable).or_else(|| both().next())
     }
 }
@@ -167,7 +196,8 @@ impl KeyPair {
 impl ResolvesServerCert for CertificateIndex {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = Host::normalise(hello.server_name().unwrap_or_default());
-        let key = self.find(&name).choose(&hello).or_else(|| self.any.choose(&hello));
+        let provider = &self.provider;
+        let key = self.find(&name).choose(&hello, provider).or_else(|| self.any.choose(&hello, provider));
         Some(key.unwrap_or(&self.fallback).clone())
     }
 }

@@ -108,7 +108,7 @@ impl Worker {
     pub(super) fn listener(&self, key: SocketAddr) -> Option<(ListenerProtocol, Arc<ServerConfig>)> {
         let mut live = self.live.borrow_mut();
         let listener = live.load().listeners.get(&key)?;
-        Some((listener.protocol, listener.routes.tls.clone()))
+        Some((listener.protocol, listener.routes.tls.config.clone()))
     }
 
     /// The target of a request in the current state.
