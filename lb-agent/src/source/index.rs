@@ -20,7 +20,7 @@ pub struct Index {
     entries: BTreeMap<ObjectRef, Entry>,
     /// EndpointSlices by the name of their Service, whether it exists or not.
     slices: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
-    /// How many times Ingresses, of whatever class, name a Secret.
+    /// How many times Ingresses and IngressParameters, of whatever class, name a Secret.
     secrets: BTreeMap<ObjectRef, usize>,
     changes: Changes,
 }
@@ -125,7 +125,8 @@ impl Index {
         }
     }
 
-    /// Whether an Ingress, of whatever class, names the Secret in a section of `spec.tls`.
+    /// Whether an Ingress, of whatever class, names the Secret in a section of `spec.tls`, or IngressParameters do
+    /// as a default.
     #[must_use]
     pub fn is_referenced(&self, secret: &ObjectRef) -> bool {
         self.secrets.contains_key(secret)
@@ -221,7 +222,7 @@ impl Index {
         if let Some(service) = slice(&entry.object).and_then(|slice| service_of(name, slice)) {
             self.slices.entry(service).or_default().insert(name.clone());
         }
-        for secret in ingress(&entry.object).into_iter().flat_map(|ingress| secrets_of(name, ingress)) {
+        for secret in named_by(name, &entry.object) {
             *self.secrets.entry(secret).or_default() += 1;
         }
     }
@@ -237,7 +238,7 @@ impl Index {
             }
             self.changes.services.insert(service);
         }
-        for secret in ingress(object).into_iter().flat_map(|ingress| secrets_of(name, ingress)) {
+        for secret in named_by(name, object) {
             if let MapEntry::Occupied(mut uses) = self.secrets.entry(secret) {
                 *uses.get_mut() -= 1;
                 if *uses.get() == 0 {
@@ -286,6 +287,20 @@ fn ingress(object: &Object) -> Option<&Ingress> {
     match object {
         Object::Ingress(ingress) => Some(ingress),
         _ => None,
+    }
+}
+
+/// The Secrets that an object names.
+fn named_by(name: &ObjectRef, object: &Object) -> Vec<ObjectRef> {
+    match object {
+        Object::Ingress(ingress) => secrets_of(name, ingress).collect(),
+        Object::IngressParameters(parameters) => {
+            let secret = parameters.spec.default_certificate.as_ref();
+            let secret = secret
+                .map(|secret| ObjectRef::new(Kind::Secret, secret.namespace.as_str(), secret.name.as_str()));
+            secret.into_iter().collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -48,11 +48,22 @@ fn object(which: usize, version: usize) -> Object {
             )
         }
         1 => format!(
-            "{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: private}}, spec: {{controller: edgelb.dev/ingress, parameters: {{apiGroup: edgelb.dev, kind: IngressParameters, name: p{name}}}}}}}"
+            "{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: private}}, spec: {{controller: edgelb.dev/ingress, parameters: {{apiGroup: edgelb.dev, kind: IngressParameters, name: p{half}}}}}}}"
         ),
-        2 => format!(
-            "{{apiVersion: edgelb.dev/v1alpha1, kind: IngressParameters, metadata: {{name: p0}}, spec: {{services: [{{namespace: default, name: s{name}}}]}}}}"
-        ),
+        2 => {
+            let services = if version.is_multiple_of(4) {
+                String::new()
+            } else {
+                format!("services: [{{namespace: default, name: s{name}}}],")
+            };
+            let certificate = format!("defaultCertificate: {{namespace: default, name: t{name}}}");
+            let backend =
+                format!("defaultBackend: {{namespace: default, name: b{name}, port: {{number: 8{half}}}}}");
+            format!(
+                "{{apiVersion: edgelb.dev/v1alpha1, kind: IngressParameters, metadata: {{name: p0}}, spec: {{{services} {certificate}, {backend}, allowExternalName: {}}}}}",
+                version > 6
+            )
+        }
         3 | 4 => format!(
             "{{apiVersion: v1, kind: Service, metadata: {{name: s{name}, annotations: {{edgelb.dev/vips: 203.0.113.{name}}}}}, spec: {{type: LoadBalancer, loadBalancerClass: edgelb.dev/ingress, ports: [{{port: 80}}, {{port: {version}}}]}}, {status}}}"
         ),

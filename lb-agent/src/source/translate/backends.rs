@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-use k8s_openapi::api::networking::v1::{IngressBackend, IngressServiceBackend};
+use k8s_openapi::api::networking::v1::{IngressBackend, ServiceBackendPort};
 
 use super::ingress::Reading;
 use super::register::{Found, Register};
@@ -24,7 +24,7 @@ pub(super) struct Backends {
 #[derive(Debug)]
 struct Made {
     backend: Arc<Backend>,
-    /// The Ingresses that name it.
+    /// The Ingresses and IngressParameters that name it.
     users: BTreeSet<Arc<ObjectRef>>,
     /// What is wrong with its EndpointSlices.
     found: Found,
@@ -39,15 +39,38 @@ impl Backends {
         wanted: &IngressBackend,
         problems: &mut Vec<Problem>,
     ) -> Arc<Backend> {
-        let (ingress, index) = (reading.name, reading.index);
-        let Some((service, port)) =
-            wanted.service.as_ref().and_then(|service| Some((service, port(service)?)))
+        let ingress = reading.name;
+        let named = wanted.service.as_ref();
+        let Some((service, port)) = named.and_then(|service| Some((service, port(service.port.as_ref())?)))
         else {
             let (backend, message) = unsupported(&ingress.namespace, wanted);
             problems.push(Problem::error(ingress, field, message));
             return Arc::new(backend);
         };
         let id = BackendId { namespace: ingress.namespace.clone(), service: service.name.clone(), port };
+        let backend = self.of(ingress, id, reading.index);
+        if let Some((part, message)) = complaint(&backend) {
+            problems.push(Problem::error(ingress, format!("{field}.service{part}"), message));
+        }
+        backend
+    }
+
+    /// The backend that IngressParameters name as the default one.
+    pub(super) fn of_class(
+        &mut self,
+        parameters: &Arc<ObjectRef>,
+        id: BackendId,
+        index: &Index,
+        problems: &mut Vec<Problem>,
+    ) -> Arc<Backend> {
+        let backend = self.of(parameters, id, index);
+        if let Some((part, message)) = complaint(&backend) {
+            problems.push(Problem::error(parameters, format!("spec.defaultBackend{part}"), message));
+        }
+        backend
+    }
+
+    fn of(&mut self, user: &Arc<ObjectRef>, id: BackendId, index: &Index) -> Arc<Backend> {
         let service = service_of(&id);
         let ports = self.made.entry(service.clone()).or_default();
         let made = ports.entry(id.port.clone()).or_insert_with(|| {
@@ -60,10 +83,7 @@ impl Backends {
                 found: Found::default(),
             }
         });
-        made.users.insert(Arc::clone(ingress));
-        if let Some((part, message)) = complaint(&made.backend) {
-            problems.push(Problem::error(ingress, format!("{field}.service{part}"), message));
-        }
+        made.users.insert(Arc::clone(user));
         Arc::clone(&made.backend)
     }
 
@@ -76,12 +96,12 @@ impl Backends {
         }
     }
 
-    /// An Ingress does not name this backend any more. One that nobody names is forgotten.
-    pub(super) fn release(&mut self, ingress: &ObjectRef, id: &BackendId, register: &mut Register) {
+    /// The user does not name this backend any more. One that nobody names is forgotten.
+    pub(super) fn release(&mut self, user: &ObjectRef, id: &BackendId, register: &mut Register) {
         let service = service_of(id);
         let Some(ports) = self.made.get_mut(&service) else { return };
         let Some(made) = ports.get_mut(&id.port) else { return };
-        made.users.remove(ingress);
+        made.users.remove(user);
         if made.users.is_empty() {
             let made = ports.remove(&id.port);
             made.into_iter().for_each(|made| register.retire(made.found));
@@ -91,7 +111,7 @@ impl Backends {
         }
     }
 
-    /// Looks at a Service again; adds to `users` the Ingresses that name a backend that is another one now.
+    /// Looks at a Service again; adds to `users` those that name a backend that is another one now.
     pub(super) fn refresh(
         &mut self,
         service: &ObjectRef,
@@ -151,8 +171,8 @@ pub(super) fn lost(name: &ObjectRef, slice: &EndpointSlice) -> Option<Problem> {
 }
 
 /// The port by number or by name; `None` if neither is given.
-fn port(service: &IngressServiceBackend) -> Option<BackendPort> {
-    let port = service.port.as_ref()?;
+pub(super) fn port(port: Option<&ServiceBackendPort>) -> Option<BackendPort> {
+    let port = port?;
     match (&port.name, port.number.map(u16::try_from)) {
         (Some(name), _) if !name.is_empty() => Some(BackendPort::Name(name.clone())),
         (_, Some(Ok(number))) if number != 0 => Some(BackendPort::Number(number)),

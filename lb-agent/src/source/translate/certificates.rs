@@ -77,7 +77,7 @@ pub(super) fn default(
 }
 
 /// The certificate of a Secret that `user` names at `field`; both hear of it if there is none.
-fn load(
+pub(super) fn load(
     user: &ObjectRef,
     field: &str,
     secret: &ObjectRef,

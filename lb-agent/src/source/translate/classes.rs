@@ -7,19 +7,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressClassParametersReference};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api;
-use crate::model::{Kind, ObjectRef, Problem};
+use super::age::Age;
+use super::parameters::Parameters;
+use crate::model::{ObjectRef, Problem};
 use crate::source::{Index, Settings, names};
 
 /// The classes of ours, and what becomes of an Ingress that names none.
 #[derive(PartialEq, Eq, Debug, Default)]
 pub(in crate::source) struct Classes {
-    ours: BTreeMap<String, Reach>,
+    ours: BTreeMap<String, Class>,
     others: BTreeSet<String>,
     unnamed: Option<String>,
+}
+
+/// A class of ours.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Class {
+    /// How old it is: the oldest of several that share listeners decides.
+    pub(super) age: Age,
+    /// What its parameters say.
+    pub(super) parameters: Parameters,
+    reach: Reach,
 }
 
 /// Where a class's routes answer.
@@ -37,7 +48,7 @@ impl Classes {
         let mut classes = Self::default();
         for (name, class) in index.ingress_classes() {
             if is_ours(class) {
-                classes.ours.insert(name.name.clone(), reach(name, class, index, problems));
+                classes.ours.insert(name.name.clone(), Class::new(name, class, index, problems));
             } else {
                 classes.others.insert(name.name.clone());
             }
@@ -90,6 +101,16 @@ impl Classes {
         self.named().any(|named| named.contains(service))
     }
 
+    /// All classes of ours, by name.
+    pub(super) fn ours(&self) -> impl Iterator<Item = (&str, &Class)> {
+        self.ours.iter().map(|(name, class)| (name.as_str(), class))
+    }
+
+    /// Whether a class of ours has the Secret's certificate as its default.
+    pub(super) fn name_certificate(&self, secret: &ObjectRef) -> bool {
+        self.ours.values().any(|class| class.parameters.certificate.as_ref() == Some(secret))
+    }
+
     /// The names of all classes of ours.
     pub(super) fn all(&self) -> BTreeSet<String> {
         self.ours.keys().cloned().collect()
@@ -97,7 +118,7 @@ impl Classes {
 
     /// Those that name no Services: none of them keeps its routes to itself.
     pub(super) fn unclaimed(&self) -> BTreeSet<String> {
-        let ours = self.ours.iter().filter(|(_, reach)| **reach == Reach::Unclaimed);
+        let ours = self.ours.iter().filter(|(_, class)| class.reach == Reach::Unclaimed);
         ours.map(|(name, _)| name.clone()).collect()
     }
 
@@ -111,15 +132,15 @@ impl Classes {
 
     /// The classes that answer on a Service's listener at a VIP that is claimed or not.
     pub(super) fn on(&self, service: &ObjectRef, is_claimed: bool) -> BTreeSet<String> {
-        let answers = |reach: &Reach| match reach {
+        let answers = |class: &Class| match &class.reach {
             Reach::Unclaimed => !is_claimed,
             Reach::Named(services) => services.contains(service),
         };
-        self.ours.iter().filter(|(_, reach)| answers(reach)).map(|(name, _)| name.clone()).collect()
+        self.ours.iter().filter(|(_, class)| answers(class)).map(|(name, _)| name.clone()).collect()
     }
 
     fn named(&self) -> impl Iterator<Item = &BTreeSet<ObjectRef>> {
-        self.ours.values().filter_map(|reach| match reach {
+        self.ours.values().filter_map(|class| match &class.reach {
             Reach::Named(services) => Some(services),
             Reach::Unclaimed => None,
         })
@@ -155,49 +176,22 @@ fn admitted(index: &Index) -> Option<String> {
         .map(|(name, _)| name.name.clone())
 }
 
-/// Where a class of ours answers. Parameters that cannot be read may have meant to keep routes private: nowhere.
-fn reach(name: &ObjectRef, class: &IngressClass, index: &Index, problems: &mut Vec<Problem>) -> Reach {
-    let Some(parameters) = class.spec.as_ref().and_then(|spec| spec.parameters.as_ref()) else {
-        return Reach::Unclaimed;
-    };
-    match services(parameters, index) {
-        Ok(None) => Reach::Unclaimed,
-        Ok(Some(services)) => {
-            for service in services.iter().filter(|service| index.service(service).is_none()) {
-                let parameters = ObjectRef::new(Kind::IngressParameters, "", parameters.name.as_str());
-                problems.push(Problem::error(
-                    &parameters,
-                    "spec.services",
-                    format!("{service} does not exist"),
-                ));
+impl Class {
+    /// Parameters that cannot be read may have meant to keep routes private: they answer nowhere.
+    fn new(name: &ObjectRef, class: &IngressClass, index: &Index, problems: &mut Vec<Problem>) -> Self {
+        let age = Age::of(&class.metadata);
+        match Parameters::of_class(class, index, problems) {
+            Ok(parameters) => {
+                let reach = parameters.services.clone().map_or(Reach::Unclaimed, Reach::Named);
+                Self { age, parameters, reach }
             }
-            Reach::Named(services)
+            Err(message) => {
+                let message = format!("{message}: the class's routes answer nowhere");
+                problems.push(Problem::error(name, "spec.parameters", message));
+                Self { age, parameters: Parameters::default(), reach: Reach::Named(BTreeSet::new()) }
+            }
         }
-        Err(message) => {
-            let message = format!("{message}: the class's routes answer nowhere");
-            problems.push(Problem::error(name, "spec.parameters", message));
-            Reach::Named(BTreeSet::new())
-        }
     }
-}
-
-fn services(
-    reference: &IngressClassParametersReference,
-    index: &Index,
-) -> Result<Option<BTreeSet<ObjectRef>>, String> {
-    let kind = Kind::IngressParameters.as_str();
-    if reference.api_group.as_deref() != Some(api::GROUP) || reference.kind != kind {
-        return Err(format!("only {kind} of the group {} can be named here", api::GROUP));
-    }
-    if reference.scope.as_deref() == Some("Namespace") {
-        return Err(format!("{kind} are cluster-scoped: leave out scope and namespace"));
-    }
-    let parameters = index.ingress_parameters(&reference.name);
-    let parameters = parameters.ok_or_else(|| format!("there are no {kind} {:?}", reference.name))?;
-    let named = |service: &api::ServiceRef| {
-        ObjectRef::new(Kind::Service, service.namespace.as_str(), service.name.as_str())
-    };
-    Ok(parameters.spec.services.as_ref().map(|services| services.iter().map(named).collect()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::backends::Backends;
-use super::certificates;
+use super::certificates::{self, HostCertificate};
 use super::classes::Classes;
 use super::hosts::{Hosts, Touched};
 use super::ingress::{IngressRoutes, Reading};
@@ -24,7 +24,7 @@ pub(super) struct Ingresses {
     pub(super) hosts: Hosts,
     /// Secrets, each with an Ingress that names it.
     secrets: BTreeSet<(ObjectRef, Arc<ObjectRef>)>,
-    /// Ends of certificates' validity, each with an Ingress that has such a certificate.
+    /// Last seconds before a certificate becomes valid and while it is, each with an Ingress that has it.
     ends: BTreeSet<(i64, Arc<ObjectRef>)>,
 }
 
@@ -114,8 +114,8 @@ impl Ingresses {
         let Some(routes) = &known.routes else { return };
         touched.add(routes);
         self.hosts.remove(routes);
-        for wanted in &routes.certificates {
-            self.ends.remove(&(wanted.certificate.not_after, Arc::clone(name)));
+        for end in routes.certificates.iter().flat_map(ends) {
+            self.ends.remove(&(end, Arc::clone(name)));
         }
     }
 
@@ -126,8 +126,8 @@ impl Ingresses {
         let Some(routes) = &known.routes else { return };
         touched.add(routes);
         self.hosts.insert(routes);
-        for wanted in &routes.certificates {
-            self.ends.insert((wanted.certificate.not_after, Arc::clone(name)));
+        for end in routes.certificates.iter().flat_map(ends) {
+            self.ends.insert((end, Arc::clone(name)));
         }
     }
 
@@ -145,4 +145,9 @@ impl Ingresses {
             self.backends.release(name, id, register);
         }
     }
+}
+
+/// After each of these seconds something else is to be said of the certificate.
+fn ends(wanted: &HostCertificate) -> [i64; 2] {
+    [wanted.certificate.not_before.saturating_sub(1), wanted.certificate.not_after]
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::certificates::HostCertificate;
+use super::defaults::Fallback;
 use super::ingress::{IngressRoutes, Route};
 use crate::model::{Backend, Certificate, HostPattern, HostRoutes, ObjectRef, Problem, Rule};
 
@@ -90,17 +91,18 @@ fn offer<'a>(
 }
 
 /// The certificates of a host, at most one per kind of key, of the Ingresses that have one for it, the oldest first.
-/// `fallback` is the operator's certificate for hosts without one; it wins over sections of Ingresses that name no
-/// host. `None` if there are no certificates.
+/// `fallbacks` are for hosts without one, the first counts; they win over sections of Ingresses that name no host.
+/// `None` if there are no certificates.
 pub(super) fn certificates<'a>(
     pattern: &HostPattern,
     ingresses: impl Iterator<Item = &'a IngressRoutes>,
-    fallback: Option<&Arc<Certificate>>,
+    fallbacks: impl Iterator<Item = Fallback<'a>>,
     problems: &mut Vec<Problem>,
 ) -> Option<Arc<[Arc<Certificate>]>> {
-    let fallback = fallback.filter(|_| *pattern == HostPattern::Any);
-    let mut chosen: Vec<Chosen<'_>> =
-        fallback.into_iter().map(|certificate| Chosen { certificate, by: None }).collect();
+    let mut chosen: Vec<Chosen<'_>> = Vec::new();
+    for fallback in fallbacks.filter(|_| *pattern == HostPattern::Any) {
+        choose_default(fallback, &mut chosen, problems);
+    }
     for ingress in ingresses {
         for wanted in ingress.certificates.iter().filter(|wanted| wanted.host == *pattern) {
             choose(&ingress.name, wanted, &mut chosen, problems);
@@ -110,10 +112,38 @@ pub(super) fn certificates<'a>(
     (!chosen.is_empty()).then(|| chosen.into_iter().map(|chosen| Arc::clone(chosen.certificate)).collect())
 }
 
-/// A certificate and the Ingress that chose it; `None` for the operator.
+/// A certificate, and who chose it.
 struct Chosen<'a> {
     certificate: &'a Arc<Certificate>,
-    by: Option<&'a ObjectRef>,
+    by: By<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum By<'a> {
+    Ingress(&'a ObjectRef),
+    /// The default of a class, or of all.
+    Default(Option<&'a ObjectRef>),
+}
+
+fn choose_default<'a>(
+    (certificate, by): Fallback<'a>,
+    chosen: &mut Vec<Chosen<'a>>,
+    problems: &mut Vec<Problem>,
+) {
+    match chosen.iter().find(|chosen| chosen.certificate.key_kind == certificate.key_kind) {
+        None => chosen.push(Chosen { certificate, by: By::Default(by) }),
+        Some(taken) if taken.certificate.chain == certificate.chain => {}
+        Some(Chosen { by: By::Default(Some(winner)), .. }) => {
+            // That the operator's gives way to a class's is as it should be.
+            let message = || {
+                format!(
+                    "on listeners in common, the default certificate of {winner} counts: its class is older or first by name"
+                )
+            };
+            problems.extend(by.map(|by| Problem::warning(by, "spec.defaultCertificate", message())));
+        }
+        Some(_) => {}
+    }
 }
 
 fn choose<'a>(
@@ -124,15 +154,18 @@ fn choose<'a>(
 ) {
     let certificate = &wanted.certificate;
     match chosen.iter().find(|chosen| chosen.certificate.key_kind == certificate.key_kind) {
-        None => chosen.push(Chosen { certificate, by: Some(ingress) }),
+        None => chosen.push(Chosen { certificate, by: By::Ingress(ingress) }),
         // The same certificate, perhaps copied to another namespace: nobody loses anything.
         Some(taken) if taken.certificate.chain == certificate.chain => {}
-        Some(Chosen { by: Some(winner), .. }) => {
+        Some(Chosen { by: By::Ingress(winner), .. }) => {
             let what = format!("the certificate of host {}", wanted.host);
             problems.push(Problem::error(ingress, wanted.field(), lost(&what, ingress, winner)));
         }
-        Some(Chosen { by: None, .. }) => {
-            let message = "a section without hosts gives way to the operator's default certificate";
+        Some(Chosen { by: By::Default(winner), .. }) => {
+            let whose = winner.map_or("the operator's default certificate".to_owned(), |winner| {
+                format!("the default certificate of {winner}")
+            });
+            let message = format!("a section without hosts gives way to {whose}");
             problems.push(Problem::error(ingress, wanted.field(), message));
         }
     }

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::defaults::Defaults;
 use super::hosts::{Hosts, Touched};
 use super::ingress::IngressRoutes;
 use super::merge;
 use super::register::{Found, Register};
-use crate::model::{Certificate, HostPattern, Problem, RouteTable};
+use crate::model::{HostPattern, Problem, RouteTable};
 use crate::source::Index;
 
 /// One table for each set of classes.
@@ -18,8 +19,8 @@ pub(super) struct Tables(Vec<Merged>);
 pub(super) struct Sources<'a> {
     /// The Ingresses by host.
     pub(super) hosts: &'a Hosts,
-    /// The operator's certificate.
-    pub(super) fallback: Option<&'a Arc<Certificate>>,
+    /// What answers where they name nobody.
+    pub(super) defaults: &'a Defaults,
     /// Where problems go.
     pub(super) register: &'a mut Register,
     /// Where objects were read from.
@@ -93,8 +94,10 @@ impl Merged {
         }
         if touched.default_backend {
             let mut found = Vec::new();
-            table.default_backend =
+            let of_ingresses =
                 merge::default_backend(of(sources.hosts.defaults(), &self.classes), &mut found);
+            let of_classes = sources.defaults.backend(&self.classes, &mut found);
+            table.default_backend = of_ingresses.or_else(|| of_classes.cloned());
             sources.register.replace(&mut self.of_default, found, sources.index);
         }
         if table != *self.table {
@@ -116,7 +119,8 @@ impl Merged {
     fn certificates(&mut self, host: &HostPattern, table: &mut RouteTable, sources: &mut Sources<'_>) {
         let mut found = Vec::new();
         let ingresses = of(sources.hosts.certificates(host), &self.classes);
-        match merge::certificates(host, ingresses, sources.fallback, &mut found) {
+        let fallbacks = sources.defaults.certificates(&self.classes);
+        match merge::certificates(host, ingresses, fallbacks, &mut found) {
             None => _ = table.certificates.remove(host),
             Some(chosen) if table.certificates.get(host) == Some(&chosen) => {}
             Some(chosen) => _ = table.certificates.insert(host.clone(), chosen),

@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::classes::Classes;
+use super::defaults::Defaults;
 use super::hosts::Touched;
 use super::ingresses::{Context, Ingresses};
 use super::register::{Found, Register};
 use super::services::{self, Services};
 use super::tables::{Sources, Tables};
-use super::{backends, certificates, history, listeners, members};
-use crate::model::{Certificate, HostPattern, Kind, Listener, Member, ObjectRef, Problems, Snapshot};
+use super::{backends, history, listeners, members};
+use crate::model::{HostPattern, Kind, Listener, Member, ObjectRef, Problems, Snapshot};
 use crate::source::{Changes, Index, Membership, Settings};
 
 /// Follows an index. What it makes depends on the objects, the settings and the time alone, never on what was there
@@ -30,7 +31,7 @@ pub struct Translator {
     pub(super) classes: Classes,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
     pub(super) ingresses: Ingresses,
-    fallback: Option<Arc<Certificate>>,
+    defaults: Defaults,
     tables: Tables,
 }
 
@@ -41,7 +42,7 @@ struct Parts {
     services: Found,
     classes: Found,
     listeners: Found,
-    fallback: Found,
+    defaults: Found,
     slices: BTreeMap<ObjectRef, Found>,
 }
 
@@ -50,7 +51,7 @@ struct Round<'a> {
     index: &'a Index,
     changes: &'a Changes,
     now: i64,
-    /// Ingresses that are to be translated anew.
+    /// Ingresses that are to be translated anew; IngressParameters, which always are, may be among them.
     ingresses: BTreeSet<Arc<ObjectRef>>,
     touched: Touched,
     /// Whether VIPs, their ports or the reach of classes may have changed.
@@ -72,7 +73,7 @@ impl Translator {
             classes: Classes::default(),
             listeners: BTreeMap::new(),
             ingresses: Ingresses::default(),
-            fallback: None,
+            defaults: Defaults::default(),
             tables: Tables::default(),
         }
     }
@@ -86,11 +87,13 @@ impl Translator {
         self.follow(index, &changes, now)
     }
 
-    /// Whether the Secret's certificate is needed: an Ingress of ours names it, or the settings do. As of the last
+    /// Whether the Secret's certificate is needed: an Ingress or a class of ours names it, or the settings do. As of the last
     /// translation.
     #[must_use]
     pub fn needs(&self, secret: &ObjectRef) -> bool {
-        self.default_certificate().as_ref() == Some(secret) || self.ingresses.name_secret(secret)
+        self.default_certificate().as_ref() == Some(secret)
+            || self.classes.name_certificate(secret)
+            || self.ingresses.name_secret(secret)
     }
 
     /// What was wrong with the objects when they were translated last.
@@ -113,7 +116,7 @@ impl Translator {
         self.slices(&round);
         self.mark(&mut round);
         self.ingresses(&mut round);
-        self.fallback(&mut round);
+        self.defaults(&mut round);
         self.listeners(&round);
         self.translated = Some(now);
         Snapshot {
@@ -211,19 +214,24 @@ impl Translator {
             register: &mut self.register,
             touched: &mut round.touched,
         };
-        for name in &round.ingresses {
+        for name in round.ingresses.iter().filter(|name| name.kind == Kind::Ingress) {
             self.ingresses.update(name, &mut context);
         }
     }
 
-    /// The operator's certificate, looked at each time: there is one at most.
-    fn fallback(&mut self, round: &mut Round<'_>) {
+    /// Looked at each time: there are no more of them than classes.
+    fn defaults(&mut self, round: &mut Round<'_>) {
         let mut found = Vec::new();
-        let fallback = certificates::default(round.index, &self.settings, round.now, &mut found);
-        self.register.replace(&mut self.found.fallback, found, round.index);
-        if fallback != self.fallback {
-            self.fallback = fallback;
+        let backends = &mut self.ingresses.backends;
+        let (index, classes) = (round.index, &self.classes);
+        let defaults = Defaults::translate(index, &self.settings, classes, round.now, backends, &mut found);
+        backends.register(&mut self.register, index);
+        self.register.replace(&mut self.found.defaults, found, index);
+        if defaults != self.defaults {
+            let before = std::mem::replace(&mut self.defaults, defaults);
+            before.release(&self.defaults, backends, &mut self.register);
             round.touched.certificates.insert(HostPattern::Any);
+            round.touched.default_backend = true;
         }
     }
 
@@ -237,7 +245,7 @@ impl Translator {
             self.listeners.values().map(|listener| &listener.classes).collect();
         let mut sources = Sources {
             hosts: &self.ingresses.hosts,
-            fallback: self.fallback.as_ref(),
+            defaults: &self.defaults,
             register: &mut self.register,
             index: round.index,
         };
