@@ -34,7 +34,7 @@ pub(crate) fn run(options: Options) -> Result<Infallible> {
     bench.build()?;
     let arguments: Vec<_> = [OsString::from(options.name)].into_iter().chain(options.arguments).collect();
     let environment = match arguments.first() {
-        Some(name) if name == "control" => vec![(cluster::PATH_VARIABLE, cluster::control_plane()?)],
+        Some(name) if name == "control" => cluster::build(cluster::Extent::ControlPlane)?,
         _ => Vec::new(),
     };
     bench.replace_us(&arguments, &environment)

@@ -27,6 +27,10 @@ pub(crate) const L7_PEERS: [Program; 3] = [
     Program { name: "wrk", package: "wrk" },
 ];
 
+/// What a node of the test cluster takes from the distribution: containers, and kube-proxy's rules.
+pub(crate) const NODE: [Program; 2] =
+    [Program { name: "runc", package: "runc" }, Program { name: "nft", package: "nftables" }];
+
 impl Program {
     pub(crate) fn is_present(self) -> bool {
         let path = env::var_os("PATH").unwrap_or_default();

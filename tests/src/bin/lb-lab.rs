@@ -2,14 +2,17 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::process::CommandExt as _;
-use std::process::{self, ExitCode};
+use std::path::PathBuf;
+use std::process::{self, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use lb_tests::cluster::ControlPlane;
+use lb_tests::cluster::{ControlPlane, node};
 use lb_tests::demo;
 use lb_tests::lab::{self, Lab, Topology};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,6 +54,24 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Boot a cluster's node in the network namespace of this process.
+    NodeBoot {
+        /// The file with the node's plan.
+        plan: PathBuf,
+    },
+    /// Be a node's process 1.
+    NodeInit {
+        /// As above.
+        plan: PathBuf,
+    },
+    /// Run a command in all namespaces of a process.
+    Enter {
+        /// The process.
+        process: u32,
+        /// The command with its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Remove labs that were kept.
     Down,
 }
@@ -76,6 +97,9 @@ fn run() -> Result<ExitCode> {
             interrupted()?;
         }
         Command::Tied { parent, command } => match tied(parent, &command)? {},
+        Command::NodeBoot { plan } => match node::boot(&plan)? {},
+        Command::NodeInit { plan } => match node::init(&plan)? {},
+        Command::Enter { process, command } => return enter(process, &command),
         Command::Hold => {
             let lab = Lab::start(&Topology::default())?;
             println!("{}", lab.folder().display());
@@ -97,8 +121,30 @@ fn exec(name: &str, command: &[OsString]) -> Result<ExitCode> {
     let folder = kept.last().context("no lab was kept: `lb-lab demo --keep` leaves one")?;
     let mut run = process::Command::new(&command[0]);
     run.args(&command[1..]);
-    let status = lab::exec(folder, name, run)?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(code(lab::exec(folder, name, run)?))
+}
+
+/// Ends as the command does. Only a child is in another process namespace.
+fn enter(pid: u32, command: &[OsString]) -> Result<ExitCode> {
+    let kinds = [
+        ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+        ("ipc", CloneFlags::CLONE_NEWIPC),
+        ("net", CloneFlags::CLONE_NEWNET),
+        ("pid", CloneFlags::CLONE_NEWPID),
+        ("uts", CloneFlags::CLONE_NEWUTS),
+        ("mnt", CloneFlags::CLONE_NEWNS),
+    ];
+    let open = |(name, kind)| Ok((File::open(format!("/proc/{pid}/ns/{name}"))?, kind));
+    let namespaces: Vec<_> = kinds.into_iter().map(open).collect::<Result<_>>().context("it has ended")?;
+    for (namespace, kind) in namespaces {
+        setns(namespace, kind)?;
+    }
+    let mut run = process::Command::new(&command[0]);
+    Ok(code(run.args(&command[1..]).current_dir("/").status()?))
+}
+
+fn code(status: ExitStatus) -> ExitCode {
+    status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// The signal is asked for in vain if the parent is gone already.

@@ -1,7 +1,7 @@
 //! etcd and the API server, and on request the controllers and the scheduler.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -79,10 +79,8 @@ impl ControlPlane {
 
     pub(crate) fn start_on(place: Place, ground: Ground, options: Options) -> Result<Self> {
         let folder = place.folder();
-        fs::create_dir(folder.join("log"))?;
         fs::write(folder.join("audit-policy.json"), POLICY)?;
-        let loopback: IpAddr = [127, 0, 0, 1].into();
-        let credentials = Credentials::new(&folder.join("secrets"), &[ground.address.into(), loopback])?;
+        let credentials = Credentials::new(&folder.join("secrets"), &ground.names())?;
         let etcd = start_etcd(folder, &ground)?;
         let api_server = start_api_server(folder, &ground, &credentials, &options)?;
         let mut this = Self {
@@ -95,9 +93,9 @@ impl ControlPlane {
             ground,
             place,
         };
-        for user in ["admin", "kube-controller-manager", "kube-scheduler", "kube-proxy"] {
-            let login = Login::Token(this.credentials.token(user)?.to_owned());
-            this.write_kubeconfig(user, &this.url(), &login)?;
+        this.write_kubeconfig("admin", &this.url(), &Login::Token(this.admin_token()?))?;
+        for user in ["kube-controller-manager", "kube-scheduler", "kube-proxy"] {
+            this.write_inner_kubeconfig(user, user)?;
         }
         this.await_ready()?;
         if this.options.controllers {
@@ -112,12 +110,12 @@ impl ControlPlane {
     /// Where the API server is: `https://127.1.2.3:6443`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("https://{}", self.ground.api())
+        format!("https://{}", self.ground.outside())
     }
 
     /// Where this process reaches it.
     pub(crate) fn reachable_at(&self) -> SocketAddr {
-        self.ground.api()
+        self.ground.outside()
     }
 
     /// Everything that it writes: `log/` has what its programs say.
@@ -154,6 +152,12 @@ impl ControlPlane {
         let file = self.folder().join(format!("{name}.kubeconfig"));
         kubeconfig::write(&file, url, &self.authority_file(), login)?;
         Ok(file)
+    }
+
+    /// Writes `<name>.kubeconfig` for a program that runs where the API server does, or on a node.
+    pub(crate) fn write_inner_kubeconfig(&self, name: &str, user: &str) -> Result<PathBuf> {
+        let login = Login::Token(self.credentials.token(user)?.to_owned());
+        self.write_kubeconfig(name, &format!("https://{}", self.ground.api()), &login)
     }
 
     /// A client that may do everything, for the runtime that it is made in.
@@ -217,14 +221,7 @@ impl ControlPlane {
     fn await_ready(&mut self) -> Result<()> {
         let kubeconfig = self.kubeconfig();
         let watched = [&mut self.etcd, &mut self.api_server];
-        let asked = self.ground.namespace.clone();
-        in_thread(|| {
-            if let Some(namespace) = asked {
-                namespace.enter()?;
-            }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(ready(&kubeconfig, watched))
-        })
+        wait_for(ready(&kubeconfig, watched))
     }
 
     fn start_controllers(&self) -> Result<Daemon> {
@@ -259,6 +256,11 @@ impl ControlPlane {
 pub(crate) async fn config(kubeconfig: &Path) -> Result<Config> {
     let file = Kubeconfig::read_from(kubeconfig)?;
     Ok(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)
+}
+
+/// Waits for what is asynchronous, also where a runtime is at work already.
+pub(crate) fn wait_for<T: Send>(work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    in_thread(|| tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
 }
 
 /// Asks until the API server says that it is ready.
@@ -304,8 +306,8 @@ fn start_api_server(
     let reconciler = if ground.has_pods { "lease" } else { "none" };
     command
         .arg(format!("--etcd-servers={}", ground.etcd()[0]))
-        .arg(format!("--bind-address={}", ground.address))
-        .arg(format!("--advertise-address={}", ground.address))
+        .arg(format!("--bind-address={}", ground.api().ip()))
+        .arg(format!("--advertise-address={}", ground.api().ip()))
         .arg(format!("--secure-port={}", ground.api().port()))
         .arg(format!("--service-cluster-ip-range={}", ground.service_ranges))
         .arg(format!("--endpoint-reconciler-type={reconciler}"))

@@ -1,15 +1,18 @@
 //! Where a control plane runs: its addresses, and how its processes get there.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::process;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 
+use super::address;
+use super::forward::Forward;
 use super::starter::Starter;
 use crate::lab::Namespace;
+use crate::lab::netlink::add_address;
 
 /// The API server's port, and etcd's for clients and for its own kind.
-pub(crate) const API_PORT: u16 = 6443;
+const API_PORT: u16 = 6443;
 const ETCD_PORTS: [u16; 2] = [2379, 2380];
 
 /// How many addresses are tried.
@@ -18,34 +21,75 @@ const TRIES: u16 = 64;
 /// The ground that a control plane stands on.
 #[derive(Debug)]
 pub(crate) struct Ground {
-    pub(crate) address: Ipv4Addr,
+    /// The API server's, where it runs.
+    address: Ipv4Addr,
+    /// The API server's, where this process is.
+    outside: Ipv4Addr,
+    etcd: Ipv4Addr,
     pub(crate) starter: Starter,
-    /// If it is not this process's own.
-    pub(crate) namespace: Option<Namespace>,
     pub(crate) service_ranges: &'static str,
     /// Whether pods reach the API server by the Service `kubernetes`.
     pub(crate) has_pods: bool,
+    _forward: Option<Forward>,
 }
 
 impl Ground {
     /// An address of its own in 127.0.0.0/8 gives each control plane all ports: nobody takes the API server's while it
     /// is away.
     pub(crate) fn loopback(number: u16) -> Result<Self> {
-        let address = (0..TRIES).map(|turn| loopback(process::id(), number + turn)).find(|&it| is_free(it));
-        let Some(address) = address else {
-            bail!("no address of 127.0.0.0/8 has the ports of a control plane")
-        };
-        let starter = Starter::new(|| Ok(()))?;
-        Ok(Self { address, starter, namespace: None, service_ranges: "198.51.100.128/25", has_pods: false })
+        let address = free_address(number)?;
+        Ok(Self {
+            address,
+            outside: address,
+            etcd: address,
+            starter: Starter::new(|| Ok(()))?,
+            service_ranges: "198.51.100.128/25",
+            has_pods: false,
+            _forward: None,
+        })
     }
 
+    /// On the router of a cluster. This process, and a person's shell, reach it by an address in 127.0.0.0/8.
+    pub(crate) fn router(router: &Namespace, number: u16) -> Result<Self> {
+        let outside = free_address(number)?;
+        let (address, api) = (address::API, (address::API, API_PORT).into());
+        add_address(router, "lo", address.into())?;
+        let inside = router.clone();
+        Ok(Self {
+            address,
+            outside,
+            etcd: Ipv4Addr::LOCALHOST,
+            starter: Starter::new(move || Ok(inside.enter()?))?,
+            service_ranges: address::SERVICES,
+            has_pods: true,
+            _forward: Some(Forward::start((outside, API_PORT).into(), router, api)?),
+        })
+    }
+
+    /// Where the API server listens.
     pub(crate) fn api(&self) -> SocketAddr {
         (self.address, API_PORT).into()
     }
 
-    pub(crate) fn etcd(&self) -> [String; 2] {
-        ETCD_PORTS.map(|port| format!("http://{}:{port}", self.address))
+    /// Where this process finds it.
+    pub(crate) fn outside(&self) -> SocketAddr {
+        (self.outside, API_PORT).into()
     }
+
+    /// etcd's URLs for its clients and for its own kind.
+    pub(crate) fn etcd(&self) -> [String; 2] {
+        ETCD_PORTS.map(|port| format!("http://{}:{port}", self.etcd))
+    }
+
+    /// All addresses that the API server is known by.
+    pub(crate) fn names(&self) -> Vec<IpAddr> {
+        [self.address, self.outside, Ipv4Addr::LOCALHOST, address::KUBERNETES].map(IpAddr::from).to_vec()
+    }
+}
+
+fn free_address(number: u16) -> Result<Ipv4Addr> {
+    let mut addresses = (0..TRIES).map(|turn| loopback(process::id(), number + turn));
+    addresses.find(|&it| is_free(it)).context("no address of 127.0.0.0/8 has the ports of a control plane")
 }
 
 /// Not the first /16, where others may listen.

@@ -27,7 +27,7 @@ impl Place {
         let name = format!("{}-{number}", process::id());
         // Nobody looks at a folder before its owner's lock is held: it gets its name last.
         let unnamed = places().join(format!(".{name}"));
-        fs::create_dir_all(&unnamed).with_context(|| format!("making {}", unnamed.display()))?;
+        fs::create_dir_all(unnamed.join("log")).with_context(|| format!("making {}", unnamed.display()))?;
         let owner = lock(&unnamed).context("nobody else can have it yet")?;
         let folder = places().join(name);
         fs::rename(&unnamed, &folder)?;

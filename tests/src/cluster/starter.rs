@@ -1,6 +1,7 @@
 //! Processes that never outlive this one: each asks the kernel to be killed when the thread that started it ends. So
 //! they are started by a thread that ends with us, however that happens.
 
+use std::path::Path;
 use std::process::{self, Child, Command};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -40,8 +41,15 @@ impl Starter {
     }
 }
 
+/// A command that runs a subcommand of `lb-lab` tied to the thread that starts it.
+pub(crate) fn tied_to_lab(subcommand: &str, argument: &Path) -> Result<Command> {
+    let mut command = tied(&program("lb-lab", "LB_LAB")?)?;
+    command.arg(subcommand).arg(argument);
+    Ok(command)
+}
+
 /// A command that runs `program` tied to the thread that starts it.
-pub(crate) fn tied(program_path: &std::path::Path) -> Result<Command> {
+pub(crate) fn tied(program_path: &Path) -> Result<Command> {
     let mut command = Command::new(program("lb-lab", "LB_LAB")?);
     command.arg("tied").arg(process::id().to_string()).arg("--").arg(program_path);
     Ok(command)

@@ -10,6 +10,7 @@
 //!     bpf/<name>   bpffs of the nodes
 //!   run/<name>/  `/run/edgelb` of the nodes
 //!   manifests/  log/  tls/
+//!   cgroups      control groups that are to be removed with it
 //! ```
 
 use std::fs::{self, File};
@@ -22,6 +23,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::cgroup;
 use super::namespace::Namespace;
 use super::process::{exists, kill_all_in};
 use super::view::NodeView;
@@ -86,6 +88,14 @@ impl Claim {
             .context("mounting a bpffs")?;
         fs::create_dir(&view.run)?;
         Ok(view)
+    }
+
+    /// Removes one namespace with everything in it.
+    pub(crate) fn release(&self, namespace: Namespace) -> Result<()> {
+        let path = self.namespace_path(namespace.name());
+        kill_all_in(&[namespace])?;
+        umount2(&path, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {}", path.display()))?;
+        Ok(fs::remove_file(path)?)
     }
 
     /// Lets the lab stay up after this process, until `remove`.
@@ -162,6 +172,7 @@ pub fn remove(folder: &Path) -> Result<()> {
         Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
         Err(error) => return Err(error).with_context(|| format!("unmounting {}", mounts.display())),
     }
+    cgroup::remove(folder)?;
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
         _ => {}

@@ -56,7 +56,10 @@ fn ask(node: &Node, path: &str, place: &Path) -> Result<()> {
 }
 
 /// The build's target folder: the one that cargo marks as a cache, above this executable.
-fn target() -> Result<PathBuf> {
+///
+/// # Errors
+/// If there is none.
+pub fn target() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let marked = own.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
     Ok(marked.context("this program is in no target folder")?.to_owned())

@@ -6,59 +6,44 @@ mod build;
 mod go;
 mod module;
 mod parts;
+mod task;
 
-use std::{env, ffi::OsString, process::ExitCode};
+use std::{env, ffi::OsString};
 
 use anyhow::{Context, Result};
 
-use parts::Part;
+pub(crate) use task::{Task, run};
 
 /// Names the folders in which the harness finds the cluster's programs, as `PATH` does for the shell.
-pub(crate) const PATH_VARIABLE: &str = "LB_CLUSTER_PATH";
+const PATH_VARIABLE: &str = "LB_CLUSTER_PATH";
 
 /// Names the archive with the image of `tests/app`.
-pub(crate) const IMAGE_VARIABLE: &str = "LB_APP_IMAGE";
+const IMAGE_VARIABLE: &str = "LB_APP_IMAGE";
 
-/// What is to be done with the test cluster.
-#[derive(clap::Subcommand)]
-pub(crate) enum Task {
-    /// Build its programs, and say in which folders they are.
-    Build,
+/// How much of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Extent {
+    /// What serves objects, and acts on them.
+    ControlPlane,
+    /// That, and what a node runs.
+    Nodes,
 }
 
-pub(crate) fn run(task: &Task) -> Result<ExitCode> {
-    match task {
-        Task::Build => {
-            println!("{PATH_VARIABLE}={}", nodes()?.display());
-            println!("{IMAGE_VARIABLE}={}", app::image()?.display());
-        }
+/// Builds what is missing: the environment in which the harness finds it.
+pub(crate) fn build(extent: Extent) -> Result<Vec<(&'static str, OsString)>> {
+    let mut needed = parts::CONTROL_PLANE.to_vec();
+    if extent == Extent::Nodes {
+        needed.extend(parts::NODE);
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Builds what of the control plane is missing: the value of `PATH_VARIABLE`.
-pub(crate) fn control_plane() -> Result<OsString> {
-    build_all(&parts::CONTROL_PLANE)
-}
-
-/// As `control_plane`, with what a node runs.
-pub(crate) fn nodes() -> Result<OsString> {
-    build_all(&parts::CONTROL_PLANE)?;
-    build_all(&parts::NODE)?;
-    path()
-}
-
-fn build_all(parts: &[Part]) -> Result<OsString> {
-    let missing: Vec<_> = parts.iter().filter(|part| !part.is_built()).collect();
-    let asked = missing.len();
-    for (index, part) in missing.into_iter().enumerate() {
-        build::ensure(part, &format!("{} of {asked}", index + 1))
+    let missing: Vec<_> = needed.iter().filter(|part| !part.is_built()).collect();
+    for (index, part) in missing.iter().enumerate() {
+        build::ensure(part, &format!("{} of {}", index + 1, missing.len()))
             .with_context(|| format!("the test cluster's {} cannot be built", part.program))?;
     }
-    path()
-}
-
-fn path() -> Result<OsString> {
-    let folders = parts::folders()?;
-    env::join_paths(folders).context("a path of the cache has a colon in it")
+    let folders = env::join_paths(parts::folders()?).context("a path of the cache has a colon in it")?;
+    let mut environment = vec![(PATH_VARIABLE, folders)];
+    if extent == Extent::Nodes {
+        environment.push((IMAGE_VARIABLE, app::image()?.into()));
+    }
+    Ok(environment)
 }

@@ -35,8 +35,8 @@ fn folder_test(tier: Tier) -> Result<Command> {
         cargo.env("LB_AGENT", workspace::target_dir()?.join("debug").join("lb-agent"));
         cargo.args(["--", "--test-threads=1"]);
     }
-    if tier.runs_a_control_plane() {
-        cargo.env(cluster::PATH_VARIABLE, cluster::control_plane()?);
+    if let Some(extent) = tier.kubernetes() {
+        cargo.envs(cluster::build(extent)?);
     }
     Ok(cargo)
 }

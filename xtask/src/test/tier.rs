@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
-    programs::{CURL, Program},
+    cluster,
+    programs::{CURL, NODE, Program},
     rights, workspace,
 };
 
@@ -25,6 +26,8 @@ pub(super) enum Tier {
     Control,
     /// Whole nodes in network namespaces, with real connections.
     Netns,
+    /// Real kubelets with containerd in namespaces of their own.
+    E2e,
 }
 
 impl Tier {
@@ -43,6 +46,7 @@ impl Tier {
             Self::Proxy => "proxy",
             Self::Control => "control",
             Self::Netns => "netns",
+            Self::E2e => "e2e",
         }
     }
 
@@ -54,6 +58,7 @@ impl Tier {
             Self::Proxy => "the request path, with peers that misbehave",
             Self::Control => "objects of a real API server: state, status, outages",
             Self::Netns => "whole nodes in network namespaces, with real connections",
+            Self::E2e => "real kubelets with containerd: pods, roll-outs, lost nodes",
         }
     }
 
@@ -69,18 +74,23 @@ impl Tier {
     pub(super) const fn programs(self) -> &'static [Program] {
         match self {
             Self::Netns => &[CURL],
+            Self::E2e => &NODE,
             _ => &[],
         }
     }
 
     /// Tiers with a lab of their own need the agent's binary, and the machine for themselves.
     pub(super) const fn runs_the_agent(self) -> bool {
-        matches!(self, Self::Control | Self::Netns)
+        matches!(self, Self::Control | Self::Netns | Self::E2e)
     }
 
-    /// Tiers with a Kubernetes of their own need its programs.
-    pub(super) const fn runs_a_control_plane(self) -> bool {
-        matches!(self, Self::Control)
+    /// What of a Kubernetes of its own it needs.
+    pub(super) const fn kubernetes(self) -> Option<cluster::Extent> {
+        match self {
+            Self::Control => Some(cluster::Extent::ControlPlane),
+            Self::E2e => Some(cluster::Extent::Nodes),
+            _ => None,
+        }
     }
 
     /// A folder of the crate `lb-tests`, or part of every crate.
@@ -89,7 +99,7 @@ impl Tier {
     }
 
     const fn is_privileged(self) -> bool {
-        matches!(self, Self::Datapath | Self::Netns)
+        matches!(self, Self::Datapath | Self::Netns | Self::E2e)
     }
 }
 
