@@ -138,6 +138,11 @@ impl Index {
         self.entries.get(object).map(|entry| &entry.origin)
     }
 
+    /// All objects, by kind and name.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.entries.values().map(|entry| &entry.object)
+    }
+
     /// How many objects of a kind there are.
     #[must_use]
     pub fn count(&self, kind: Kind) -> usize {

@@ -1,6 +1,7 @@
 //! From the state to a snapshot: the one place that translates, apart from the runtime's threads.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::jiff::Timestamp;
@@ -9,9 +10,9 @@ use tokio::time::Instant;
 
 use super::state::State;
 use super::stored::Stored;
-use crate::model::{Basis, Problem, Report};
+use crate::model::{Basis, Problem, Report, Snapshot};
 use crate::source::publish::{Publisher, now};
-use crate::source::{Index, Settings, translate};
+use crate::source::{Settings, Translator};
 
 /// Translated anew at least this often, for what changes by time alone: certificates expire.
 const RETRANSLATE: Duration = Duration::from_secs(3600);
@@ -25,15 +26,15 @@ pub(super) struct Builder {
     /// What the last build was made of.
     pub(super) basis: Basis,
     settings: Settings,
+    translator: Translator,
     publisher: Publisher,
     built: Option<Instant>,
-    problems: Vec<Problem>,
 }
 
 impl Builder {
     pub(super) fn new(state: State, settings: Settings, publisher: Publisher) -> Self {
-        let (basis, problems) = (Basis::Nothing, Vec::new());
-        Self { state, stored: None, basis, settings, publisher, built: None, problems }
+        let translator = Translator::new(settings.clone());
+        Self { state, stored: None, basis: Basis::Nothing, settings, translator, publisher, built: None }
     }
 
     /// When to build though nothing changed.
@@ -56,43 +57,67 @@ impl Builder {
 
     /// What the cluster is to be told.
     pub(super) fn report(&self) -> Report {
-        if self.basis == Basis::Cluster {
-            Report { problems: self.problems.clone(), ..Report::default() }
-        } else {
+        if self.basis != Basis::Cluster {
             // Nobody is to hear of objects as they were.
-            Report::default()
+            return Report::default();
         }
+        let mut report = self.translator.report(&self.state.index);
+        let known = self.state.problems();
+        report.problems.retain(|found| !known.iter().any(|known| is_same_place(found, known)));
+        for object in known.iter().filter_map(|problem| problem.object.as_ref()) {
+            let uid = self.state.index.entry(object).and_then(|(found, _)| found.metadata().uid.clone());
+            report.uids.extend(uid.map(|uid| (object.clone(), uid)));
+        }
+        report.problems.extend(known);
+        report.problems.sort();
+        report
     }
 
     fn publish(&mut self) {
-        if self.state.is_complete() {
-            self.basis = Basis::Cluster;
-            self.stored = None;
-        } else if let Some(stored) = &self.stored {
-            self.basis = Basis::Stored(stored.written);
-        } else {
-            return;
-        }
-        let (index, problems): (&Index, _) = match &self.stored {
-            Some(stored) => (&stored.index, Vec::new()),
-            None => (&self.state.index, self.state.problems()),
+        let basis = match &self.stored {
+            _ if self.state.is_complete() => Basis::Cluster,
+            Some(stored) => Basis::Stored(stored.written),
+            None => return,
         };
-        let mut snapshot = translate(index, &self.settings, now());
+        if basis != self.basis {
+            // It follows another index from now on.
+            self.translator = Translator::new(self.settings.clone());
+            self.basis = basis;
+        }
+        let snapshot = match &mut self.stored {
+            Some(stored) if basis != Basis::Cluster => self.translator.translate(&mut stored.index, now()),
+            _ => {
+                self.stored = None;
+                let snapshot = self.translator.translate(&mut self.state.index, now());
+                with_problems(snapshot, self.state.problems())
+            }
+        };
         self.built = Some(Instant::now());
-        // What we know of a place says more than that nothing was found there.
-        snapshot.problems.retain(|found| {
-            !problems.iter().any(|known| (&known.object, &known.field) == (&found.object, &found.field))
-        });
-        snapshot.problems.extend(problems);
-        snapshot.problems.sort();
-        snapshot.problems.dedup();
-        self.problems.clone_from(&snapshot.problems);
         self.publisher.publish(snapshot, &self.basis_in_words());
     }
 
     fn basis_in_words(&self) -> Words {
         Words(self.basis)
     }
+}
+
+/// With what is known of reading Secrets: at the same place that says more than that nothing was found there.
+fn with_problems(mut snapshot: Snapshot, known: Vec<Problem>) -> Snapshot {
+    if !known.is_empty() {
+        let found = snapshot.problems.iter();
+        let found = found.filter(|found| known.iter().any(|known| is_same_place(found, known)));
+        for problem in found.cloned().collect::<Vec<_>>() {
+            snapshot.problems.remove(&problem);
+        }
+    }
+    for problem in known {
+        snapshot.problems.insert(Arc::new(problem));
+    }
+    snapshot
+}
+
+fn is_same_place(one: &Problem, other: &Problem) -> bool {
+    (&one.object, &one.field) == (&other.object, &other.field)
 }
 
 /// The basis, for the log.

@@ -2,10 +2,11 @@
 //! so that a cluster's private keys are not copied to every edge node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::Ingress;
 
-use crate::model::{Kind, ObjectRef, Problem};
+use crate::model::{Kind, ObjectRef, Origin, Problem};
 use crate::source::translate::{Age, Classes};
 use crate::source::{Index, Settings};
 
@@ -22,21 +23,16 @@ pub enum SecretProfile {
     Named,
 }
 
-/// The Secrets that are of use, and for what.
+/// The Secrets that are of use, and how many places name each.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
-    by_ingress: BTreeMap<ObjectRef, Uses>,
-    users: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
+    users: BTreeMap<Arc<ObjectRef>, u32>,
+    by_ingress: BTreeMap<ObjectRef, Box<[Arc<ObjectRef>]>>,
+    classes: Classes,
+    /// The operator's own.
+    default: Option<ObjectRef>,
     /// Ingresses that changed since the last look; `None` for all.
     changed: Option<BTreeSet<ObjectRef>>,
-}
-
-/// What an Ingress names.
-#[derive(PartialEq, Debug)]
-struct Uses {
-    age: Age,
-    /// Secret and field.
-    secrets: Vec<(ObjectRef, String)>,
 }
 
 impl Secrets {
@@ -64,7 +60,7 @@ impl Secrets {
 
     /// All that are of use.
     pub(super) fn wanted(&self) -> impl Iterator<Item = &ObjectRef> {
-        self.users.keys()
+        self.users.keys().map(Arc::as_ref)
     }
 
     /// Looks at what changed: the Secrets that are of use now and were not, and those that no longer are.
@@ -73,118 +69,142 @@ impl Secrets {
         if changed.as_ref().is_some_and(BTreeSet::is_empty) {
             return Default::default();
         }
-        let classes = Classes::translate(index, settings, &mut Vec::new());
         let mut touched = BTreeSet::new();
         match changed {
             Some(ingresses) => {
                 for name in ingresses {
-                    let uses = index.ingress(&name).and_then(|ingress| uses(&name, ingress, &classes));
-                    self.replace(name, uses, &mut touched);
+                    let secrets = index.ingress(&name).map(|ingress| self.named_by(&name, ingress));
+                    self.replace(&name, secrets.unwrap_or_default(), &mut touched);
                 }
             }
-            None => self.rebuild(index, settings, &classes, &mut touched),
+            None => self.rebuild(index, settings, &mut touched),
         }
         touched.into_iter().partition(|secret| self.wants(secret))
     }
 
-    fn rebuild(
-        &mut self,
-        index: &Index,
-        settings: &Settings,
-        classes: &Classes,
-        touched: &mut BTreeSet<ObjectRef>,
-    ) {
-        let gone: Vec<_> =
-            self.by_ingress.keys().filter(|name| index.ingress(name).is_none()).cloned().collect();
-        for name in gone {
-            self.replace(name, None, touched);
+    fn rebuild(&mut self, index: &Index, settings: &Settings, touched: &mut BTreeSet<ObjectRef>) {
+        self.classes = Classes::translate(index, settings, &mut Vec::new());
+        let gone = self.by_ingress.keys().filter(|name| index.ingress(name).is_none());
+        for name in gone.cloned().collect::<Vec<_>>() {
+            self.replace(&name, Vec::new(), touched);
         }
         for (name, ingress) in index.ingresses() {
-            self.replace(name.clone(), uses(name, ingress, classes), touched);
+            self.replace(name, self.named_by(name, ingress), touched);
         }
-        // The operator's own is of use whatever happens, as if it used itself.
-        if let Some((namespace, name)) = &settings.default_certificate {
+        if let (None, Some((namespace, name))) = (&self.default, &settings.default_certificate) {
             let secret = ObjectRef::new(Kind::Secret, namespace.as_str(), name.as_str());
-            if self.users.entry(secret.clone()).or_default().insert(secret.clone()) {
-                touched.insert(secret);
-            }
+            *self.users.entry(Arc::new(secret.clone())).or_default() += 1;
+            touched.insert(secret.clone());
+            self.default = Some(secret);
         }
     }
 
-    fn replace(&mut self, name: ObjectRef, uses: Option<Uses>, touched: &mut BTreeSet<ObjectRef>) {
-        if self.by_ingress.get(&name) == uses.as_ref() {
+    fn replace(&mut self, name: &ObjectRef, secrets: Vec<ObjectRef>, touched: &mut BTreeSet<ObjectRef>) {
+        let old = self.by_ingress.get(name).map(Box::as_ref).unwrap_or_default();
+        if old.iter().map(Arc::as_ref).eq(&secrets) {
             return;
         }
-        let old = self.by_ingress.remove(&name);
-        for (secret, _) in old.iter().flat_map(|uses| &uses.secrets) {
-            if let Some(users) = self.users.get_mut(secret) {
-                users.remove(&name);
-                if users.is_empty() {
-                    self.users.remove(secret);
-                    touched.insert(secret.clone());
-                }
-            }
-        }
-        for (secret, _) in uses.iter().flat_map(|uses| &uses.secrets) {
-            let users = self.users.entry(secret.clone()).or_default();
-            if users.is_empty() && !touched.remove(secret) {
+        let new: Box<[_]> = secrets.into_iter().map(|secret| self.enter(secret, touched)).collect();
+        let old = if new.is_empty() {
+            self.by_ingress.remove(name)
+        } else {
+            self.by_ingress.insert(name.clone(), new)
+        };
+        old.into_iter().flatten().for_each(|secret| self.leave(&secret, touched));
+    }
+
+    fn enter(&mut self, secret: ObjectRef, touched: &mut BTreeSet<ObjectRef>) -> Arc<ObjectRef> {
+        let secret = match self.users.get_key_value(&secret) {
+            Some((known, _)) => Arc::clone(known),
+            None => {
                 touched.insert(secret.clone());
+                Arc::new(secret)
             }
-            users.insert(name.clone());
+        };
+        *self.users.entry(Arc::clone(&secret)).or_default() += 1;
+        secret
+    }
+
+    fn leave(&mut self, secret: &Arc<ObjectRef>, touched: &mut BTreeSet<ObjectRef>) {
+        let Some(users) = self.users.get_mut(secret) else { return };
+        *users -= 1;
+        if *users == 0 {
+            self.users.remove(secret);
+            touched.insert(ObjectRef::clone(secret));
         }
-        if let Some(uses) = uses {
-            self.by_ingress.insert(name, uses);
+    }
+
+    /// What an Ingress names, if it is ours.
+    fn named_by(&self, name: &ObjectRef, ingress: &Ingress) -> Vec<ObjectRef> {
+        match self.classes.of_ingress(name, ingress, &mut Vec::new()) {
+            Some(_) => sections(name, ingress).map(|(secret, _)| secret).collect(),
+            None => Vec::new(),
         }
     }
 
     /// In profile `named`: those that are watched. Of too many in a namespace, those that the oldest Ingresses
     /// name, so that a new one takes nothing away from others.
-    pub(super) fn watched(&self) -> BTreeSet<ObjectRef> {
+    pub(super) fn watched(&self, index: &Index) -> BTreeSet<ObjectRef> {
         let mut by_namespace: BTreeMap<&str, Vec<&ObjectRef>> = BTreeMap::new();
-        for secret in self.users.keys() {
+        for secret in self.wanted() {
             by_namespace.entry(&secret.namespace).or_default().push(secret);
         }
-        for secrets in by_namespace.values_mut().filter(|secrets| secrets.len() > MOST_NAMED) {
-            secrets.sort_by_cached_key(|secret| (self.age(secret), (*secret).clone()));
-            secrets.truncate(MOST_NAMED);
+        if by_namespace.values().any(|secrets| secrets.len() > MOST_NAMED) {
+            let ages = self.ages(index);
+            for secrets in by_namespace.values_mut() {
+                // The operator's own has no age, and comes first.
+                secrets.sort_by_key(|secret| (ages.get(*secret), *secret));
+                secrets.truncate(MOST_NAMED);
+            }
         }
         by_namespace.into_values().flatten().cloned().collect()
     }
 
-    /// `None` sorts first: the operator's own.
-    fn age(&self, secret: &ObjectRef) -> Option<&Age> {
-        let users = self.users.get(secret)?;
-        if users.contains(secret) {
-            return None;
+    /// Of each Secret, the age of the oldest Ingress that names it.
+    fn ages(&self, index: &Index) -> BTreeMap<Arc<ObjectRef>, Age> {
+        let mut ages = BTreeMap::new();
+        for (ingress, secrets) in &self.by_ingress {
+            let Some(ingress) = index.ingress(ingress) else { continue };
+            for secret in secrets.iter().filter(|secret| self.default.as_ref() != Some(secret)) {
+                let age = Age::of(&ingress.metadata);
+                let oldest = ages.entry(Arc::clone(secret)).or_insert_with(|| age.clone());
+                *oldest = age.min(oldest.clone());
+            }
         }
-        users.iter().filter_map(|user| self.by_ingress.get(user)).map(|uses| &uses.age).min()
+        ages
     }
 
-    /// `message` at every place that names the Secret.
-    pub(super) fn problems(&self, secret: &ObjectRef, message: &str) -> Vec<Problem> {
-        let users = self.users.get(secret).into_iter().flatten();
-        let at = |user: &ObjectRef| match self.by_ingress.get(user) {
-            Some(uses) => {
-                let fields = uses.secrets.iter().filter(|(named, _)| named == secret);
-                fields.map(|(_, field)| Problem::error(user, field.as_str(), message)).collect()
-            }
-            None => vec![Problem::error(secret, "", message)],
-        };
-        users.flat_map(at).collect()
+    /// What is wrong with reading Secrets, by Secret: at every place that names it.
+    pub(super) fn problems(&self, index: &Index, troubles: &BTreeMap<&ObjectRef, String>) -> Vec<Problem> {
+        if troubles.is_empty() {
+            return Vec::new();
+        }
+        let users = self
+            .by_ingress
+            .iter()
+            .filter(|(_, secrets)| secrets.iter().any(|secret| troubles.contains_key(secret.as_ref())));
+        let at_users = users.filter_map(|(name, _)| Some((name, index.ingress(name)?)));
+        let at_users = at_users.flat_map(|(name, ingress)| {
+            let at =
+                |(secret, field): (ObjectRef, String)| Some(problem(name, &field, troubles.get(&secret)?));
+            sections(name, ingress).filter_map(at)
+        });
+        let default = self.default.as_ref();
+        let at_default = default.and_then(|secret| Some(problem(secret, "", troubles.get(secret)?)));
+        at_users.chain(at_default).collect()
     }
 }
 
-/// What an Ingress of ours names; `None` if it is not ours, or names nothing.
-fn uses(name: &ObjectRef, ingress: &Ingress, classes: &Classes) -> Option<Uses> {
-    classes.of_ingress(name, ingress, &mut Vec::new())?;
+fn problem(object: &ObjectRef, field: &str, message: &str) -> Problem {
+    Problem { origin: Some(Origin::Api), ..Problem::error(object, field, message) }
+}
+
+/// The Secrets that an Ingress names, each with the field.
+fn sections(name: &ObjectRef, ingress: &Ingress) -> impl Iterator<Item = (ObjectRef, String)> {
     let sections = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten()).enumerate();
-    let named = sections.filter_map(|(at, section)| {
+    sections.filter_map(|(at, section)| {
         let secret = section.secret_name.as_deref().filter(|secret| !secret.is_empty())?;
-        Some((
-            ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret),
-            format!("spec.tls[{at}].secretName"),
-        ))
-    });
-    let secrets: Vec<_> = named.collect();
-    (!secrets.is_empty()).then(|| Uses { age: Age::of(&ingress.metadata), secrets })
+        let secret = ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret);
+        Some((secret, format!("spec.tls[{at}].secretName")))
+    })
 }

@@ -204,16 +204,13 @@ impl State {
         let asked = self.asked.iter().map(|(secret, question)| (secret, question.trouble.as_ref()));
         let watched = self.watched.iter().map(|(secret, trouble)| (secret, trouble.as_ref()));
         let unread = asked.chain(watched).filter_map(|(secret, trouble)| Some((secret, trouble?)));
-        let mut problems: Vec<_> = unread
-            .flat_map(|(secret, trouble)| {
-                self.secrets.problems(secret, &format!("{secret} cannot be read: {trouble}"))
-            })
-            .collect();
+        let mut troubles: BTreeMap<_, _> =
+            unread.map(|(secret, trouble)| (secret, format!("{secret} cannot be read: {trouble}"))).collect();
         if self.profile == SecretProfile::Named {
             let unwatched = self.secrets.wanted().filter(|secret| !self.watched.contains_key(secret));
-            problems.extend(unwatched.flat_map(|secret| self.secrets.problems(secret, &too_many(secret))));
+            troubles.extend(unwatched.map(|secret| (secret, too_many(secret))));
         }
-        problems
+        self.secrets.problems(&self.index, &troubles)
     }
 
     fn wish_to_read(&mut self, wanted: Vec<ObjectRef>) -> Vec<Wish> {
@@ -237,7 +234,7 @@ impl State {
     }
 
     fn wish_to_watch(&mut self) -> Vec<Wish> {
-        let wanted = self.secrets.watched();
+        let wanted = self.secrets.watched(&self.index);
         let gone: Vec<_> = self.watched.keys().filter(|secret| !wanted.contains(*secret)).cloned().collect();
         for secret in &gone {
             self.watched.remove(secret);

@@ -44,7 +44,11 @@ enum Reach {
 
 impl Classes {
     /// All classes, ours with their reach.
-    pub(in crate::source) fn translate(index: &Index, settings: &Settings, problems: &mut Vec<Problem>) -> Self {
+    pub(in crate::source) fn translate(
+        index: &Index,
+        settings: &Settings,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
         let mut classes = Self::default();
         for (name, class) in index.ingress_classes() {
             if is_ours(class) {
