@@ -175,6 +175,7 @@ mod tests {
             key: PrivateKey(Vec::new()),
             key_kind: KeyKind::Ecdsa,
             dns_names: Vec::new(),
+            not_before: 0,
             not_after: 0,
         })
     }
