@@ -17,18 +17,22 @@ const OBJECTS: usize = 13;
 /// Of those, the Secrets that hold no certificate.
 const BAD_SECRET: usize = 12;
 
-/// Chain and key of a certificate for `x0.org`, one for `*.org` that ends in 2026, and one for `x1.org`.
+/// Chain and key of a certificate for `x0.org`, one for `*.org` that ends in 2026, and one for `x1.org` that begins
+/// then.
 static CERTIFICATES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
-    let certificate = |(name, year): (&str, i32)| {
+    let certificate = |(name, begin, end): (&str, i32, i32)| {
         let mut params = CertificateParams::new([name.to_owned()]).expect("names");
-        params.not_after = date_time_ymd(year, 6, 1);
+        (params.not_before, params.not_after) = (date_time_ymd(begin, 6, 1), date_time_ymd(end, 6, 1));
         let key = KeyPair::generate().expect("a key");
         (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
     };
-    [("x0.org", 2090), ("*.org", 2026), ("x1.org", 2090)].into_iter().map(certificate).collect()
+    [("x0.org", 2020, 2090), ("*.org", 2020, 2026), ("x1.org", 2026, 2090)]
+        .into_iter()
+        .map(certificate)
+        .collect()
 });
 
-/// Times before and after the second of them ends, seconds since the Unix epoch.
+/// Times before and after 2026-06-01, seconds since the Unix epoch.
 const TIMES: [i64; 3] = [1_767_225_600, 1_798_761_600, 1_801_440_000];
 
 /// One version of one of a few objects, most of which refer to each other.
