@@ -396,8 +396,8 @@ pub(super) mod tests {
         let service = ObjectRef::new(Kind::Service, "edge", "vip");
         let certificate = Arc::new(Certificate {
             secret: ObjectRef::new(Kind::Secret, "shop", "tls"),
-            chain: vec![b"leaf".to_vec()],
-            key: PrivateKey(KEY.to_vec()),
+            chain: Arc::from([Box::from(*b"leaf") as Box<[u8]>]),
+            key: PrivateKey(KEY.into()),
             key_kind: KeyKind::Ecdsa,
             dns_names: vec!["shop.example.org".to_owned()],
             not_before: 1_700_000_000,

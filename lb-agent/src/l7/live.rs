@@ -171,8 +171,8 @@ mod tests {
     fn certificate() -> Arc<Certificate> {
         Arc::new(Certificate {
             secret: ObjectRef::new(Kind::Secret, "a", "b"),
-            chain: Vec::new(),
-            key: PrivateKey(Vec::new()),
+            chain: Arc::default(),
+            key: PrivateKey(Arc::default()),
             key_kind: KeyKind::Ecdsa,
             dns_names: Vec::new(),
             not_before: 0,

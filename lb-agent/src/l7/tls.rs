@@ -210,8 +210,8 @@ impl fmt::Debug for CertificateIndex {
 }
 
 fn parse(provider: &CryptoProvider, certificate: &Certificate) -> Result<CertifiedKey, rustls::Error> {
-    let chain = certificate.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
-    let key = PrivateKeyDer::try_from(certificate.key.0.clone())
+    let chain = certificate.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    let key = PrivateKeyDer::try_from(certificate.key.0.to_vec())
         .map_err(|reason| rustls::Error::General(reason.to_owned()))?;
     CertifiedKey::from_der(chain, key, provider)
 }

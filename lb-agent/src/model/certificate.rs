@@ -1,6 +1,7 @@
 //! A certificate chain with its private key, from a Secret of type `kubernetes.io/tls`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::ObjectRef;
 
@@ -13,9 +14,9 @@ pub enum KeyKind {
     Rsa,
 }
 
-/// A private key in PKCS#8, PKCS#1 or SEC1 DER. It never shows in logs, dumps or errors.
+/// A private key in PKCS#8, PKCS#1 or SEC1 DER, shared by its clones. It never shows in logs, dumps or errors.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PrivateKey(pub Vec<u8>);
+pub struct PrivateKey(pub Arc<[u8]>);
 
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,13 +24,16 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
+/// Certificates in DER, the leaf first; shared by its clones.
+pub type Chain = Arc<[Box<[u8]>]>;
+
 /// A chain and a key that belong together (checked when they were read).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
     /// The Secret.
     pub secret: ObjectRef,
-    /// DER, the leaf first.
-    pub chain: Vec<Vec<u8>>,
+    /// The chain.
+    pub chain: Chain,
     /// The leaf's key.
     pub key: PrivateKey,
     /// The leaf's kind of key.

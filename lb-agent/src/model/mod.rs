@@ -16,7 +16,7 @@ mod shared_map;
 mod snapshot;
 
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
-pub use certificate::{Certificate, KeyKind, PrivateKey};
+pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
 pub use following::{Basis, Condition, Following, Watch};
 pub use host::{Host, HostPattern, InvalidHost};
 pub use member::Member;

@@ -1,6 +1,8 @@
 //! A Secret of type `kubernetes.io/tls` -> a certificate whose key belongs to it.
 
-use k8s_openapi::api::core::v1::Secret;
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, SignatureAlgorithm};
@@ -11,7 +13,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::names;
-use crate::model::{Certificate, KeyKind, ObjectRef, PrivateKey};
+use super::secret::CertificateSecret;
+use crate::model::{Certificate, Chain, KeyKind, ObjectRef, PrivateKey};
 
 /// Why no certificate can be had from a Secret. Nothing of the key's bytes is ever in it.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -45,39 +48,43 @@ impl CertificateError {
 }
 
 /// The certificate of a Secret.
-pub(super) fn read(name: &ObjectRef, secret: &Secret) -> Result<Certificate, CertificateError> {
-    let found = secret.type_.as_deref().unwrap_or("Opaque");
-    if found != names::TLS_TYPE {
-        return Err(CertificateError::WrongType { found: found.to_owned() });
-    }
-    let chain = chain(bytes(secret, names::TLS_CERTIFICATE)?)?;
-    let key = PrivateKeyDer::from_pem_slice(bytes(secret, names::TLS_KEY)?)
-        .map_err(|error| CertificateError::Key { reason: reason(&error) })?;
-    let secret_der = PrivateKey(key.secret_der().to_vec());
+pub(super) fn read(name: &ObjectRef, secret: &CertificateSecret) -> Result<Certificate, CertificateError> {
+    let (chain, key) = secret.pair()?;
     let leaf = Leaf::parse(&chain[0])?;
     Ok(Certificate {
         secret: name.clone(),
-        key_kind: matching_kind(&chain, key)?,
-        key: secret_der,
+        key_kind: matching_kind(&chain, &key)?,
+        key,
         dns_names: leaf.dns_names,
         not_before: leaf.not_before,
         not_after: leaf.not_after,
-        chain: chain.into_iter().map(|der| der.to_vec()).collect(),
+        chain,
     })
 }
 
-fn bytes<'a>(secret: &'a Secret, key: &'static str) -> Result<&'a [u8], CertificateError> {
-    let value = secret.data.as_ref().and_then(|data| data.get(key));
-    value
-        .map(|bytes| bytes.0.as_slice())
-        .filter(|bytes| !bytes.is_empty())
-        .ok_or(CertificateError::Missing { key })
+/// Chain and key out of a Secret's texts; the chain has a leaf at least.
+pub(super) fn pair(data: &BTreeMap<String, ByteString>) -> Result<(Chain, PrivateKey), CertificateError> {
+    let chain = chain(bytes(data, names::TLS_CERTIFICATE)?)?;
+    let key = PrivateKeyDer::from_pem_slice(bytes(data, names::TLS_KEY)?)
+        .map_err(|error| CertificateError::Key { reason: reason(&error) })?;
+    Ok((chain, PrivateKey(key.secret_der().into())))
 }
 
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+fn bytes<'a>(
+    data: &'a BTreeMap<String, ByteString>,
+    key: &'static str,
+) -> Result<&'a [u8], CertificateError> {
+    let value = data.get(key).map(|bytes| bytes.0.as_slice());
+    value.filter(|bytes| !bytes.is_empty()).ok_or(CertificateError::Missing { key })
+}
+
+fn chain(pem: &[u8]) -> Result<Chain, CertificateError> {
     let failed = |error: pem::Error| CertificateError::Chain { reason: reason(&error) };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(failed)?;
-    if chain.is_empty() { Err(failed(pem::Error::NoItemsFound)) } else { Ok(chain) }
+    let chain: Vec<Box<[u8]>> = CertificateDer::pem_slice_iter(pem)
+        .map(|der| der.map(|der| der.as_ref().into()))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    if chain.is_empty() { Err(failed(pem::Error::NoItemsFound)) } else { Ok(chain.into()) }
 }
 
 /// A PEM error without the bytes that it quotes: they may be those of a key.
@@ -91,16 +98,15 @@ fn reason(error: &pem::Error) -> String {
     }
 }
 
-fn matching_kind(
-    chain: &[CertificateDer<'static>],
-    key: PrivateKeyDer<'static>,
-) -> Result<KeyKind, CertificateError> {
+fn matching_kind(chain: &[Box<[u8]>], key: &PrivateKey) -> Result<KeyKind, CertificateError> {
+    let key = PrivateKeyDer::try_from(&*key.0).map_err(|_| CertificateError::UnusableKey)?;
     let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| CertificateError::UnusableKey)?;
     let kind = match key.algorithm() {
         SignatureAlgorithm::RSA => KeyKind::Rsa,
         _ => KeyKind::Ecdsa,
     };
-    match CertifiedKey::new(chain.to_vec(), key).keys_match() {
+    let leaf = chain.first().map(|der| CertificateDer::from(der.to_vec()));
+    match CertifiedKey::new(leaf.into_iter().collect(), key).keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(kind),
         Err(rustls::Error::InconsistentKeys(_)) => Err(CertificateError::KeyMismatch),
         Err(error) => Err(CertificateError::Leaf { reason: error.to_string() }),

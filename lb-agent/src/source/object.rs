@@ -7,6 +7,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::secret::CertificateSecret;
 use super::strip;
 use crate::api::{self, EdgeMembership, IngressParameters};
 use crate::model::{Kind, ObjectRef};
@@ -25,7 +26,7 @@ pub enum Object {
     /// Routes.
     Ingress(Arc<Ingress>),
     /// A certificate and its key.
-    Secret(Arc<Secret>),
+    Secret(Arc<CertificateSecret>),
     /// Known, but nothing of it is read yet.
     ConfigMap(Arc<ConfigMap>),
     /// Which Services a class answers on.

@@ -11,6 +11,7 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::names;
+use super::secret::CertificateSecret;
 use crate::api::{EdgeMembership, IngressParameters};
 
 pub(super) fn node(node: Node) -> Node {
@@ -60,17 +61,9 @@ pub(super) fn ingress(ingress: Ingress) -> Ingress {
     Ingress { metadata: metadata(ingress.metadata), status, ..ingress }
 }
 
-pub(super) fn secret(mut secret: Secret) -> Secret {
-    secret.metadata = metadata(secret.metadata);
-    secret.string_data = None;
-    if secret.type_.as_deref() == Some(names::TLS_TYPE) {
-        secret.data.iter_mut().for_each(|data| {
-            data.retain(|key, _| [names::TLS_CERTIFICATE, names::TLS_KEY].contains(&key.as_str()))
-        });
-    } else {
-        secret.data = None;
-    }
-    secret
+pub(super) fn secret(mut secret: Secret) -> CertificateSecret {
+    let metadata = metadata(std::mem::take(&mut secret.metadata));
+    CertificateSecret::new(metadata, secret)
 }
 
 pub(super) fn config_map(map: ConfigMap) -> ConfigMap {

@@ -99,8 +99,8 @@ pub(crate) fn certificate(kind: KeyKind, names: &[&str]) -> Arc<Certificate> {
     let made = params.self_signed(&key).expect("certificate");
     Arc::new(Certificate {
         secret: ObjectRef::new(Kind::Secret, "shop", names[0].clone()),
-        chain: vec![made.der().to_vec()],
-        key: PrivateKey(key.serialize_der()),
+        chain: Arc::from([Box::from(made.der().as_ref())]),
+        key: PrivateKey(key.serialize_der().into()),
         key_kind: kind,
         dns_names: names,
         not_before: 0,
@@ -110,5 +110,5 @@ pub(crate) fn certificate(kind: KeyKind, names: &[&str]) -> Arc<Certificate> {
 
 /// What a client sees of a certificate.
 pub(crate) fn identity(certificate: &Certificate) -> Vec<u8> {
-    certificate.chain[0].clone()
+    certificate.chain[0].to_vec()
 }

@@ -128,6 +128,7 @@ fn string_data_is_data() {
                 data: {tls.crt: b2xk, tls.key: a2V5, other: b3RoZXI=}, stringData: {tls.crt: new}}";
     let decoded = decode(text).expect("YAML");
     let [Item::Good(Object::Secret(secret))] = decoded.items.as_slice() else { panic!("{decoded:?}") };
+    let secret = Secret::from(&**secret);
     let data: Vec<(&str, &[u8])> =
         secret.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice())).collect();
     assert_eq!(data, [("tls.crt", b"new".as_slice()), ("tls.key", b"key")]);
@@ -140,6 +141,7 @@ fn line_breaks_in_data_do_not_count() {
                 data:\n  tls.crt: |\n    b2x\n    k\n  tls.key: \"a2\\r\\nV5\"\n";
     let decoded = decode(text).expect("YAML");
     let [Item::Good(Object::Secret(secret))] = decoded.items.as_slice() else { panic!("{decoded:?}") };
+    let secret = Secret::from(&**secret);
     let data: Vec<&[u8]> = secret.data.iter().flatten().map(|(_, value)| value.0.as_slice()).collect();
     assert_eq!(data, [b"old".as_slice(), b"key"]);
 }

@@ -1,0 +1,148 @@
+//! A Secret as it is kept: chain and key of its certificate once, as the bytes that the certificate shares, and
+//! without their text, which is twice as long.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use pem::Pem;
+use rustls_pki_types::PrivateKeyDer;
+use serde::{Serialize, Serializer};
+
+use super::certificate::{self, CertificateError};
+use super::names;
+use crate::model::{Chain, PrivateKey};
+
+/// A Secret of which a certificate can be made, or it can be said why not.
+#[derive(Clone, PartialEq)]
+pub struct CertificateSecret {
+    pub(super) metadata: ObjectMeta,
+    content: Content,
+}
+
+#[derive(Clone, PartialEq)]
+enum Content {
+    /// Whether they fit is not known yet.
+    Pair { chain: Chain, key: PrivateKey },
+    /// Of the type, but of its texts one is missing or damaged.
+    Text(BTreeMap<String, ByteString>),
+    /// Of another type.
+    Other(Option<String>),
+}
+
+impl CertificateSecret {
+    /// What is kept of a Secret with this metadata.
+    pub(super) fn new(metadata: ObjectMeta, secret: Secret) -> Self {
+        if secret.type_.as_deref() != Some(names::TLS_TYPE) {
+            return Self { metadata, content: Content::Other(secret.type_) };
+        }
+        let mut data = secret.data.unwrap_or_default();
+        data.retain(|key, _| [names::TLS_CERTIFICATE, names::TLS_KEY].contains(&key.as_str()));
+        let content = match certificate::pair(&data) {
+            Ok((chain, key)) => Content::Pair { chain, key },
+            Err(_) => Content::Text(data),
+        };
+        Self { metadata, content }
+    }
+
+    /// Chain and key, the leaf first.
+    pub(super) fn pair(&self) -> Result<(Chain, PrivateKey), CertificateError> {
+        match &self.content {
+            Content::Pair { chain, key } => Ok((chain.clone(), key.clone())),
+            Content::Text(data) => certificate::pair(data),
+            Content::Other(found) => Err(CertificateError::WrongType {
+                found: found.clone().unwrap_or_else(|| "Opaque".to_owned()),
+            }),
+        }
+    }
+}
+
+/// As Kubernetes has it: what is kept of it comes back.
+impl From<&CertificateSecret> for Secret {
+    fn from(secret: &CertificateSecret) -> Self {
+        let tls = || Some(names::TLS_TYPE.to_owned());
+        let (type_, data) = match &secret.content {
+            Content::Pair { chain, key } => (tls(), Some(texts(chain, key))),
+            Content::Text(data) => (tls(), Some(data.clone())),
+            Content::Other(found) => (found.clone(), None),
+        };
+        Self { metadata: secret.metadata.clone(), type_, data, ..Self::default() }
+    }
+}
+
+fn texts(chain: &[Box<[u8]>], key: &PrivateKey) -> BTreeMap<String, ByteString> {
+    let text = |tag: &str, der: &[u8]| pem::encode(&Pem::new(tag, der)).into_bytes();
+    let tag = match PrivateKeyDer::try_from(&*key.0) {
+        Ok(PrivateKeyDer::Sec1(_)) => "EC PRIVATE KEY",
+        Ok(PrivateKeyDer::Pkcs1(_)) => "RSA PRIVATE KEY",
+        _ => "PRIVATE KEY",
+    };
+    let chain = chain.iter().flat_map(|der| text("CERTIFICATE", der)).collect();
+    BTreeMap::from([
+        (names::TLS_CERTIFICATE.to_owned(), ByteString(chain)),
+        (names::TLS_KEY.to_owned(), ByteString(text(tag, &key.0))),
+    ])
+}
+
+impl Serialize for CertificateSecret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Secret::from(self).serialize(serializer)
+    }
+}
+
+impl fmt::Debug for CertificateSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateSecret").field("metadata", &self.metadata).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(type_: Option<&str>, data: &[(&str, &str)]) -> CertificateSecret {
+        let data = data.iter().map(|(key, text)| ((*key).to_owned(), ByteString((*text).into())));
+        let secret =
+            Secret { type_: type_.map(str::to_owned), data: Some(data.collect()), ..Secret::default() };
+        CertificateSecret::new(ObjectMeta { name: Some("a".to_owned()), ..ObjectMeta::default() }, secret)
+    }
+
+    /// Whatever is kept, it comes back from what Kubernetes would have.
+    #[track_caller]
+    fn check(secret: &CertificateSecret) {
+        let written = Secret::from(secret);
+        let read = CertificateSecret::new(written.metadata.clone(), written);
+        assert_eq!(*secret, read);
+        assert_eq!(secret.pair(), read.pair());
+    }
+
+    #[test]
+    fn nothing_is_lost() {
+        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_RSA_SHA256] {
+            let key = rcgen::KeyPair::generate_for(algorithm).expect("a key");
+            let params = rcgen::CertificateParams::new(["x.org".to_owned()]).expect("names");
+            let made = params.self_signed(&key).expect("a certificate").pem();
+            let text = [("tls.crt", made.repeat(2)), ("tls.key", key.serialize_pem())];
+            let text = text.each_ref().map(|(key, text)| (*key, text.as_str()));
+            let tls = secret(Some("kubernetes.io/tls"), &text);
+            assert!(matches!(&tls.content, Content::Pair { chain, .. } if chain.len() == 2));
+            check(&tls);
+            let cut = secret(Some("kubernetes.io/tls"), &[text[0], ("tls.key", &text[1].1[..80])]);
+            assert!(cut.pair().is_err());
+            check(&cut);
+        }
+        check(&secret(Some("kubernetes.io/tls"), &[]));
+        check(&secret(Some("Opaque"), &[("password", "x")]));
+        check(&secret(None, &[]));
+    }
+
+    #[test]
+    fn nothing_shows_in_logs() {
+        let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        let text =
+            format!("{:?}", secret(Some("kubernetes.io/tls"), &[("tls.key", &key), ("other", "hidden")]));
+        assert!(!text.contains(&key[40..60]) && !text.contains("hidden"), "{text}");
+    }
+}
