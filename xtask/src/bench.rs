@@ -15,7 +15,8 @@ const WITHOUT_AGENT: [&str; 1] = ["xdp"];
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// The benchmark: `xdp` (ns per packet), `l7` (CPU per request beside nginx and HAProxy), `folder`
-    /// (time until a change of a file is live, memory), or `control` (the same from a real API server).
+    /// (time until a change of a file is live, memory), `control` (the same from a real API server), or
+    /// `translate` (what a change costs from the index to the proxy, within one process).
     name: String,
     /// Passed on to the benchmark, such as `--pin DIR`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -4,4 +4,5 @@ pub mod control;
 pub mod folder;
 pub mod l7;
 pub mod report;
+pub mod translate;
 pub mod xdp;

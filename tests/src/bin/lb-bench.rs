@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lb_tests::bench::{control, folder, l7, xdp};
+use lb_tests::bench::{control, folder, l7, translate, xdp};
+
+/// The agent's, whose memory `translate` measures within this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(name = "lb-bench", about = "edgelb's benchmarks: alternatives side by side in one run")]
@@ -41,6 +45,8 @@ enum Bench {
         #[arg(long, default_value_t = 64)]
         connections: usize,
     },
+    /// What a change costs from the index to the published proxy.
+    Translate,
 }
 
 fn main() -> Result<()> {
@@ -52,6 +58,7 @@ fn main() -> Result<()> {
         Bench::L7 { rounds, seconds, connections } => {
             l7::run(&l7::Options { rounds, turn: Duration::from_secs(seconds), connections })?
         }
+        Bench::Translate => translate::run()?,
     };
     report.publish(&cli.target).map(drop)
 }
