@@ -6,6 +6,7 @@
 //! The proxy comes first: a port that the packet path steers to it is one that it already serves.
 
 mod commands;
+mod connect;
 mod input;
 mod packet_path;
 

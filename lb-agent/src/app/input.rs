@@ -2,24 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use lb_common::hash::FlowKey;
 use tokio::sync::watch::{Receiver, Sender};
 use tracing::{info, warn};
 
-use super::settings;
+use super::{connect, settings};
 use crate::cli::{Run, Secrets};
 use crate::l4::keys;
 use crate::model::{Following, Snapshot};
 use crate::source::kube::{FlowSecret, Handle, Options, SecretProfile, Source};
 use crate::source::{self, Settings};
-
-/// To connect with the API server may take so long.
-const CONNECT: Duration = Duration::from_secs(5);
 
 type Snapshots = Sender<Option<Arc<Snapshot>>>;
 
@@ -49,7 +43,8 @@ impl Input {
             },
             folder: run.state.clone(),
         };
-        let (source, handle) = source::kube::source(client(run).await?, options, settings, snapshots);
+        let connect = connect::connector(run.kubeconfig.as_deref()).await?;
+        let (source, handle) = source::kube::source(connect, options, settings, snapshots);
         Ok(Self::Cluster { source: Box::new(source), handle })
     }
 
@@ -84,32 +79,9 @@ impl Input {
             Self::Folder { folder, settings, snapshots } => {
                 Ok(source::files::run(folder, settings, snapshots).await?)
             }
-            Self::Cluster { source, .. } => {
-                source.run().await;
-                Ok(())
-            }
+            Self::Cluster { source, .. } => Ok(source.run().await?),
         }
     }
-}
-
-async fn client(run: &Run) -> Result<Client> {
-    let mut config = match &run.kubeconfig {
-        Some(file) => {
-            let read = Kubeconfig::read_from(file);
-            let config = read.with_context(|| format!("cannot read the kubeconfig {}", file.display()))?;
-            let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
-            config.with_context(|| format!("the kubeconfig {} is of no use", file.display()))?
-        }
-        None => Config::infer().await.context(
-            "there is neither a kubeconfig nor a pod's service account: name one with --kubeconfig FILE, or a \
-             folder with --manifests DIR",
-        )?,
-    };
-    config.connect_timeout = Some(CONNECT);
-    // The client would try again by itself, up to 15 times and for minutes, and say nothing.
-    config.default_retry = false;
-    info!(server = %config.cluster_url, "following a cluster");
-    Ok(Client::try_from(config)?)
 }
 
 /// The first key that is long enough. Others that come later are named: flows would move if a node took one.

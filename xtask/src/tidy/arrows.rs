@@ -26,10 +26,11 @@ const MAY_KNOW: [(&str, &[&str]); 9] = [
 const FREE: [&str; 4] = ["app", "cli", "lib", "main"];
 
 /// Crates that belong to one side, and the modules that may name them.
-const SIDES: [(&str, &[&str]); 6] = [
+const SIDES: [(&str, &[&str]); 7] = [
     ("aya", &["l4", "app"]),
     ("hyper", &["l7", "admin"]),
-    ("hyper_util", &["l7", "admin"]),
+    ("hyper_rustls", &["app"]),
+    ("hyper_util", &["l7", "admin", "app"]),
     ("k8s_openapi", &["api", "source", "status"]),
     ("kube", &["source", "status", "app"]),
     ("lb_common", &["l4", "metrics", "admin", "app", "cli"]),

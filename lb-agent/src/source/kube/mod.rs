@@ -26,12 +26,16 @@ mod tests;
 
 use std::path::PathBuf;
 
+use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::feed::FlowSecret;
 pub use self::run::{Source, source};
 pub use self::secrets::SecretProfile;
 use crate::model::{Following, Report};
+
+/// Makes a client, with connections of its own: over HTTP/2 one, on which a server takes 100 requests at a time.
+pub type Connect = Box<dyn Fn() -> Result<Client, kube::Error> + Send + Sync>;
 
 /// How the cluster is read.
 #[derive(Clone, Debug)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -17,7 +16,7 @@ use super::settle::Settle;
 use super::state::{State, Wish};
 use super::stored::Stored;
 use super::watches::Watches;
-use super::{Handle, Options};
+use super::{Connect, Handle, Options};
 use crate::model::{Basis, Condition, Following, Kind, Report, Snapshot};
 use crate::source::Settings;
 use crate::source::publish::Publisher;
@@ -36,7 +35,7 @@ type Snapshots = watch::Sender<Option<Arc<Snapshot>>>;
 
 /// A source, ready to run.
 pub struct Source {
-    client: Client,
+    connect: Connect,
     options: Options,
     settings: Settings,
     snapshots: Snapshots,
@@ -45,10 +44,10 @@ pub struct Source {
     reports: Receiver<oneshot::Sender<Report>>,
 }
 
-/// The cluster that `client` talks with, as the source of `snapshots`, and what others learn of it.
+/// The cluster that `connect` leads to, as the source of `snapshots`, and what others learn of it.
 #[must_use]
 pub fn source(
-    client: Client,
+    connect: Connect,
     options: Options,
     settings: Settings,
     snapshots: Snapshots,
@@ -56,20 +55,23 @@ pub fn source(
     let (following, following_of) = watch::channel(Following::default());
     let (keys, keys_of) = watch::channel(None);
     let (ask, reports) = mpsc::channel(1);
-    let source = Source { client, options, settings, snapshots, following, keys, reports };
+    let source = Source { connect, options, settings, snapshots, following, keys, reports };
     (source, Handle { following: following_of, keys: keys_of, reports: ask })
 }
 
 impl Source {
     /// Follows the cluster: publishes its state once all of it was read, and then whenever it changes. While the
     /// API server is away the last state stays, or the stored one. Ends when nobody listens any more.
-    pub async fn run(self) {
-        let Self { client, options, settings, snapshots, following, keys, mut reports } = self;
+    ///
+    /// # Errors
+    /// If no client can be made, which has nothing to do with the API server.
+    pub async fn run(self) -> Result<(), kube::Error> {
+        let Self { connect, options, settings, snapshots, following, keys, mut reports } = self;
         let (tell, mut news) = mpsc::channel(NEWS);
         let state = State::new(options.secrets, settings.clone());
         let keeper = Keeper::new(&options.folder, &options.node);
         let mut core = Core {
-            watches: Watches::start(client, options.namespace, tell),
+            watches: Watches::start(connect, options.namespace, tell)?,
             conditions: Conditions::new(State::feeds()),
             builder: Builder::new(state, settings, Publisher::new(snapshots.clone())),
             settle: Settle::default(),
@@ -99,7 +101,7 @@ impl Source {
                     // Whoever asked may be gone.
                     let _ = ask.send(core.builder.report());
                 }
-                () = snapshots.closed() => return,
+                () = snapshots.closed() => return Ok(()),
             }
         }
     }

@@ -5,7 +5,6 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
@@ -18,6 +17,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
+use super::Connect;
 use super::failure::Failure;
 use super::feed::{Feed, FlowSecret, Item, Message, News};
 use super::follow::{Follower, in_time};
@@ -32,25 +32,43 @@ const READS: usize = 8;
 const FIRST: Duration = Duration::from_millis(500);
 const MOST: Duration = Duration::from_secs(30);
 
+/// Secrets that share a connection: kube-apiserver takes 100 requests on one at a time.
+const CROWD: usize = 64;
+
 /// The Namespace that every cluster has, and only once: its uid stands for the cluster's.
 const CLUSTER: &str = "kube-system";
 
 /// The tasks that talk with the API server. Dropped, they end.
 pub(super) struct Watches {
+    connect: Connect,
     client: Client,
+    /// For single Secrets, and how many each has: a server takes only so many requests on one connection.
+    crowds: Vec<(Client, usize)>,
     namespace: String,
     news: Sender<Message>,
     tasks: JoinSet<()>,
-    secrets: BTreeMap<ObjectRef, AbortHandle>,
+    /// The watches of single Secrets, each with the place of its client.
+    secrets: BTreeMap<ObjectRef, (AbortHandle, usize)>,
     reads: Arc<Semaphore>,
 }
 
 impl Watches {
     /// Those of the kinds that do not depend on others; `namespace` is our own.
-    pub(super) fn start(client: Client, namespace: String, news: Sender<Message>) -> Self {
-        let (tasks, secrets) = (JoinSet::new(), BTreeMap::new());
-        let mut this =
-            Self { client, namespace, news, tasks, secrets, reads: Arc::new(Semaphore::new(READS)) };
+    pub(super) fn start(
+        connect: Connect,
+        namespace: String,
+        news: Sender<Message>,
+    ) -> Result<Self, kube::Error> {
+        let mut this = Self {
+            client: connect()?,
+            connect,
+            crowds: Vec::new(),
+            namespace,
+            news,
+            tasks: JoinSet::new(),
+            secrets: BTreeMap::new(),
+            reads: Arc::new(Semaphore::new(READS)),
+        };
         this.all::<Node>(Kind::Node, None, object);
         this.all::<Service>(Kind::Service, None, object);
         this.all::<EndpointSlice>(Kind::EndpointSlice, None, object);
@@ -61,8 +79,9 @@ impl Watches {
         this.all::<EdgeMembership>(Kind::EdgeMembership, None, object);
         let namespaces = Api::<PartialObjectMeta<Namespace>>::all(this.client.clone());
         this.spawn(namespaces, Some(format!("metadata.name={CLUSTER}")), Feed::Cluster, cluster);
-        this.spawn_named(names::KEYS, &this.namespace.clone(), Feed::FlowKey, flow_key);
-        this
+        let keys = Api::namespaced(this.client.clone(), &this.namespace);
+        this.spawn(keys, Some(format!("metadata.name={}", names::KEYS)), Feed::FlowKey, flow_key);
+        Ok(this)
     }
 
     /// All Secrets that hold a certificate.
@@ -72,18 +91,34 @@ impl Watches {
 
     /// One Secret.
     pub(super) fn start_secret(&mut self, secret: &ObjectRef) {
-        let feed = Feed::Secret(secret.clone());
-        let task = self.spawn_named(&secret.name, &secret.namespace, feed, object::<Secret>);
-        if let Some(old) = self.secrets.insert(secret.clone(), task) {
-            old.abort();
-        }
+        let at = self.place();
+        let client = self.crowds.get_mut(at).map_or(&self.client, |(client, watches)| {
+            *watches += 1;
+            client
+        });
+        let api = Api::<Secret>::namespaced(client.clone(), &secret.namespace);
+        let fields = Some(format!("metadata.name={}", secret.name));
+        let task = self.spawn(api, fields, Feed::Secret(secret.clone()), object);
+        self.secrets.insert(secret.clone(), (task, at));
     }
 
     /// No longer.
     pub(super) fn stop_secret(&mut self, secret: &ObjectRef) {
-        if let Some(task) = self.secrets.remove(secret) {
-            task.abort();
+        let Some((task, at)) = self.secrets.remove(secret) else { return };
+        task.abort();
+        if let Some((_, watches)) = self.crowds.get_mut(at) {
+            *watches -= 1;
         }
+    }
+
+    /// The client that has room for a Secret; a new one if there is none.
+    fn place(&mut self) -> usize {
+        let found = self.crowds.iter().position(|(_, watches)| *watches < CROWD);
+        found.unwrap_or_else(|| {
+            // It worked when the source began; if not now, the common one has to do.
+            self.crowds.extend((self.connect)().ok().map(|client| (client, 0)));
+            self.crowds.len().saturating_sub(1)
+        })
     }
 
     /// Reads one Secret; after `failures` in a row not at once.
@@ -110,25 +145,6 @@ impl Watches {
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         self.spawn(Api::all(self.client.clone()), fields, Feed::Kind(kind), convert);
-    }
-
-    fn spawn_named<K>(
-        &mut self,
-        name: &str,
-        namespace: &str,
-        feed: Feed,
-        convert: fn(K) -> Item,
-    ) -> AbortHandle
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Debug
-            + Send
-            + 'static,
-    {
-        let api = Api::namespaced(self.client.clone(), namespace);
-        self.spawn(api, Some(format!("metadata.name={name}")), feed, convert)
     }
 
     fn spawn<K>(
