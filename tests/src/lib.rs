@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod demo;
 pub mod fixture;
 pub mod host;
+mod interrupt;
 pub mod kernel;
 pub mod lab;
 pub mod packet;

@@ -22,7 +22,7 @@ pub(crate) struct Options {
 
 /// Returns only if it fails: else the demo runs in this process's place.
 pub(crate) fn run(options: Options) -> Result<Infallible> {
-    preflight::lab()?;
+    preflight::lab("demo")?;
     LAB.build()?;
     let arguments: Vec<_> = [OsString::from("demo")].into_iter().chain(options.arguments).collect();
     LAB.replace_us(&arguments, &[])

@@ -29,9 +29,8 @@ enum Task {
     BuildEbpf,
     /// Run the test tiers: all that the repository has, or those that are named.
     Test(test::Options),
-    /// A real Kubernetes in network namespaces: its programs are built from Go modules, once.
-    #[command(subcommand)]
-    Cluster(cluster::Task),
+    /// A real Kubernetes on this machine, in network namespaces, that stays up until it is taken down.
+    Cluster(cluster::Options),
     /// Check the invariants that the compiler does not: who knows whom, one owner file, names in documents.
     Tidy,
     /// Measure, print a table, and write target/bench/NAME.json.
@@ -42,7 +41,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::BuildEbpf => build_ebpf::run(),
         Task::Test(options) => test::run(&options),
-        Task::Cluster(task) => cluster::run(&task),
+        Task::Cluster(options) => cluster::run(options),
         Task::Tidy => tidy::run(),
         Task::Demo(options) => demo::run(options).map(|never| match never {}),
         Task::Bench(options) => bench::run(options).map(|never| match never {}),

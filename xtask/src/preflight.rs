@@ -13,8 +13,9 @@ use crate::{
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
 /// Installs what can be installed, and fails with a list of what else is missing.
-pub(crate) fn lab() -> Result<()> {
-    let missing: Vec<_> = [rights(), kernel(), bpf(), namespaces(), curl()].into_iter().flatten().collect();
+pub(crate) fn lab(task: &str) -> Result<()> {
+    let missing: Vec<_> =
+        [rights(task), kernel(), bpf(), namespaces(), curl()].into_iter().flatten().collect();
     for line in &missing {
         eprintln!("missing: {line}");
     }
@@ -25,10 +26,10 @@ pub(crate) fn lab() -> Result<()> {
     Ok(())
 }
 
-fn rights() -> Option<String> {
+fn rights(task: &str) -> Option<String> {
     let missing = rights::missing().join(", ");
     (!missing.is_empty())
-        .then(|| format!("{missing}; this would help: sudo -E env PATH=\"$PATH\" cargo xtask demo"))
+        .then(|| format!("{missing}; this would help: sudo -E env PATH=\"$PATH\" cargo xtask {task}"))
 }
 
 fn kernel() -> Option<String> {

@@ -9,7 +9,7 @@ use std::process::{self, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use lb_tests::cluster::{ControlPlane, node};
+use lb_tests::cluster::{ControlPlane, node, standing};
 use lb_tests::demo;
 use lb_tests::lab::{self, Lab, Topology};
 use nix::sched::{CloneFlags, setns};
@@ -28,6 +28,9 @@ struct Cli {
 enum Command {
     /// Show what edgelb does, by real requests in a lab.
     Demo(demo::Options),
+    /// A real Kubernetes that stands until it is taken down.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Run a command in a namespace of the lab that was kept last: client, router, edge-1, shop-1.
     Exec {
         /// The namespace.
@@ -76,6 +79,16 @@ enum Command {
     Down,
 }
 
+#[derive(Subcommand)]
+enum ClusterCommand {
+    /// Raise it, and say how to use it.
+    Up(standing::Options),
+    /// Be the process that holds it.
+    Hold(standing::Options),
+    #[command(flatten)]
+    Standing(standing::Task),
+}
+
 fn main() -> ExitCode {
     run().unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -86,6 +99,7 @@ fn main() -> ExitCode {
 fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Demo(options) => demo::run(options)?,
+        Command::Cluster(command) => return cluster(command),
         Command::Exec { name, command } => return exec(&name, &command),
         Command::Pod { name } => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -111,6 +125,15 @@ fn run() -> Result<ExitCode> {
                 println!("removed {}", folder.display());
             }
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cluster(command: ClusterCommand) -> Result<ExitCode> {
+    match command {
+        ClusterCommand::Up(options) => standing::up(&options)?,
+        ClusterCommand::Hold(options) => standing::hold(&options)?,
+        ClusterCommand::Standing(task) => return Ok(standing::run(task)?.map_or(ExitCode::SUCCESS, code)),
     }
     Ok(ExitCode::SUCCESS)
 }

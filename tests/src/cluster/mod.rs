@@ -4,7 +4,7 @@
 
 pub mod address;
 mod audit;
-mod cluster;
+
 mod control_plane;
 mod credentials;
 mod daemon;
@@ -15,13 +15,15 @@ mod kubeconfig;
 pub mod node;
 mod place;
 mod programs;
+mod raise;
+pub mod standing;
 mod starter;
 
 pub use audit::Write;
-pub use cluster::{APP_IMAGE, Cluster, Settings, is_ready};
 pub use control_plane::{ControlPlane, Options};
 pub use daemon::Daemon;
 pub use fault::{Fault, Matching, Seen};
 pub use kubeconfig::Login;
 pub use node::Node;
 pub use programs::{kubernetes_version, program};
+pub use raise::{APP_IMAGE, Cluster, Settings, is_ready};

@@ -3,7 +3,6 @@
 
 mod change;
 mod curl;
-mod interrupt;
 mod keep;
 mod membership;
 mod report;
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::interrupt;
 use crate::lab::site::Site;
 use crate::lab::{Lab, Topology};
 

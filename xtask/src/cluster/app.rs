@@ -35,7 +35,7 @@ pub(super) fn image() -> Result<PathBuf> {
 }
 
 /// As Go calls the machine that we are on.
-fn architecture() -> &'static str {
+pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

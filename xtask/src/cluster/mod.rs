@@ -3,6 +3,7 @@
 mod app;
 mod assets;
 mod build;
+mod edgelb;
 mod go;
 mod module;
 mod parts;
@@ -12,7 +13,7 @@ use std::{env, ffi::OsString};
 
 use anyhow::{Context, Result};
 
-pub(crate) use task::{Task, run};
+pub(crate) use task::{Options, run};
 
 /// Names the folders in which the harness finds the cluster's programs, as `PATH` does for the shell.
 const PATH_VARIABLE: &str = "LB_CLUSTER_PATH";

@@ -12,8 +12,8 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::sethostname;
 
-use super::super::cluster::APP_IMAGE;
 use super::super::programs::program;
+use super::super::raise::APP_IMAGE;
 use super::supervisor::{Unit, keep};
 use super::{Plan, config, mounts, read};
 use crate::lab::wait::until;

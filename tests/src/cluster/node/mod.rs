@@ -124,7 +124,7 @@ impl Node {
         spread(&self.router, (v6.into(), v6_length), &[self.link.host.v6.into()])?;
         let pins = claim.folder().join("mnt/bpf/router");
         let _ = fs::remove_file(pins.join(&self.name));
-        pass::attach(&self.router, &[self.name.clone()], &pins)?;
+        pass::attach(&self.router, std::slice::from_ref(&self.name), &pins)?;
         let inside = namespace.clone();
         let starter = Starter::new(move || Ok(inside.enter()?))?;
         let plan = claim.folder().join(format!("{}.json", self.name));

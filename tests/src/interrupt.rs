@@ -15,11 +15,11 @@ const INTERRUPTED: i32 = 130;
 
 /// The thread that waits for signals.
 #[derive(Debug)]
-pub(super) struct Watch(Arc<AtomicBool>);
+pub(crate) struct Watch(Arc<AtomicBool>);
 
 impl Watch {
     /// After a signal, what fails is only a consequence of it: leaves the end to the watching thread.
-    pub(super) fn wait_if_interrupted(&self) {
+    pub(crate) fn wait_if_interrupted(&self) {
         while self.0.load(Ordering::SeqCst) {
             thread::park();
         }
@@ -27,7 +27,7 @@ impl Watch {
 }
 
 /// Starts to watch.
-pub(super) fn watch() -> Result<Watch> {
+pub(crate) fn watch() -> Result<Watch> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _context = runtime.enter();

@@ -1,0 +1,162 @@
+//! The process that holds a cluster until it is told otherwise.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::{dup2_stderr, dup2_stdout, setsid};
+
+use super::Options;
+use super::request::{Answer, Facts, NodeFacts, Request, socket};
+use crate::cluster::programs::program;
+use crate::cluster::{Cluster, Settings, kubernetes_version};
+use crate::interrupt;
+
+/// The line after which whoever started this process may go.
+pub(super) const DONE: &str = "done";
+
+/// Raises a cluster, saying how far it is on standard output, and holds it until it is taken down.
+///
+/// # Errors
+/// If it cannot be raised.
+pub fn hold(options: &Options) -> Result<()> {
+    interrupt::watch()?;
+    let mut cluster =
+        step(&format!("starting Kubernetes {} with {} nodes", kubernetes_version(), options.nodes), || {
+            Cluster::start(&Settings {
+                nodes: options.nodes,
+                images: options.image.clone(),
+                ..Settings::default()
+            })
+        })?;
+    if options.edge {
+        step("making the nodes edge nodes, with routes for the VIPs", || make_edge(&cluster))?;
+    }
+    for manifest in &options.apply {
+        step(&format!("applying {}", manifest.display()), || apply(&cluster, manifest))?;
+    }
+    if let Some((namespace, name)) = options.rolled_out.as_deref().and_then(|name| name.split_once('/')) {
+        step(&format!("waiting for {name}"), || rolled_out(&cluster, namespace, name))?;
+    }
+    let listener = UnixListener::bind(socket(cluster.folder()))?;
+    // From now on the terminal's Ctrl-C is for others.
+    setsid()?;
+    say(DONE);
+    let_go_of_the_terminal(&cluster)?;
+    let asked = serve(&listener, &mut cluster)?;
+    drop(cluster);
+    tell(&asked, &Ok("the cluster is gone".to_owned()))
+}
+
+/// A pipe that reads what the starter says would wait for us, too.
+fn let_go_of_the_terminal(cluster: &Cluster) -> Result<()> {
+    let log = File::create(cluster.control_plane.folder().join("log/holder.log"))?;
+    dup2_stdout(&log)?;
+    Ok(dup2_stderr(&log)?)
+}
+
+/// Says what is done, and how long it took.
+fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    say(&format!("{what} ..."));
+    let start = Instant::now();
+    let done = work()?;
+    say(&format!("  {:.1} s", start.elapsed().as_secs_f64()));
+    Ok(done)
+}
+
+/// Nobody may be listening any more.
+fn say(line: &str) {
+    let mut out = io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+fn make_edge(cluster: &Cluster) -> Result<()> {
+    kubectl(cluster, &["label", "nodes", "--all", "--overwrite", "edgelb.dev/edge=true"])?;
+    cluster.spread_vips(&cluster.nodes.iter().collect::<Vec<_>>())
+}
+
+fn apply(cluster: &Cluster, manifest: &Path) -> Result<()> {
+    let flag = if manifest.is_dir() { "-k" } else { "-f" };
+    let path = manifest.to_str().context("a path in UTF-8")?;
+    kubectl(cluster, &["apply", "--server-side", "--validate=strict", flag, path])
+}
+
+fn rolled_out(cluster: &Cluster, namespace: &str, name: &str) -> Result<()> {
+    let set = format!("daemonset/{name}");
+    kubectl(cluster, &["rollout", "status", &set, "--namespace", namespace, "--timeout=120s"])
+}
+
+fn kubectl(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
+    let mut kubectl = Command::new(program("kubectl")?);
+    let output =
+        kubectl.arg("--kubeconfig").arg(cluster.control_plane.kubeconfig()).args(arguments).output()?;
+    if !output.status.success() {
+        bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(())
+}
+
+/// One at a time, until somebody wants it taken down, and waits for that.
+fn serve(listener: &UnixListener, cluster: &mut Cluster) -> Result<UnixStream> {
+    for stream in listener.incoming() {
+        let stream = stream?;
+        match read(&stream) {
+            Ok(Request::Down) => return Ok(stream),
+            // A person who has gone away needs no answer.
+            Ok(request) => drop(tell(&stream, &act(request, cluster).map_err(|error| format!("{error:#}")))),
+            // Somebody only looked whether we are there.
+            Err(_) => {}
+        }
+    }
+    bail!("nobody can ask any more")
+}
+
+fn read(stream: &UnixStream) -> Result<Request> {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
+}
+
+fn tell(mut stream: &UnixStream, answer: &Answer) -> Result<()> {
+    Ok(writeln!(stream, "{}", serde_json::to_string(answer)?)?)
+}
+
+fn act(request: Request, cluster: &mut Cluster) -> Result<String> {
+    match request {
+        Request::Facts => Ok(serde_json::to_string(&facts(cluster))?),
+        Request::Cut(node) => {
+            cluster.power_cut(&node)?;
+            Ok(format!("{node} is dark; the API server notices in about ten seconds"))
+        }
+        Request::Start(node) => {
+            cluster.switch_on(&node)?;
+            Ok(format!("{node} is ready"))
+        }
+        Request::Add => {
+            cluster.add_node()?;
+            Ok(format!(
+                "{} is ready",
+                cluster.nodes.last().map(|node| node.name.as_str()).unwrap_or_default()
+            ))
+        }
+        Request::Down => Ok(String::new()),
+    }
+}
+
+fn facts(cluster: &Cluster) -> Facts {
+    let node = |node: &crate::cluster::Node| NodeFacts {
+        name: node.name.clone(),
+        addresses: node.addresses(),
+        init: node.init_id().ok(),
+    };
+    Facts {
+        folder: cluster.folder().to_owned(),
+        kubeconfig: cluster.control_plane.kubeconfig(),
+        log: cluster.control_plane.folder().join("log"),
+        nodes: cluster.nodes.iter().map(node).collect(),
+    }
+}
