@@ -180,6 +180,7 @@ fn meaning(meaning: &Meaning) -> Settings {
     Settings {
         default_certificate: meaning.default_certificate.clone(),
         watch_without_class: meaning.watch_without_class,
+        allow_external_name: meaning.allow_external_name,
         ..Settings::default()
     }
 }

@@ -213,6 +213,10 @@ pub struct Meaning {
     /// Take Ingresses that name no class too.
     #[arg(long, env = "EDGELB_WATCH_WITHOUT_CLASS")]
     pub watch_without_class: bool,
+    /// Let routes lead to Services of type ExternalName, in classes whose IngressParameters do not say. Whoever may
+    /// write Services then chooses where this node sends requests.
+    #[arg(long, env = "EDGELB_ALLOW_EXTERNAL_NAME")]
+    pub allow_external_name: bool,
 }
 
 /// Where a running agent listens for its operator.

@@ -11,13 +11,15 @@ pub struct Changes {
     pub(super) objects: BTreeSet<ObjectRef>,
     /// Services, by name, whose EndpointSlices changed: those of the slice before and of the slice now.
     pub(super) services: BTreeSet<ObjectRef>,
+    /// DNS names of which something else is known.
+    pub(super) names: BTreeSet<String>,
 }
 
 impl Changes {
     /// Whether nothing changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.services.is_empty()
+        self.objects.is_empty() && self.services.is_empty() && self.names.is_empty()
     }
 
     /// The changed objects of a kind.

@@ -10,7 +10,7 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
 use super::certificate::{self, CertificateError};
 use super::changes::Changes;
-use super::{Object, names};
+use super::{Answer, Answers, Object, names};
 use crate::api::{EdgeMembership, IngressParameters};
 use crate::model::{Certificate, Kind, ObjectRef, Origin};
 
@@ -22,6 +22,8 @@ pub struct Index {
     slices: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
     /// How many times Ingresses and IngressParameters, of whatever class, name a Secret.
     secrets: BTreeMap<ObjectRef, usize>,
+    /// What the names of Services of type ExternalName stand for.
+    answers: Answers,
     changes: Changes,
 }
 
@@ -122,7 +124,27 @@ impl Index {
         Changes {
             objects: self.entries.keys().cloned().collect(),
             services: self.slices.keys().cloned().collect(),
+            names: self.answers.keys().cloned().collect(),
         }
+    }
+
+    /// Makes these all that is known of DNS names.
+    pub fn take_answers(&mut self, answers: &Answers) {
+        let names: BTreeSet<&String> = self.answers.keys().chain(answers.keys()).collect();
+        let changed = names.into_iter().filter(|name| self.answers.get(*name) != answers.get(*name));
+        self.changes.names.extend(changed.cloned());
+        self.answers.clone_from(answers);
+    }
+
+    /// What is known of a DNS name.
+    pub(super) fn answer(&self, name: &str) -> Option<&Answer> {
+        self.answers.get(name)
+    }
+
+    /// Whether anything changed since `take_changes`.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        !self.changes.is_empty()
     }
 
     /// Whether an Ingress, of whatever class, names the Secret in a section of `spec.tls`, or IngressParameters do

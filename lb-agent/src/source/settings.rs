@@ -12,6 +12,8 @@ pub struct Settings {
     pub default_certificate: Option<(String, String)>,
     /// Whether an Ingress that names no class is ours although no default class of ours exists.
     pub watch_without_class: bool,
+    /// Whether routes may lead to Services of type ExternalName, in classes whose IngressParameters do not say.
+    pub allow_external_name: bool,
     /// Listeners that no Service names, by the address of their socket: with all of our classes.
     pub standalone: BTreeMap<SocketAddr, ListenerProtocol>,
     /// Listeners beside those of VIPs, by the address of their socket on the node: with those of our classes that

@@ -15,6 +15,7 @@ use super::watch::{QUIET, Watch};
 use super::{FolderError, with_problems};
 use crate::model::{Problem, Snapshot};
 use crate::source::publish::{Publisher, now};
+use crate::source::resolver::Resolver;
 use crate::source::{Index, Settings, Translator};
 
 /// A folder that is away is looked for this often.
@@ -61,9 +62,11 @@ pub async fn run(
         looked: Instant::now(),
         problems: Vec::new(),
     };
+    let mut resolver = Resolver::new();
     let mut refreshed;
     (follower, refreshed) = follower.refresh(false).await;
     loop {
+        resolver.want(&follower.translator.external_names());
         let patience = match refreshed {
             Refreshed::Current => REPLACED,
             Refreshed::Unsettled => QUIET,
@@ -71,6 +74,10 @@ pub async fn run(
         };
         let is_changed = tokio::select! {
             is_changed = follower.watch.settled(patience) => is_changed,
+            () = resolver.changed() => {
+                follower.index.take_answers(resolver.answers());
+                true
+            }
             () = snapshots.closed() => return Ok(()),
         };
         let is_replaced = follower.follow_folder().await;
@@ -156,7 +163,8 @@ impl Follower {
 
     fn publish(&mut self, changes: Changes, problems: Vec<Problem>) {
         let is_due = self.translated.is_none_or(|last| last.elapsed() >= RETRANSLATE);
-        if is_due || changes != Changes::default() || problems != self.problems {
+        let is_changed = changes != Changes::default() || self.index.is_changed();
+        if is_due || is_changed || problems != self.problems {
             let snapshot = self.translator.translate(&mut self.index, now());
             self.translated = Some(Instant::now());
             self.problems.clone_from(&problems);

@@ -326,6 +326,22 @@ async fn what_changes_nothing_is_not_published() {
 }
 
 #[tokio::test]
+async fn names_of_external_services_are_resolved() {
+    let text = "
+{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: edgelb}, spec: {controller: edgelb.dev/ingress, parameters: {apiGroup: edgelb.dev, kind: IngressParameters, name: all}}}
+---
+{apiVersion: edgelb.dev/v1alpha1, kind: IngressParameters, metadata: {name: all}, spec: {allowExternalName: true}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: outside}, spec: {type: ExternalName, externalName: localhost}}
+---
+{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: web}, spec: {ingressClassName: edgelb, defaultBackend: {service: {name: outside, port: {number: 80}}}}}
+";
+    let lab = Lab::start(&[("a.yaml", text)]).await;
+    let is_refused = |problem: String| problem.contains("stands for localhost, which must not lead to");
+    lab.until(|snapshot| problems(snapshot).into_iter().any(is_refused)).await;
+}
+
+#[tokio::test]
 async fn the_source_ends_when_nobody_listens() {
     let folder = TempDir::new().expect("a folder");
     let (sender, receiver) = watch::channel(None);

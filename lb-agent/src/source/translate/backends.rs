@@ -8,9 +8,10 @@ use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::api::networking::v1::{IngressBackend, ServiceBackendPort};
 
+use super::external::{self, External};
 use super::ingress::Reading;
 use super::register::{Found, Register};
-use crate::model::{Backend, BackendId, BackendPort, Kind, ObjectRef, Problem, Unavailable};
+use crate::model::{Backend, BackendId, BackendPort, Kind, ObjectRef, Problem, Severity, Unavailable};
 use crate::source::{Index, names};
 
 /// The backends that Ingresses of ours name, by Service and port.
@@ -19,6 +20,8 @@ pub(super) struct Backends {
     made: BTreeMap<ObjectRef, BTreeMap<BackendPort, Made>>,
     /// Those that were made since problems were registered.
     new: Vec<(ObjectRef, BackendPort, Vec<Problem>)>,
+    /// Addresses that no external name may lead to.
+    vips: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -28,7 +31,25 @@ struct Made {
     users: BTreeSet<Arc<ObjectRef>>,
     /// What is wrong with its EndpointSlices.
     found: Found,
+    /// Of a Service of type ExternalName.
+    external: Option<External>,
+    /// Those of the users that may have such a one.
+    allowed: BTreeSet<Arc<ObjectRef>>,
 }
+
+/// Who asks for a backend.
+#[derive(Clone, Copy)]
+pub(super) struct User<'a> {
+    /// The Ingress, or the IngressParameters.
+    pub(super) name: &'a Arc<ObjectRef>,
+    /// Where it looks.
+    pub(super) index: &'a Index,
+    /// Whether it may lead to Services of type ExternalName.
+    pub(super) allows_external_name: bool,
+}
+
+/// What its owner has to mend: below which field, how bad, and what.
+type Complaint = (&'static str, Severity, String);
 
 impl Backends {
     /// The backend that an Ingress names at `field`. There always is one: what is wrong is its answer.
@@ -48,43 +69,53 @@ impl Backends {
             return Arc::new(backend);
         };
         let id = BackendId { namespace: ingress.namespace.clone(), service: service.name.clone(), port };
-        let backend = self.of(ingress, id, reading.index);
-        if let Some((part, message)) = complaint(&backend) {
-            problems.push(Problem::error(ingress, format!("{field}.service{part}"), message));
-        }
+        let (backend, complaint) = self.of(reading.user(), id);
+        let at = |part| format!("{field}.service{part}");
+        problems.extend(complaint.map(|complaint| problem(ingress, complaint, at)));
         backend
     }
 
     /// The backend that IngressParameters name as the default one.
     pub(super) fn of_class(
         &mut self,
-        parameters: &Arc<ObjectRef>,
+        user: User<'_>,
         id: BackendId,
-        index: &Index,
         problems: &mut Vec<Problem>,
     ) -> Arc<Backend> {
-        let backend = self.of(parameters, id, index);
-        if let Some((part, message)) = complaint(&backend) {
-            problems.push(Problem::error(parameters, format!("spec.defaultBackend{part}"), message));
-        }
+        let (backend, complaint) = self.of(user, id);
+        let at = |part| format!("spec.defaultBackend{part}");
+        problems.extend(complaint.map(|complaint| problem(user.name, complaint, at)));
         backend
     }
 
-    fn of(&mut self, user: &Arc<ObjectRef>, id: BackendId, index: &Index) -> Arc<Backend> {
+    fn of(&mut self, user: User<'_>, id: BackendId) -> (Arc<Backend>, Option<Complaint>) {
+        let User { name, index, allows_external_name } = user;
         let service = service_of(&id);
         let ports = self.made.entry(service.clone()).or_default();
         let made = ports.entry(id.port.clone()).or_insert_with(|| {
             let mut found = Vec::new();
-            let endpoints = endpoints(&service, &id.port, index, &mut found);
+            let (endpoints, external) = endpoints(&service, &id.port, index, &self.vips, &mut found);
             self.new.push((service, id.port.clone(), found));
             Made {
                 backend: Arc::new(Backend { endpoints, id }),
                 users: BTreeSet::new(),
                 found: Found::default(),
+                external,
+                allowed: BTreeSet::new(),
             }
         });
-        made.users.insert(Arc::clone(user));
-        Arc::clone(&made.backend)
+        made.users.insert(Arc::clone(name));
+        made.allowed.remove(name);
+        if made.external.is_some() {
+            if !allows_external_name {
+                let endpoints = Err(Unavailable::ExternalName);
+                let refused = Backend { id: made.backend.id.clone(), endpoints };
+                let complaint = complaint(&refused, None);
+                return (Arc::new(refused), complaint);
+            }
+            made.allowed.insert(Arc::clone(name));
+        }
+        (Arc::clone(&made.backend), complaint(&made.backend, made.external.as_ref()))
     }
 
     /// Registers what is wrong with those that were made.
@@ -102,6 +133,7 @@ impl Backends {
         let Some(ports) = self.made.get_mut(&service) else { return };
         let Some(made) = ports.get_mut(&id.port) else { return };
         made.users.remove(user);
+        made.allowed.remove(user);
         if made.users.is_empty() {
             let made = ports.remove(&id.port);
             made.into_iter().for_each(|made| register.retire(made.found));
@@ -121,13 +153,52 @@ impl Backends {
     ) {
         for (port, made) in self.made.get_mut(service).into_iter().flatten() {
             let mut found = Vec::new();
-            let endpoints = endpoints(service, port, index, &mut found);
+            let (endpoints, external) = endpoints(service, port, index, &self.vips, &mut found);
             register.replace(&mut made.found, found, index);
+            if endpoints == made.backend.endpoints && external == made.external {
+                continue;
+            }
             if endpoints != made.backend.endpoints {
                 made.backend = Arc::new(Backend { endpoints, id: made.backend.id.clone() });
-                users.extend(made.users.iter().cloned());
             }
+            made.external = external;
+            users.extend(made.users.iter().cloned());
         }
+    }
+
+    /// Takes the VIPs as they are now; gives the Services that this may concern.
+    pub(super) fn take_vips(&mut self, vips: &BTreeSet<IpAddr>) -> Vec<ObjectRef> {
+        if self.vips == *vips {
+            return Vec::new();
+        }
+        self.vips.clone_from(vips);
+        self.external().map(|(service, _)| service.clone()).collect()
+    }
+
+    /// The Services that stand for one of these names.
+    pub(super) fn named(&self, names: &BTreeSet<String>) -> Vec<ObjectRef> {
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let is_named = |made: &Made| {
+            made.external
+                .iter()
+                .filter_map(|external| external.name.as_ref())
+                .any(|name| names.contains(name))
+        };
+        self.external().filter(|(_, made)| is_named(made)).map(|(service, _)| service.clone()).collect()
+    }
+
+    /// The names that are to be resolved: those of which somebody may have the addresses.
+    pub(super) fn external_names(&self) -> BTreeSet<String> {
+        let wanted = self.external().filter(|(_, made)| !made.allowed.is_empty());
+        wanted.filter_map(|(_, made)| made.external.as_ref()?.name.clone()).collect()
+    }
+
+    fn external(&self) -> impl Iterator<Item = (&ObjectRef, &Made)> {
+        let all =
+            self.made.iter().flat_map(|(service, ports)| ports.values().map(move |made| (service, made)));
+        all.filter(|(_, made)| made.external.is_some())
     }
 }
 
@@ -140,13 +211,28 @@ fn endpoints(
     service: &ObjectRef,
     port: &BackendPort,
     index: &Index,
+    vips: &BTreeSet<IpAddr>,
+    problems: &mut Vec<Problem>,
+) -> (Result<Vec<SocketAddr>, Unavailable>, Option<External>) {
+    let spec = index.service(service).map(|object| object.spec.as_ref());
+    match spec {
+        None => (Err(Unavailable::NoService), None),
+        Some(None) => (Err(Unavailable::NoPort), None),
+        Some(Some(spec)) if external::is_external(spec) => {
+            let (endpoints, external) = external::endpoints(spec, port, index, vips);
+            (endpoints, Some(external))
+        }
+        Some(Some(spec)) => (of_slices(service, spec, port, index, problems), None),
+    }
+}
+
+fn of_slices(
+    service: &ObjectRef,
+    spec: &ServiceSpec,
+    port: &BackendPort,
+    index: &Index,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<SocketAddr>, Unavailable> {
-    let object = index.service(service).ok_or(Unavailable::NoService)?;
-    let spec = object.spec.as_ref().ok_or(Unavailable::NoPort)?;
-    if spec.type_.as_deref() == Some("ExternalName") {
-        return Err(Unavailable::ExternalName);
-    }
     let port = service_port(spec, port).ok_or(Unavailable::NoPort)?;
     let port_name = port.name.as_deref().unwrap_or_default();
     let mut endpoints: Vec<SocketAddr> = Vec::new();
@@ -201,25 +287,38 @@ fn unsupported(namespace: &str, wanted: &IngressBackend) -> (Backend, String) {
 }
 
 /// What the owner of the route has to mend, and below which field. No endpoint being ready is no mistake.
-fn complaint(backend: &Backend) -> Option<(&'static str, String)> {
+fn complaint(backend: &Backend, external: Option<&External>) -> Option<Complaint> {
     let BackendId { namespace, service, port } = &backend.id;
-    match backend.endpoints.as_ref().err()? {
+    if let Some((severity, trouble)) = external.and_then(|external| external.trouble.as_ref()) {
+        return Some((".name", *severity, format!("Service {namespace}/{service} {trouble}")));
+    }
+    let (part, message) = match backend.endpoints.as_ref().err()? {
         Unavailable::NoService => {
-            Some((".name", format!("Service {namespace}/{service} does not exist: requests get 503")))
+            (".name", format!("Service {namespace}/{service} does not exist: requests get 503"))
         }
         Unavailable::NoPort => {
-            Some((".port", format!("Service {namespace}/{service} has no TCP port {port}: requests get 503")))
+            (".port", format!("Service {namespace}/{service} has no TCP port {port}: requests get 503"))
         }
         Unavailable::ExternalName => {
-            let message =
-                format!("Service {namespace}/{service} is of type ExternalName, which is not switched on");
-            Some((".name", message))
+            let message = format!(
+                "Service {namespace}/{service} is of type ExternalName, which is not switched on: requests get 503"
+            );
+            (".name", message)
         }
-        Unavailable::NoEndpoint | Unavailable::Unsupported => None,
-    }
+        Unavailable::NoEndpoint | Unavailable::Unsupported => return None,
+    };
+    Some((part, Severity::Error, message))
 }
 
-fn service_port<'a>(spec: &'a ServiceSpec, wanted: &BackendPort) -> Option<&'a ServicePort> {
+fn problem(
+    user: &ObjectRef,
+    (part, severity, message): Complaint,
+    at: impl FnOnce(&'static str) -> String,
+) -> Problem {
+    Problem { severity, ..Problem::error(user, at(part), message) }
+}
+
+pub(super) fn service_port<'a>(spec: &'a ServiceSpec, wanted: &BackendPort) -> Option<&'a ServicePort> {
     let is_wanted = |port: &&ServicePort| match wanted {
         BackendPort::Number(number) => port.port == i32::from(*number),
         BackendPort::Name(name) => port.name.as_ref() == Some(name),

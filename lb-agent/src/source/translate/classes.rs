@@ -52,7 +52,9 @@ impl Classes {
         let mut classes = Self::default();
         for (name, class) in index.ingress_classes() {
             if is_ours(class) {
-                classes.ours.insert(name.name.clone(), Class::new(name, class, index, problems));
+                let mut class = Class::new(name, class, index, problems);
+                class.parameters.allow_external_name.get_or_insert(settings.allow_external_name);
+                classes.ours.insert(name.name.clone(), class);
             } else {
                 classes.others.insert(name.name.clone());
             }
@@ -95,9 +97,17 @@ impl Classes {
         None
     }
 
-    /// Whether each Ingress belongs to the same class with both.
+    /// Whether each Ingress belongs to the same class with both, and may have the same backends.
     pub(super) fn assigns_as(&self, other: &Self) -> bool {
-        self.ours.keys().eq(other.ours.keys()) && self.others == other.others && self.unnamed == other.unnamed
+        fn ours(classes: &Classes) -> impl Iterator<Item = (&str, bool)> {
+            classes.ours.keys().map(|name| (name.as_str(), classes.allow_external_name(name)))
+        }
+        ours(self).eq(ours(other)) && self.others == other.others && self.unnamed == other.unnamed
+    }
+
+    /// Whether routes of a class may lead to Services of type ExternalName.
+    pub(super) fn allow_external_name(&self, class: &str) -> bool {
+        self.ours.get(class).and_then(|class| class.parameters.allow_external_name).unwrap_or_default()
     }
 
     /// Whether some class names the Service.

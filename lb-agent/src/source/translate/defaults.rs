@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::age::Age;
-use super::backends::Backends;
+use super::backends::{Backends, User};
 use super::certificates;
 use super::classes::Classes;
 use super::register::Register;
@@ -53,7 +53,9 @@ impl Defaults {
                 certificates::load(by, "spec.defaultCertificate", secret, index, now, problems)
             });
             let backend = class.parameters.backend.clone();
-            let backend = backend.map(|id| backends.of_class(by, id, index, problems));
+            let allows_external_name = classes.allow_external_name(name);
+            let user = User { name: by, index, allows_external_name };
+            let backend = backend.map(|id| backends.of_class(user, id, problems));
             if certificate.is_some() || backend.is_some() {
                 let (class, age, by) = (name.to_owned(), class.age.clone(), Arc::clone(by));
                 made.push(OfClass { class, age, by, certificate, backend });

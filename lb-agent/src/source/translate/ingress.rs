@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressRule};
 
 use super::age::Age;
-use super::backends::Backends;
+use super::backends::{Backends, User};
 use super::certificates::HostCertificate;
 use crate::model::{Backend, HostPattern, ObjectRef, PathKind, PathRule, Problem};
 use crate::source::Index;
@@ -72,9 +72,16 @@ pub(super) struct Reading<'a> {
     pub(super) class: &'a str,
     /// Where its backends are.
     pub(super) index: &'a Index,
+    /// Whether its routes may lead to Services of type ExternalName.
+    pub(super) allows_external_name: bool,
 }
 
 impl Reading<'_> {
+    /// As who it asks for backends.
+    pub(super) fn user(&self) -> User<'_> {
+        User { name: self.name, index: self.index, allows_external_name: self.allows_external_name }
+    }
+
     /// Its routes; rules that cannot be read are left out, the others stay.
     pub(super) fn routes(&self, backends: &mut Backends, problems: &mut Vec<Problem>) -> IngressRoutes {
         let spec = self.ingress.spec.as_ref();

@@ -62,7 +62,8 @@ impl Ingresses {
         if let Some(ingress) = index.ingress(&name)
             && let Some(class) = context.classes.of_ingress(&name, ingress, &mut found)
         {
-            let reading = Reading { name: &name, ingress, class, index };
+            let allows_external_name = context.classes.allow_external_name(class);
+            let reading = Reading { name: &name, ingress, class, index, allows_external_name };
             let routes = reading.routes(&mut self.backends, &mut found);
             let certificates = certificates::translate(&name, ingress, index, context.now, &mut found);
             known.routes = Some(Arc::new(IngressRoutes { certificates, ..routes }));

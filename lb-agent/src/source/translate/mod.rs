@@ -7,6 +7,7 @@ mod backends;
 mod certificates;
 mod classes;
 mod defaults;
+mod external;
 mod history;
 mod hosts;
 mod ingress;

@@ -96,6 +96,12 @@ impl Translator {
             || self.ingresses.name_secret(secret)
     }
 
+    /// The names of Services of type ExternalName that routes may lead to: to be kept resolved, and told to the index.
+    #[must_use]
+    pub fn external_names(&self) -> BTreeSet<String> {
+        self.ingresses.backends.external_names()
+    }
+
     /// What was wrong with the objects when they were translated last.
     pub(super) fn problems(&self) -> Problems {
         self.register.all()
@@ -194,7 +200,10 @@ impl Translator {
     fn mark(&mut self, round: &mut Round<'_>) {
         let Round { index, changes, ingresses, .. } = round;
         ingresses.extend(changes.of(Kind::Ingress).map(|name| Arc::new(name.clone())));
-        let services: BTreeSet<&ObjectRef> = changes.of(Kind::Service).chain(&changes.services).collect();
+        let backends = &mut self.ingresses.backends;
+        let external = [backends.take_vips(&self.services.vips), backends.named(&changes.names)].concat();
+        let services: BTreeSet<&ObjectRef> =
+            changes.of(Kind::Service).chain(&changes.services).chain(&external).collect();
         for service in services {
             self.ingresses.backends.refresh(service, index, &mut self.register, ingresses);
         }
