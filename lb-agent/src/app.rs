@@ -33,11 +33,8 @@ use crate::cli::{Cli, Command, Log, LogFormat, Meaning, Run};
 use crate::l4::Uplink;
 use crate::l7::{self, Proxy};
 use crate::metrics::Metrics;
-use crate::model::{ListenerProtocol, Snapshot};
+use crate::model::{ListenerProtocol, Snapshot, Turn};
 use crate::source::{Membership, Settings};
-
-/// Requests under way get this long when the agent is told to stop.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// Looked this often whether the last snapshot is published.
 const PUBLISHING: Duration = Duration::from_millis(10);
@@ -58,7 +55,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         match cli.command {
             Command::Run(run) => agent(*run).await,
             Command::Check(check) => Ok(commands::check_folder(&check)),
-            Command::Health(socket) => commands::health(&socket).await,
+            Command::Health(probe) => commands::health(&probe).await,
             Command::Doctor(doctor) => commands::look(doctor).await,
             Command::Uninstall(uninstall) => commands::remove(uninstall).await,
         }
@@ -107,6 +104,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         proxy: proxy_generation,
         attachments: attachments.clone(),
         following: input.following(),
+        turn: turn(packet_path.as_ref()),
     };
     let counters = counters(&run, snapshots.clone(), attachments);
     packet_metrics::register(&mut registry, live.clone(), counters);
@@ -120,7 +118,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         _ = admin => {}
         result = told_to_stop() => result?,
     }
-    stop(proxy).await;
+    stop(proxy, Duration::from_secs(run.grace.into())).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -159,7 +157,8 @@ fn proxy_config(run: &Run, uplinks: &[Uplink]) -> Result<l7::Config> {
 }
 
 fn addresses(run: &Run) -> Addresses {
-    Addresses { socket: run.admin_socket.admin_socket.clone(), tcp: run.admin.0, metrics: run.metrics_addr }
+    let socket = run.admin_socket.admin_socket.clone();
+    Addresses { socket, tcp: run.admin.0, metrics: run.metrics_addr, may_wait: run.take_over }
 }
 
 fn settings(run: &Run) -> Settings {
@@ -218,6 +217,11 @@ async fn steer(
     }
 }
 
+/// Whose turn it is. An agent without a packet path has nothing that another could have.
+fn turn(packet_path: Option<&PacketPath>) -> watch::Receiver<Turn> {
+    packet_path.map_or_else(|| watch::Sender::new(Turn::Holding).subscribe(), PacketPath::turn)
+}
+
 async fn told_to_stop() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -229,7 +233,7 @@ async fn told_to_stop() -> Result<()> {
 }
 
 /// Lets requests end. What is in the kernel stays: it goes on forwarding to the other members.
-async fn stop(mut proxy: Arc<Proxy>) {
+async fn stop(mut proxy: Arc<Proxy>, grace: Duration) {
     // A snapshot may be on its way into the proxy: that thread lets go of it soon.
     let proxy = loop {
         match Arc::try_unwrap(proxy) {
@@ -238,7 +242,7 @@ async fn stop(mut proxy: Arc<Proxy>) {
         }
         sleep(PUBLISHING).await;
     };
-    if tokio::task::spawn_blocking(move || proxy.shutdown(GRACE)).await.is_err() {
+    if tokio::task::spawn_blocking(move || proxy.shutdown(grace)).await.is_err() {
         warn!("the proxy did not stop in order");
     }
 }

@@ -55,12 +55,15 @@ fn command(variable: impl Fn(&OsStr) -> Option<OsString> + Copy) -> ClapCommand 
     })
 }
 
+/// Where agents of a node meet unless told otherwise.
+const DEFAULT_STATE: &str = "/run/edgelb";
+
 /// Where the agent's own socket is unless told otherwise: in `/run/edgelb`, or among the user's own files if
 /// that is not root.
 fn default_admin_socket() -> PathBuf {
     let user = nix::unistd::geteuid();
     let folder = match env::var_os("XDG_RUNTIME_DIR") {
-        _ if user.is_root() => PathBuf::from("/run/edgelb"),
+        _ if user.is_root() => PathBuf::from(DEFAULT_STATE),
         Some(folder) if !folder.is_empty() => PathBuf::from(folder).join("edgelb"),
         _ => env::temp_dir().join(format!("edgelb-{user}")),
     };
@@ -109,7 +112,7 @@ pub enum Command {
     #[command(verbatim_doc_comment)]
     Check(Check),
     /// Ask a running agent whether it is ready: exit code 0 if so. For probes.
-    Health(AdminSocket),
+    Health(Health),
     /// Look at this machine: kernel, rights, interfaces, settings; say what is wrong and how to mend it.
     Doctor(Doctor),
     /// Remove what the agent leaves in the kernel when it stops: programs, maps, local routes of VIPs.
@@ -136,8 +139,8 @@ pub struct Run {
     #[arg(long, env = "EDGELB_SECRETS", value_name = "PROFILE", default_value = "cluster")]
     pub secrets: Secrets,
     /// Where the state of a cluster is stored, private keys included, readable by us only: with it an agent starts
-    /// while the API server is away.
-    #[arg(long, env = "EDGELB_STATE", value_name = "DIR", default_value = "/run/edgelb")]
+    /// while the API server is away. Agents of one node meet there: it has the socket over which the next takes over.
+    #[arg(long, env = "EDGELB_STATE", value_name = "DIR", default_value = DEFAULT_STATE)]
     pub state: PathBuf,
     /// Name of this node's Node object. [default: the host name]
     #[arg(long, env = "EDGELB_NODE", value_name = "NAME")]
@@ -159,6 +162,13 @@ pub struct Run {
     /// Where maps and links are pinned, on a BPF filesystem.
     #[arg(long, env = "EDGELB_BPFFS", value_name = "DIR", default_value = crate::l4::pins::DEFAULT_ROOT)]
     pub bpffs: PathBuf,
+    /// Take over from an agent that runs with the same pins, instead of refusing to start: it goes on with the
+    /// connections that it has, and new ones come here. For updates: start the new one, then stop the old one.
+    #[arg(long, env = "EDGELB_TAKE_OVER")]
+    pub take_over: bool,
+    /// How long requests under way may take when the agent is told to stop.
+    #[arg(long, env = "EDGELB_GRACE", value_name = "SECONDS", default_value_t = 10)]
+    pub grace: u16,
     /// Answer on ordinary sockets instead: no XDP, no VIPs, no rights. Takes --http, --https or both.
     #[arg(long, env = "EDGELB_NO_XDP", conflicts_with_all = ["interface", "hash_key_file"])]
     pub no_xdp: bool,
@@ -225,6 +235,17 @@ pub struct AdminSocket {
     /// The agent's unix socket.
     #[arg(long, env = "EDGELB_ADMIN_SOCKET", value_name = "PATH", default_value_os_t = default_admin_socket())]
     pub admin_socket: PathBuf,
+}
+
+/// `lb-agent health`
+#[derive(Clone, Debug, Args)]
+pub struct Health {
+    /// Ask only whether it runs and answers, ready or not.
+    #[arg(long)]
+    pub live: bool,
+    /// Where it listens.
+    #[command(flatten)]
+    pub admin_socket: AdminSocket,
 }
 
 /// `lb-agent check`

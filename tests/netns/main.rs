@@ -11,6 +11,7 @@ mod outer_v6;
 mod refused;
 mod requests;
 mod spread;
+mod takeover;
 mod untouched;
 mod uplink;
 

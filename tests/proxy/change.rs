@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::Response;
 
-use super::support::{Backend, Fixture, Http, Table, request, text};
+use super::support::{Backend, Fixture, Http, Table, all_schemes, connect_tls, request, text};
 
 #[tokio::test]
 async fn no_request_fails_while_routes_change() {
@@ -97,4 +97,29 @@ async fn shutdown_waits_for_requests_and_closes_idle_connections() {
     shutdown.await.expect("no panic");
     assert!(began.elapsed() < Duration::from_secs(30), "it did not wait for the idle connection");
     assert!(idle.begin(request("a", "/")).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_answers_connections_that_have_just_been_made() {
+    let backend = Backend::start(|_| async { Response::new(text("done")) }).await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let (clear, tls) = (fixture.http(), fixture.https());
+    // One waits to be accepted, perhaps; one has finished its handshake; all have still to ask.
+    let one = tokio::net::TcpStream::connect(clear).await.expect("connect");
+    let two = tokio::net::TcpStream::connect(clear).await.expect("connect");
+    let secret = connect_tls(tls, "a", &[], all_schemes()).await;
+    let proxy = fixture.proxy;
+    let shutdown = tokio::task::spawn_blocking(move || proxy.shutdown(Duration::from_secs(60)));
+    super::support::eventually("new connections are refused", || {
+        std::net::TcpStream::connect(clear).is_err()
+    })
+    .await;
+    for mut http in [Http::one_over(one).await, Http::two_over(two).await, Http::one_over(secret).await] {
+        let answer = http.send(request("a", "/")).await;
+        assert_eq!(answer.text(), "done");
+        if matches!(http, Http::One(_)) {
+            assert_eq!(answer.header("connection"), "close");
+        }
+    }
+    shutdown.await.expect("no panic");
 }

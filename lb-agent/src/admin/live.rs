@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use x509_parser::time::ASN1Time;
 
-use crate::model::{Basis, Condition, Following, Snapshot};
+use crate::model::{Basis, Condition, Following, Snapshot, Turn};
 
 /// The node's moving parts, as their stages tell of them. A clone follows the same ones.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct Live {
     pub attachments: Option<watch::Receiver<Vec<Attachment>>>,
     /// How well the source follows a cluster; `None` for a folder.
     pub following: Option<watch::Receiver<Following>>,
+    /// Whether the packet path is this agent's, or that of one before it or after it.
+    pub turn: watch::Receiver<Turn>,
 }
 
 /// An interface with the packet path on it.
@@ -123,7 +125,12 @@ impl Live {
         if self.kernel_generation() == Some(0) {
             let lacks_key = self.following().is_some_and(|following| !following.has_flow_key);
             let key = if lacks_key { " (nor has the cluster a flow key)" } else { "" };
-            missing.push(format!("the kernel's maps hold no snapshot yet{key}"));
+            missing.push(match *self.turn.borrow() {
+                Turn::Waiting => {
+                    "the agent before this one has not handed over the packet path yet".to_owned()
+                }
+                _ => format!("the kernel's maps hold no snapshot yet{key}"),
+            });
         }
         if self.proxy_generation() == 0 {
             missing.push("the proxy serves no snapshot yet".to_owned());
@@ -167,6 +174,7 @@ pub(super) mod tests {
             kernel: kernel.map(|generation| watch::Sender::new(generation).subscribe()),
             proxy: watch::Sender::new(proxy).subscribe(),
             following: None,
+            turn: watch::Sender::new(Turn::Holding).subscribe(),
             attachments: Some(
                 watch::Sender::new(vec![Attachment {
                     interface: "eth0".to_owned(),
@@ -177,6 +185,13 @@ pub(super) mod tests {
                 .subscribe(),
             ),
         }
+    }
+
+    #[test]
+    fn the_next_agent_says_for_whom_it_waits() {
+        let turn = watch::Sender::new(Turn::Waiting).subscribe();
+        let next = Live { turn, ..live(Some(0), 1, Some(Snapshot::default())) };
+        assert!(next.missing()[0].contains("the agent before"), "{:?}", next.missing());
     }
 
     /// As `live`, following a cluster.

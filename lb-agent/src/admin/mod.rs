@@ -9,8 +9,9 @@ mod error;
 mod live;
 pub mod packet_metrics;
 mod server;
+mod tcp;
 
-pub use client::{Health, health};
+pub use client::{Health, Probe, health};
 pub use error::AdminError;
 pub use live::{Attachment, Live};
 pub use server::{Addresses, Server, State};

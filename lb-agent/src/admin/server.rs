@@ -19,10 +19,12 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::endpoints::{Scope, answer};
+use super::tcp::Place;
 use super::{AdminError, Live};
 
 /// Connections at one time for each listener: nobody can use up the agent's descriptors here.
@@ -54,14 +56,16 @@ pub struct Addresses {
     pub tcp: Option<SocketAddr>,
     /// Metrics and health alone.
     pub metrics: Option<SocketAddr>,
+    /// Whether another agent may still have the TCP addresses, until it hands over.
+    pub may_wait: bool,
 }
 
 /// The listening sockets.
 #[derive(Debug)]
 pub struct Server {
     socket: UnixListener,
-    tcp: Option<TcpListener>,
-    metrics: Option<TcpListener>,
+    tcp: Option<Place>,
+    metrics: Option<Place>,
 }
 
 impl Server {
@@ -72,27 +76,27 @@ impl Server {
     pub async fn bind(addresses: &Addresses) -> Result<Self, AdminError> {
         Ok(Self {
             socket: bind_unix(&addresses.socket)?,
-            tcp: bind_tcp(addresses.tcp).await?,
-            metrics: bind_tcp(addresses.metrics).await?,
+            tcp: bind_tcp(addresses.tcp, addresses.may_wait).await?,
+            metrics: bind_tcp(addresses.metrics, addresses.may_wait).await?,
         })
     }
 
     /// Where all endpoints are on TCP, with the port that the kernel chose for port 0.
     #[must_use]
     pub fn tcp_address(&self) -> Option<SocketAddr> {
-        self.tcp.as_ref()?.local_addr().ok()
+        self.tcp.as_ref().map(Place::local_address)
     }
 
     /// As `tcp_address`, for metrics and health alone.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref()?.local_addr().ok()
+        self.metrics.as_ref().map(Place::local_address)
     }
 
     /// Answers on the current runtime, for as long as it is polled.
     pub async fn run(self, state: Arc<State>) -> Infallible {
-        let tcp = self.tcp.map(|listener| accept(Listening::Tcp(listener), Scope::All, &state));
-        let metrics = self.metrics.map(|listener| accept(Listening::Tcp(listener), Scope::Metrics, &state));
+        let tcp = self.tcp.map(|place| place.run(Scope::All, &state));
+        let metrics = self.metrics.map(|place| place.run(Scope::Metrics, &state));
         let socket = accept(Listening::Unix(self.socket), Scope::All, &state);
         tokio::join!(socket, maybe(tcp), maybe(metrics)).0
     }
@@ -105,22 +109,27 @@ async fn maybe(accepting: Option<impl Future<Output = Infallible>>) -> Infallibl
     }
 }
 
-enum Listening {
+pub(super) enum Listening {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-async fn accept(listening: Listening, scope: Scope, state: &Arc<State>) -> Infallible {
+/// Answers what connects; with this, its connections end.
+pub(super) async fn accept(listening: Listening, scope: Scope, state: &Arc<State>) -> Infallible {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         let permit = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
         let accepted = match &listening {
-            Listening::Tcp(listener) => {
-                listener.accept().await.map(|(stream, _)| spawn(stream, permit, scope, state))
-            }
-            Listening::Unix(listener) => {
-                listener.accept().await.map(|(stream, _)| spawn(stream, permit, scope, state))
-            }
+            Listening::Tcp(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| connections.spawn(serve(stream, permit, scope, state))),
+            Listening::Unix(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| connections.spawn(serve(stream, permit, scope, state))),
         };
         if let Err(error) = accepted {
             warn!(%error, "cannot accept an admin connection");
@@ -129,12 +138,17 @@ async fn accept(listening: Listening, scope: Scope, state: &Arc<State>) -> Infal
     }
 }
 
-fn spawn<S>(stream: S, permit: OwnedSemaphorePermit, scope: Scope, state: &Arc<State>)
+fn serve<S>(
+    stream: S,
+    permit: OwnedSemaphorePermit,
+    scope: Scope,
+    state: &Arc<State>,
+) -> impl Future<Output = ()> + use<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let state = Arc::clone(state);
-    tokio::spawn(async move {
+    async move {
         let service = service_fn(|request| {
             let response = answer(&request, scope, &state);
             async { Ok::<_, Infallible>(response) }
@@ -147,15 +161,14 @@ where
             debug!(%error, "admin connection");
         }
         drop(permit);
-    });
+    }
 }
 
-async fn bind_tcp(address: Option<SocketAddr>) -> Result<Option<TcpListener>, AdminError> {
-    let Some(address) = address else { return Ok(None) };
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| AdminError::Listen { address, source })?;
-    info!(%address, "admin listens");
-    Ok(Some(listener))
+async fn bind_tcp(address: Option<SocketAddr>, may_wait: bool) -> Result<Option<Place>, AdminError> {
+    match address {
+        Some(address) => Place::bind(address, may_wait).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 fn bind_unix(path: &Path) -> Result<UnixListener, AdminError> {
@@ -205,15 +218,16 @@ mod tests {
     use tokio::net::TcpStream;
     use tokio::sync::watch;
 
-    use super::super::client::health;
+    use super::super::client::{Probe, health};
     use super::super::live::tests::live;
     use super::*;
-    use crate::model::Snapshot;
+    use crate::model::{Snapshot, Turn};
 
     const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
     fn addresses(folder: &Path) -> Addresses {
-        Addresses { socket: folder.join("run/admin.sock"), tcp: Some(LOOPBACK), metrics: Some(LOOPBACK) }
+        let socket = folder.join("run/admin.sock");
+        Addresses { socket, tcp: Some(LOOPBACK), metrics: Some(LOOPBACK), may_wait: false }
     }
 
     fn state(live: Live) -> Arc<State> {
@@ -221,12 +235,16 @@ mod tests {
     }
 
     async fn ask(address: SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.expect("something listens");
+        try_ask(address, path).await.expect("something listens")
+    }
+
+    async fn try_ask(address: SocketAddr, path: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(address).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("the request is taken");
+        stream.write_all(request.as_bytes()).await?;
         let mut response = String::new();
-        stream.read_to_string(&mut response).await.expect("the response is text");
-        response
+        stream.read_to_string(&mut response).await?;
+        Ok(response)
     }
 
     #[tokio::test]
@@ -238,18 +256,17 @@ mod tests {
         let live = Live { proxy: proxy.subscribe(), ..live(None, 0, Some(Snapshot::default())) };
         let running = tokio::spawn(server.run(state(live)));
 
-        let before = health(&addresses.socket).await.expect("an answer");
-        assert!(
-            !before.is_ready && before.message.contains("the proxy serves no snapshot yet"),
-            "{before:?}"
-        );
+        let before = health(&addresses.socket, Probe::Ready).await.expect("an answer");
+        assert!(!before.is_well && before.message.contains("the proxy serves no snapshot yet"), "{before:?}");
+        let alive = health(&addresses.socket, Probe::Live).await.expect("an answer");
+        assert!(alive.is_well, "{alive:?}");
         proxy.send_replace(1);
-        let after = health(&addresses.socket).await.expect("an answer");
-        assert!(after.is_ready, "{after:?}");
+        let after = health(&addresses.socket, Probe::Ready).await.expect("an answer");
+        assert!(after.is_well, "{after:?}");
 
         running.abort();
         assert!(running.await.is_err_and(|end| end.is_cancelled()));
-        let gone = health(&addresses.socket).await.expect_err("nobody listens").to_string();
+        let gone = health(&addresses.socket, Probe::Ready).await.expect_err("nobody listens").to_string();
         assert!(gone.contains("no agent answers on"), "{gone}");
     }
 
@@ -265,6 +282,35 @@ mod tests {
         assert!(ask(metrics, "/metrics").await.starts_with("HTTP/1.1 200"));
         assert!(ask(metrics, "/readyz").await.starts_with("HTTP/1.1 200"));
         running.abort();
+    }
+
+    #[tokio::test]
+    async fn an_address_goes_to_the_next_agent_and_comes_back() {
+        let folders = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
+        let turns = [Turn::Holding, Turn::Waiting].map(watch::Sender::new);
+        let agent = |which: usize| Live {
+            version: ["first", "second"][which],
+            turn: turns[which].subscribe(),
+            ..live(Some(1), 1, Some(Snapshot::default()))
+        };
+        let first = Server::bind(&addresses(folders[0].path())).await.expect("a free port");
+        let address = first.tcp_address().expect("TCP is on");
+        let same = Addresses { tcp: Some(address), may_wait: true, ..addresses(folders[1].path()) };
+        let second = Server::bind(&same).await.expect("it waits for the address");
+        let impatient = Addresses { may_wait: false, ..same };
+        assert!(matches!(Server::bind(&impatient).await, Err(AdminError::SocketInUse { .. })));
+        let running = [first.run(state(agent(0))), second.run(state(agent(1)))].map(tokio::spawn);
+        for (holder, version) in [(0, "first"), (1, "second"), (0, "first")] {
+            turns[1 - holder].send_replace(Turn::After);
+            turns[holder].send_replace(Turn::Holding);
+            let answers = async {
+                while !try_ask(address, "/debug/snapshot").await.is_ok_and(|text| text.contains(version)) {
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            };
+            tokio::time::timeout(READ_TIMEOUT, answers).await.expect(version);
+        }
+        running.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     #[tokio::test]

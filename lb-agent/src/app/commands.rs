@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::meaning;
-use crate::cli::{AdminSocket, Check, Doctor, Uninstall};
+use crate::cli::{Check, Doctor, Health, Uninstall};
 use crate::l4::pins::Pins;
 use crate::model::Severity;
 use crate::{admin, l4, source};
@@ -22,10 +22,11 @@ pub(super) fn check_folder(check: &Check) -> ExitCode {
     if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-pub(super) async fn health(socket: &AdminSocket) -> Result<ExitCode> {
-    let health = admin::health(&socket.admin_socket).await?;
+pub(super) async fn health(probe: &Health) -> Result<ExitCode> {
+    let asked = if probe.live { admin::Probe::Live } else { admin::Probe::Ready };
+    let health = admin::health(&probe.admin_socket.admin_socket, asked).await?;
     println!("{}", health.message);
-    Ok(if health.is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if health.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub(super) async fn look(doctor: Doctor) -> Result<ExitCode> {

@@ -1,4 +1,7 @@
-//! The packet path as a part of the agent: begun once its key is known, which in a cluster may take a while.
+//! The packet path as a part of the agent: begun once its key is known, which in a cluster may take
+//! a while, in this agent's turn among those of its node.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use lb_common::hash::FlowKey;
@@ -10,8 +13,12 @@ use crate::admin::{self, packet_metrics};
 use crate::cli::Run;
 use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
-use crate::l4::{self, Datapath, Uplink};
+use crate::l4::{self, Datapath, Succession, Uplink};
 use crate::l7::Proxy;
+use crate::model::Turn;
+
+/// Where agents of a node ask each other for the packet path, in their state folder.
+pub(super) const HAND_OVER: &str = "handover.sock";
 
 /// What is known of the packet path before it begins.
 pub(super) struct PacketPath {
@@ -19,6 +26,7 @@ pub(super) struct PacketPath {
     uplinks: Vec<Uplink>,
     attachments: watch::Sender<Vec<admin::Attachment>>,
     live: watch::Sender<u64>,
+    turn: watch::Sender<Turn>,
 }
 
 /// `l4::Options` without the key.
@@ -27,6 +35,8 @@ struct PathOptions {
     cluster: u32,
     port: u16,
     pins: Pins,
+    socket: PathBuf,
+    may_take_over: bool,
 }
 
 /// Where packets for VIPs come in; nowhere without packet path.
@@ -46,9 +56,12 @@ impl PacketPath {
             cluster: run.cluster_id,
             port: run.encap_port,
             pins: Pins::new(run.bpffs.clone()),
+            socket: run.state.join(HAND_OVER),
+            may_take_over: run.take_over,
         };
-        let (attachments, live) = (watch::Sender::default(), watch::Sender::new(0));
-        (!run.no_xdp).then_some(Self { options, uplinks, attachments, live })
+        let (attachments, live, turn) =
+            (watch::Sender::default(), watch::Sender::new(0), watch::Sender::default());
+        (!run.no_xdp).then_some(Self { options, uplinks, attachments, live, turn })
     }
 
     /// The interfaces with the packet path on them.
@@ -61,22 +74,54 @@ impl PacketPath {
         self.live.subscribe()
     }
 
-    /// Waits for the key, begins, and follows the snapshots that the proxy serves.
+    /// Whether the packet path is this agent's.
+    pub(super) fn turn(&self) -> watch::Receiver<Turn> {
+        self.turn.subscribe()
+    }
+
+    /// Waits for the key, begins, and follows the snapshots that the proxy serves. The agent before is asked for the
+    /// packet path when all else is ready; the agent after gets it when it asks.
     pub(super) async fn run(
         self,
         key: impl Future<Output = Result<FlowKey>>,
         proxy: &Proxy,
-        snapshots: Snapshots,
+        mut snapshots: Snapshots,
     ) -> Result<()> {
-        let PathOptions { node, cluster, port, pins } = self.options;
-        let local = Local { node, key: key.await?, cluster, port };
+        let mut succession = self.succession(key.await?);
+        let mut begun = succession.begin().await?;
+        if begun.is_none() {
+            info!("another agent has the packet path: it is asked for it once this one is ready to serve");
+            self.turn.send_replace(Turn::Waiting);
+            snapshots.wait_for(Option::is_some).await?;
+            begun = Some(succession.take_over().await?);
+        }
+        while let Some(packet_path) = begun {
+            let successor = tokio::select! {
+                result = self.follow(packet_path, proxy, snapshots.clone()) => return result,
+                successor = succession.successor() => successor,
+            };
+            self.turn.send_replace(Turn::After);
+            begun = succession.leave_to(successor).await?;
+        }
+        std::future::pending().await
+    }
+
+    fn succession(&self, key: FlowKey) -> Succession {
+        let PathOptions { node, cluster, port, pins, socket, may_take_over } = &self.options;
+        let local = Local { node: node.clone(), key, cluster: *cluster, port: *port };
         let interfaces = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
-        let mut packet_path = Datapath::start(l4::Options { local, interfaces, pins }).await?;
+        let options = l4::Options { local, interfaces, pins: pins.clone() };
+        Succession::new(options, socket.clone(), *may_take_over)
+    }
+
+    /// This agent's turn.
+    async fn follow(&self, mut packet_path: Datapath, proxy: &Proxy, snapshots: Snapshots) -> Result<()> {
         self.attachments.send_replace(attachments(&packet_path, &self.uplinks));
+        self.turn.send_replace(Turn::Holding);
         let sockets = proxy.steered_sockets();
         let of_family = |is_v4: bool| sockets.iter().find(move |socket| socket.address.is_ipv4() == is_v4);
         packet_path.steer_to(of_family(true), of_family(false))?;
-        Ok(packet_path.run(snapshots, self.live).await?)
+        Ok(packet_path.run(snapshots, self.live.clone()).await?)
     }
 }
 

@@ -27,10 +27,21 @@ pub enum L4Error {
         source: std::io::Error,
     },
     /// Another agent runs with the same pins.
-    #[error("another agent runs with the pins in {path}: stop it first, or name another place with --bpffs")]
+    #[error(
+        "another agent runs with the pins in {path}: stop it first, have this one --take-over, \
+         or name another place with --bpffs"
+    )]
     PinsInUse {
         /// The folder.
         path: PathBuf,
+    },
+    /// The socket over which agents of one node hand over cannot be had.
+    #[error("cannot listen on {path} for the next agent: {source}; name another place with --state")]
+    HandOver {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The kernel refuses maps or programs.
     #[error("cannot load the packet path into the kernel: {hint}: {source}")]

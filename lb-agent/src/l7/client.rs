@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -13,6 +14,9 @@ use super::deadline::Deadline;
 use super::headers::Origin;
 use super::worker::Worker;
 use crate::model::ListenerProtocol;
+
+/// How long a connection without any request yet may take to its first one, once the worker is about to end.
+const FIRST_REQUEST: Duration = Duration::from_secs(5);
 
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
@@ -30,6 +34,10 @@ pub(super) struct Client {
     pub(super) uploads: Cell<bool>,
     /// Requests under way.
     active: Cell<u32>,
+    /// Whether no request has begun yet.
+    fresh: Cell<bool>,
+    /// Whether it was told to begin soon, as the worker is about to end.
+    hurried: Cell<bool>,
     in_head: Cell<bool>,
 }
 
@@ -63,6 +71,8 @@ impl Client {
             received: Arc::default(),
             uploads: Cell::new(false),
             active: Cell::new(0),
+            fresh: Cell::new(true),
+            hurried: Cell::new(false),
             in_head: Cell::new(true),
         })
     }
@@ -87,10 +97,23 @@ impl Client {
     /// Ready when the deadline has passed or the worker is about to end. To be polled even if nothing is set,
     /// so that the end of the worker is heard.
     pub(super) fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.deadline.poll(cx).is_ready() || self.worker.is_draining() {
+        let is_ending = self.is_ending();
+        if self.deadline.poll(cx).is_ready() || is_ending {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+
+    /// Whether the connection is to end after the requests under way. One on which none has begun gets a little
+    /// time for its first: its client has just connected, and takes it for open.
+    pub(super) fn is_ending(&self) -> bool {
+        if !self.worker.is_draining() {
+            return false;
+        }
+        if self.fresh.get() && !self.hurried.replace(true) {
+            self.deadline.set(FIRST_REQUEST.min(self.worker.config.timeouts.head));
+        }
+        !self.fresh.get()
     }
 
     /// An idle HTTP/1.1 connection that begins to send must get on with it.
@@ -114,6 +137,7 @@ impl Busy {
     /// A request begins.
     pub(super) fn new(client: &Rc<Client>) -> Self {
         client.active.set(client.active.get() + 1);
+        client.fresh.set(false);
         client.deadline.clear();
         Self(client.clone())
     }

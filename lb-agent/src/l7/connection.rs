@@ -78,7 +78,7 @@ where
     let mut connection = connection;
     let mut is_ending = false;
     std::future::poll_fn(|cx| {
-        if !is_ending && client.worker.is_draining() {
+        if !is_ending && client.is_ending() {
             is_ending = true;
             Pin::new(&mut connection).graceful_shutdown();
         }

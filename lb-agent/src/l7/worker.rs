@@ -75,13 +75,16 @@ pub(super) fn run(start: Start, ready: &mpsc::Sender<io::Result<()>>) {
         };
         let accepting: Vec<_> = listeners
             .into_iter()
-            .map(|(listener, key)| spawn_local(accept(worker.clone(), listener, key)))
+            .map(|(listener, key)| spawn_local(accept(worker.clone(), listener, key, stop.clone())))
             .collect();
         spawn_local(tick(worker.clone()));
         drop(ready.send(Ok(())));
         let stopped = stop.wait_for(Option::is_some).await;
         let grace = stopped.ok().and_then(|grace| *grace).unwrap_or_default();
-        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        for last in accepting {
+            // It ends when it has taken what waited; a panic there has been told already.
+            drop(last.await);
+        }
         worker.drain(grace).await;
     });
 }
@@ -178,20 +181,39 @@ fn listen(sockets: Vec<Listening>) -> io::Result<Vec<(TcpListener, Option<Socket
     sockets.into_iter().map(listener).collect()
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener, key: Option<SocketAddr>) {
+/// Accepts connections until the worker is told to stop, and then those that wait already: their clients take them
+/// for open.
+async fn accept(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    key: Option<SocketAddr>,
+    mut stop: watch::Receiver<Option<Duration>>,
+) {
+    let serve = |(stream, peer): (TcpStream, SocketAddr)| {
+        // A connection that is gone already has no address any more.
+        if let Some(key) = key.or_else(|| stream.local_addr().ok()) {
+            spawn_local(connection::serve(worker.clone(), stream, peer, key));
+        }
+    };
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // A connection that is gone already has no address any more.
-                if let Some(key) = key.or_else(|| stream.local_addr().ok()) {
-                    spawn_local(connection::serve(worker.clone(), stream, peer, key));
-                }
-            }
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(Option::is_some) => break,
+        };
+        match accepted {
+            Ok(accepted) => serve(accepted),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "accepting connections pauses");
                 sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            serve((stream, peer));
         }
     }
 }

@@ -14,6 +14,7 @@ mod route;
 mod service;
 mod shared_map;
 mod snapshot;
+mod turn;
 
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
 pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
@@ -28,3 +29,4 @@ pub use route::{HostRoutes, RouteTable, Rule};
 pub use service::{Listener, ListenerProtocol, Protocol, Service, ServiceAddress};
 pub use shared_map::{Difference, SharedMap};
 pub use snapshot::Snapshot;
+pub use turn::Turn;

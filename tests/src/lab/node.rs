@@ -36,6 +36,8 @@ pub struct Node {
     pub(crate) folder: PathBuf,
     pub(crate) mounts: NodeView,
     pub(crate) agent: Option<Process>,
+    /// The file name of its admin socket.
+    admin_socket: String,
 }
 
 impl Node {
@@ -50,6 +52,7 @@ impl Node {
             folder: claim.folder().to_owned(),
             mounts,
             agent: None,
+            admin_socket: "admin.sock".to_owned(),
         })
     }
 
@@ -77,6 +80,25 @@ impl Node {
     pub fn run_agent(&mut self, arguments: &[&str]) -> Result<()> {
         self.start_agent(arguments)?;
         self.await_ready()
+    }
+
+    /// Starts the next agent beside the one that runs, and waits until it has taken over. The one before is
+    /// returned: it still runs, and has the connections that it had.
+    ///
+    /// # Errors
+    /// If none runs; those of `run_agent`.
+    pub fn run_next_agent(&mut self) -> Result<Process> {
+        let before = self.agent.take().context("no agent was started")?;
+        self.admin_socket = format!("after-{}.sock", before.id());
+        let socket = format!("/run/edgelb/{}", self.admin_socket);
+        self.run_agent(&["--take-over", "--admin-socket", &socket])?;
+        Ok(before)
+    }
+
+    /// Makes a process the node's agent again, in place of the one that took over from it, which is killed.
+    pub fn agent_before(&mut self, before: Process) {
+        self.agent = Some(before);
+        self.admin_socket = "admin.sock".to_owned();
     }
 
     /// Waits until the agent is ready.
@@ -185,10 +207,17 @@ impl Node {
         }
     }
 
-    /// Where the agent's admin socket is, seen from outside; on the node it is where agents have it by default.
+    /// Where the agent's admin socket is, seen from outside; on the node the first one has it where agents have it by
+    /// default.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
-        self.mounts.run.join("admin.sock")
+        self.mounts.run.join(&self.admin_socket)
+    }
+
+    /// Where the agents of the node hand over, seen from outside.
+    #[must_use]
+    pub fn hand_over_socket(&self) -> PathBuf {
+        self.mounts.run.join("handover.sock")
     }
 
     /// The node's bpffs, seen from outside.

@@ -1,0 +1,97 @@
+//! Who has the node's packet path: this process, an agent before it, or one after it. Only who has the pins writes
+//! maps; connections that a process has accepted stay with it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use super::handover::{self, Door, Predecessor, Successor};
+use super::{Datapath, L4Error, Options};
+
+/// How often the pins are tried while another agent has them and does not answer.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// This process's turn among the agents of the node.
+#[derive(Debug)]
+pub struct Succession {
+    options: Options,
+    socket: PathBuf,
+    may_take_over: bool,
+    /// Open while this process has the pins.
+    door: Option<Door>,
+    before: Option<Predecessor>,
+}
+
+impl Succession {
+    /// Agents of one node meet at the unix socket `socket`. One that may take over asks the agent before it for
+    /// the pins, where others refuse to start.
+    #[must_use]
+    pub fn new(options: Options, socket: PathBuf, may_take_over: bool) -> Self {
+        Self { options, socket, may_take_over, door: None, before: None }
+    }
+
+    /// Starts the packet path, if no other agent has it. `None` if one has, and is to be asked for it.
+    ///
+    /// # Errors
+    /// Those of `Datapath::start`; `L4Error::HandOver` if the socket cannot be had.
+    pub async fn begin(&mut self) -> Result<Option<Datapath>, L4Error> {
+        match Datapath::start(self.options.clone()).await {
+            Ok(path) => {
+                self.door = Some(Door::open(&self.socket)?);
+                Ok(Some(path))
+            }
+            Err(L4Error::PinsInUse { .. }) if self.may_take_over => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the packet path over from the agent that has it, however long that takes.
+    ///
+    /// # Errors
+    /// As `begin`. What the agent before had attached works on, and it takes back.
+    pub async fn take_over(&mut self) -> Result<Datapath, L4Error> {
+        loop {
+            if let Some(path) = self.begin().await? {
+                return Ok(path);
+            }
+            match handover::ask(&self.socket).await {
+                Ok(before) => {
+                    info!("the agent before has handed over");
+                    self.before = Some(before);
+                }
+                Err(error) => {
+                    debug!(%error, "the agent before does not hand over yet");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for an agent that asks for the packet path: for ever, if this process has not got it.
+    pub async fn successor(&self) -> Successor {
+        match &self.door {
+            Some(door) => door.successor().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Leaves the packet path to the next agent; its `Datapath` must have been dropped. Returns when that agent is
+    /// gone: with the packet path, if no other agent has it by then.
+    ///
+    /// # Errors
+    /// Those of `Datapath::start`.
+    pub async fn leave_to(&mut self, successor: Successor) -> Result<Option<Datapath>, L4Error> {
+        self.door = None;
+        info!("handed over to the next agent: only connections that are there are served on");
+        successor.outlive().await;
+        self.may_take_over = true;
+        let path = self.begin().await?;
+        match &path {
+            Some(_) => info!("the next agent is gone: taken back"),
+            None => info!("the next agent has handed over in its turn"),
+        }
+        Ok(path)
+    }
+}

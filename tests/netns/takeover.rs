@@ -1,0 +1,164 @@
+//! One agent after the other on a node that serves: clients open connections throughout, and failures are counted.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lb_tests::lab::Namespace;
+use lb_tests::lab::http::Connection;
+use lb_tests::lab::manifests::ingress;
+use lb_tests::lab::site::SHOP;
+use lb_tests::lab::spread::owner;
+use lb_tests::lab::wait::{eventually, until};
+
+use crate::{PATIENCE, connect, edges, with_site};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Clients that open connections at one time.
+const CALLERS: usize = 4;
+
+/// Updates in a row.
+const UPDATES: usize = 3;
+
+#[test]
+fn updates_fail_no_new_connection() -> Result<()> {
+    with_site("updates_fail_no_new_connection", &edges(1), |lab, _| {
+        let (v4, v6) = (lab.vip().v4.into(), lab.vip().v6.into());
+        let to = [SocketAddr::new(v4, 80), SocketAddr::new(v6, 80)];
+        let mut kept = connect(lab, to[0])?;
+        owner(lab, &mut kept, SHOP)?;
+        let calls = Calls::default();
+        calls.during(&lab.client.clone(), &to, || {
+            for update in 0..UPDATES {
+                let mut before = lab.edges[0].run_next_agent()?;
+                calls.some_more()?;
+                if update == 0 {
+                    owner(lab, &mut kept, SHOP).context("a connection of the agent before")?;
+                }
+                let end = before.stop()?;
+                ensure!(end.success(), "{end}: {}", before.log());
+                calls.some_more()?;
+            }
+            Ok(())
+        })?;
+        let answer = lab.edges[0].admin("/readyz")?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_that_fails_to_follow_costs_nothing() -> Result<()> {
+    with_site("an_agent_that_fails_to_follow_costs_nothing", &edges(1), |lab, _| {
+        let to = [SocketAddr::new(lab.vip().v4.into(), 80)];
+        let calls = Calls::default();
+        calls.during(&lab.client.clone(), &to, || {
+            let node = &lab.edges[0];
+            let generation = || node.metric(KERNEL_GENERATION);
+            let at_first = generation()?;
+            // What an agent does up to the moment at which it has the pins.
+            let mut next = UnixStream::connect(node.hand_over_socket())?;
+            next.set_read_timeout(Some(PATIENCE))?;
+            next.write_all(b"take over 1\n")?;
+            let mut answer = [0; 8];
+            next.read_exact(&mut answer)?;
+            assert_eq!(&answer, b"yours 1\n");
+            ensure!(!node.hand_over_socket().exists(), "the socket is the next agent's");
+
+            let late = "late.example.org";
+            lab.manifests.write("late.yaml", &ingress("late", &[(late, "/", "shop")], &[]))?;
+            eventually("the new host, by the proxy of the agent before", SOON, || {
+                let status = connect(lab, to[0])?.fetch(late, "/")?.status;
+                ensure!(status == 200, "{status}");
+                Ok(())
+            })?;
+            calls.some_more()?;
+            assert_eq!(generation()?.to_bits(), at_first.to_bits(), "it has no right to the maps any more");
+            drop(next);
+            until("the kernel follows again", SOON, || generation().is_ok_and(|now| now > at_first))?;
+            calls.some_more()
+        })?;
+        // It hands over again, to a real one.
+        let mut before = lab.edges[0].run_next_agent()?;
+        before.stop()?;
+        calls.during(&lab.client.clone(), &to, || calls.some_more())
+    })
+}
+
+#[test]
+fn an_agent_that_dies_is_replaced_by_the_one_before() -> Result<()> {
+    with_site("an_agent_that_dies_is_replaced_by_the_one_before", &edges(1), |lab, _| {
+        let to = [SocketAddr::new(lab.vip().v4.into(), 80)];
+        let before = lab.edges[0].run_next_agent()?;
+        lab.edges[0].kill_agent()?;
+        lab.edges[0].agent_before(before);
+        eventually("answers by the agent before", SOON, || connect(lab, to[0])?.fetch(SHOP, "/").map(drop))?;
+        let calls = Calls::default();
+        calls.during(&lab.client.clone(), &to, || calls.some_more())
+    })
+}
+
+const KERNEL_GENERATION: &str = "lb_agent_generation{stage=\"kernel\"}";
+
+/// What clients of one host met.
+#[derive(Default)]
+struct Calls {
+    answered: AtomicUsize,
+    failures: Mutex<Vec<String>>,
+}
+
+impl Calls {
+    /// Opens connections, each for one request, as long as `work` takes; none may fail.
+    fn during(&self, client: &Namespace, to: &[SocketAddr], work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let over = AtomicBool::new(false);
+        let worked = thread::scope(|scope| {
+            for caller in 0..CALLERS {
+                let to = to[caller % to.len()];
+                let over = &over;
+                scope.spawn(move || {
+                    client.run(|| {
+                        while !over.load(Ordering::Relaxed) {
+                            self.call(to);
+                        }
+                    });
+                });
+            }
+            let worked = work();
+            over.store(true, Ordering::Relaxed);
+            worked
+        });
+        let failures = std::mem::take(&mut *self.failures.lock().expect("no caller panics"));
+        let answered = self.answered.load(Ordering::Relaxed);
+        ensure!(failures.is_empty(), "{} of {answered} calls failed: {failures:?}", failures.len());
+        println!("{answered} calls, none failed");
+        worked
+    }
+
+    /// Waits for answers to calls that begin from now on.
+    fn some_more(&self) -> Result<()> {
+        let before = self.answered.load(Ordering::Relaxed);
+        until("more answers", SOON, || self.answered.load(Ordering::Relaxed) > before + 20 * CALLERS)
+    }
+
+    fn call(&self, to: SocketAddr) {
+        match call(to) {
+            Ok(()) => _ = self.answered.fetch_add(1, Ordering::Relaxed),
+            Err(error) => self.failures.lock().expect("no caller panics").push(format!("{to}: {error:#}")),
+        }
+    }
+}
+
+fn call(to: SocketAddr) -> Result<()> {
+    let stream = std::net::TcpStream::connect_timeout(&to, PATIENCE).context("connecting")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut connection = Connection::new(stream);
+    let status = connection.send("GET", SHOP, "/", &[("Connection", "close")])?.status;
+    ensure!(status == 200, "status {status}");
+    connection.await_end()
+}
