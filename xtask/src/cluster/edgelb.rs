@@ -20,10 +20,10 @@ const NAME: &str = concat!("edgelb.dev/edgelb:", env!("CARGO_PKG_VERSION"));
 
 /// What `lb-lab cluster up` is told besides.
 pub(super) fn arguments() -> Result<Vec<OsString>> {
-    let deploy = root()?.join("deploy");
+    let root = root()?;
     let mut arguments: Vec<OsString> = vec!["--edge".into(), "--image".into(), image()?.into()];
-    for applied in ["overlays/demo"] {
-        arguments.extend(["--apply".into(), deploy.join(applied).into()]);
+    for applied in ["deploy/overlays/bare-metal", "tests/app/example.yaml"] {
+        arguments.extend(["--apply".into(), root.join(applied).into()]);
     }
     arguments.extend(["--rolled-out", "edgelb-system/edgelb"].map(OsString::from));
     Ok(arguments)

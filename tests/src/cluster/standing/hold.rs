@@ -33,14 +33,9 @@ pub fn hold(options: &Options) -> Result<()> {
                 ..Settings::default()
             })
         })?;
-    if options.edge {
-        step("making the nodes edge nodes, with routes for the VIPs", || make_edge(&cluster))?;
-    }
-    for manifest in &options.apply {
-        step(&format!("applying {}", manifest.display()), || apply(&cluster, manifest))?;
-    }
-    if let Some((namespace, name)) = options.rolled_out.as_deref().and_then(|name| name.split_once('/')) {
-        step(&format!("waiting for {name}"), || rolled_out(&cluster, namespace, name))?;
+    if let Err(problem) = prepare(&cluster, options) {
+        // A person can find out why only while it stands.
+        say(&format!("  FAILED: {problem:#}"));
     }
     let listener = UnixListener::bind(socket(cluster.folder()))?;
     // From now on the terminal's Ctrl-C is for others.
@@ -50,6 +45,19 @@ pub fn hold(options: &Options) -> Result<()> {
     let asked = serve(&listener, &mut cluster)?;
     drop(cluster);
     tell(&asked, &Ok("the cluster is gone".to_owned()))
+}
+
+fn prepare(cluster: &Cluster, options: &Options) -> Result<()> {
+    if options.edge {
+        step("making the nodes edge nodes, with routes for the VIPs", || make_edge(cluster))?;
+    }
+    for manifest in &options.apply {
+        step(&format!("applying {}", manifest.display()), || apply(cluster, manifest))?;
+    }
+    if let Some((namespace, name)) = options.rolled_out.as_deref().and_then(|name| name.split_once('/')) {
+        step(&format!("waiting for {name}"), || rolled_out(cluster, namespace, name))?;
+    }
+    Ok(())
 }
 
 /// A pipe that reads what the starter says would wait for us, too.
@@ -87,7 +95,7 @@ fn apply(cluster: &Cluster, manifest: &Path) -> Result<()> {
 
 fn rolled_out(cluster: &Cluster, namespace: &str, name: &str) -> Result<()> {
     let set = format!("daemonset/{name}");
-    kubectl(cluster, &["rollout", "status", &set, "--namespace", namespace, "--timeout=120s"])
+    kubectl(cluster, &["rollout", "status", &set, "--namespace", namespace, "--timeout=60s"])
 }
 
 fn kubectl(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
