@@ -1,6 +1,7 @@
 //! The cluster itself: pods run, endpoints say how they are, a lost node is noticed, and nothing stays.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +10,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::{EndpointConditions, EndpointSlice};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
-use lb_tests::cluster::{APP_IMAGE, Cluster, Settings, is_ready};
+use lb_tests::cluster::{APP_IMAGE, Cluster, Settings, is_ready, run};
 use lb_tests::lab::LABS;
 use serde_json::json;
 
@@ -22,21 +23,21 @@ const DRAIN: Duration = Duration::from_secs(3);
 #[test]
 fn a_cluster_runs_pods_and_notices_what_happens_to_them() -> Result<()> {
     let before = leftovers()?;
-    let mut cluster = Cluster::start(&Settings::default())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = runtime.block_on(cluster.control_plane.client())?;
-    runtime.block_on(deploy(&client))?;
-    runtime.block_on(pods_answer(&cluster, &client))?;
-    runtime.block_on(a_deleted_pod_serves_until_it_is_gone(&client))?;
+    let mut folder = PathBuf::new();
+    run("cluster", &Settings::default(), |cluster| {
+        folder = cluster.folder().to_owned();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = runtime.block_on(cluster.control_plane.client())?;
+        runtime.block_on(deploy(&client))?;
+        runtime.block_on(pods_answer(cluster, &client))?;
+        runtime.block_on(a_deleted_pod_serves_until_it_is_gone(&client))?;
 
-    cluster.power_cut("node-3")?;
-    runtime.block_on(node(&client, "node-3", false))?;
-    cluster.switch_on("node-3")?;
-    cluster.add_node()?;
-    runtime.block_on(node(&client, "node-4", true))?;
-
-    let folder = cluster.folder().to_owned();
-    drop(cluster);
+        cluster.power_cut("node-3")?;
+        runtime.block_on(node(&client, "node-3", false))?;
+        cluster.switch_on("node-3")?;
+        cluster.add_node()?;
+        runtime.block_on(node(&client, "node-4", true))
+    })?;
     ensure!(!folder.exists(), "{} is still there", folder.display());
     assert_eq!(leftovers()?, before);
     Ok(())

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Node as NodeObject;
+use kube::api::ListParams;
 use kube::{Api, Client};
 
 use super::address::{self, MAX_NODES};
@@ -157,8 +158,8 @@ impl Cluster {
 
     /// Waits until every node that is switched on is ready, by the API server's account.
     fn await_nodes(&mut self) -> Result<()> {
-        let wanted: Vec<String> =
-            self.nodes.iter().filter(|node| node.is_on()).map(|node| node.name.clone()).collect();
+        let wanted: Vec<(String, i64)> =
+            self.nodes.iter().filter_map(|node| Some((node.name.clone(), node.on_since()?))).collect();
         let kubeconfig = self.control_plane.kubeconfig();
         let nodes = &mut self.nodes;
         wait_for(async move {
@@ -166,21 +167,27 @@ impl Cluster {
             let start = Instant::now();
             loop {
                 nodes.iter_mut().try_for_each(Node::expect_alive)?;
-                let ready: Vec<String> = objects
-                    .list(&kube::api::ListParams::default())
-                    .await?
-                    .into_iter()
-                    .filter(is_ready)
-                    .filter_map(|object| object.metadata.name)
-                    .collect();
-                if wanted.iter().all(|name| ready.contains(name)) {
+                let found = objects.list(&ListParams::default()).await?;
+                let is_there = |(name, since): &(String, i64)| {
+                    let node = found.iter().find(|node| node.metadata.name.as_ref() == Some(name));
+                    // What an earlier life of the node said counts no more.
+                    node.is_some_and(|node| is_ready(node) && last_heard_of(node) >= Some(*since))
+                };
+                let missing: Vec<_> = wanted.iter().filter(|node| !is_there(node)).collect();
+                if missing.is_empty() {
                     return Ok(());
                 }
-                ensure!(start.elapsed() < READY, "ready within {READY:?} are {ready:?}, of {wanted:?}");
+                ensure!(start.elapsed() < READY, "not ready within {READY:?}: {missing:?}");
                 tokio::time::sleep(STEP).await;
             }
         })
     }
+}
+
+/// When the node last said how it is, in seconds of Unix time.
+fn last_heard_of(node: &NodeObject) -> Option<i64> {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.filter_map(|it| Some(it.last_heartbeat_time.as_ref()?.0.as_second())).max()
 }
 
 /// Whether a node says of itself that pods can run there.

@@ -12,6 +12,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,7 @@ pub struct Node {
 struct Running {
     namespace: Namespace,
     boot: Daemon,
+    since: SystemTime,
     // Last: its processes end with it.
     _starter: Starter,
 }
@@ -135,13 +137,13 @@ impl Node {
             tied_to_lab("node-boot", &plan)?,
             &self.plan.log.join(format!("{}.log", self.name)),
         )?;
-        self.running = Some(Running { namespace, boot, _starter: starter });
+        self.running = Some(Running { namespace, boot, since: SystemTime::now(), _starter: starter });
         Ok(())
     }
 
     /// A power cut: the link goes first, so that nobody sees a FIN; then all processes at once.
     pub(crate) fn power_cut(&mut self, claim: &Claim) -> Result<()> {
-        let Running { namespace, mut boot, _starter } = self.running.take().with_context(|| self.is_off())?;
+        let Running { namespace, mut boot, .. } = self.running.take().with_context(|| self.is_off())?;
         let pins = claim.folder().join("mnt/bpf/router");
         let _ = fs::remove_file(pins.join(&self.name));
         delete(End { namespace: &self.router, interface: &self.name })?;
@@ -166,6 +168,12 @@ impl Node {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Since when, in seconds of Unix time.
+    pub(crate) fn on_since(&self) -> Option<i64> {
+        let since = self.running.as_ref()?.since.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_secs()).ok()
     }
 
     /// Its addresses, IPv4 first.
