@@ -40,12 +40,25 @@ fn kept<T>(listed: Option<Vec<T>>, address: impl Fn(T) -> T) -> Option<Vec<T>> {
 
 pub(super) fn endpoint_slice(mut slice: EndpointSlice) -> EndpointSlice {
     slice.metadata = metadata(slice.metadata);
+    fit(&mut slice.endpoints);
+    fit(&mut slice.ports);
     for endpoint in slice.endpoints.iter_mut().flatten() {
+        // Only the first one means anything (EndpointSlice API text).
+        endpoint.addresses.truncate(1);
+        endpoint.addresses.shrink_to_fit();
         endpoint.deprecated_topology = None;
         endpoint.hints = None;
+        endpoint.hostname = None;
+        endpoint.node_name = None;
         endpoint.target_ref = None;
+        endpoint.zone = None;
     }
     slice
+}
+
+/// A list was read without a word of its length: the room that it grew into is as much as what is in it.
+fn fit<T>(list: &mut Option<Vec<T>>) {
+    list.iter_mut().for_each(Vec::shrink_to_fit);
 }
 
 pub(super) fn ingress_class(class: IngressClass) -> IngressClass {
@@ -58,7 +71,15 @@ pub(super) fn ingress(ingress: Ingress) -> Ingress {
     let status = kept(listed, address).map(|ingress| IngressStatus {
         load_balancer: Some(IngressLoadBalancerStatus { ingress: Some(ingress) }),
     });
-    Ingress { metadata: metadata(ingress.metadata), status, ..ingress }
+    let mut spec = ingress.spec;
+    if let Some(spec) = &mut spec {
+        fit(&mut spec.rules);
+        let rules = spec.rules.iter_mut().flatten();
+        rules.filter_map(|rule| rule.http.as_mut()).for_each(|http| http.paths.shrink_to_fit());
+        fit(&mut spec.tls);
+        spec.tls.iter_mut().flatten().for_each(|section| fit(&mut section.hosts));
+    }
+    Ingress { metadata: metadata(ingress.metadata), spec, status }
 }
 
 pub(super) fn secret(mut secret: Secret) -> CertificateSecret {

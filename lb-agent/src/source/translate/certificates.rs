@@ -5,8 +5,9 @@ use std::sync::Arc;
 use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 use k8s_openapi::jiff::Timestamp;
 
+use super::classes::Classes;
 use crate::model::{Certificate, HostPattern, Kind, ObjectRef, Problem};
-use crate::source::index::Unusable;
+use crate::source::index::{Unusable, secrets_of};
 use crate::source::{Index, Settings};
 
 /// The certificate that an Ingress wants for a host.
@@ -56,6 +57,29 @@ pub(super) fn translate(
     }
     certificates.shrink_to_fit();
     certificates
+}
+
+/// So few are read as they are needed.
+const FEW: usize = 64;
+
+/// Reads the certificates that these Ingresses name on all processors, before they are needed: of ten thousand, the
+/// keys are most of the work of the first translation.
+pub(super) fn read_ahead(names: &[&ObjectRef], index: &Index, classes: &Classes) {
+    if names.len() <= FEW {
+        return;
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for part in names.chunks(names.len().div_ceil(processors)) {
+            scope.spawn(|| {
+                for (name, ingress) in part.iter().filter_map(|name| Some((*name, index.ingress(name)?))) {
+                    if classes.of_ingress(name, ingress, &mut Vec::new()).is_some() {
+                        secrets_of(name, ingress).for_each(|secret| _ = index.certificate(&secret));
+                    }
+                }
+            });
+        }
+    });
 }
 
 /// The operator's certificate for hosts that no section names.

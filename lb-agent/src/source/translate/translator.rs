@@ -12,7 +12,7 @@ use super::ingresses::{Context, Ingresses};
 use super::register::{Found, Register};
 use super::services::{self, Services};
 use super::tables::{Sources, Tables};
-use super::{backends, history, listeners, members};
+use super::{backends, certificates, history, listeners, members};
 use crate::model::{HostPattern, Kind, Listener, Member, ObjectRef, Problems, Snapshot};
 use crate::source::{Changes, Index, Membership, Settings};
 
@@ -216,6 +216,8 @@ impl Translator {
     }
 
     fn ingresses(&mut self, round: &mut Round<'_>) {
+        let names: Vec<&ObjectRef> = round.ingresses.iter().map(Arc::as_ref).collect();
+        certificates::read_ahead(&names, round.index, &self.classes);
         let mut context = Context {
             index: round.index,
             classes: &self.classes,

@@ -5,7 +5,7 @@ use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 use super::*;
 use crate::model::KeyKind;
 use crate::source::translate::fixture::{EDGE, NOW, assert_complaints, index, snapshot};
-use crate::source::translate::translate;
+use crate::source::translate::{Translator, translate};
 
 fn pair(names: &[&str]) -> (String, String) {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
@@ -224,4 +224,35 @@ fn the_last_good_certificate_stays_in_use() {
     let (after, snapshot) = chain(&index);
     assert_ne!(after.expect("a certificate"), before);
     assert_complaints(&snapshot, &[]);
+}
+
+#[test]
+fn many_are_read_as_one_by_one() {
+    let good = pair(&["x.org"]);
+    let (bad, count) = ((good.0.clone(), pair(&["x.org"]).1), 3 * FEW);
+    let secrets = tls_secret("good", &good) + &tls_secret("bad", &bad);
+    let ingresses: Vec<_> = (0..count)
+        .map(|number| {
+            let secret = if number % 2 == 0 { "good" } else { "bad" };
+            ingress(&format!("i{number}"), &format!("{{secretName: {secret}, hosts: [h{number}.x.org]}}"))
+        })
+        .collect();
+    let at_once = index(&format!("{EDGE}{secrets}{}", ingresses.concat()));
+    let at_once = translate(&at_once, &Settings::default(), NOW);
+    let (mut one_by_one, mut translator) =
+        (index(&format!("{EDGE}{secrets}")), Translator::new(Settings::default()));
+    for ingress in &ingresses {
+        let found = index(ingress);
+        let (object, origin) =
+            found.ingresses().next().and_then(|(name, _)| found.entry(name)).expect("an Ingress");
+        one_by_one.apply(object.clone(), origin.clone());
+        translator.translate(&mut one_by_one, NOW);
+    }
+    let one_by_one = translator.translate(&mut one_by_one, NOW);
+    let tables = |snapshot: &crate::model::Snapshot| {
+        snapshot.listeners.values().map(|listener| listener.routes.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(tables(&at_once), tables(&one_by_one));
+    assert_eq!(at_once.problems.len(), one_by_one.problems.len());
+    assert_eq!(tables(&at_once)[0].certificates.len(), count / 2);
 }
