@@ -1,4 +1,5 @@
 //! The control tier: a real API server with etcd on loopback. Needs no root.
 
+mod agent;
 mod control_plane;
 mod fault;

@@ -76,6 +76,8 @@ impl Source {
             builder: Builder::new(state, settings, Publisher::new(snapshots.clone())),
             settle: Settle::default(),
             given_up: Some(Instant::now() + PATIENCE),
+            hopeless: None,
+            is_foreign: false,
             following,
             keys,
         };
@@ -122,6 +124,10 @@ struct Core {
     settle: Settle,
     /// When to go on with what was stored; `None` once that is decided.
     given_up: Option<Instant>,
+    /// Whether something failed at the start, and if so, whether because nobody answers.
+    hopeless: Option<bool>,
+    /// Whether it was told that what is in use is of another cluster.
+    is_foreign: bool,
     following: watch::Sender<Following>,
     keys: watch::Sender<Option<FlowSecret>>,
 }
@@ -174,6 +180,7 @@ impl Core {
         }
         self.take_key();
         self.take_cluster();
+        self.give_up();
         if is_shown {
             self.show();
         }
@@ -188,9 +195,8 @@ impl Core {
             News::Failed(failure) => {
                 let changed = match failure.condition {
                     Condition::Missing => state.take_missing(&feed),
-                    _ => {
-                        // Waiting would bring nothing.
-                        self.given_up = self.given_up.map(|_| Instant::now());
+                    condition => {
+                        self.hopeless = self.hopeless.max(Some(condition == Condition::Unreachable));
                         state.take_failure(&feed, &failure.message)
                     }
                 };
@@ -244,6 +250,15 @@ impl Core {
         self.keys.send_if_modified(is_new);
     }
 
+    /// Waiting brings nothing where nobody answers, or where something is refused. A server that answers is asked which
+    /// cluster it is before what was stored is used.
+    fn give_up(&mut self) {
+        let is_over = self.hopeless.is_some_and(|nobody| nobody || self.builder.state.cluster.is_some());
+        if is_over {
+            self.given_up = self.given_up.map(|due| due.min(Instant::now()));
+        }
+    }
+
     /// The stored state is of use only to the cluster that it was read from.
     fn take_cluster(&mut self) {
         let (Some(cluster), Some(stored)) = (&self.builder.state.cluster, &self.builder.stored) else {
@@ -255,6 +270,13 @@ impl Core {
         if self.builder.basis == Basis::Nothing {
             warn!(stored = stored.cluster, %cluster, "the stored snapshot is of another cluster: not used");
             self.builder.stored = None;
+        } else if !self.is_foreign {
+            warn!(
+                stored = stored.cluster,
+                %cluster,
+                "the stored snapshot that is in use is of another cluster: it stays until this one is read"
+            );
+            self.is_foreign = true;
         }
     }
 
