@@ -280,6 +280,12 @@ pub struct Uninstall {
     /// Where maps and links are pinned.
     #[arg(long, env = "EDGELB_BPFFS", value_name = "DIR", default_value = crate::l4::pins::DEFAULT_ROOT)]
     pub bpffs: PathBuf,
+    /// Where agents of this node meet and store state.
+    #[arg(long, env = "EDGELB_STATE", value_name = "DIR", default_value = DEFAULT_STATE)]
+    pub state: PathBuf,
+    /// Stay when it is done, until told to stop: the pod of a DaemonSet is to keep running.
+    #[arg(long)]
+    pub stay: bool,
 }
 
 /// An address, or none.

@@ -4,6 +4,7 @@ mod bench;
 mod build_ebpf;
 mod cluster;
 mod demo;
+mod dist;
 mod ebpf;
 mod lab_program;
 mod oci;
@@ -33,6 +34,8 @@ enum Task {
     Cluster(cluster::Options),
     /// Check the invariants that the compiler does not: who knows whom, one owner file, names in documents.
     Tidy,
+    /// Make what a release consists of: static binaries, OCI images, install.yaml and checksums, in target/dist.
+    Dist(dist::Options),
     /// Measure, print a table, and write target/bench/NAME.json.
     Bench(bench::Options),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf => build_ebpf::run(),
         Task::Test(options) => test::run(&options),
         Task::Cluster(options) => cluster::run(options),
+        Task::Dist(options) => dist::run(&options),
         Task::Tidy => tidy::run(),
         Task::Demo(options) => demo::run(options).map(|never| match never {}),
         Task::Bench(options) => bench::run(options).map(|never| match never {}),

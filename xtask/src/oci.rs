@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -22,17 +23,25 @@ pub(crate) struct Image<'a> {
     /// Empty folders, without a slash in front.
     pub(crate) folders: &'a [&'a str],
     /// Executable files: their paths in the image, without a slash in front, and contents.
-    pub(crate) programs: &'a [(&'a str, Vec<u8>)],
+    pub(crate) programs: Vec<(&'a str, Vec<u8>)>,
     pub(crate) entrypoint: &'a [&'a str],
     pub(crate) arguments: &'a [&'a str],
 }
 
-/// Writes the archive, whole or not at all.
+/// Writes the archive of an image, whole or not at all.
 pub(crate) fn write(image: &Image<'_>, file: &Path) -> Result<()> {
-    let bytes = archive(image)?;
+    write_whole(&archive(image)?, file)
+}
+
+/// Writes one archive of images of the same name for several platforms: the reader takes its own.
+pub(crate) fn write_index(images: &[Image<'_>], file: &Path) -> Result<()> {
+    write_whole(&index_archive(images)?, file)
+}
+
+fn write_whole(bytes: &[u8], file: &Path) -> Result<()> {
     let partial = file.with_extension(format!("partial-{}", std::process::id()));
     let mut out = File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
-    out.write_all(&bytes)?;
+    out.write_all(bytes)?;
     std::fs::rename(&partial, file).with_context(|| format!("cannot write {}", file.display()))
 }
 
@@ -62,36 +71,75 @@ impl Blob {
     }
 }
 
-fn archive(image: &Image<'_>) -> Result<Vec<u8>> {
-    let layer = Blob::new(LAYER, layer(image)?);
-    let config = Blob::json(CONFIG, &config(image, &layer));
-    let manifest = Blob::json(
-        MANIFEST,
-        &json!({
+/// The blobs of one image.
+struct Parts {
+    config: Blob,
+    manifest: Blob,
+    layer: Blob,
+}
+
+impl Parts {
+    fn of(image: &Image<'_>) -> Result<Self> {
+        let layer = Blob::new(LAYER, layer(image)?);
+        let config = Blob::json(CONFIG, &config(image, &layer));
+        let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": config.descriptor(),
             "layers": [layer.descriptor()],
-        }),
-    );
-    let mut listed = manifest.descriptor();
-    listed["platform"] = json!({ "architecture": image.architecture, "os": "linux" });
-    listed["annotations"] = json!({
-        "io.containerd.image.name": image.name,
-        "org.opencontainers.image.ref.name": image.name.rsplit_once(':').map_or("latest", |(_, tag)| tag),
-    });
-    let index = json!({ "schemaVersion": 2, "manifests": [listed] });
+        });
+        Ok(Self { manifest: Blob::json(MANIFEST, &manifest), config, layer })
+    }
+
+    fn descriptor(&self, image: &Image<'_>) -> Value {
+        let mut descriptor = self.manifest.descriptor();
+        descriptor["platform"] = json!({ "architecture": image.architecture, "os": "linux" });
+        descriptor
+    }
+
+    fn blobs(&self) -> [&Blob; 3] {
+        [&self.config, &self.manifest, &self.layer]
+    }
+}
+
+fn archive(image: &Image<'_>) -> Result<Vec<u8>> {
+    let parts = Parts::of(image)?;
     // `docker load` of versions that know no OCI layout looks for this.
     let for_docker = json!([{
-        "Config": format!("blobs/sha256/{}", config.digest),
+        "Config": format!("blobs/sha256/{}", parts.config.digest),
         "RepoTags": [image.name],
-        "Layers": [format!("blobs/sha256/{}", layer.digest)],
+        "Layers": [format!("blobs/sha256/{}", parts.layer.digest)],
     }]);
+    let mut tar = layout(image.name, parts.descriptor(image))?;
+    add(&mut tar, "manifest.json", for_docker.to_string().as_bytes(), 0o644)?;
+    finish(tar, parts.blobs())
+}
+
+fn index_archive(images: &[Image<'_>]) -> Result<Vec<u8>> {
+    let parts = images.iter().map(Parts::of).collect::<Result<Vec<_>>>()?;
+    let platforms: Vec<_> = parts.iter().zip(images).map(|(parts, image)| parts.descriptor(image)).collect();
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": platforms });
+    let index = Blob::json(INDEX, &index);
+    let name = images.first().context("an index of no image")?.name;
+    let tar = layout(name, index.descriptor())?;
+    finish(tar, [&index].into_iter().chain(parts.iter().flat_map(Parts::blobs)))
+}
+
+/// The beginning of an archive that holds what `listed` describes, under this name.
+fn layout(name: &str, mut listed: Value) -> Result<Builder<Vec<u8>>> {
+    listed["annotations"] = json!({
+        "io.containerd.image.name": name,
+        "org.opencontainers.image.ref.name": name.rsplit_once(':').map_or("latest", |(_, tag)| tag),
+    });
+    let index = json!({ "schemaVersion": 2, "manifests": [listed] });
     let mut tar = Builder::new(Vec::new());
     add(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
     add(&mut tar, "index.json", index.to_string().as_bytes(), 0o644)?;
-    add(&mut tar, "manifest.json", for_docker.to_string().as_bytes(), 0o644)?;
-    for blob in [&config, &manifest, &layer] {
+    Ok(tar)
+}
+
+fn finish<'b>(mut tar: Builder<Vec<u8>>, blobs: impl IntoIterator<Item = &'b Blob>) -> Result<Vec<u8>> {
+    for blob in blobs {
         add(&mut tar, &format!("blobs/sha256/{}", blob.digest), &blob.bytes, 0o644)?;
     }
     Ok(tar.into_inner()?)
@@ -113,7 +161,7 @@ fn layer(image: &Image<'_>) -> Result<Vec<u8>> {
         header.set_entry_type(EntryType::Directory);
         tar.append_data(&mut header, format!("{folder}/"), &[][..])?;
     }
-    for (path, contents) in image.programs {
+    for (path, contents) in &image.programs {
         add(&mut tar, path, contents, 0o755)?;
     }
     Ok(tar.into_inner()?)
@@ -145,7 +193,7 @@ mod tests {
             name: "edgelb.dev/x:1",
             architecture: "amd64",
             folders: &["tmp"],
-            programs: &[],
+            programs: Vec::new(),
             entrypoint: &["/x"],
             arguments: &["run"],
         }
@@ -153,8 +201,14 @@ mod tests {
 
     #[test]
     fn an_archive_is_the_same_each_time_and_its_digests_hold() {
-        let bytes = archive(&image()).expect("an archive");
-        assert_eq!(bytes, archive(&image()).expect("an archive"));
+        check(|| archive(&image()), 3);
+        // The layer is the same, and stands there twice.
+        check(|| index_archive(&[image(), Image { architecture: "arm64", ..image() }]), 7);
+    }
+
+    fn check(archive: impl Fn() -> Result<Vec<u8>>, expected: usize) {
+        let bytes = archive().expect("an archive");
+        assert_eq!(bytes, archive().expect("an archive"));
         let mut blobs = 0;
         for entry in tar::Archive::new(&bytes[..]).entries().expect("entries") {
             let mut entry = entry.expect("an entry");
@@ -166,6 +220,6 @@ mod tests {
                 assert_eq!(Blob::new(LAYER, contents).digest, digest);
             }
         }
-        assert_eq!(blobs, 3);
+        assert_eq!(blobs, expected);
     }
 }

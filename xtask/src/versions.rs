@@ -18,11 +18,15 @@ pub(crate) struct Tool {
     pub(crate) flags: &'static [&'static str],
 }
 
-/// All of them. `cargo-deny` has little to do: unoptimised it installs in a quarter of the time.
-pub(crate) const TOOLS: [Tool; 2] = [
+/// All of them. `cargo-deny` and `cargo-zigbuild` have little to do: unoptimised they install in a quarter of the time.
+pub(crate) const TOOLS: [Tool; 3] = [
     Tool { name: "bpf-linker", version: "0.10.3", flags: &[] },
+    Tool { name: "cargo-zigbuild", version: "0.24.1", flags: &["--debug", "--no-default-features"] },
     Tool { name: "cargo-deny", version: "0.20.2", flags: &["--debug"] },
 ];
+
+/// PyPI's `ziglang`, with which binaries for other machines are compiled and linked.
+pub(crate) const ZIGLANG: &str = "0.17.1";
 
 /// The oldest Go that builds the test cluster.
 pub(crate) const OLDEST_GO: (u32, u32) = (1, 26);

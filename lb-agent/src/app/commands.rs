@@ -1,11 +1,13 @@
 //! Commands that ask or mend, and end.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::meaning;
+use super::packet_path::HAND_OVER;
+use super::{meaning, told_to_stop};
 use crate::cli::{Check, Doctor, Health, Uninstall};
 use crate::l4::pins::Pins;
 use crate::model::Severity;
@@ -46,7 +48,31 @@ pub(super) async fn look(doctor: Doctor) -> Result<ExitCode> {
 }
 
 pub(super) async fn remove(uninstall: Uninstall) -> Result<ExitCode> {
-    let removed = l4::uninstall(&Pins::new(uninstall.bpffs)).await?;
-    println!("{}", if removed { "removed: programs, maps and local routes" } else { "nothing to remove" });
+    let in_kernel = l4::uninstall(&Pins::new(uninstall.bpffs)).await?;
+    println!("{}", if in_kernel { "removed: programs, maps and local routes" } else { "nothing to remove" });
+    if remove_state(&uninstall.state)? {
+        println!("removed: what was stored in {}", uninstall.state.display());
+    }
+    if uninstall.stay {
+        told_to_stop().await?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What agents leave in their state folder: the stored state, which has private keys in it, and sockets.
+const STATE: [&str; 3] = ["admin.sock", HAND_OVER, "snapshot"];
+
+/// Removes it. True if there was anything.
+fn remove_state(folder: &Path) -> Result<bool> {
+    let mut found = false;
+    for path in STATE.map(|name| folder.join(name)) {
+        match std::fs::remove_file(&path) {
+            Ok(()) => found = true,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot remove {}", path.display())),
+        }
+    }
+    // A container's mount stays, and so does a folder that somebody else uses.
+    let _ = std::fs::remove_dir(folder);
+    Ok(found)
 }

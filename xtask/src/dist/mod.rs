@@ -1,0 +1,100 @@
+//! `cargo xtask dist`: what a release consists of, in target/dist. Static binaries, their OCI images without any
+//! container tool, the manifests in one file each, and checksums.
+
+mod binary;
+mod manifests;
+mod sums;
+mod zig;
+
+use std::{fs, path::Path, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::{
+    oci::{self, Image},
+    workspace::target_dir,
+};
+use binary::Architecture;
+
+/// The image's name without its tag: `deploy/base/daemonset.yaml` names it.
+const NAME: &str = "edgelb.dev/edgelb";
+
+/// What to make.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The machines that it is for.
+    #[arg(long, value_delimiter = ',', default_value = "amd64,arm64")]
+    arch: Vec<Architecture>,
+    /// How it is built: `dist`, as it is shipped, or `dev`, in a fraction of the time.
+    #[arg(long, default_value = "dist")]
+    profile: Profile,
+}
+
+/// A profile of the workspace.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Profile {
+    /// As it is shipped.
+    Dist,
+    /// As the tests are.
+    Dev,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let folder = target_dir()?.join("dist");
+    fs::create_dir_all(&folder)?;
+    let mut architectures = options.arch.clone();
+    architectures.sort_unstable();
+    architectures.dedup();
+    let mut made = Vec::new();
+    let mut programs = Vec::new();
+    for &architecture in &architectures {
+        let built = binary::build(architecture, options.profile)?;
+        let file = format!("lb-agent-{architecture}");
+        fs::copy(&built, folder.join(&file)).with_context(|| format!("cannot copy {}", built.display()))?;
+        programs.push((architecture.name(), fs::read(&built)?));
+        made.push(file);
+    }
+    made.extend(images(programs, &folder)?);
+    for (file, overlay) in [("install.yaml", "base"), ("uninstall.yaml", "uninstall")] {
+        fs::write(folder.join(file), manifests::one_file(overlay, &image_name())?)?;
+        made.push(file.to_owned());
+    }
+    sums::write(&folder, &made)?;
+    println!("{}: {}, SHA256SUMS", folder.display(), made.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One archive for each machine; with several, one more for all of them.
+fn images(programs: Vec<(&'static str, Vec<u8>)>, folder: &Path) -> Result<Vec<String>> {
+    let name = image_name();
+    let images: Vec<_> =
+        programs.into_iter().map(|(architecture, program)| image(&name, architecture, program)).collect();
+    let mut files = Vec::new();
+    for image in &images {
+        let file = format!("edgelb-{}.oci.tar", image.architecture);
+        oci::write(image, &folder.join(&file))?;
+        files.push(file);
+    }
+    if images.len() > 1 {
+        oci::write_index(&images, &folder.join("edgelb.oci.tar"))?;
+        files.push("edgelb.oci.tar".to_owned());
+    }
+    Ok(files)
+}
+
+fn image<'a>(name: &'a str, architecture: &'a str, program: Vec<u8>) -> Image<'a> {
+    Image {
+        name,
+        architecture,
+        folders: &["dev", "etc", "proc", "run", "sys", "tmp"],
+        programs: vec![("lb-agent", program)],
+        entrypoint: &["/lb-agent"],
+        arguments: &["run"],
+    }
+}
+
+/// All crates of the workspace have one version.
+fn image_name() -> String {
+    format!("{NAME}:{}", env!("CARGO_PKG_VERSION"))
+}
