@@ -23,7 +23,7 @@ pub(crate) struct Image<'a> {
     /// Empty folders, without a slash in front.
     pub(crate) folders: &'a [&'a str],
     /// Executable files: their paths in the image, without a slash in front, and contents.
-    pub(crate) programs: Vec<(&'a str, Vec<u8>)>,
+    pub(crate) programs: &'a [(&'a str, Vec<u8>)],
     pub(crate) entrypoint: &'a [&'a str],
     pub(crate) arguments: &'a [&'a str],
 }
@@ -161,7 +161,7 @@ fn layer(image: &Image<'_>) -> Result<Vec<u8>> {
         header.set_entry_type(EntryType::Directory);
         tar.append_data(&mut header, format!("{folder}/"), &[][..])?;
     }
-    for (path, contents) in &image.programs {
+    for (path, contents) in image.programs {
         add(&mut tar, path, contents, 0o755)?;
     }
     Ok(tar.into_inner()?)
@@ -193,7 +193,7 @@ mod tests {
             name: "edgelb.dev/x:1",
             architecture: "amd64",
             folders: &["tmp"],
-            programs: Vec::new(),
+            programs: &[],
             entrypoint: &["/x"],
             arguments: &["run"],
         }

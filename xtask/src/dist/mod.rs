@@ -52,10 +52,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let built = binary::build(architecture, options.profile)?;
         let file = format!("lb-agent-{architecture}");
         fs::copy(&built, folder.join(&file)).with_context(|| format!("cannot copy {}", built.display()))?;
-        programs.push((architecture.name(), fs::read(&built)?));
+        programs.push((architecture.name(), [("lb-agent", fs::read(&built)?)]));
         made.push(file);
     }
-    made.extend(images(programs, &folder)?);
+    made.extend(images(&programs, &folder)?);
     for (file, overlay) in [("install.yaml", "base"), ("uninstall.yaml", "uninstall")] {
         fs::write(folder.join(file), manifests::one_file(overlay, &image_name())?)?;
         made.push(file.to_owned());
@@ -65,30 +65,32 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The files of an image.
+type Files = [(&'static str, Vec<u8>); 1];
+
 /// One archive for each machine; with several, one more for all of them.
-fn images(programs: Vec<(&'static str, Vec<u8>)>, folder: &Path) -> Result<Vec<String>> {
+fn images(programs: &[(&'static str, Files)], folder: &Path) -> Result<Vec<String>> {
     let name = image_name();
-    let images: Vec<_> =
-        programs.into_iter().map(|(architecture, program)| image(&name, architecture, program)).collect();
-    let mut files = Vec::new();
+    let images: Vec<_> = programs.iter().map(|(machine, files)| image(&name, machine, files)).collect();
+    let mut made = Vec::new();
     for image in &images {
         let file = format!("edgelb-{}.oci.tar", image.architecture);
         oci::write(image, &folder.join(&file))?;
-        files.push(file);
+        made.push(file);
     }
     if images.len() > 1 {
         oci::write_index(&images, &folder.join("edgelb.oci.tar"))?;
-        files.push("edgelb.oci.tar".to_owned());
+        made.push("edgelb.oci.tar".to_owned());
     }
-    Ok(files)
+    Ok(made)
 }
 
-fn image<'a>(name: &'a str, architecture: &'a str, program: Vec<u8>) -> Image<'a> {
+fn image<'a>(name: &'a str, architecture: &'a str, programs: &'a Files) -> Image<'a> {
     Image {
         name,
         architecture,
         folders: &["dev", "etc", "proc", "run", "sys", "tmp"],
-        programs: vec![("lb-agent", program)],
+        programs,
         entrypoint: &["/lb-agent"],
         arguments: &["run"],
     }
