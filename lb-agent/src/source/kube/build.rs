@@ -1,5 +1,6 @@
 //! From the state to a snapshot: the one place that translates, apart from the runtime's threads.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,7 +13,7 @@ use super::state::State;
 use super::stored::Stored;
 use crate::model::{Basis, Problem, Report, Snapshot};
 use crate::source::publish::{Publisher, now};
-use crate::source::{Settings, Translator};
+use crate::source::{Answers, Settings, Translator};
 
 /// Translated anew at least this often, for what changes by time alone: certificates expire.
 const RETRANSLATE: Duration = Duration::from_secs(3600);
@@ -29,17 +30,32 @@ pub(super) struct Builder {
     translator: Translator,
     publisher: Publisher,
     built: Option<Instant>,
+    /// Whether what was stored is to be translated again at once.
+    is_hastened: bool,
 }
 
 impl Builder {
     pub(super) fn new(state: State, settings: Settings, publisher: Publisher) -> Self {
         let translator = Translator::new(settings.clone());
-        Self { state, stored: None, basis: Basis::Nothing, settings, translator, publisher, built: None }
+        let (stored, basis, built) = (None, Basis::Nothing, None);
+        Self { state, stored, basis, settings, translator, publisher, built, is_hastened: false }
     }
 
     /// When to build though nothing changed.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.built.map(|built| built + RETRANSLATE)
+        self.built.map(|built| if self.is_hastened { built } else { built + RETRANSLATE })
+    }
+
+    /// The names of external Services that are to be resolved.
+    pub(super) fn external_names(&self) -> BTreeSet<String> {
+        self.translator.external_names()
+    }
+
+    /// Something else is known of names.
+    pub(super) fn take_answers(&mut self, answers: &Answers) {
+        self.state.index.take_answers(answers);
+        self.stored.iter_mut().for_each(|stored| stored.index.take_answers(answers));
+        self.is_hastened = true;
     }
 
     /// Publishes what the cluster asks for or, while that is not known completely, what was stored.
@@ -93,6 +109,7 @@ impl Builder {
             }
         };
         self.built = Some(Instant::now());
+        self.is_hastened = false;
         self.publisher.publish(snapshot, &self.basis_in_words());
     }
 

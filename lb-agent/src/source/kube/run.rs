@@ -20,6 +20,7 @@ use super::{Connect, Handle, Options};
 use crate::model::{Basis, Condition, Following, Kind, Report, Snapshot};
 use crate::source::Settings;
 use crate::source::publish::Publisher;
+use crate::source::resolver::Resolver;
 
 /// News on their way; a watch that is faster waits.
 const NEWS: usize = 1024;
@@ -83,6 +84,7 @@ impl Source {
         };
         let mut stored = keeper.load();
         let mut keeper = keeper;
+        let mut resolver = Resolver::new();
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -93,10 +95,12 @@ impl Source {
                 }
                 () = until(core.due()) => {
                     core = core.build().await;
+                    resolver.want(&core.builder.external_names());
                     if core.builder.basis == Basis::Cluster {
                         keeper.touch();
                     }
                 }
+                () = resolver.changed() => core.builder.take_answers(resolver.answers()),
                 () = until(keeper.due()) => keeper.write(&core.builder.state),
                 () = keeper.written() => {}
                 Some(ask) = reports.recv() => {

@@ -1,4 +1,4 @@
-//! Which Secrets are of use: those that an Ingress of ours, or the operator, names. Of all others nothing is kept,
+//! Which Secrets are of use: those that an Ingress or a class of ours, or the operator, names. Of all others nothing is kept,
 //! so that a cluster's private keys are not copied to every edge node.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,8 @@ pub enum SecretProfile {
 pub(super) struct Secrets {
     users: BTreeMap<Arc<ObjectRef>, u32>,
     by_ingress: BTreeMap<ObjectRef, Box<[Arc<ObjectRef>]>>,
+    /// Those of IngressParameters.
+    by_class: BTreeMap<ObjectRef, Arc<ObjectRef>>,
     classes: Classes,
     /// The operator's own.
     default: Option<ObjectRef>,
@@ -48,7 +50,7 @@ impl Secrets {
 
     /// All objects of a kind may have changed.
     pub(super) fn touch_all(&mut self, kind: Kind) {
-        if matches!(kind, Kind::IngressClass | Kind::Ingress) {
+        if matches!(kind, Kind::IngressClass | Kind::IngressParameters | Kind::Ingress) {
             self.changed = None;
         }
     }
@@ -91,6 +93,11 @@ impl Secrets {
         for (name, ingress) in index.ingresses() {
             self.replace(name, self.named_by(name, ingress), touched);
         }
+        let named: BTreeMap<ObjectRef, ObjectRef> =
+            self.classes.certificates().map(|(by, secret)| (by.clone(), secret.clone())).collect();
+        let new = named.into_iter().map(|(by, secret)| (by, self.enter(secret, touched))).collect();
+        let old = std::mem::replace(&mut self.by_class, new);
+        old.into_values().for_each(|secret| self.leave(&secret, touched));
         if let (None, Some((namespace, name))) = (&self.default, &settings.default_certificate) {
             let secret = ObjectRef::new(Kind::Secret, namespace.as_str(), name.as_str());
             *self.users.entry(Arc::new(secret.clone())).or_default() += 1;
@@ -152,7 +159,7 @@ impl Secrets {
         if by_namespace.values().any(|secrets| secrets.len() > MOST_NAMED) {
             let ages = self.ages(index);
             for secrets in by_namespace.values_mut() {
-                // The operator's own has no age, and comes first.
+                // Those of the operator and of classes have no age, and come first.
                 secrets.sort_by_key(|secret| (ages.get(*secret), *secret));
                 secrets.truncate(MOST_NAMED);
             }
@@ -165,7 +172,10 @@ impl Secrets {
         let mut ages = BTreeMap::new();
         for (ingress, secrets) in &self.by_ingress {
             let Some(ingress) = index.ingress(ingress) else { continue };
-            for secret in secrets.iter().filter(|secret| self.default.as_ref() != Some(secret)) {
+            let is_default = |secret: &Arc<ObjectRef>| {
+                self.default.as_ref() == Some(secret) || self.by_class.values().any(|own| own == secret)
+            };
+            for secret in secrets.iter().filter(|secret| !is_default(secret)) {
                 let age = Age::of(&ingress.metadata);
                 let oldest = ages.entry(Arc::clone(secret)).or_insert_with(|| age.clone());
                 *oldest = age.min(oldest.clone());
@@ -191,7 +201,10 @@ impl Secrets {
         });
         let default = self.default.as_ref();
         let at_default = default.and_then(|secret| Some(problem(secret, "", troubles.get(secret)?)));
-        at_users.chain(at_default).collect()
+        let at_classes = self.by_class.iter().filter_map(|(by, secret)| {
+            Some(problem(by, "spec.defaultCertificate", troubles.get(secret.as_ref())?))
+        });
+        at_users.chain(at_classes).chain(at_default).collect()
     }
 }
 

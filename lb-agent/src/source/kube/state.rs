@@ -11,7 +11,7 @@ use crate::model::{Kind, ObjectRef, Origin, Problem};
 use crate::source::{Index, Object, Settings};
 
 /// Kinds without which it cannot be said which Secrets are of use.
-const BEFORE_SECRETS: [Kind; 2] = [Kind::IngressClass, Kind::Ingress];
+const BEFORE_SECRETS: [Kind; 3] = [Kind::IngressClass, Kind::IngressParameters, Kind::Ingress];
 
 /// Everything that is known of the cluster.
 #[derive(Debug)]

@@ -20,6 +20,9 @@ fn objects(text: &str) -> Vec<Object> {
     objects.into_iter().map(|(object, _)| object).collect()
 }
 
+/// Of the objects, the one that names a Secret for a whole class.
+const PARAMETERS: usize = 9;
+
 /// One version of one of a few objects that depend on each other.
 fn object(which: usize, version: usize) -> Object {
     let name = which % 3;
@@ -27,7 +30,14 @@ fn object(which: usize, version: usize) -> Object {
         0 => {
             let controller = ["edgelb.dev/ingress", "example.org/other"][version % 2];
             format!(
-                "{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: edgelb}}, spec: {{controller: {controller}}}}}"
+                "{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: edgelb}}, spec: {{controller: {controller}, parameters: {{apiGroup: edgelb.dev, kind: IngressParameters, name: all}}}}}}"
+            )
+        }
+        PARAMETERS => {
+            let certificate = format!("defaultCertificate: {{namespace: default, name: t{}}}", version % 3);
+            let spec = if version.is_multiple_of(4) { "" } else { &certificate };
+            format!(
+                "{{apiVersion: edgelb.dev/v1alpha1, kind: IngressParameters, metadata: {{name: all}}, spec: {{{spec}}}}}"
             )
         }
         1..=3 => {
@@ -191,8 +201,8 @@ fn settings() -> Settings {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        6 => (0..9_usize, 0..12_usize).prop_map(|(which, version)| Step::Write(which, version)),
-        2 => (0..9_usize).prop_map(Step::Remove),
+        6 => (0..=PARAMETERS, 0..12_usize).prop_map(|(which, version)| Step::Write(which, version)),
+        2 => (0..=PARAMETERS).prop_map(Step::Remove),
         8 => (0..16_usize, 1..6_usize).prop_map(|(at, count)| Step::Deliver(at, count)),
         2 => (0..16_usize).prop_map(Step::Relist),
         3 => (0..4_usize).prop_map(Step::Answer),
@@ -217,6 +227,9 @@ fn check(profile: SecretProfile, steps: Vec<Step>) -> Result<(), TestCaseError> 
     let mut named: BTreeSet<String> = ["t3".to_owned()].into();
     let is_ours = object(0, 0);
     if server.objects.get(&is_ours.reference()) == Some(&is_ours) {
+        let parameters = rebuilt.ingress_parameters("all");
+        let default = parameters.and_then(|found| found.spec.default_certificate.as_ref());
+        named.extend(default.map(|secret| secret.name.clone()));
         for (_, ingress) in rebuilt.ingresses() {
             let spec = ingress.spec.as_ref().expect("each has a spec");
             if spec.ingress_class_name.as_deref() == Some("edgelb") {

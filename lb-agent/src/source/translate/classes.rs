@@ -120,6 +120,12 @@ impl Classes {
         self.ours.iter().map(|(name, class)| (name.as_str(), class))
     }
 
+    /// The default certificates of our classes: IngressParameters and Secret.
+    pub(in crate::source) fn certificates(&self) -> impl Iterator<Item = (&ObjectRef, &ObjectRef)> {
+        let parameters = self.ours.values().map(|class| &class.parameters);
+        parameters.filter_map(|found| Some((found.name.as_deref()?, found.certificate.as_ref()?)))
+    }
+
     /// Whether a class of ours has the Secret's certificate as its default.
     pub(super) fn name_certificate(&self, secret: &ObjectRef) -> bool {
         self.ours.values().any(|class| class.parameters.certificate.as_ref() == Some(secret))
