@@ -207,6 +207,27 @@ async fn exact_and_prefix_from_several_ingresses() {
     }
 }
 
+/// First by name, it would take all of the requests.
+#[tokio::test]
+async fn a_canary_takes_nothing() {
+    let one = |name: &str, annotations: &str, service: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}, annotations: {{{annotations}}}}}\n\
+             spec: {{rules: [{{host: canary.example, http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: \
+             {service}, port: {{number: 80}}}}}}}}]}}}}]}}\n"
+        )
+    };
+    let canary =
+        "nginx.ingress.kubernetes.io/canary: 'true', nginx.ingress.kubernetes.io/canary-weight: '40'";
+    let text = one("a-canary", canary, "service2") + &one("production", "", "service1");
+    let problem = "error: Ingress default/a-canary: metadata.annotations.nginx.ingress.kubernetes.io/canary: canaries of \
+                   ingress-nginx are not supported: this Ingress is left out";
+    let site = site(&text, &[problem]).await;
+    for _ in 0..8 {
+        site.check("canary.example", "/", Ok("service1")).await;
+    }
+}
+
 /// Rules without paths: the host's requests go to the default backend.
 #[tokio::test]
 async fn a_host_with_a_default_backend_only() {

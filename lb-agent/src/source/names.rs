@@ -15,6 +15,9 @@ pub(super) const CLASS: &str = "edgelb";
 /// Annotation of Ingresses from before `spec.ingressClassName`.
 pub(super) const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 
+/// Annotation of Ingresses that ingress-nginx gives a part of another one's requests only: `"true"`.
+pub(super) const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
+
 /// Annotation of the IngressClass that admission gives to Ingresses without one: `"true"`.
 pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
@@ -22,7 +25,7 @@ pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-cl
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The labels and annotations that are read.
-pub(super) const METADATA: [&str; 5] = [EDGE, VIPS, LEGACY_CLASS, DEFAULT_CLASS, SERVICE_NAME];
+pub(super) const METADATA: [&str; 6] = [EDGE, VIPS, LEGACY_CLASS, CANARY, DEFAULT_CLASS, SERVICE_NAME];
 
 /// The type of Secrets that hold a certificate.
 pub(super) const TLS_TYPE: &str = "kubernetes.io/tls";

@@ -79,6 +79,13 @@ impl Classes {
             },
         };
         if let Some((ours, _)) = self.ours.get_key_value(class) {
+            if annotation(&ingress.metadata, names::CANARY) == Some("true") {
+                // Served as any other, an older one would take all the requests that it was to have a few of.
+                let field = format!("metadata.annotations.{}", names::CANARY);
+                let message = "canaries of ingress-nginx are not supported: this Ingress is left out";
+                problems.push(Problem::error(name, field, message));
+                return None;
+            }
             return Some(ours);
         }
         if !self.others.contains(class) {

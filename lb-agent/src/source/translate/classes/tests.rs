@@ -169,6 +169,26 @@ fn ingresses_belong_to_the_class_they_name() {
     check("annotations: {kubernetes.io/ingress.class: other}", "", false, &[]);
     check("annotations: {kubernetes.io/ingress.class: other}", "ingressClassName: edgelb,", true, &[]);
     check("", "", false, &[]);
+    let canary =
+        "error: Ingress default/web: metadata.annotations.nginx.ingress.kubernetes.io/canary: canaries of";
+    check(
+        "annotations: {nginx.ingress.kubernetes.io/canary: 'true'}",
+        "ingressClassName: edgelb,",
+        false,
+        &[canary],
+    );
+    check(
+        "annotations: {nginx.ingress.kubernetes.io/canary: 'false'}",
+        "ingressClassName: edgelb,",
+        true,
+        &[],
+    );
+    check(
+        "annotations: {nginx.ingress.kubernetes.io/canary: 'true'}",
+        "ingressClassName: other,",
+        false,
+        &[],
+    );
     let missing = "warning: Ingress default/web: spec.ingressClassName: there is no IngressClass \"edgelib\"";
     check("", "ingressClassName: edgelib,", false, &[missing]);
 }
