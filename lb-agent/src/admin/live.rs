@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use x509_parser::time::ASN1Time;
 
-use crate::model::{Basis, Condition, Following, Snapshot, Turn};
+use crate::model::{Basis, Condition, Following, Loaded, Snapshot, Turn};
 
 /// The node's moving parts, as their stages tell of them. A clone follows the same ones.
 #[derive(Clone, Debug)]
@@ -20,8 +20,8 @@ pub struct Live {
     pub started: SystemTime,
     /// The newest snapshot.
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-    /// The generation that the kernel's maps hold, 0 for none; `None` for a proxy without packet path.
-    pub kernel: Option<watch::Receiver<u64>>,
+    /// What the kernel's maps hold; `None` for a proxy without packet path.
+    pub kernel: Option<watch::Receiver<Loaded>>,
     /// The generation that the proxy serves, 0 for none.
     pub proxy: watch::Receiver<u64>,
     /// Interfaces with the packet path on them, once it began; `None` for a proxy without packet path.
@@ -55,7 +55,7 @@ impl Live {
     /// The generation in the kernel's maps; `None` without a packet path.
     #[must_use]
     pub fn kernel_generation(&self) -> Option<u64> {
-        self.kernel.as_ref().map(|generation| *generation.borrow())
+        self.kernel.as_ref().map(|loaded| loaded.borrow().generation)
     }
 
     /// The generation that the proxy serves.
@@ -171,7 +171,8 @@ pub(super) mod tests {
             version: "0.1.0",
             started: SystemTime::now(),
             snapshots: watch::Sender::new(snapshot.map(Arc::new)).subscribe(),
-            kernel: kernel.map(|generation| watch::Sender::new(generation).subscribe()),
+            kernel: kernel
+                .map(|generation| watch::Sender::new(Loaded { generation, ..Loaded::default() }).subscribe()),
             proxy: watch::Sender::new(proxy).subscribe(),
             following: None,
             turn: watch::Sender::new(Turn::Holding).subscribe(),

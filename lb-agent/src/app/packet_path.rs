@@ -15,7 +15,7 @@ use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
 use crate::l4::{self, Datapath, Succession, Uplink};
 use crate::l7::Proxy;
-use crate::model::Turn;
+use crate::model::{Loaded, Turn};
 
 /// Where agents of a node ask each other for the packet path, in their state folder.
 pub(super) const HAND_OVER: &str = "handover.sock";
@@ -25,7 +25,7 @@ pub(super) struct PacketPath {
     options: PathOptions,
     uplinks: Vec<Uplink>,
     attachments: watch::Sender<Vec<admin::Attachment>>,
-    live: watch::Sender<u64>,
+    live: watch::Sender<Loaded>,
     turn: watch::Sender<Turn>,
 }
 
@@ -60,7 +60,7 @@ impl PacketPath {
             may_take_over: run.take_over,
         };
         let (attachments, live, turn) =
-            (watch::Sender::default(), watch::Sender::new(0), watch::Sender::default());
+            (watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
         (!run.no_xdp).then_some(Self { options, uplinks, attachments, live, turn })
     }
 
@@ -69,8 +69,8 @@ impl PacketPath {
         self.attachments.subscribe()
     }
 
-    /// The generation in the kernel's maps.
-    pub(super) fn live(&self) -> watch::Receiver<u64> {
+    /// What is in the kernel's maps.
+    pub(super) fn live(&self) -> watch::Receiver<Loaded> {
         self.live.subscribe()
     }
 

@@ -22,9 +22,9 @@ use super::netlink::Change;
 use super::pins::{PinLock, Pins};
 use super::plan::{Installed, plan};
 use super::reach::Ways;
-use super::wanted::{Local, Wanted, peers};
+use super::wanted::{INGRESS_TABLE, Local, Wanted, peers};
 use super::{L4Error, interface, loader, netlink, reach, routes, uplink};
-use crate::model::{Member, Snapshot};
+use crate::model::{Loaded, Member, Snapshot};
 
 /// Changes of routes and neighbours come in bursts: wait this long for the end of one.
 const BURST: Duration = Duration::from_millis(20);
@@ -148,12 +148,12 @@ impl Datapath {
         Ok(())
     }
 
-    /// Follows snapshots and the kernel's tables, and tells each generation that is live. Never returns but
+    /// Follows snapshots and the kernel's tables, and tells each one that is live. Never returns but
     /// when the snapshots' sender is gone.
     pub async fn run(
         mut self,
         mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-        live: watch::Sender<u64>,
+        live: watch::Sender<Loaded>,
     ) -> Result<(), L4Error> {
         let mut changes = netlink::changes()?;
         let mut refresh = interval(REFRESH);
@@ -163,7 +163,7 @@ impl Datapath {
             let snapshot = snapshots.borrow_and_update().clone();
             if let Some(snapshot) = snapshot {
                 match self.apply(&snapshot).await {
-                    Ok(()) => _ = live.send_replace(snapshot.generation),
+                    Ok(()) => _ = live.send_replace(self.loaded(&snapshot)),
                     Err(error) => warn!(%error, generation = snapshot.generation, "the last state stays"),
                 }
             }
@@ -173,6 +173,11 @@ impl Datapath {
                 _ = refresh.tick() => self.stale.ways = true,
             }
         }
+    }
+
+    fn loaded(&self, snapshot: &Snapshot) -> Loaded {
+        let rows = self.installed.tables.get(&INGRESS_TABLE).map(|head| head.digest);
+        Loaded { generation: snapshot.generation, membership: snapshot.membership, rows }
     }
 
     /// Waits for changes that matter, to the end of their burst. What it noted stays noted if it is dropped.

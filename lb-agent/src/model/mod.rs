@@ -3,8 +3,10 @@
 
 mod backend;
 mod certificate;
+mod edge_node;
 mod following;
 mod host;
+mod loaded;
 mod member;
 mod object;
 mod path;
@@ -18,8 +20,10 @@ mod turn;
 
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
 pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
+pub use edge_node::EdgeNode;
 pub use following::{Basis, Condition, Following, Watch};
 pub use host::{Host, HostPattern, InvalidHost};
+pub use loaded::Loaded;
 pub use member::Member;
 pub use object::{Kind, ObjectRef};
 pub use path::{InvalidPath, PathKind, PathRule, plain_path};
