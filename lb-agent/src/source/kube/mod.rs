@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::feed::FlowSecret;
 pub use self::run::{Source, source};
 pub use self::secrets::SecretProfile;
-use crate::model::{Following, Report};
+use crate::model::{EdgeNode, Following, Report};
 
 /// Makes a client, with connections of its own: over HTTP/2 one, on which a server takes 100 requests at a time.
 pub type Connect = Box<dyn Fn() -> Result<Client, kube::Error> + Send + Sync>;
@@ -57,6 +57,8 @@ pub struct Handle {
     pub following: watch::Receiver<Following>,
     /// The secret of the flow hash; `None` until the cluster, or the stored state, has one.
     pub keys: watch::Receiver<Option<FlowSecret>>,
+    /// The edge nodes; `None` before all objects were read once.
+    pub edge_nodes: watch::Receiver<Option<Vec<EdgeNode>>>,
     reports: mpsc::Sender<oneshot::Sender<Report>>,
 }
 

@@ -17,10 +17,11 @@ use super::state::{State, Wish};
 use super::stored::Stored;
 use super::watches::Watches;
 use super::{Connect, Handle, Options};
-use crate::model::{Basis, Condition, Following, Kind, Report, Snapshot};
+use crate::model::{Basis, Condition, EdgeNode, Following, Kind, Report, Snapshot};
 use crate::source::Settings;
 use crate::source::publish::Publisher;
 use crate::source::resolver::Resolver;
+use crate::source::translate::edge_nodes;
 
 /// News on their way; a watch that is faster waits.
 const NEWS: usize = 1024;
@@ -42,6 +43,7 @@ pub struct Source {
     snapshots: Snapshots,
     following: watch::Sender<Following>,
     keys: watch::Sender<Option<FlowSecret>>,
+    edge_nodes: watch::Sender<Option<Vec<EdgeNode>>>,
     reports: Receiver<oneshot::Sender<Report>>,
 }
 
@@ -55,9 +57,11 @@ pub fn source(
 ) -> (Source, Handle) {
     let (following, following_of) = watch::channel(Following::default());
     let (keys, keys_of) = watch::channel(None);
+    let (edge_nodes, edge_nodes_of) = watch::channel(None);
     let (ask, reports) = mpsc::channel(1);
-    let source = Source { connect, options, settings, snapshots, following, keys, reports };
-    (source, Handle { following: following_of, keys: keys_of, reports: ask })
+    let source = Source { connect, options, settings, snapshots, following, keys, edge_nodes, reports };
+    let handle = Handle { following: following_of, keys: keys_of, edge_nodes: edge_nodes_of, reports: ask };
+    (source, handle)
 }
 
 impl Source {
@@ -67,7 +71,7 @@ impl Source {
     /// # Errors
     /// If no client can be made, which has nothing to do with the API server.
     pub async fn run(self) -> Result<(), kube::Error> {
-        let Self { connect, options, settings, snapshots, following, keys, mut reports } = self;
+        let Self { connect, options, settings, snapshots, following, keys, edge_nodes, mut reports } = self;
         let (tell, mut news) = mpsc::channel(NEWS);
         let state = State::new(options.secrets, settings.clone());
         let keeper = Keeper::new(&options.folder, &options.node);
@@ -81,6 +85,7 @@ impl Source {
             is_foreign: false,
             following,
             keys,
+            edge_nodes,
         };
         let mut stored = keeper.load();
         let mut keeper = keeper;
@@ -134,6 +139,7 @@ struct Core {
     is_foreign: bool,
     following: watch::Sender<Following>,
     keys: watch::Sender<Option<FlowSecret>>,
+    edge_nodes: watch::Sender<Option<Vec<EdgeNode>>>,
 }
 
 impl Core {
@@ -170,8 +176,21 @@ impl Core {
         if self.builder.basis == Basis::Cluster && before != Basis::Cluster {
             info!(cluster = self.builder.state.cluster, "all objects of the cluster have been read");
         }
+        self.tell_edge_nodes();
         self.show();
         self
+    }
+
+    /// Those of the cluster, never of what was stored.
+    fn tell_edge_nodes(&self) {
+        if self.builder.basis == Basis::Cluster {
+            let found = Some(edge_nodes(&self.builder.state.index));
+            self.edge_nodes.send_if_modified(|held| {
+                let is_new = *held != found;
+                *held = found;
+                is_new
+            });
+        }
     }
 
     fn take(&mut self, batch: &mut Vec<Message>) {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Node;
 use siphasher::sip::SipHasher24;
 
-use crate::model::{Member, ObjectRef, Problem};
+use crate::model::{EdgeNode, Member, ObjectRef, Problem};
 use crate::source::{Index, names};
 
 /// Every member takes an equal share.
@@ -50,6 +50,20 @@ pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> BTreeMap<
             Some((node.name.clone(), Member { name: node.name.clone(), id, address, weight: WEIGHT }))
         })
         .collect()
+}
+
+/// The Nodes with the edge label, by name: what a leader makes the history of.
+pub(in crate::source) fn edge_nodes(index: &Index) -> Vec<EdgeNode> {
+    let edge = index.nodes().filter(|(_, node)| is_edge(node));
+    let mut found: Vec<_> = edge
+        .map(|(name, node)| EdgeNode {
+            name: name.name.clone(),
+            uid: node.metadata.uid.clone().unwrap_or_default(),
+            addresses: internal_addresses(node).collect(),
+        })
+        .collect();
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    found
 }
 
 fn is_edge(node: &Node) -> bool {

@@ -29,6 +29,7 @@ mod fixture;
 
 pub(super) use self::age::Age;
 pub(super) use self::classes::Classes;
+pub(super) use self::members::edge_nodes;
 pub use self::translator::Translator;
 use super::{Index, Settings};
 use crate::model::Snapshot;
