@@ -7,10 +7,11 @@ use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::{ClusterResourceScope, Metadata, Resource};
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The history of memberships.
-#[derive(Clone, PartialEq, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct EdgeMembership {
     /// Its name is `EdgeMembership::NAME`; it has no namespace, as Nodes have none.
@@ -18,7 +19,6 @@ pub struct EdgeMembership {
     /// The history itself: all that tables depend on.
     pub spec: EdgeMembershipSpec,
     /// For people: how far the nodes are with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<EdgeMembershipStatus>,
 }
 
@@ -99,11 +99,30 @@ pub struct EdgeMembershipStatus {
     /// Members whose rows differ from those of most others, though all acknowledge the same generation.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub diverging: Vec<String>,
+    /// Nodes whose change waits until earlier generations are settled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
 }
 
 impl EdgeMembership {
     /// The name of the one object of this kind.
     pub const NAME: &'static str = "edgelb";
+}
+
+/// As the API server wants it: with `apiVersion` and `kind`.
+impl Serialize for EdgeMembership {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct(Self::KIND, 5)?;
+        object.serialize_field("apiVersion", Self::API_VERSION)?;
+        object.serialize_field("kind", Self::KIND)?;
+        object.serialize_field("metadata", &self.metadata)?;
+        object.serialize_field("spec", &self.spec)?;
+        match &self.status {
+            Some(status) => object.serialize_field("status", status)?,
+            None => object.skip_field("status")?,
+        }
+        object.end()
+    }
 }
 
 impl Resource for EdgeMembership {
