@@ -12,3 +12,4 @@ pub mod l7;
 pub mod metrics;
 pub mod model;
 pub mod source;
+pub mod status;

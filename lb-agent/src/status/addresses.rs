@@ -1,0 +1,226 @@
+//! `status.loadBalancer` of Services and Ingresses: applied with one field manager, forced, by the leader alone.
+//! Never emptied but by `clear`: a cluster without a leader keeps its addresses.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::error::{Remedy, StatusError, write};
+use super::names;
+use super::pace::{Bucket, backoff};
+use super::queue::Queue;
+use crate::metrics::{StatusMetrics, Written};
+use crate::model::{Kind, ObjectRef, Report};
+
+/// Requests at a time.
+const AT_ONCE: usize = 8;
+
+/// What somebody else's write came between is tried again after this.
+const SOON: Duration = Duration::from_secs(2);
+
+/// What was refused is tried again after this: somebody may have mended the rights.
+const REFUSED: Duration = Duration::from_secs(60);
+
+/// Writes addresses while this process leads.
+pub(super) struct Addresses {
+    pub(super) client: Client,
+    pub(super) reports: watch::Receiver<Option<Arc<Report>>>,
+    pub(super) patience: Duration,
+    pub(super) bucket: Bucket,
+    pub(super) metrics: StatusMetrics,
+}
+
+/// The end of a request.
+struct Answer {
+    object: ObjectRef,
+    result: Result<(), StatusError>,
+}
+
+impl Addresses {
+    /// Does it, for as long as it is polled.
+    pub(super) async fn run(mut self) -> Infallible {
+        let mut queue = Queue::default();
+        let mut requests = FuturesUnordered::new();
+        let mut outage = Outage::default();
+        loop {
+            self.metrics.pending.set(queue.len() as i64);
+            let wait = self.wait(&queue, requests.len(), &outage);
+            tokio::select! {
+                // In this order, for the token is taken already; the bound of requests lets the others come.
+                biased;
+                () = until(wait) => {
+                    if let Some((object, addresses)) = queue.next() {
+                        requests.push(self.request(object, addresses));
+                    }
+                }
+                Some(answer) = requests.next() => outage.note(settle(&mut queue, answer)),
+                Ok(()) = self.reports.changed() => self.take_in(&mut queue),
+            }
+        }
+    }
+
+    fn take_in(&mut self, queue: &mut Queue) {
+        let report = self.reports.borrow_and_update().clone();
+        if let Some(report) = report {
+            queue.update(&report.addresses, Instant::now());
+        }
+    }
+
+    /// How long until the next request may go out; `None` while there is none, or too many are out.
+    fn wait(&mut self, queue: &Queue, at_once: usize, outage: &Outage) -> Option<Duration> {
+        if !queue.has_next() || at_once >= AT_ONCE {
+            return None;
+        }
+        let now = Instant::now();
+        let paused = outage.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        if !paused.is_zero() {
+            return Some(paused);
+        }
+        Some(self.bucket.take(now).err().unwrap_or_default())
+    }
+
+    fn request(&self, object: ObjectRef, addresses: Arc<[IpAddr]>) -> impl Future<Output = Answer> + use<> {
+        let (client, patience, metrics) = (self.client.clone(), self.patience, self.metrics.clone());
+        async move {
+            let result = apply(&client, &object, &addresses, patience, &metrics).await;
+            Answer { object, result }
+        }
+    }
+}
+
+async fn until(wait: Option<Duration>) {
+    match wait {
+        Some(Duration::ZERO) => {}
+        Some(wait) => sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The API server does not answer, or wants to be left alone.
+#[derive(Debug, Default)]
+struct Outage {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Outage {
+    /// Whether the request got an answer, or how long the server asked for.
+    fn note(&mut self, answered: Result<(), Option<Duration>>) {
+        match answered {
+            Ok(()) => *self = Self::default(),
+            // Requests that went out together fail together: that counts once.
+            Err(_) if self.until.is_some_and(|until| until > Instant::now()) => {}
+            Err(wait) => {
+                self.failures += 1;
+                self.until = Some(Instant::now() + wait.unwrap_or_else(|| backoff(self.failures)));
+            }
+        }
+    }
+}
+
+/// Puts an answer into the queue; the error is that of a server that is not to be asked for a while.
+fn settle(queue: &mut Queue, Answer { object, result }: Answer) -> Result<(), Option<Duration>> {
+    let now = Instant::now();
+    let Err(error) = result else {
+        queue.written(&object, now);
+        return Ok(());
+    };
+    match error.remedy() {
+        Remedy::Later(wait) => {
+            debug!(%object, %error, "its addresses are written later");
+            queue.put_back(&object);
+            return Err(wait);
+        }
+        // It was deleted: the source will hear of it, too.
+        Remedy::Missing => queue.put_off(&object, now + REFUSED),
+        Remedy::LookAgain => queue.put_off(&object, now + SOON),
+        Remedy::Hopeless => {
+            warn!(%object, %error, "its addresses are not written");
+            queue.put_off(&object, now + REFUSED);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the addresses of a Service or an Ingress; those of other kinds have none.
+async fn apply(
+    client: &Client,
+    object: &ObjectRef,
+    addresses: &[IpAddr],
+    patience: Duration,
+    metrics: &StatusMetrics,
+) -> Result<(), StatusError> {
+    let ObjectRef { kind, namespace, name } = object;
+    let params = PatchParams::apply(names::MANAGER).force();
+    let patch = Patch::Apply(body(object, addresses));
+    match kind {
+        Kind::Service => {
+            let api: Api<Service> = Api::namespaced(client.clone(), namespace);
+            let request = api.patch_status(name, &params, &patch);
+            write(Written::Service, metrics, patience, request).await.map(drop)
+        }
+        Kind::Ingress => {
+            let api: Api<Ingress> = Api::namespaced(client.clone(), namespace);
+            let request = api.patch_status(name, &params, &patch);
+            write(Written::Ingress, metrics, patience, request).await.map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A Service's addresses are for a proxy that answers by itself: nodes must not take their packets away from it.
+fn body(object: &ObjectRef, addresses: &[IpAddr]) -> Value {
+    let is_service = object.kind == Kind::Service;
+    let ingress = |address: &IpAddr| match is_service {
+        true => json!({ "ip": address, "ipMode": "Proxy" }),
+        false => json!({ "ip": address }),
+    };
+    json!({
+        "apiVersion": if is_service { "v1" } else { "networking.k8s.io/v1" },
+        "kind": object.kind.as_str(),
+        "metadata": { "namespace": object.namespace, "name": object.name },
+        "status": { "loadBalancer": { "ingress": addresses.iter().map(ingress).collect::<Vec<_>>() } },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_and_ingresses_have_addresses_of_their_own_form() {
+        let addresses = [IpAddr::from([203, 0, 113, 10])];
+        let status = |kind| body(&ObjectRef::new(kind, "shop", "web"), &addresses)["status"].take();
+        assert_eq!(
+            status(Kind::Service),
+            json!({ "loadBalancer": { "ingress": [{ "ip": "203.0.113.10", "ipMode": "Proxy" }] } })
+        );
+        assert_eq!(
+            status(Kind::Ingress),
+            json!({ "loadBalancer": { "ingress": [{ "ip": "203.0.113.10" }] } })
+        );
+        let nothing = body(&ObjectRef::new(Kind::Ingress, "shop", "web"), &[]);
+        assert_eq!(nothing["status"], json!({ "loadBalancer": { "ingress": [] } }));
+    }
+
+    #[test]
+    fn requests_that_fail_together_count_once() {
+        let mut outage = Outage::default();
+        (0..8).for_each(|_| outage.note(Err(None)));
+        assert_eq!(outage.failures, 1);
+        outage.note(Ok(()));
+        assert!(outage.until.is_none());
+    }
+}

@@ -1,0 +1,116 @@
+//! The object that holds the history: read by name, written by update with its resourceVersion, never by apply.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tracing::info;
+
+use super::error::{Remedy, StatusError, ask, write};
+use crate::api::{EdgeMembership, EdgeMembershipSpec, EdgeMembershipStatus};
+use crate::metrics::{StatusMetrics, Written};
+
+/// Somebody may have edited or deleted it: it is read anew every so often.
+const REREAD: Duration = Duration::from_secs(30);
+
+/// The history as the API server holds it, as far as this process knows.
+pub(super) struct History {
+    api: Api<EdgeMembership>,
+    patience: Duration,
+    metrics: StatusMetrics,
+    held: EdgeMembership,
+    read_at: Option<Instant>,
+}
+
+impl History {
+    pub(super) fn new(client: Client, patience: Duration, metrics: StatusMetrics) -> Self {
+        Self { api: Api::all(client), patience, metrics, held: EdgeMembership::default(), read_at: None }
+    }
+
+    /// What it holds.
+    pub(super) fn spec(&self) -> &EdgeMembershipSpec {
+        &self.held.spec
+    }
+
+    /// Reads it, if that was not done lately. One that was deleted is taken for what it held before.
+    pub(super) async fn refresh(&mut self) -> Result<(), StatusError> {
+        if self.read_at.is_some_and(|at| at.elapsed() < REREAD) {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        match ask(self.patience, self.api.get_opt(EdgeMembership::NAME)).await? {
+            Some(found) => self.held = found,
+            None => self.forget_version(),
+        }
+        self.read_at = Some(asked);
+        Ok(())
+    }
+
+    /// Writes it, if it is not so already.
+    pub(super) async fn write(
+        &mut self,
+        spec: Option<EdgeMembershipSpec>,
+        status: EdgeMembershipStatus,
+    ) -> Result<(), StatusError> {
+        let is_lost = self.held.metadata.resource_version.is_none() && !self.held.spec.generations.is_empty();
+        if spec.is_none()
+            && !is_lost
+            && self.held.status.as_ref().unwrap_or(&EdgeMembershipStatus::default()) == &status
+        {
+            return Ok(());
+        }
+        let mut wanted = EdgeMembership { status: Some(status), ..self.held.clone() };
+        if let Some(spec) = spec {
+            wanted.spec = dated(spec);
+        }
+        let params = PostParams::default();
+        let version = wanted.metadata.resource_version.clone();
+        let written = if version.is_some() {
+            let request = self.api.replace(EdgeMembership::NAME, &params, &wanted);
+            write(Written::Membership, &self.metrics, self.patience, request).await
+        } else {
+            let name = Some(EdgeMembership::NAME.to_owned());
+            wanted.metadata = ObjectMeta { name, ..ObjectMeta::default() };
+            let request = self.api.create(&params, &wanted);
+            write(Written::Membership, &self.metrics, self.patience, request).await
+        };
+        match written {
+            Ok(written) => {
+                self.tell(&written);
+                self.held = written;
+                Ok(())
+            }
+            Err(error) => {
+                // Whether it was written or not: what is held is no longer known.
+                self.read_at = None;
+                if error.remedy() == Remedy::Missing {
+                    self.forget_version();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn forget_version(&mut self) {
+        self.held.metadata = ObjectMeta::default();
+    }
+
+    fn tell(&self, written: &EdgeMembership) {
+        let Some(newest) = written.spec.generations.last() else { return };
+        let before = self.held.spec.generations.last();
+        if before.is_none_or(|before| (before.number, before.step) != (newest.number, newest.step)) {
+            let members: Vec<_> = newest.members.iter().map(|member| member.name.as_str()).collect();
+            info!(generation = newest.number, step = ?newest.step, members = members.join(","), "membership");
+        }
+    }
+}
+
+/// With the time, for people, at the generations that are new.
+fn dated(mut spec: EdgeMembershipSpec) -> EdgeMembershipSpec {
+    for generation in &mut spec.generations {
+        generation.since.get_or_insert_with(|| Time(Timestamp::now()));
+    }
+    spec
+}

@@ -1,0 +1,319 @@
+//! Random histories of joins, deaths, outages, changes of leader: what must hold whatever happens.
+//!
+//! Two leaders at a time are allowed here (an election can only make that rare): what they write is decided by
+//! the server, which takes an update only of what it holds.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::super::lease::NodeLease;
+use super::tests::{PERIOD, node};
+use super::*;
+
+const NODES: usize = 5;
+const LEADERS: usize = 2;
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// So many seconds go by, and living agents renew.
+    Pass(u64),
+    /// An agent starts, or is ready again.
+    Start(usize),
+    /// It dies without a word; its Lease stays.
+    Die(usize),
+    Stop(usize),
+    Drain(usize),
+    /// It has the newest generation that the server holds.
+    Acknowledge(usize),
+    Label(usize, bool),
+    /// The API server does not answer any more, or does again: nobody hears anybody.
+    Outage(bool),
+    /// A leader's watch breaks and is made again.
+    Reconnect(usize),
+    /// A leader is cut off from the server, alone, or is back.
+    Partition(usize, bool),
+    /// A new leader takes office beside the other.
+    TakeOffice(usize),
+    /// A leader reads the history.
+    Read(usize),
+    /// A leader decides on what it knows, and writes.
+    Write(usize),
+    /// The agent's wall clock is set to any time.
+    SetClock(usize, i64),
+}
+
+#[derive(Clone, Debug)]
+struct Agent {
+    alive: bool,
+    lease: NodeLease,
+    clock: i64,
+}
+
+struct Leader {
+    agents: Agents,
+    history: (u64, EdgeMembershipSpec),
+    is_cut_off: bool,
+}
+
+/// The API server, agents and leaders.
+struct World {
+    now: Instant,
+    version: u64,
+    history: EdgeMembershipSpec,
+    agents: Vec<Agent>,
+    labelled: BTreeSet<usize>,
+    is_out: bool,
+    leaders: Vec<Leader>,
+    /// When somebody could last write a Lease, by agent.
+    contact: Vec<Instant>,
+}
+
+fn name(at: usize) -> String {
+    format!("edge-{at}")
+}
+
+fn nodes(labelled: &BTreeSet<usize>) -> Vec<EdgeNode> {
+    labelled.iter().map(|at| node(&name(*at), &[&format!("198.51.100.{at}")])).collect()
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Instant::now();
+        let lease = |at| NodeLease {
+            node: name(at),
+            holder: String::new(),
+            renewal: None,
+            duration: PERIOD,
+            state: AgentState::Stopped,
+            acknowledged: 0,
+            rows: None,
+            addresses: Vec::new(),
+        };
+        let agent = |at| Agent { alive: false, lease: lease(at), clock: 0 };
+        let leader = || Leader {
+            agents: Agents::new(PERIOD, now),
+            history: (0, EdgeMembershipSpec::default()),
+            is_cut_off: false,
+        };
+        Self {
+            now,
+            version: 0,
+            history: EdgeMembershipSpec::default(),
+            agents: (0..NODES).map(agent).collect(),
+            labelled: (0..NODES).collect(),
+            is_out: false,
+            leaders: (0..LEADERS).map(|_| leader()).collect(),
+            contact: vec![now; NODES],
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Pass(seconds) => self.pass(seconds),
+            Event::Start(at) => self.say(at, AgentState::Ready),
+            Event::Stop(at) => {
+                self.say(at, AgentState::Stopped);
+                self.agents[at].alive = false;
+            }
+            Event::Drain(at) if self.agents[at].alive => self.say(at, AgentState::Draining),
+            Event::Drain(_) => {}
+            Event::Die(at) => self.agents[at].alive = false,
+            Event::Acknowledge(at) if !self.is_out => {
+                let newest = self.history.generations.last().map_or(0, |newest| newest.number);
+                self.agents[at].lease.acknowledged = newest;
+                if self.agents[at].alive {
+                    self.renew(at);
+                }
+            }
+            Event::Acknowledge(_) => {}
+            Event::Label(at, true) => _ = self.labelled.insert(at),
+            Event::Label(at, false) => _ = self.labelled.remove(&at),
+            Event::Outage(is_out) => {
+                self.is_out = is_out;
+                if !is_out {
+                    (0..LEADERS).for_each(|leader| self.reconnect(leader));
+                }
+            }
+            Event::Reconnect(leader) => self.reconnect(leader),
+            Event::Partition(leader, is_cut_off) => {
+                self.leaders[leader].is_cut_off = is_cut_off;
+                self.reconnect(leader);
+            }
+            Event::TakeOffice(leader) => {
+                self.leaders[leader].agents = Agents::new(PERIOD, self.now);
+                self.reconnect(leader);
+                self.read(leader);
+            }
+            Event::Read(leader) => self.read(leader),
+            Event::Write(leader) => self.write(leader),
+            Event::SetClock(at, clock) => self.agents[at].clock = clock,
+        }
+    }
+
+    fn reaches(&self, leader: usize) -> bool {
+        !self.is_out && !self.leaders[leader].is_cut_off
+    }
+
+    fn say(&mut self, at: usize, state: AgentState) {
+        self.agents[at].alive = true;
+        self.agents[at].lease.state = state;
+        self.renew(at);
+    }
+
+    /// Leases are written in an order of the server's, and seen by those whose watch is up.
+    fn renew(&mut self, at: usize) {
+        if self.is_out {
+            return;
+        }
+        let agent = &mut self.agents[at];
+        agent.clock += 1;
+        agent.lease.renewal = Timestamp::from_second(agent.clock).ok();
+        self.contact[at] = self.now;
+        let lease = agent.lease.clone();
+        for leader in self.leaders.iter_mut().filter(|leader| !leader.is_cut_off) {
+            leader.agents.apply(lease.clone(), self.now);
+        }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds.div_ceil(3) {
+            self.now += Duration::from_secs(3);
+            for at in 0..NODES {
+                if self.agents[at].alive {
+                    self.renew(at);
+                }
+            }
+        }
+    }
+
+    fn reconnect(&mut self, leader: usize) {
+        if self.reaches(leader) {
+            let leases = self.agents.iter().map(|agent| agent.lease.clone());
+            let written = leases.filter(|lease| lease.renewal.is_some()).collect::<Vec<_>>();
+            self.leaders[leader].agents.reset(written, self.now);
+        }
+    }
+
+    fn read(&mut self, leader: usize) {
+        if self.reaches(leader) {
+            self.leaders[leader].history = (self.version, self.history.clone());
+        }
+    }
+
+    fn write(&mut self, leader: usize) {
+        let nodes = nodes(&self.labelled);
+        let Leader { agents, history: (version, history), .. } = &self.leaders[leader];
+        let next = next(history, agents, &nodes, self.now);
+        let Some(written) = next.history else { return };
+        if !self.reaches(leader) || *version != self.version {
+            return;
+        }
+        self.check(&written);
+        self.version += 1;
+        self.history = written;
+        self.read(leader);
+    }
+
+    /// What must hold between what the server holds and what takes its place.
+    fn check(&self, written: &EdgeMembershipSpec) {
+        let (old, new) = (&self.history.generations, &written.generations);
+        let newest_before = old.last().map_or(0, |newest| newest.number);
+        assert!(new.windows(2).all(|pair| pair[0].number < pair[1].number), "numbers rise: {new:#?}");
+        assert!(!new.is_empty() && new.last().is_some_and(|newest| newest.number >= newest_before));
+        for generation in new.iter().filter(|generation| generation.number <= newest_before) {
+            let before = old.iter().find(|before| before.number == generation.number);
+            assert_eq!(before.map(|before| &before.members), Some(&generation.members), "what was stays");
+        }
+        ids_are_one_to_one(new);
+        for generation in new {
+            assert!(!generation.members.is_empty(), "somebody is a member");
+            let names: Vec<_> = generation.members.iter().map(|member| &member.name).collect();
+            assert!(names.is_sorted(), "{names:?}");
+            assert!(ids::are_sound(&generation.members));
+        }
+        self.nobody_who_could_speak_is_put_out(old, new);
+    }
+
+    /// An agent that lives, is labelled, and renewed within a period, or could not because the server was out,
+    /// goes only by its own word.
+    fn nobody_who_could_speak_is_put_out(&self, old: &[MembershipGeneration], new: &[MembershipGeneration]) {
+        let members = |generations: &[MembershipGeneration]| -> BTreeSet<String> {
+            generations.iter().rev().take(1).flat_map(|g| g.members.iter().map(|m| m.name.clone())).collect()
+        };
+        for gone in members(old).difference(&members(new)) {
+            let at = (0..NODES).find(|at| name(*at) == *gone).expect("nobody else is there");
+            let agent = &self.agents[at];
+            let said_so = agent.lease.state == AgentState::Stopped || !self.labelled.contains(&at);
+            let was_silent = !agent.alive && self.now >= self.contact[at] + PERIOD;
+            assert!(said_so || was_silent, "{gone} was put out while it could speak");
+        }
+    }
+}
+
+fn ids_are_one_to_one(generations: &[MembershipGeneration]) {
+    let members = || generations.iter().flat_map(|generation| &generation.members);
+    let names: BTreeSet<_> = members().map(|member| (&member.name, member.id)).collect();
+    let (distinct, ids): (BTreeSet<_>, BTreeSet<_>) = names.iter().copied().unzip();
+    assert_eq!((names.len(), names.len()), (distinct.len(), ids.len()), "an id has one name: {names:?}");
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let node = 0..NODES;
+    let leader = 0..LEADERS;
+    prop_oneof![
+        6 => (1_u64..30).prop_map(Event::Pass),
+        5 => node.clone().prop_map(Event::Start),
+        2 => node.clone().prop_map(Event::Die),
+        1 => node.clone().prop_map(Event::Stop),
+        1 => node.clone().prop_map(Event::Drain),
+        6 => node.clone().prop_map(Event::Acknowledge),
+        1 => (node.clone(), any::<bool>()).prop_map(|(at, label)| Event::Label(at, label)),
+        1 => any::<bool>().prop_map(Event::Outage),
+        1 => leader.clone().prop_map(Event::Reconnect),
+        1 => (leader.clone(), any::<bool>()).prop_map(|(at, is_cut_off)| Event::Partition(at, is_cut_off)),
+        1 => leader.clone().prop_map(Event::TakeOffice),
+        2 => leader.clone().prop_map(Event::Read),
+        12 => leader.prop_map(Event::Write),
+        1 => (node, -1_000_000_i64..1_000_000).prop_map(|(at, clock)| Event::SetClock(at, clock)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens(events in proptest::collection::vec(event(), 1..120)) {
+        let mut world = World::new();
+        for event in events {
+            world.happen(event);
+        }
+    }
+
+    /// In the end, those that are ready are the members, in one settled generation.
+    #[test]
+    fn calm_settles(events in proptest::collection::vec(event(), 1..80)) {
+        let mut world = World::new();
+        for event in events {
+            world.happen(event);
+        }
+        world.happen(Event::Outage(false));
+        (0..LEADERS).for_each(|leader| world.happen(Event::Partition(leader, false)));
+        (0..NODES).for_each(|at| world.happen(Event::Label(at, true)));
+        (0..3).for_each(|at| world.happen(Event::Start(at)));
+        (3..NODES).for_each(|at| world.happen(Event::Stop(at)));
+        for _ in 0..12 {
+            world.happen(Event::Pass(3));
+            (0..3).for_each(|at| world.happen(Event::Acknowledge(at)));
+            world.happen(Event::Read(0));
+            world.happen(Event::Write(0));
+        }
+        let [generation] = world.history.generations.as_slice() else {
+            panic!("one generation, not {:#?}", world.history);
+        };
+        let names: Vec<_> = generation.members.iter().map(|member| member.name.clone()).collect();
+        prop_assert_eq!((generation.step, names), (MembershipStep::Settled, vec![name(0), name(1), name(2)]));
+    }
+}
