@@ -9,6 +9,7 @@ mod commands;
 mod connect;
 mod input;
 mod packet_path;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -28,11 +29,12 @@ use tracing::{info, warn};
 
 use self::input::Input;
 use self::packet_path::{PacketPath, counters, uplinks};
+use self::writer::Writer;
 use crate::admin::{self, Addresses, Live, Server, packet_metrics};
 use crate::cli::{Cli, Command, Log, LogFormat, Meaning, Run};
 use crate::l4::Uplink;
 use crate::l7::{self, Proxy};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StatusMetrics};
 use crate::model::{ListenerProtocol, Snapshot, Turn};
 use crate::source::{Membership, Settings};
 
@@ -106,8 +108,14 @@ async fn agent(run: Run) -> Result<ExitCode> {
         following: input.following(),
         turn: turn(packet_path.as_ref()),
     };
+    // Registered before anyone reads them.
+    let writing = input.cluster().map(|source| (source, StatusMetrics::new(&mut registry)));
     let counters = counters(&run, snapshots.clone(), attachments);
     packet_metrics::register(&mut registry, live.clone(), counters);
+    let writer = match writing {
+        Some((source, metrics)) => Some(Writer::start(&run, &source, &live, metrics).await?),
+        None => None,
+    };
     let admin = server.run(Arc::new(admin::State { live, registry: Arc::new(registry) }));
 
     let key = input.flow_key(&run);
@@ -118,7 +126,11 @@ async fn agent(run: Run) -> Result<ExitCode> {
         _ = admin => {}
         result = told_to_stop() => result?,
     }
-    stop(proxy, Duration::from_secs(run.grace.into())).await;
+    tokio::join!(stop(proxy, Duration::from_secs(run.grace.into())), async {
+        if let Some(writer) = writer {
+            writer.stop().await;
+        }
+    });
     Ok(ExitCode::SUCCESS)
 }
 

@@ -118,6 +118,9 @@ pub enum Command {
     /// Remove what the agent leaves in the kernel when it stops: programs, maps, local routes of VIPs.
     ///
     /// They stay on purpose (the kernel goes on forwarding while the agent is away), so stop the agent first.
+    ///
+    /// With --cluster it removes what the agents wrote to the cluster instead, once for all of them: addresses of
+    /// Services and Ingresses, the history of members, Leases. Stop all agents first.
     Uninstall(Uninstall),
 }
 
@@ -286,6 +289,15 @@ pub struct Uninstall {
     /// Stay when it is done, until told to stop: the pod of a DaemonSet is to keep running.
     #[arg(long)]
     pub stay: bool,
+    /// Remove from the cluster instead of from this node.
+    #[arg(long)]
+    pub cluster: bool,
+    /// With --cluster: how to reach it. [default: as `run` has it]
+    #[arg(long, env = "EDGELB_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// With --cluster: edgelb's own namespace.
+    #[arg(long, env = "EDGELB_NAMESPACE", value_name = "NAME", default_value = "edgelb-system")]
+    pub namespace: String,
 }
 
 /// An address, or none.

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use super::packet_path::HAND_OVER;
-use super::{meaning, told_to_stop};
+use super::{connect, meaning, told_to_stop};
 use crate::cli::{Check, Doctor, Health, Uninstall};
 use crate::l4::pins::Pins;
 use crate::model::Severity;
-use crate::{admin, l4, source};
+use crate::{admin, l4, source, status};
 
 pub(super) fn check_folder(check: &Check) -> ExitCode {
     let problems = source::check(&check.manifests, &meaning(&check.meaning));
@@ -48,6 +48,11 @@ pub(super) async fn look(doctor: Doctor) -> Result<ExitCode> {
 }
 
 pub(super) async fn remove(uninstall: Uninstall) -> Result<ExitCode> {
+    if uninstall.cluster {
+        let client = connect::writer(uninstall.kubeconfig.as_deref()).await?;
+        print!("{}", status::clear(client, &uninstall.namespace).await?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let in_kernel = l4::uninstall(&Pins::new(uninstall.bpffs)).await?;
     println!("{}", if in_kernel { "removed: programs, maps and local routes" } else { "nothing to remove" });
     if remove_state(&uninstall.state)? {

@@ -23,17 +23,41 @@ use crate::source::kube::Connect;
 /// To connect may take so long.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// A connection is asked this often whether it lives.
-const PING: Duration = Duration::from_secs(15);
+/// Whether a connection lives.
+#[derive(Clone, Copy)]
+struct Liveness {
+    /// It is asked this often.
+    ask: Duration,
+    /// It has so long to answer.
+    answer: Duration,
+}
 
-/// It has so long to answer.
-const PONG: Duration = Duration::from_secs(10);
+/// Of watches.
+const PING: Liveness = Liveness { ask: Duration::from_secs(15), answer: Duration::from_secs(10) };
 
 /// What makes clients, each with a connection of its own.
 ///
 /// # Errors
 /// If there is no configuration, or one that is of no use. The API server is not asked for anything.
 pub(super) async fn connector(kubeconfig: Option<&Path>) -> Result<Connect> {
+    let config = config(kubeconfig).await?;
+    info!(server = %config.cluster_url, "following a cluster");
+    client(&config, PING)?;
+    Ok(Box::new(move || client(&config, PING)))
+}
+
+/// A client for those who write: a Lease runs out within seconds, so that a dead connection must be known sooner.
+///
+/// # Errors
+/// As `connector`.
+pub(super) async fn writer(kubeconfig: Option<&Path>) -> Result<Client> {
+    Ok(client(
+        &config(kubeconfig).await?,
+        Liveness { ask: Duration::from_secs(2), answer: Duration::from_secs(2) },
+    )?)
+}
+
+async fn config(kubeconfig: Option<&Path>) -> Result<Config> {
     let config = match kubeconfig {
         Some(file) => {
             let read = Kubeconfig::read_from(file);
@@ -47,19 +71,17 @@ pub(super) async fn connector(kubeconfig: Option<&Path>) -> Result<Connect> {
         )?,
     };
     anyhow::ensure!(config.proxy_url.is_none(), "a proxy before the API server (proxy-url) is not supported");
-    info!(server = %config.cluster_url, "following a cluster");
-    client(&config)?;
-    Ok(Box::new(move || client(&config)))
+    Ok(config)
 }
 
 /// Nothing is tried again here: the source does that, and tells of it.
-fn client(config: &Config) -> Result<Client, kube::Error> {
+fn client(config: &Config, liveness: Liveness) -> Result<Client, kube::Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT));
     // For a server that speaks HTTP/1.1 only.
-    tcp.set_keepalive(Some(PING));
+    tcp.set_keepalive(Some(liveness.ask));
     let tls = HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
     let name = config.tls_server_name.as_ref().and_then(|name| name.clone().try_into().ok());
     let tls = match name {
@@ -69,8 +91,8 @@ fn client(config: &Config) -> Result<Client, kube::Error> {
     let http = legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        .http2_keep_alive_interval(PING)
-        .http2_keep_alive_timeout(PONG)
+        .http2_keep_alive_interval(liveness.ask)
+        .http2_keep_alive_timeout(liveness.answer)
         .build(tls.enable_all_versions().wrap_connector(tcp));
     let http = http.map_err(BoxError::from);
     let client = ClientBuilder::new(http, config.default_namespace.as_str());

@@ -48,6 +48,14 @@ impl Input {
         Ok(Self::Cluster { source: Box::new(source), handle })
     }
 
+    /// The cluster, for those who write to it.
+    pub(super) fn cluster(&self) -> Option<Handle> {
+        match self {
+            Self::Folder { .. } => None,
+            Self::Cluster { handle, .. } => Some(handle.clone()),
+        }
+    }
+
     /// How well a cluster is followed.
     pub(super) fn following(&self) -> Option<Receiver<Following>> {
         match self {

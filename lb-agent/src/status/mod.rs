@@ -92,8 +92,9 @@ pub type AskReport = Box<dyn Fn() -> BoxFuture<'static, Option<Report>> + Send +
 
 /// What the agent's other stages tell.
 pub struct Inputs {
-    /// What this agent is up to. `Stopped` is not for it to say: that follows from `stop`.
-    pub state: watch::Receiver<AgentState>,
+    /// What this agent is up to; `None` while another agent speaks for this node. `Stopped` is not for it to say: that
+    /// follows from `stop`.
+    pub state: watch::Receiver<Option<AgentState>>,
     /// What is in this node's kernel; `None` without a packet path: then the node is no edge node and has no Lease.
     pub loaded: Option<watch::Receiver<Loaded>>,
     /// The edge nodes; `None` before the source has read them all. The source follows Nodes in any case, so this costs

@@ -39,7 +39,8 @@ pub(super) struct Terms {
 
 /// What the Lease says, as its parts come to be.
 pub(super) struct Says {
-    pub(super) state: watch::Receiver<AgentState>,
+    /// `None` while another agent speaks for this node.
+    pub(super) state: watch::Receiver<Option<AgentState>>,
     pub(super) loaded: watch::Receiver<Loaded>,
     /// For this node's own addresses.
     pub(super) edge_nodes: watch::Receiver<Option<Vec<EdgeNode>>>,
@@ -101,6 +102,10 @@ impl Keeper {
         let mut is_told = false;
         loop {
             let state = *self.says.state.borrow_and_update();
+            let Some(state) = state else {
+                self.says.change().await;
+                continue;
+            };
             let wait = match self.renew(state).await {
                 Ok(wait) => {
                     is_told = false;
@@ -122,6 +127,9 @@ impl Keeper {
 
     /// Says that the node owns nothing any more, if this process speaks for it.
     pub(super) async fn stop(&mut self) {
+        if self.says.state.borrow().is_none() {
+            return;
+        }
         for _ in 0..2 {
             match self.renew(AgentState::Stopped).await {
                 Err(error) if error.remedy() == Remedy::LookAgain => {}

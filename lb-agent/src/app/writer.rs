@@ -1,0 +1,137 @@
+//! What this agent writes to the cluster, as a task of its own: a stalled API server holds up nothing else.
+
+use anyhow::Result;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use super::connect;
+use crate::admin::Live;
+use crate::cli::Run;
+use crate::metrics::StatusMetrics;
+use crate::model::{Basis, Loaded, Turn};
+use crate::source::kube::Handle;
+use crate::status::{self, AgentState, AskReport, Inputs, Options, Timing};
+
+/// The task; it ends with the agent.
+pub(super) struct Writer {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Begins to write, with what the other stages tell.
+    pub(super) async fn start(
+        run: &Run,
+        source: &Handle,
+        live: &Live,
+        metrics: StatusMetrics,
+    ) -> Result<Self> {
+        let client = connect::writer(run.kubeconfig.as_deref()).await?;
+        let options =
+            Options { namespace: run.namespace.clone(), node: live.node.clone(), timing: Timing::default() };
+        let (state, says) = watch::channel(None);
+        let inputs = Inputs {
+            state: says,
+            loaded: live.kernel.clone(),
+            edge_nodes: source.edge_nodes.clone(),
+            report: report(source.clone()),
+            changed: live.proxy.clone(),
+        };
+        let parts = Parts { turn: live.turn.clone(), kernel: live.kernel.clone(), proxy: live.proxy.clone() };
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let stop = async { _ = stopped.await };
+            tokio::select! {
+                () = status::run(client, options, inputs, metrics, stop) => {}
+                () = parts.tell(state) => {}
+            }
+        });
+        Ok(Self { stop, task })
+    }
+
+    /// Tells the cluster that this agent stops.
+    pub(super) async fn stop(self) {
+        _ = self.stop.send(());
+        if let Err(error) = self.task.await {
+            warn!(%error, "the cluster is not told that this agent stops");
+        }
+    }
+}
+
+/// Nothing is to be said of objects as they were: not of a stored state.
+fn report(source: Handle) -> AskReport {
+    Box::new(move || {
+        let source = source.clone();
+        Box::pin(async move {
+            let is_known = source.following.borrow().basis == Basis::Cluster;
+            if is_known { Some(source.report().await) } else { None }
+        })
+    })
+}
+
+/// What the state of an agent is made of.
+struct Parts {
+    turn: watch::Receiver<Turn>,
+    kernel: Option<watch::Receiver<Loaded>>,
+    proxy: watch::Receiver<u64>,
+}
+
+impl Parts {
+    /// Tells the state for as long as it is polled.
+    async fn tell(mut self, state: watch::Sender<Option<AgentState>>) {
+        loop {
+            let now = self.state();
+            state.send_if_modified(|before| std::mem::replace(before, now) != now);
+            // A part whose sender is gone stays as it was.
+            tokio::select! {
+                Ok(()) = self.turn.changed() => {}
+                Ok(()) = self.proxy.changed() => {}
+                Ok(()) = changed(&mut self.kernel) => {}
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Only who has the packet path speaks for the node; until it is known who has, it starts.
+    fn state(&self) -> Option<AgentState> {
+        let is_in_kernel = self.kernel.as_ref().is_none_or(|loaded| loaded.borrow().generation > 0);
+        match *self.turn.borrow() {
+            Turn::Waiting | Turn::After => None,
+            Turn::Holding if is_in_kernel && *self.proxy.borrow() > 0 => Some(AgentState::Ready),
+            Turn::Before | Turn::Holding => Some(AgentState::Starting),
+        }
+    }
+}
+
+async fn changed(kernel: &mut Option<watch::Receiver<Loaded>>) -> Result<(), watch::error::RecvError> {
+    match kernel {
+        Some(kernel) => kernel.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_packet_path_speaks_for_the_node() {
+        let state = |turn, kernel, proxy| {
+            let loaded = Loaded { generation: kernel, ..Loaded::default() };
+            let kernel = Some(watch::Sender::new(loaded).subscribe());
+            let (turn, proxy) = (watch::Sender::new(turn).subscribe(), watch::Sender::new(proxy).subscribe());
+            Parts { turn, kernel, proxy }.state()
+        };
+        for (turn, kernel, proxy, expected) in [
+            (Turn::Before, 0, 0, Some(AgentState::Starting)),
+            (Turn::Waiting, 0, 1, None),
+            (Turn::Holding, 0, 1, Some(AgentState::Starting)),
+            (Turn::Holding, 1, 0, Some(AgentState::Starting)),
+            (Turn::Holding, 1, 1, Some(AgentState::Ready)),
+            (Turn::After, 1, 1, None),
+        ] {
+            assert_eq!(state(turn, kernel, proxy), expected, "{turn:?} {kernel} {proxy}");
+        }
+    }
+}
