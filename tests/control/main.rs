@@ -3,3 +3,4 @@
 mod agent;
 mod control_plane;
 mod fault;
+mod status;

@@ -1,0 +1,223 @@
+//! The history of memberships, as the leader writes it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use lb_agent::api::EdgeMembership;
+use lb_agent::model::Loaded;
+use lb_agent::status::AgentState;
+use lb_tests::cluster::Matching;
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::cluster::{Agent, Cluster, PATIENCE, TIMING};
+
+const NAMES: [&str; 3] = ["edge-1", "edge-2", "edge-3"];
+
+async fn three(cluster: &Cluster) -> Result<Vec<Agent>> {
+    let mut agents = Vec::new();
+    for name in NAMES {
+        agents.push(cluster.agent(name).await?);
+    }
+    cluster.settled(&NAMES).await?;
+    Ok(agents)
+}
+
+async fn until<F: Future<Output = Result<bool>>>(what: &str, holds: impl Fn() -> F) -> Result<()> {
+    let start = Instant::now();
+    while !holds().await? {
+        ensure!(start.elapsed() < PATIENCE, "{what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_join_when_ready_and_leave_at_their_own_word() -> Result<()> {
+    let cluster = Cluster::start(&NAMES).await?;
+    let mut agents = three(&cluster).await?;
+    let lease = cluster.leases().get("edgelb-node-edge-2").await?;
+    assert_eq!(lease.labels()["edgelb.dev/node"], "edge-2");
+    assert_eq!(lease.annotations()["edgelb.dev/addresses"], "198.51.100.2");
+    assert_eq!(lease.annotations()["edgelb.dev/state"], "ready");
+
+    // Each takes itself out, the leader too: nobody waits for a Lease to run out.
+    let leader = cluster.leader().await?;
+    let at = agents.iter().position(|agent| agent.node == leader).context("it is one of them")?;
+    let stopping = Instant::now();
+    agents.remove(at).stop().await?;
+    let left: Vec<_> = NAMES.into_iter().filter(|name| *name != leader).collect();
+    cluster.settled(&left).await?;
+    ensure!(stopping.elapsed() < TIMING.agent_period, "after {:?}", stopping.elapsed());
+
+    let before = cluster.generations().await?;
+    agents.push(cluster.agent(&leader).await?);
+    cluster.settled(&NAMES).await?;
+    ensure!(before != cluster.generations().await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_node_goes_after_a_period() -> Result<()> {
+    let cluster = Cluster::start(&NAMES).await?;
+    let mut agents = three(&cluster).await?;
+    let leader = cluster.leader().await?;
+    let at = agents.iter().position(|agent| agent.node != leader).context("there are others")?;
+    let dead = agents.remove(at);
+    let name = dead.node.clone();
+    dead.kill();
+    let killed = Instant::now();
+    let left: Vec<_> = NAMES.into_iter().filter(|other| *other != name).collect();
+    cluster.settled(&left).await?;
+    let took = killed.elapsed();
+    ensure!(took > TIMING.agent_period - TIMING.agent_renewal * 2, "after {took:?}: too early");
+    ensure!(took < TIMING.agent_period * 2, "after {took:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_leader_goes_too() -> Result<()> {
+    let cluster = Cluster::start(&NAMES).await?;
+    let mut agents = three(&cluster).await?;
+    let leader = cluster.leader().await?;
+    let at = agents.iter().position(|agent| agent.node == leader).context("it is one of them")?;
+    agents.remove(at).kill();
+    let left: Vec<_> = NAMES.into_iter().filter(|other| *other != leader).collect();
+    cluster.settled(&left).await?;
+    Ok(())
+}
+
+/// All Leases run out while the API server is away. Nobody is thrown out when it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_the_api_server_changes_nothing() -> Result<()> {
+    let mut cluster = Cluster::start(&NAMES).await?;
+    let agents = three(&cluster).await?;
+    let before = cluster.generations().await?;
+    cluster.control_plane.kill_api_server()?;
+    sleep(TIMING.agent_period * 2).await;
+    cluster.control_plane.start_api_server()?;
+    let back = Instant::now();
+    while back.elapsed() < TIMING.agent_period * 3 {
+        if let Ok(found) = cluster.generations().await {
+            assert_eq!(found, before);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    // And it goes on.
+    agents[0].state.send_replace(AgentState::Draining);
+    until("somebody drains", async || {
+        Ok(cluster.generations().await?.last().is_some_and(|newest| newest.contains("*")))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_watches_and_wrong_answers_change_nothing() -> Result<()> {
+    let cluster = Cluster::start(&NAMES).await?;
+    let agents = three(&cluster).await?;
+    let before = cluster.generations().await?;
+    for round in 0..6 {
+        for agent in &agents {
+            match round % 3 {
+                0 => agent.fault.cut(),
+                1 => agent.fault.expire(Matching::path("/leases").watches(true)),
+                _ => agent.fault.answer(Matching::path("/leases").watches(true), 429),
+            }
+        }
+        sleep(TIMING.agent_period / 3).await;
+        agents.iter().for_each(|agent| agent.fault.heal());
+    }
+    sleep(TIMING.agent_period * 2).await;
+    assert_eq!(cluster.generations().await?, before);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn labels_decide_who_can_be_a_member() -> Result<()> {
+    let cluster = Cluster::start(&NAMES).await?;
+    let _agents = three(&cluster).await?;
+    cluster.change_nodes(|nodes| nodes.retain(|node| node.name != "edge-3"));
+    cluster.settled(&NAMES[..2]).await?;
+    cluster.change_nodes(Vec::clear);
+    sleep(TIMING.agent_period).await;
+    cluster.settled(&NAMES[..2]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_tells_how_far_the_nodes_are() -> Result<()> {
+    let cluster = Cluster::start(&NAMES).await?;
+    let agents = three(&cluster).await?;
+    // The last one is stuck: it does not take the generation in which the first drains.
+    agents[2].freeze();
+    agents[0].state.send_replace(AgentState::Draining);
+    let status =
+        async || anyhow::Ok(cluster.history().await?.and_then(|history| history.status).unwrap_or_default());
+    until("2 of 3", async || Ok(status().await?.acknowledged == "2 of 3")).await?;
+    let found = status().await?;
+    assert_eq!((found.members.as_str(), found.draining.as_str()), ("edge-1,edge-2,edge-3", "edge-1"));
+    // A second change may be under way, a third waits.
+    agents[1].state.send_replace(AgentState::Draining);
+    until("two unsettled", async || Ok(cluster.generations().await?.len() == 3)).await?;
+    agents[0].state.send_replace(AgentState::Ready);
+    until("the third waits", async || Ok(status().await?.waiting == ["edge-1"])).await?;
+    let newest = cluster.generations().await?.len();
+    assert_eq!(newest, 3);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_differ_are_reported() -> Result<()> {
+    let cluster = Cluster::start(&NAMES).await?;
+    let agents = three(&cluster).await?;
+    let membership = agents[2].loaded.borrow().membership;
+    agents[2].freeze();
+    agents[2].loaded.send_replace(Loaded { generation: 1, membership, rows: Some(666) });
+    until("edge-3 diverges", async || {
+        let status = cluster.history().await?.and_then(|history| history.status).unwrap_or_default();
+        Ok(status.diverging == ["edge-3"])
+    })
+    .await?;
+    let sum: u64 = agents.iter().filter_map(|agent| agent.metric("lb_status_diverging_members").ok()).sum();
+    assert_eq!(sum, 1);
+    Ok(())
+}
+
+/// What people do to the object is no harm: numbers rise, and it is there again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_was_deleted_or_edited_is_written_again() -> Result<()> {
+    let cluster = Cluster::start(&NAMES).await?;
+    let agents = three(&cluster).await?;
+    let number = cluster.settled(&NAMES).await?;
+    let histories = kube::Api::<EdgeMembership>::all(cluster.client.clone());
+    histories.delete(EdgeMembership::NAME, &DeleteParams::default()).await?;
+    agents[0].state.send_replace(AgentState::Draining);
+    until("it is back", async || Ok(cluster.history().await?.is_some())).await?;
+    let newest = cluster.history().await?.and_then(|history| Some(history.spec.generations.last()?.number));
+    ensure!(newest > Some(number), "{newest:?} after {number}");
+    // Its version is not the one that the leader knows any more.
+    let note = json!({"metadata": {"annotations": {"someone": "was here"}}});
+    histories.patch(EdgeMembership::NAME, &PatchParams::default(), &Patch::Merge(note)).await?;
+    agents[0].state.send_replace(AgentState::Ready);
+    cluster.settled(&NAMES).await?;
+    Ok(())
+}
+
+/// Names that fit into no label, and processes that come back quickly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn odd_names_and_quick_restarts() -> Result<()> {
+    let long = format!("{}.example.org", ["edge"; 48].join("-"));
+    let names = [long.as_str(), "ip-10-0-0-1.eu-central-1.compute.internal"];
+    let cluster = Cluster::start(&names).await?;
+    let first = cluster.agent(names[0]).await?;
+    let _second = cluster.agent(names[1]).await?;
+    let number = cluster.settled(&names).await?;
+    first.kill();
+    let first = cluster.agent(names[0]).await?;
+    sleep(TIMING.agent_period * 2).await;
+    assert_eq!(cluster.settled(&names).await?, number, "a restart within the Lease is none for the cluster");
+    drop(first);
+    Ok(())
+}
