@@ -97,6 +97,11 @@ impl Cluster {
 
     /// An agent that reaches the API server through a proxy of its own.
     pub(super) async fn agent(&self, node: &str) -> Result<Agent> {
+        self.agent_that_says(node, Some(AgentState::Ready)).await
+    }
+
+    /// As `agent`, in this state at first.
+    pub(super) async fn agent_that_says(&self, node: &str, state: Option<AgentState>) -> Result<Agent> {
         let fault = Fault::before(&self.control_plane)?;
         let login = Login::Token(self.control_plane.admin_token()?);
         // A node's name may be too long for a file's.
@@ -104,7 +109,7 @@ impl Cluster {
         let kubeconfig = self.control_plane.write_kubeconfig(&name, &fault.url(), &login)?;
         let file = Kubeconfig::read_from(kubeconfig)?;
         let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-        Ok(Agent::start(self, node, Client::try_from(config)?, fault))
+        Ok(Agent::start(self, node, state, Client::try_from(config)?, fault))
     }
 
     /// The holder of the leader's Lease, without what tells its processes apart; empty if there is none.
@@ -189,7 +194,7 @@ async fn create_kinds(client: &Client) -> Result<()> {
 pub(super) struct Agent {
     pub(super) node: String,
     pub(super) fault: Fault,
-    pub(super) state: watch::Sender<AgentState>,
+    pub(super) state: watch::Sender<Option<AgentState>>,
     pub(super) loaded: watch::Sender<Loaded>,
     pub(super) registry: Registry,
     stop: Option<oneshot::Sender<()>>,
@@ -198,8 +203,8 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    fn start(cluster: &Cluster, node: &str, client: Client, fault: Fault) -> Self {
-        let state = watch::Sender::new(AgentState::Ready);
+    fn start(cluster: &Cluster, node: &str, state: Option<AgentState>, client: Client, fault: Fault) -> Self {
+        let state = watch::Sender::new(state);
         let loaded = watch::Sender::new(Loaded::default());
         let report = cluster.report.clone();
         let changed = report.revision.subscribe();

@@ -106,7 +106,7 @@ async fn an_outage_of_the_api_server_changes_nothing() -> Result<()> {
         sleep(Duration::from_millis(50)).await;
     }
     // And it goes on.
-    agents[0].state.send_replace(AgentState::Draining);
+    agents[0].state.send_replace(Some(AgentState::Draining));
     until("somebody drains", async || {
         Ok(cluster.generations().await?.last().is_some_and(|newest| newest.contains("*")))
     })
@@ -152,16 +152,16 @@ async fn the_status_tells_how_far_the_nodes_are() -> Result<()> {
     let agents = three(&cluster).await?;
     // The last one is stuck: it does not take the generation in which the first drains.
     agents[2].freeze();
-    agents[0].state.send_replace(AgentState::Draining);
+    agents[0].state.send_replace(Some(AgentState::Draining));
     let status =
         async || anyhow::Ok(cluster.history().await?.and_then(|history| history.status).unwrap_or_default());
     until("2 of 3", async || Ok(status().await?.acknowledged == "2 of 3")).await?;
     let found = status().await?;
     assert_eq!((found.members.as_str(), found.draining.as_str()), ("edge-1,edge-2,edge-3", "edge-1"));
     // A second change may be under way, a third waits.
-    agents[1].state.send_replace(AgentState::Draining);
+    agents[1].state.send_replace(Some(AgentState::Draining));
     until("two unsettled", async || Ok(cluster.generations().await?.len() == 3)).await?;
-    agents[0].state.send_replace(AgentState::Ready);
+    agents[0].state.send_replace(Some(AgentState::Ready));
     until("the third waits", async || Ok(status().await?.waiting == ["edge-1"])).await?;
     let newest = cluster.generations().await?.len();
     assert_eq!(newest, 3);
@@ -193,14 +193,14 @@ async fn a_history_that_was_deleted_or_edited_is_written_again() -> Result<()> {
     let number = cluster.settled(&NAMES).await?;
     let histories = kube::Api::<EdgeMembership>::all(cluster.client.clone());
     histories.delete(EdgeMembership::NAME, &DeleteParams::default()).await?;
-    agents[0].state.send_replace(AgentState::Draining);
+    agents[0].state.send_replace(Some(AgentState::Draining));
     until("it is back", async || Ok(cluster.history().await?.is_some())).await?;
     let newest = cluster.history().await?.and_then(|history| Some(history.spec.generations.last()?.number));
     ensure!(newest > Some(number), "{newest:?} after {number}");
     // Its version is not the one that the leader knows any more.
     let note = json!({"metadata": {"annotations": {"someone": "was here"}}});
     histories.patch(EdgeMembership::NAME, &PatchParams::default(), &Patch::Merge(note)).await?;
-    agents[0].state.send_replace(AgentState::Ready);
+    agents[0].state.send_replace(Some(AgentState::Ready));
     cluster.settled(&NAMES).await?;
     Ok(())
 }
@@ -219,5 +219,30 @@ async fn odd_names_and_quick_restarts() -> Result<()> {
     sleep(TIMING.agent_period * 2).await;
     assert_eq!(cluster.settled(&names).await?, number, "a restart within the Lease is none for the cluster");
     drop(first);
+    Ok(())
+}
+
+/// A rolling update: the next agent speaks for the node as soon as it has the packet path, and the one before it goes
+/// without a word. No generation is made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_handed_over_stays_a_member() -> Result<()> {
+    let cluster = Cluster::start(&NAMES).await?;
+    let mut agents = three(&cluster).await?;
+    let number = cluster.settled(&NAMES).await?;
+    let old = agents.remove(0);
+    let new = cluster.agent_that_says("edge-1", None).await?;
+    let holder = async || {
+        anyhow::Ok(
+            cluster.leases().get("edgelb-node-edge-1").await?.spec.context("it has one")?.holder_identity,
+        )
+    };
+    let before = holder().await?;
+    sleep(TIMING.agent_renewal * 3).await;
+    old.state.send_replace(None);
+    new.state.send_replace(Some(AgentState::Ready));
+    until("the next one speaks", async || Ok(holder().await? != before)).await?;
+    old.stop().await?;
+    sleep(TIMING.agent_period * 2).await;
+    assert_eq!(cluster.settled(&NAMES).await?, number);
     Ok(())
 }
