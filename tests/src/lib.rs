@@ -1,6 +1,7 @@
 //! edgelb's test harness: packets, test runs of the packet path in the kernel and on the host, the network
 //! lab and its demo, a real Kubernetes, benchmarks. The tiers that use it are the folders beside `src`.
 
+pub mod backend;
 pub mod bench;
 pub mod cluster;
 pub mod demo;

@@ -1,9 +1,7 @@
 //! What the tests serve: a control plane with a faulty way to it, a backend, and objects that lead there.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::thread;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
@@ -11,6 +9,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client, Resource};
+use lb_tests::backend;
 use lb_tests::cluster::{ControlPlane, Fault, Login, Options};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,7 +44,13 @@ impl Site {
         let control_plane = tokio::task::block_in_place(|| ControlPlane::start_with(options))?;
         let fault = Fault::before(&control_plane)?;
         let client = control_plane.client().await?;
-        let site = Self { control_plane, fault, client, folder: TempDir::new()?, backend: backend()? };
+        let site = Self {
+            control_plane,
+            fault,
+            client,
+            folder: TempDir::new()?,
+            backend: backend::start_for_api()?,
+        };
         site.create::<Namespace>(None, json!({"metadata": {"name": NAMESPACE}})).await?;
         let class = json!({"metadata": {"name": "edgelb"}, "spec": {"controller": "edgelb.dev/ingress"}});
         site.create::<IngressClass>(None, class).await?;
@@ -138,39 +143,4 @@ pub(super) fn ingress(name: &str, host: &str, tls: Option<&str>) -> Value {
             "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
         },
     })
-}
-
-/// Answers every request with 200, for as long as the process lives. The API takes no loopback address for an
-/// endpoint, so this is one of the machine's own: packets to it do not leave it.
-fn backend() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((own_address()?, 0))?;
-    let address = listener.local_addr()?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(stream));
-        }
-    });
-    Ok(address)
-}
-
-fn own_address() -> Result<IpAddr> {
-    let found = nix::ifaddrs::getifaddrs()?.filter_map(|interface| interface.address);
-    let mut addresses = found.filter_map(|address| Some(address.as_sockaddr_in()?.ip()));
-    let own = addresses.find(|address| !address.is_loopback() && !address.is_link_local());
-    Ok(own.context("this machine has no IPv4 address but loopback's")?.into())
-}
-
-/// Requests have no body and are not pipelined.
-fn answer(mut stream: TcpStream) {
-    let mut head = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = stream.read(&mut buffer) {
-        head.extend_from_slice(&buffer[..length]);
-        if head.ends_with(b"\r\n\r\n") {
-            head.clear();
-            if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
-                return;
-            }
-        }
-    }
 }

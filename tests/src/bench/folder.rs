@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use super::l7::{backend, free_port};
+use super::l7::free_port;
 use super::report::{Report, Row};
+use crate::backend;
 use crate::lab::http::Connection;
 use crate::lab::program;
 

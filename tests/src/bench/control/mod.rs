@@ -15,8 +15,8 @@ use kube::Client;
 use self::agent::Agent;
 use self::load::Load;
 use self::objects::Objects;
-use super::l7::backend;
 use super::report::{Report, Row, median};
+use crate::backend;
 use crate::cluster::ControlPlane;
 use crate::lab::http::Connection;
 
@@ -48,7 +48,7 @@ pub fn run() -> Result<Report> {
 }
 
 async fn measure() -> Result<Report> {
-    let backend = backend::start()?;
+    let backend = backend::start_for_api()?;
     let mut report = Report::new("control");
     for size in SIZES {
         let control_plane = ControlPlane::start()?;

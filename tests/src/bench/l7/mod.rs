@@ -2,7 +2,6 @@
 //! CPU time per request is what counts: it says how many requests a node can carry, whatever else it does.
 
 mod affinity;
-pub(super) mod backend;
 mod load;
 mod report;
 mod subject;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::report::Report;
+use crate::backend;
 use load::Measured;
 use subject::Subject;
 
