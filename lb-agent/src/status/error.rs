@@ -12,11 +12,19 @@ use crate::metrics::{StatusMetrics, WriteOutcome, Written};
 #[derive(Debug, Error)]
 pub enum StatusError {
     /// The API server refused it, or could not be asked.
-    #[error("{0}")]
+    #[error("{}", said(.0))]
     Api(#[source] Box<kube::Error>),
     /// It did not answer in time.
     #[error("the API server did not answer within {0:?}")]
     Timeout(Duration),
+}
+
+/// The server's own words: the client shows all of the answer.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => other.to_string(),
+    }
 }
 
 /// What to do about it.

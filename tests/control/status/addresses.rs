@@ -1,6 +1,5 @@
 //! `status.loadBalancer`: who writes it, how often, and what others find there.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -217,10 +216,10 @@ async fn services_are_for_a_proxy_and_stay_when_agents_go() -> Result<()> {
     services.patch_status("edge", &PatchParams::default(), &Patch::Merge(theirs)).await?;
 
     let object = ObjectRef::new(Kind::Service, "default", "edge");
-    let gone = ObjectRef::new(Kind::Service, "default", "gone");
+    let gone = [Kind::Service, Kind::Ingress].map(|kind| ObjectRef::new(kind, "default", "gone"));
     let wanted: Arc<[IpAddr]> = Arc::from([VIP.parse()?, "2001:db8:10::10".parse()?]);
     let published = Published { wanted, is_current: false };
-    let addresses = BTreeMap::from([(object, published.clone()), (gone, published)]);
+    let addresses = gone.into_iter().chain([object]).map(|object| (object, published.clone())).collect();
     cluster.report.publish(Report { addresses, ..Report::default() });
     let agent = cluster.agent("edge-1").await?;
     let expected = json!([{ "ip": VIP, "ipMode": "Proxy" }, { "ip": "2001:db8:10::10", "ipMode": "Proxy" }]);
@@ -236,8 +235,15 @@ async fn services_are_for_a_proxy_and_stay_when_agents_go() -> Result<()> {
     }
     agent.stop().await?;
     assert_eq!(found().await?, expected);
-    let missing = cluster.control_plane.writes()?;
-    let missing = missing.iter().filter(|write| write.name == "gone").count();
-    assert_eq!(missing, 1, "what does not exist is not asked for again and again");
+    let writes = cluster.control_plane.writes()?;
+    let mut missing: Vec<_> = writes
+        .iter()
+        .filter(|write| write.name == "gone")
+        .map(|write| (&write.resource, write.code))
+        .collect();
+    missing.sort();
+    assert_eq!(missing.len(), 2, "what does not exist is not asked for again and again: {missing:?}");
+    assert_eq!(services.get_opt("gone").await?, None);
+    assert_eq!(Api::<Ingress>::namespaced(cluster.client.clone(), "default").get_opt("gone").await?, None);
     Ok(())
 }
