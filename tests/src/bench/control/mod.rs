@@ -56,7 +56,10 @@ async fn measure() -> Result<Report> {
         eprintln!("control: making {size} Ingresses with their Secrets");
         let objects = Objects::create(&client, size, backend).await?;
         let case = format!("{size} Ingresses");
-        let mut row = |subject: &str, value, unit| report.rows.push(Row::new(&case, subject, value, unit));
+        let mut row = |subject: &str, value: f64, unit| {
+            eprintln!("control: {case}: {subject}: {value:.2} {unit}");
+            report.rows.push(Row::new(&case, subject, value, unit));
+        };
 
         let arrived = objects.list(&client).await?;
         let (agent, ready) = tokio::task::block_in_place(|| Agent::start(&control_plane.kubeconfig()))?;

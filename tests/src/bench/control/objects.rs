@@ -131,8 +131,10 @@ fn name(number: usize) -> String {
     format!("app-{number}")
 }
 
+/// Headless: the control plane has not so many cluster IPs.
 fn service(number: usize) -> Value {
-    json!({ "metadata": { "name": name(number) }, "spec": { "ports": [{ "name": "http", "port": 80 }] } })
+    let ports = json!([{ "name": "http", "port": 80 }]);
+    json!({ "metadata": { "name": name(number) }, "spec": { "clusterIP": "None", "ports": ports } })
 }
 
 fn secret(number: usize) -> Result<Value> {
