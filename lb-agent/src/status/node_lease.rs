@@ -53,15 +53,28 @@ impl Says {
         own.map(|own| own.addresses.clone()).unwrap_or_default()
     }
 
-    async fn change(&mut self) {
-        // A sender that is gone says nothing new.
-        tokio::select! {
-            Ok(()) = self.state.changed() => {}
-            Ok(()) = self.loaded.changed() => {}
-            else => std::future::pending().await,
+    /// What is worth a write before its time.
+    fn words(&mut self) -> Words {
+        let Loaded { membership, rows, .. } = *self.loaded.borrow_and_update();
+        (*self.state.borrow_and_update(), membership, rows)
+    }
+
+    /// Waits until there is something else to say. Most snapshots change neither members nor rows: endpoints come and
+    /// go many times a second, and a Lease that told of each would be the cluster's most written object.
+    async fn news(&mut self, said: Words) {
+        while self.words() == said {
+            // A sender that is gone says nothing new.
+            tokio::select! {
+                Ok(()) = self.state.changed() => {}
+                Ok(()) = self.loaded.changed() => {}
+                else => std::future::pending().await,
+            }
         }
     }
 }
+
+/// What the agent is up to, the generation of the history in the kernel, and the rows there.
+type Words = (Option<AgentState>, u64, Option<u64>);
 
 /// The keeper.
 pub(super) struct Keeper {
@@ -101,9 +114,10 @@ impl Keeper {
     pub(super) async fn run(&mut self) -> Infallible {
         let mut is_told = false;
         loop {
-            let state = *self.says.state.borrow_and_update();
-            let Some(state) = state else {
-                self.says.change().await;
+            let words = self.says.words();
+            let Some(state) = words.0 else {
+                self.claim.yielded();
+                self.says.news(words).await;
                 continue;
             };
             let wait = match self.renew(state).await {
@@ -119,7 +133,7 @@ impl Keeper {
                     self.terms.renewal / 3
                 }
             };
-            if timeout(jittered(wait), self.says.change()).await.is_ok() {
+            if timeout(jittered(wait), self.says.news(words)).await.is_ok() {
                 sleep(GROUP).await;
             }
         }
@@ -152,6 +166,7 @@ impl Keeper {
         }
         let lease = self.lease(state);
         let params = PostParams::default();
+        let was_there = self.version.is_some();
         // Whatever becomes of it, the version is used up.
         let written = match self.version.take() {
             Some(version) => {
@@ -167,8 +182,8 @@ impl Keeper {
         };
         match written {
             Ok(written) => self.version = written.metadata.resource_version,
-            // Somebody deleted it.
-            Err(error) if error.remedy() == Remedy::Missing => return Ok(Duration::ZERO),
+            // Somebody deleted it. Where it cannot be made either, the namespace is missing.
+            Err(error) if was_there && error.remedy() == Remedy::Missing => return Ok(Duration::ZERO),
             Err(error) => return Err(error),
         }
         self.claim.wrote();
@@ -194,7 +209,7 @@ impl Keeper {
 #[derive(Clone, Debug)]
 struct Claim {
     identity: String,
-    /// Whether this process ever wrote it.
+    /// Whether this process wrote it since it last got the packet path.
     has_spoken: bool,
     /// Another's Lease, and since when it was not seen to change.
     other: Option<(NodeLease, Instant)>,
@@ -208,6 +223,12 @@ impl Claim {
     fn wrote(&mut self) {
         self.has_spoken = true;
         self.other = None;
+    }
+
+    /// Another process of this node has its packet path. Should this one get it back, that one is gone, whatever it
+    /// said last: this one speaks at once, before the leader misses the other.
+    fn yielded(&mut self) {
+        self.has_spoken = false;
     }
 
     /// Whether this process may write the Lease that was found.
@@ -233,6 +254,15 @@ impl Claim {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
+    use http_body_util::BodyExt;
+    use kube::Client;
+    use kube::client::Body;
+    use prometheus_client::registry::Registry;
+
     use super::*;
 
     fn said(holder: &str, state: AgentState, renewal: i64) -> NodeLease {
@@ -280,5 +310,86 @@ mod tests {
         assert!(!old.may_write(Some(&said("new", Ready, 4)), Stopped, at(60)), "it only ends");
         assert!(!old.may_write(Some(&said("new", Ready, 4)), Ready, at(20)));
         assert!(old.may_write(Some(&said("new", Ready, 4)), Ready, at(21)));
+    }
+
+    #[test]
+    fn who_gets_the_packet_path_back_speaks_at_once() {
+        let (now, mut old) = (Instant::now(), Claim::new("old"));
+        old.wrote();
+        old.yielded();
+        assert!(!old.may_write(Some(&said("new", Ready, 1)), Starting, now));
+        assert!(old.may_write(Some(&said("new", Ready, 1)), Ready, now));
+    }
+
+    /// Counts requests; holds one Lease, or has no such namespace.
+    fn keeper(has_namespace: bool, says: Says) -> (Keeper, Arc<AtomicU32>) {
+        let writes = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&writes);
+        let held = Arc::new(Mutex::new(None::<Vec<u8>>));
+        let answer = move |request: Request<Body>| {
+            let (counted, held) = (Arc::clone(&counted), Arc::clone(&held));
+            async move {
+                let is_write = request.method() != Method::GET;
+                counted.fetch_add(u32::from(is_write), Ordering::Relaxed);
+                let sent = request.into_body().collect().await.expect("it is in memory").to_bytes();
+                let mut held = held.lock().expect("no panic");
+                if has_namespace && is_write {
+                    *held = Some(sent.to_vec());
+                }
+                let found = held.clone();
+                let status = if found.is_some() { 200 } else { 404 };
+                let gone = || {
+                    br#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}"#.to_vec()
+                };
+                let body = Body::from(found.unwrap_or_else(gone));
+                Response::builder().status(status).body(body)
+            }
+        };
+        let client = Client::new(tower::service_fn(answer), "edgelb-system");
+        let terms = Terms {
+            period: Duration::from_secs(12),
+            renewal: Duration::from_secs(3),
+            patience: Duration::from_secs(5),
+        };
+        let metrics = StatusMetrics::new(&mut Registry::default());
+        let leases = Api::namespaced(client, "edgelb-system");
+        (Keeper::new(leases, "edge-1", "edge-1_7", terms, says, metrics), writes)
+    }
+
+    fn says() -> (watch::Sender<Loaded>, Says) {
+        let (loaded, seen) = watch::channel(Loaded { generation: 1, membership: 1, rows: Some(1) });
+        let state = watch::Sender::new(Some(Ready)).subscribe();
+        (loaded, Says { state, loaded: seen, edge_nodes: watch::Sender::new(None).subscribe() })
+    }
+
+    #[tokio::test]
+    async fn snapshots_that_change_no_rows_are_not_told() {
+        let (loaded, says) = says();
+        let (mut keeper, writes) = keeper(true, says);
+        let churn = async {
+            for generation in 2..20 {
+                loaded.send_replace(Loaded { generation, membership: 1, rows: Some(1) });
+                sleep(GROUP * 2).await;
+            }
+        };
+        assert!(
+            timeout(Duration::from_secs(10), async {
+                tokio::select! { never = keeper.run() => match never {}, () = churn => {} }
+            })
+            .await
+            .is_ok()
+        );
+        assert_eq!(writes.load(Ordering::Relaxed), 1);
+        loaded.send_replace(Loaded { generation: 21, membership: 2, rows: Some(1) });
+        _ = timeout(GROUP * 10, keeper.run()).await;
+        assert_eq!(writes.load(Ordering::Relaxed), 2, "a generation of the history is acknowledged at once");
+    }
+
+    #[tokio::test]
+    async fn without_its_namespace_the_server_is_left_alone_for_a_while() {
+        let (_loaded, says) = says();
+        let (mut keeper, writes) = keeper(false, says);
+        _ = timeout(GROUP * 10, keeper.run()).await;
+        assert_eq!(writes.load(Ordering::Relaxed), 1);
     }
 }
