@@ -89,6 +89,9 @@ fn other_slot(table: u32, slot: u32) -> u32 {
     if slot == first { first + 1 } else { first }
 }
 
+/// The source leaves out what would not fit: one Service too many must not keep all others from changing.
+const _: () = assert!(crate::model::MOST_SERVICES == MAX_SERVICES as usize);
+
 /// Services go before others come, so that a change at full maps finds room.
 fn set_services(
     installed: &Installed,

@@ -30,7 +30,7 @@ pub use path::{InvalidPath, PathKind, PathRule, plain_path};
 pub use problem::{Origin, Problem, Problems, Severity};
 pub use report::{Published, Report};
 pub use route::{HostRoutes, RouteTable, Rule};
-pub use service::{Listener, ListenerProtocol, Protocol, Service, ServiceAddress};
+pub use service::{Listener, ListenerProtocol, MOST_SERVICES, Protocol, Service, ServiceAddress};
 pub use shared_map::{Difference, SharedMap};
 pub use snapshot::Snapshot;
 pub use turn::Turn;

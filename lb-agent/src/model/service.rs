@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use super::{ObjectRef, RouteTable};
 
+/// VIPs and services that the packet path has room for, together.
+pub const MOST_SERVICES: usize = 8_192;
+
 /// Transport protocol of a service.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Protocol {

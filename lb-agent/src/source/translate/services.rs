@@ -9,7 +9,7 @@ use super::age::Age;
 use super::members;
 use super::ports::Port;
 use super::vips::vips;
-use crate::model::{ListenerProtocol, ObjectRef, Problem, Service, ServiceAddress};
+use crate::model::{ListenerProtocol, MOST_SERVICES, ObjectRef, Problem, Service, ServiceAddress};
 use crate::source::{Index, names};
 
 /// What clients can connect to.
@@ -40,14 +40,23 @@ pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> Services 
             services.ours.insert(name.clone(), None);
             continue;
         }
-        let vips = vips(name, service, spec, &nodes, problems);
-        services.vips.extend(&vips);
+        let mut vips = vips(name, service, spec, &nodes, problems);
+        let asked = vips.len();
+        vips.retain(|vip| services.take_vip(*vip));
+        let mut left_out = asked - vips.len();
         for (at, port) in spec.ports.iter().flatten().enumerate() {
-            services.add(
+            left_out += services.add(
                 &Port { service: name, spec, port, field: format!("spec.ports[{at}]") },
                 &vips,
                 problems,
             );
+        }
+        if left_out > 0 {
+            let message = format!(
+                "there is room for {MOST_SERVICES} VIPs and ports of VIPs in all, and older Services come first: \
+                 {left_out} of this Service are left out"
+            );
+            problems.push(Problem::error(name, "spec.ports", message));
         }
         services.ours.insert(name.clone(), Some(vips));
     }
@@ -82,11 +91,25 @@ fn is_usable(name: &ObjectRef, spec: &ServiceSpec, problems: &mut Vec<Problem>) 
 }
 
 impl Services {
-    fn add(&mut self, port: &Port<'_>, vips: &BTreeSet<IpAddr>, problems: &mut Vec<Problem>) {
+    fn is_full(&self) -> bool {
+        self.vips.len() + self.services.len() >= MOST_SERVICES
+    }
+
+    /// Whether it is there already, or there is room for it.
+    fn take_vip(&mut self, vip: IpAddr) -> bool {
+        self.vips.contains(&vip) || (!self.is_full() && self.vips.insert(vip))
+    }
+
+    /// Adds a port of these VIPs; says at how many of them there was no room for it.
+    fn add(&mut self, port: &Port<'_>, vips: &BTreeSet<IpAddr>, problems: &mut Vec<Problem>) -> usize {
         let (number, protocol) = match port.transport() {
             Ok(transport) => transport,
-            Err(problem) => return problems.push(*problem),
+            Err(problem) => {
+                problems.push(*problem);
+                return 0;
+            }
         };
+        let mut left_out = 0;
         let listener = port.listener(number, protocol).map_err(|problem| problems.push(*problem)).ok();
         for &vip in vips {
             let address = ServiceAddress { vip, port: number, protocol };
@@ -97,12 +120,17 @@ impl Services {
                 ));
                 continue;
             }
+            if self.is_full() {
+                left_out += 1;
+                continue;
+            }
             let service = Service { object: port.service.clone(), has_listener: listener.is_some() };
             self.services.insert(address, service);
             if let Some(protocol) = listener {
                 self.listeners.insert(SocketAddr::new(vip, number), protocol);
             }
         }
+        left_out
     }
 }
 
@@ -266,6 +294,28 @@ status: {addresses: [{type: ExternalIP, address: 198.51.100.99}]}
                 + &service("a", &vips("203.0.113.10"), "ports: [{port: 80}, {port: 443}]")),
             &["203.0.113.10:80/tcp b Some(Http)", "203.0.113.10:443/tcp a Some(Https)"],
             &["Service edge/a: spec.ports[0]: 203.0.113.10:80/tcp already belongs to Service edge/b"],
+        );
+    }
+
+    #[test]
+    fn one_service_too_large_leaves_room_to_older_ones_and_the_packet_path_goes_on() {
+        let list: Vec<_> = (0..70).map(|last| format!("203.0.113.{last}")).collect();
+        let ports: Vec<_> = (1..=200).map(|port| format!("{{port: {port}, appProtocol: http}}")).collect();
+        let big = format!("ports: [{}]", ports.join(", "));
+        let yaml = service("a", &vips("192.0.2.1"), "ports: [{port: 80}]")
+            + &service("big", &vips(&list.join(",")), &big)
+            + &service("late", &vips("192.0.2.2"), "ports: [{port: 80}]");
+        let snapshot = snapshot(&format!("{CLASS}{yaml}"), &Settings::default());
+        assert_eq!(snapshot.vips.len() + snapshot.services.len(), MOST_SERVICES);
+        assert!(snapshot.services.values().any(|service| service.object.name == "a"));
+        assert_complaints(
+            &snapshot,
+            &[
+                "Service edge/big: metadata.annotations.edgelb.dev/vips: 70 VIPs are named, and 64",
+                "Service edge/big: spec.ports: there is room for 8192 VIPs and ports of VIPs in all, and older \
+                 Services come first: 4674 of this Service are left out",
+                "Service edge/late: spec.ports: there is room for 8192",
+            ],
         );
     }
 

@@ -8,6 +8,9 @@ use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use crate::model::{ObjectRef, Problem};
 use crate::source::names;
 
+/// VIPs of one Service: each of its ports is served on all of them.
+const MOST: usize = 64;
+
 /// The VIPs that a Service may have of those that it asks for.
 pub(super) fn vips(
     name: &ObjectRef,
@@ -29,6 +32,11 @@ pub(super) fn vips(
         problems.push(Problem::error(name, field, message));
         return BTreeSet::new();
     }
+    if asked.len() > MOST {
+        let message =
+            format!("{} VIPs are named, and {MOST} are the most: those behind have no effect", asked.len());
+        problems.push(Problem::error(name, field.as_str(), message));
+    }
     let mut check = |vip: &str| match vip_of(vip, nodes) {
         Ok(vip) => Some(vip),
         Err(message) => {
@@ -36,7 +44,7 @@ pub(super) fn vips(
             None
         }
     };
-    asked.into_iter().filter_map(&mut check).collect()
+    asked.into_iter().take(MOST).filter_map(&mut check).collect()
 }
 
 fn vip_of(text: &str, nodes: &BTreeMap<IpAddr, &ObjectRef>) -> Result<IpAddr, String> {
