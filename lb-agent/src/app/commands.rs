@@ -65,7 +65,8 @@ pub(super) async fn remove(uninstall: Uninstall) -> Result<ExitCode> {
 }
 
 /// What agents leave in their state folder: the stored state, which has private keys in it, and sockets.
-const STATE: [&str; 3] = ["admin.sock", HAND_OVER, "snapshot"];
+/// `snapshot.new` is one that an agent did not come to the end of.
+const STATE: [&str; 4] = ["admin.sock", HAND_OVER, "snapshot", "snapshot.new"];
 
 /// Removes it. True if there was anything.
 fn remove_state(folder: &Path) -> Result<bool> {
@@ -80,4 +81,22 @@ fn remove_state(folder: &Path) -> Result<bool> {
     // A container's mount stays, and so does a folder that somebody else uses.
     let _ = std::fs::remove_dir(folder);
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_the_state_is_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("edgelb");
+        std::fs::create_dir(&state).expect("writable");
+        for name in ["admin.sock", "handover.sock", "snapshot", "snapshot.new"] {
+            std::fs::write(state.join(name), "x").expect("writable");
+        }
+        assert!(remove_state(&state).expect("they can be removed"));
+        assert!(!state.exists());
+        assert!(!remove_state(&state).expect("nothing is there"));
+    }
 }

@@ -109,8 +109,12 @@ pub(super) fn write(path: &Path, contents: &Contents) -> io::Result<()> {
         _ => {}
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    write_to(BufWriter::new(file), contents)?;
-    fs::rename(temporary, path)
+    let written = write_to(BufWriter::new(file), contents).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // Half a file is of no use to anyone, has keys in it, and takes the room that there is too little of.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
 }
 
 fn write_to(file: impl Write, contents: &Contents) -> io::Result<()> {
@@ -327,6 +331,15 @@ mod tests {
         write(&path, &contents()).expect("written again");
         assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1, "nothing is left beside it");
         assert!(read(&folder.path().join("none"), "n").expect("no error").is_none());
+    }
+
+    #[test]
+    fn half_a_file_does_not_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("snapshot");
+        fs::create_dir(&path).expect("writable");
+        write(&path, &contents()).expect_err("a folder is in its place");
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
     }
 
     #[test]
