@@ -30,6 +30,9 @@ const AT_ONCE: usize = 8;
 /// What somebody else's write came between is tried again after this.
 const SOON: Duration = Duration::from_secs(2);
 
+/// Whether this process still leads is looked at again after this.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What was refused is tried again after this: somebody may have mended the rights.
 const REFUSED: Duration = Duration::from_secs(60);
 
@@ -37,6 +40,8 @@ const REFUSED: Duration = Duration::from_secs(60);
 pub(super) struct Addresses {
     pub(super) client: Client,
     pub(super) reports: watch::Receiver<Option<Arc<Report>>>,
+    /// Until when this process leads.
+    pub(super) until: watch::Receiver<Option<Instant>>,
     pub(super) patience: Duration,
     pub(super) bucket: Bucket,
     pub(super) metrics: StatusMetrics,
@@ -61,7 +66,10 @@ impl Addresses {
                 // In this order, for the token is taken already; the bound of requests lets the others come.
                 biased;
                 () = until(wait) => {
-                    if let Some((object, addresses)) = queue.next() {
+                    // After a sleep of the whole machine another may lead, and know better.
+                    if !self.leads() {
+                        sleep(LOOK).await;
+                    } else if let Some((object, addresses)) = queue.next() {
                         requests.push(self.request(object, addresses));
                     }
                 }
@@ -69,6 +77,10 @@ impl Addresses {
                 Ok(()) = self.reports.changed() => self.take_in(&mut queue),
             }
         }
+    }
+
+    fn leads(&self) -> bool {
+        self.until.borrow().is_some_and(|until| until > Instant::now())
     }
 
     fn take_in(&mut self, queue: &mut Queue) {
@@ -197,7 +209,14 @@ fn body(object: &ObjectRef, addresses: &[IpAddr]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use prometheus_client::registry::Registry;
+
     use super::*;
+    use crate::model::Published;
 
     #[test]
     fn services_and_ingresses_have_addresses_of_their_own_form() {
@@ -222,5 +241,39 @@ mod tests {
         assert_eq!(outage.failures, 1);
         outage.note(Ok(()));
         assert!(outage.until.is_none());
+    }
+
+    #[tokio::test]
+    async fn who_slept_through_the_end_of_its_time_writes_nothing() {
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let answer = move |_: Request<Body>| {
+            _ = tell.send(());
+            std::future::ready(
+                Response::builder().status(200).body(Body::from(br#"{"metadata":{}}"#.to_vec())),
+            )
+        };
+        let published = Published { wanted: [IpAddr::from([203, 0, 113, 10])].into(), is_current: false };
+        let web = ObjectRef::new(Kind::Ingress, "shop", "web");
+        let report = Report { addresses: BTreeMap::from([(web, published)]), ..Report::default() };
+        let (term, until) = watch::channel(Some(Instant::now()));
+        let (reports, reported) = watch::channel(None);
+        let addresses = Addresses {
+            client: Client::new(tower::service_fn(answer), "default"),
+            reports: reported,
+            until,
+            patience: Duration::from_secs(5),
+            bucket: Bucket::new(100, 100, Instant::now()),
+            metrics: StatusMetrics::new(&mut Registry::default()),
+        };
+        reports.send_replace(Some(Arc::new(report)));
+        let look = async {
+            tokio::time::timeout(LOOK * 5, told.recv()).await.expect_err("it is another's time");
+            term.send_replace(Some(Instant::now() + Duration::from_secs(60)));
+            tokio::time::timeout(Duration::from_secs(10), told.recv()).await.expect("its time goes on")
+        };
+        tokio::select! {
+            never = addresses.run() => match never {},
+            told = look => assert_eq!(told, Some(())),
+        }
     }
 }

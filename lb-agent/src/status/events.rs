@@ -3,7 +3,7 @@
 //! An Event's name follows from its object, reason and message. So a restart and a new leader find that it is told
 //! already, without anyone having to remember; the API server forgets Events by itself, after an hour by default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,17 +67,27 @@ impl Events {
     /// Does it, for as long as it is polled.
     pub(super) async fn run(mut self) -> Infallible {
         let mut memory = Memory::new();
+        // Those that could not be told, and when that was tried last: others go first.
+        let mut tried: BTreeMap<String, Instant> = BTreeMap::new();
         let mut failures = 0;
         loop {
             let events = self.events();
-            let due: Vec<_> = events.iter().filter(|event| is_due(&memory, event, Instant::now())).collect();
+            let mut due: Vec<_> =
+                events.iter().filter(|event| is_due(&memory, event, Instant::now())).collect();
             let was_idle = due.is_empty();
+            due.sort_by_key(|event| tried.get(name_of(event)));
             for event in due {
                 self.pace().await;
                 match self.say(event, &mut memory).await {
-                    Ok(()) => failures = 0,
+                    Ok(()) => {
+                        failures = 0;
+                        tried.remove(name_of(event));
+                    }
                     Err(error) => {
                         failures += 1;
+                        let names: BTreeSet<_> = events.iter().map(name_of).collect();
+                        tried.retain(|name, _| names.contains(name.as_str()));
+                        tried.insert(name_of(event).to_owned(), Instant::now());
                         debug!(%error, "Events are told later");
                         sleep(backoff(failures)).await;
                         break;
@@ -128,7 +138,7 @@ impl Events {
     async fn say(&self, event: &Event, memory: &mut Memory) -> Result<(), StatusError> {
         let namespace = event.metadata.namespace.as_deref().unwrap_or(DEFAULT);
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let name = event.metadata.name.clone().unwrap_or_default();
+        let name = name_of(event).to_owned();
         let before = memory.get(&name).map(|said| said.count);
         let params = PostParams::default();
         let created = self.write(api.create(&params, event)).await;
@@ -174,8 +184,12 @@ fn give_up(event: &Event, error: StatusError) -> Result<(), StatusError> {
     Ok(())
 }
 
+fn name_of(event: &Event) -> &str {
+    event.metadata.name.as_deref().unwrap_or_default()
+}
+
 fn is_due(memory: &Memory, event: &Event, now: Instant) -> bool {
-    let said = event.metadata.name.as_ref().and_then(|name| memory.get(name));
+    let said = memory.get(name_of(event));
     said.is_none_or(|said| now >= said.at + AGAIN)
 }
 
@@ -234,6 +248,10 @@ const fn api_version(kind: Kind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use prometheus_client::registry::Registry;
+
     use super::*;
 
     fn problem(message: &str) -> Problem {
@@ -273,5 +291,40 @@ mod tests {
         assert!(is_due(&Memory::new(), &event, now));
         assert!(!is_due(&memory, &event, now + Duration::from_secs(3599)));
         assert!(is_due(&memory, &event, now + Duration::from_secs(3600)));
+    }
+
+    /// A webhook that does not answer for one namespace, say, is a server error for all that is made there.
+    #[tokio::test]
+    async fn one_that_cannot_be_told_holds_up_no_other() {
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let answer = move |request: Request<Body>| {
+            let is_bad = request.uri().path().contains("/namespaces/bad/");
+            if !is_bad {
+                _ = tell.send(());
+            }
+            let status = br#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":500}"#;
+            let body = if is_bad { &status[..] } else { br#"{"metadata":{}}"# };
+            let code = if is_bad { 500 } else { 201 };
+            std::future::ready(Response::builder().status(code).body(Body::from(body.to_vec())))
+        };
+        let object = |namespace| ObjectRef::new(Kind::Ingress, namespace, "web");
+        let report = Report {
+            problems: [object("bad"), object("good")].map(|at| Problem::error(&at, "spec", "no")).into(),
+            uids: BTreeMap::from([(object("bad"), "1".to_owned()), (object("good"), "2".to_owned())]),
+            ..Report::default()
+        };
+        let events = Events {
+            client: Client::new(tower::service_fn(answer), "default"),
+            node: "edge-1".to_owned(),
+            reports: watch::Sender::new(Some(Arc::new(report))).subscribe(),
+            told: watch::Sender::new(Told::default()).subscribe(),
+            patience: Duration::from_secs(5),
+            bucket: Bucket::new(100, 100, Instant::now()),
+            metrics: StatusMetrics::new(&mut Registry::default()),
+        };
+        tokio::select! {
+            never = events.run() => match never {},
+            heard = tokio::time::timeout(Duration::from_secs(10), told.recv()) => assert_eq!(heard, Ok(Some(()))),
+        }
     }
 }

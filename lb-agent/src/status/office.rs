@@ -59,6 +59,7 @@ impl Office<'_> {
         let addresses = Addresses {
             client: self.client.clone(),
             reports: reports.subscribe(),
+            until: self.until.clone(),
             patience,
             bucket: bucket(writes_per_second),
             metrics: self.metrics.clone(),
