@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::runtime::watcher::Event;
+use tracing::warn;
 
 use super::feed::{Feed, FlowSecret, Item};
 use super::secrets::{MOST_NAMED, SecretProfile, Secrets};
+use crate::api::EdgeMembership;
 use crate::model::{Kind, ObjectRef, Origin, Problem};
 use crate::source::{Index, Object, Settings};
 
@@ -266,6 +268,9 @@ impl State {
                 if *kind == Kind::Secret {
                     objects.extend(self.keep(&list.dropped));
                 }
+                if *kind == Kind::EdgeMembership && !objects.iter().any(|item| is_history(item)) {
+                    objects.extend(self.index.entry(&history()).map(|(held, _)| Item::Object(held.clone())));
+                }
                 self.secrets.touch_all(*kind);
                 self.index
                     .reset(*kind, objects.into_iter().filter_map(object).map(|object| (object, Origin::Api)))
@@ -329,6 +334,10 @@ impl State {
         if !self.is_of_use(feed, &name) {
             return false;
         }
+        if name == history() {
+            warn!("the history of memberships was deleted: what it said stays until there is another one");
+            return false;
+        }
         self.secrets.touch(&name);
         self.index.delete(&name)
     }
@@ -345,6 +354,16 @@ impl State {
             _ => true,
         }
     }
+}
+
+/// The history of memberships. Never taken away: without members all edge nodes would drop what clients send, from the
+/// moment that somebody deletes it until the leader writes it again.
+fn history() -> ObjectRef {
+    ObjectRef::new(Kind::EdgeMembership, "", EdgeMembership::NAME)
+}
+
+fn is_history(item: &Item) -> bool {
+    matches!(item, Item::Object(object) if object.reference() == history())
 }
 
 fn object(item: Item) -> Option<Object> {

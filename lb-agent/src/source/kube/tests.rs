@@ -359,3 +359,33 @@ fn a_secret_that_may_not_be_read_is_told_where_it_is_named() {
     assert!(state.take_current(&feed));
     assert!(state.problems().is_empty());
 }
+
+#[test]
+fn a_history_that_somebody_deletes_stays_in_force() {
+    let mut state = State::new(SecretProfile::Cluster, Settings::default());
+    let feed = Feed::Kind(Kind::EdgeMembership);
+    let written = |number: u64| {
+        let text = format!(
+            "{{apiVersion: edgelb.dev/v1alpha1, kind: EdgeMembership, metadata: {{name: edgelb}}, spec: {{lastId: 1, generations: [{{number: {number}, step: Settled, members: []}}]}}}}"
+        );
+        objects(&text).remove(0)
+    };
+    let number = |state: &State| {
+        let (_, history) = state.index.edge_membership().expect("it is there");
+        history.spec.generations[0].number
+    };
+    state.take(&feed, Event::Init);
+    state.take(&feed, Event::InitApply(Item::Object(written(7))));
+    state.take(&feed, Event::InitDone);
+    assert!(!state.take(&feed, Event::Delete(Item::Object(written(7)))));
+    assert_eq!(number(&state), 7);
+    state.take(&feed, Event::Init);
+    assert!(!state.take(&feed, Event::InitDone));
+    assert_eq!(number(&state), 7);
+    assert!(state.take(&feed, Event::Apply(Item::Object(written(8)))));
+    assert_eq!(number(&state), 8);
+    state.take(&feed, Event::Init);
+    state.take(&feed, Event::InitApply(Item::Object(written(9))));
+    assert!(state.take(&feed, Event::InitDone));
+    assert_eq!((number(&state), state.index.count(Kind::EdgeMembership)), (9, 1));
+}
