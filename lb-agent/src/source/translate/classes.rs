@@ -88,7 +88,8 @@ impl Classes {
             }
             return Some(ours);
         }
-        if !self.others.contains(class) {
+        // The annotation is older than IngressClass objects: a controller that it names need not have one.
+        if class_name(ingress).is_some() && !self.others.contains(class) {
             let message = format!("there is no IngressClass {class:?}: nobody serves this Ingress");
             problems.push(Problem::warning(name, field, message));
         }

@@ -167,6 +167,7 @@ fn ingresses_belong_to_the_class_they_name() {
     check("", "ingressClassName: other,", false, &[]);
     check("annotations: {kubernetes.io/ingress.class: edgelb}", "", true, &[]);
     check("annotations: {kubernetes.io/ingress.class: other}", "", false, &[]);
+    check("annotations: {kubernetes.io/ingress.class: gce}", "", false, &[]);
     check("annotations: {kubernetes.io/ingress.class: other}", "ingressClassName: edgelb,", true, &[]);
     check("", "", false, &[]);
     let canary =
