@@ -131,7 +131,7 @@ fn run() -> Result<ExitCode> {
 
 fn cluster(command: ClusterCommand) -> Result<ExitCode> {
     match command {
-        ClusterCommand::Up(options) => standing::up(&options)?,
+        ClusterCommand::Up(_) => standing::up()?,
         ClusterCommand::Hold(options) => standing::hold(&options)?,
         ClusterCommand::Standing(task) => return Ok(standing::run(task)?.map_or(ExitCode::SUCCESS, code)),
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -18,6 +18,7 @@ use super::kubeconfig::{self, Login};
 use super::place::Place;
 use super::programs::program;
 use super::starter::tied;
+use crate::lab::certificates::Authority;
 use crate::lab::namespace::in_thread;
 
 /// How long the API server may take until it is ready.
@@ -134,6 +135,41 @@ impl ControlPlane {
     #[must_use]
     pub fn authority_file(&self) -> PathBuf {
         self.credentials.file("ca.pem")
+    }
+
+    /// That authority, which also signs what a test serves.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.credentials.authority
+    }
+
+    /// Runs kubectl as `admin`: what it said on standard output.
+    ///
+    /// # Errors
+    /// What it said on standard error, if it did not succeed.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let mut kubectl = Command::new(program("kubectl")?);
+        let output = kubectl.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments).output()?;
+        ensure!(
+            output.status.success(),
+            "kubectl {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Makes a Secret with a certificate of `authority` for a host.
+    ///
+    /// # Errors
+    /// Those of kubectl.
+    pub fn create_tls_secret(&self, namespace: &str, name: &str, host: &str) -> Result<()> {
+        let made = self.authority().sign(&[host])?;
+        let [chain, key] = ["crt", "key"].map(|end| self.folder().join(format!("secrets/{name}.{end}")));
+        fs::write(&chain, made.chain)?;
+        fs::write(&key, made.key)?;
+        let [chain, key] = [flag("cert", &chain), flag("key", &key)];
+        self.kubectl(&["create", "secret", "tls", name, "--namespace", namespace, &chain, &key]).map(drop)
     }
 
     /// The token of `admin`.

@@ -3,6 +3,7 @@
 
 pub mod address;
 mod admin;
+pub mod calls;
 pub mod capture;
 pub mod certificates;
 pub(crate) mod cgroup;

@@ -12,11 +12,11 @@ use super::certificates::Authority;
 /// A stream after its handshake.
 pub type Stream<S> = StreamOwned<ClientConnection, S>;
 
-/// Does a handshake with this server name.
+/// What trusts an authority and nobody else.
 ///
 /// # Errors
-/// If the server's certificate is not good for the name, or the connection breaks.
-pub fn handshake<S: Read + Write>(authority: &Authority, name: &str, stream: S) -> Result<Stream<S>> {
+/// If its certificate is none.
+pub fn trust(authority: &Authority) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(authority.der().to_vec()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -24,8 +24,28 @@ pub fn handshake<S: Read + Write>(authority: &Authority, name: &str, stream: S) 
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Does a handshake with this server name.
+///
+/// # Errors
+/// If the server's certificate is not good for the name, or the connection breaks.
+pub fn handshake<S: Read + Write>(authority: &Authority, name: &str, stream: S) -> Result<Stream<S>> {
+    handshake_with(&trust(authority)?, name, stream)
+}
+
+/// As `handshake`, with what `trust` made: for many.
+///
+/// # Errors
+/// As `handshake`.
+pub fn handshake_with<S: Read + Write>(
+    config: &Arc<ClientConfig>,
+    name: &str,
+    stream: S,
+) -> Result<Stream<S>> {
     let name = ServerName::try_from(name.to_owned())?;
-    let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name)?, stream);
+    let mut stream = StreamOwned::new(ClientConnection::new(Arc::clone(config), name)?, stream);
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).context("TLS handshake")?;
     }

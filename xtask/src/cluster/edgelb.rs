@@ -1,4 +1,4 @@
-//! edgelb for the cluster: an image of what was just built, and what is applied.
+//! edgelb for the cluster: an image of what was just built, install.yaml and uninstall.yaml.
 
 use std::{
     ffi::OsString,
@@ -11,22 +11,25 @@ use anyhow::{Context, Result, ensure};
 
 use super::app::architecture;
 use crate::{
+    dist,
     oci::{self, Image},
     workspace::{root, target_dir},
 };
 
-/// What the DaemonSet in `deploy/base` names.
-const NAME: &str = concat!("edgelb.dev/edgelb:", env!("CARGO_PKG_VERSION"));
-
 /// What `lb-lab cluster up` is told besides.
 pub(super) fn arguments() -> Result<Vec<OsString>> {
-    let root = root()?;
-    let mut arguments: Vec<OsString> = vec!["--edge".into(), "--image".into(), image()?.into()];
-    for applied in ["deploy/overlays/bare-metal", "tests/app/example.yaml"] {
-        arguments.extend(["--apply".into(), root.join(applied).into()]);
+    let demo = root()?.join("deploy/overlays/demo");
+    Ok(vec!["--image".into(), image()?.into(), "--demo".into(), demo.into()])
+}
+
+/// The folder with `edgelb.tar`, and with the manifests as a release has them.
+pub(super) fn files() -> Result<PathBuf> {
+    let folder = target_dir()?.join("cluster");
+    image()?;
+    for (file, of) in [("install.yaml", "base"), ("uninstall.yaml", "uninstall")] {
+        fs::write(folder.join(file), dist::one_file(of, &dist::image_name())?)?;
     }
-    arguments.extend(["--rolled-out", "edgelb-system/edgelb"].map(OsString::from));
-    Ok(arguments)
+    Ok(folder)
 }
 
 /// An image of the agent as the tests are built: in a fraction of the time that the shipped one takes. It is no static
@@ -40,8 +43,9 @@ fn image() -> Result<PathBuf> {
         files.push((name, read(Path::new(path))?));
     }
     let archive = target_dir()?.join("cluster/edgelb.tar");
+    let name = dist::image_name();
     let image = Image {
-        name: NAME,
+        name: &name,
         architecture: architecture(),
         folders: &["proc", "sys", "dev", "etc", "run", "tmp"],
         programs: &files,

@@ -21,6 +21,9 @@ const PATH_VARIABLE: &str = "LB_CLUSTER_PATH";
 /// Names the archive with the image of `tests/app`.
 const IMAGE_VARIABLE: &str = "LB_APP_IMAGE";
 
+/// Names the folder with an image of the agent, install.yaml and uninstall.yaml.
+const EDGELB_VARIABLE: &str = "LB_EDGELB";
+
 /// How much of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Extent {
@@ -47,4 +50,9 @@ pub(crate) fn build(extent: Extent) -> Result<Vec<(&'static str, OsString)>> {
         environment.push((IMAGE_VARIABLE, app::image()?.into()));
     }
     Ok(environment)
+}
+
+/// Makes an image of the agent that is built, and its manifests: the environment in which the harness finds them.
+pub(crate) fn edgelb() -> Result<(&'static str, OsString)> {
+    Ok((EDGELB_VARIABLE, edgelb::files()?.into()))
 }

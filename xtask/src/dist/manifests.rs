@@ -16,7 +16,7 @@ const HEADERS: [&str; 3] =
     ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization", "resources:"];
 
 /// The manifests of a folder of `deploy`, whose containers must be of `image`.
-pub(super) fn one_file(folder: &str, image: &str) -> Result<String> {
+pub(crate) fn one_file(folder: &str, image: &str) -> Result<String> {
     let text = collect(&workspace::root()?.join("deploy").join(folder))?;
     let images = text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("image: "));
     for named in images {

@@ -17,6 +17,8 @@ use crate::{
 };
 use binary::Architecture;
 
+pub(crate) use manifests::one_file;
+
 /// The image's name without its tag: `deploy/base/daemonset.yaml` names it.
 const NAME: &str = "edgelb.dev/edgelb";
 
@@ -57,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     made.extend(images(&programs, &folder)?);
     for (file, overlay) in [("install.yaml", "base"), ("uninstall.yaml", "uninstall")] {
-        fs::write(folder.join(file), manifests::one_file(overlay, &image_name())?)?;
+        fs::write(folder.join(file), one_file(overlay, &image_name())?)?;
         made.push(file.to_owned());
     }
     sums::write(&folder, &made)?;
@@ -97,6 +99,6 @@ fn image<'a>(name: &'a str, architecture: &'a str, programs: &'a Files) -> Image
 }
 
 /// All crates of the workspace have one version.
-fn image_name() -> String {
+pub(crate) fn image_name() -> String {
     format!("{NAME}:{}", env!("CARGO_PKG_VERSION"))
 }

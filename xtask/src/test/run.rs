@@ -37,6 +37,9 @@ fn folder_test(tier: Tier) -> Result<Command> {
     }
     if let Some(extent) = tier.kubernetes() {
         cargo.envs(cluster::build(extent)?);
+        if extent == cluster::Extent::Nodes {
+            cargo.envs([cluster::edgelb()?]);
+        }
     }
     Ok(cargo)
 }

@@ -182,6 +182,20 @@ impl Node {
         self.link.host.both()
     }
 
+    /// Whether packets with this source come from it: from itself, or from what it has for its pods.
+    #[must_use]
+    pub fn has(&self, source: IpAddr) -> bool {
+        let ((v4, _), (v6, _)) = address::pods(self.plan.number);
+        match source {
+            IpAddr::V4(source) => {
+                source == self.link.host.v4
+                    || source.octets()[..3] == v4.octets()[..3]
+                        && source.octets()[3] / 32 == v4.octets()[3] / 32
+            }
+            IpAddr::V6(source) => source == self.link.host.v6 || source.segments()[..4] == v6.segments()[..4],
+        }
+    }
+
     fn running(&self) -> Result<&Running> {
         self.running.as_ref().with_context(|| self.is_off())
     }

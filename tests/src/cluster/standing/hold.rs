@@ -4,15 +4,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::{dup2_stderr, dup2_stdout, setsid};
 
-use super::Options;
 use super::request::{Answer, Facts, NodeFacts, Request, socket};
-use crate::cluster::programs::program;
+use super::{Options, demo};
 use crate::cluster::{Cluster, Settings, kubernetes_version};
 use crate::interrupt;
 
@@ -42,20 +40,21 @@ pub fn hold(options: &Options) -> Result<()> {
     setsid()?;
     say(DONE);
     let_go_of_the_terminal(&cluster)?;
-    let asked = serve(&listener, &mut cluster)?;
+    let asked = serve(&listener, &mut cluster, options)?;
     drop(cluster);
     tell(&asked, &Ok("the cluster is gone".to_owned()))
 }
 
 fn prepare(cluster: &Cluster, options: &Options) -> Result<()> {
-    if options.edge {
-        step("making the nodes edge nodes, with routes for the VIPs", || make_edge(cluster))?;
+    if let Some(overlay) = &options.demo {
+        step("making the nodes edge nodes, with routes for the VIPs", || demo::make_edge(cluster))?;
+        step(&format!("applying {}", overlay.display()), || apply(cluster, overlay))?;
+        step("making a certificate", || demo::certificate(cluster))?;
+        step("waiting for edgelb and the app", || demo::rolled_out(cluster))?;
+        step("asking the VIPs", || demo::answers(cluster))?;
     }
     for manifest in &options.apply {
         step(&format!("applying {}", manifest.display()), || apply(cluster, manifest))?;
-    }
-    if let Some((namespace, name)) = options.rolled_out.as_deref().and_then(|name| name.split_once('/')) {
-        step(&format!("waiting for {name}"), || rolled_out(cluster, namespace, name))?;
     }
     Ok(())
 }
@@ -82,40 +81,22 @@ fn say(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn make_edge(cluster: &Cluster) -> Result<()> {
-    kubectl(cluster, &["label", "nodes", "--all", "--overwrite", "edgelb.dev/edge=true"])?;
-    cluster.spread_vips(&cluster.nodes.iter().collect::<Vec<_>>())
-}
-
 fn apply(cluster: &Cluster, manifest: &Path) -> Result<()> {
     let flag = if manifest.is_dir() { "-k" } else { "-f" };
     let path = manifest.to_str().context("a path in UTF-8")?;
-    kubectl(cluster, &["apply", "--server-side", "--validate=strict", flag, path])
-}
-
-fn rolled_out(cluster: &Cluster, namespace: &str, name: &str) -> Result<()> {
-    let set = format!("daemonset/{name}");
-    kubectl(cluster, &["rollout", "status", &set, "--namespace", namespace, "--timeout=60s"])
-}
-
-fn kubectl(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
-    let mut kubectl = Command::new(program("kubectl")?);
-    let output =
-        kubectl.arg("--kubeconfig").arg(cluster.control_plane.kubeconfig()).args(arguments).output()?;
-    if !output.status.success() {
-        bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim_end());
-    }
-    Ok(())
+    cluster.control_plane.kubectl(&["apply", "--server-side", "--validate=strict", flag, path]).map(drop)
 }
 
 /// One at a time, until somebody wants it taken down, and waits for that.
-fn serve(listener: &UnixListener, cluster: &mut Cluster) -> Result<UnixStream> {
+fn serve(listener: &UnixListener, cluster: &mut Cluster, options: &Options) -> Result<UnixStream> {
     for stream in listener.incoming() {
         let stream = stream?;
         match read(&stream) {
             Ok(Request::Down) => return Ok(stream),
             // A person who has gone away needs no answer.
-            Ok(request) => drop(tell(&stream, &act(request, cluster).map_err(|error| format!("{error:#}")))),
+            Ok(request) => {
+                drop(tell(&stream, &act(request, cluster, options).map_err(|error| format!("{error:#}"))))
+            }
             // Somebody only looked whether we are there.
             Err(_) => {}
         }
@@ -133,9 +114,9 @@ fn tell(mut stream: &UnixStream, answer: &Answer) -> Result<()> {
     Ok(writeln!(stream, "{}", serde_json::to_string(answer)?)?)
 }
 
-fn act(request: Request, cluster: &mut Cluster) -> Result<String> {
+fn act(request: Request, cluster: &mut Cluster, options: &Options) -> Result<String> {
     match request {
-        Request::Facts => Ok(serde_json::to_string(&facts(cluster))?),
+        Request::Facts => Ok(serde_json::to_string(&facts(cluster, options))?),
         Request::Cut(node) => {
             cluster.power_cut(&node)?;
             Ok(format!("{node} is dark; the API server notices in about ten seconds"))
@@ -155,7 +136,7 @@ fn act(request: Request, cluster: &mut Cluster) -> Result<String> {
     }
 }
 
-fn facts(cluster: &Cluster) -> Facts {
+fn facts(cluster: &Cluster, options: &Options) -> Facts {
     let node = |node: &crate::cluster::Node| NodeFacts {
         name: node.name.clone(),
         addresses: node.addresses(),
@@ -165,6 +146,7 @@ fn facts(cluster: &Cluster) -> Facts {
         folder: cluster.folder().to_owned(),
         kubeconfig: cluster.control_plane.kubeconfig(),
         log: cluster.control_plane.folder().join("log"),
+        demo: options.demo.as_ref().map(|_| cluster.control_plane.authority_file()),
         nodes: cluster.nodes.iter().map(node).collect(),
     }
 }

@@ -1,5 +1,6 @@
 //! A cluster that stands for a person: a process of its own holds it, and does what it is asked over a socket.
 
+mod demo;
 mod hold;
 mod request;
 mod up;
@@ -27,15 +28,12 @@ pub struct Options {
     /// An image archive (OCI) that every node gets before it starts; may be given several times.
     #[arg(long, value_name = "FILE")]
     pub image: Vec<PathBuf>,
-    /// Label the nodes as edge nodes, and have the router spread the VIPs over them.
-    #[arg(long)]
-    pub edge: bool,
     /// A manifest, or a folder with a kustomization, to apply once the nodes are ready; may be given several times.
     #[arg(long, value_name = "FILE")]
     pub apply: Vec<PathBuf>,
-    /// Wait until this DaemonSet is rolled out: NAMESPACE/NAME.
-    #[arg(long, value_name = "DAEMONSET")]
-    pub rolled_out: Option<String>,
+    /// Make all nodes edge nodes, apply this kustomization of edgelb with an app, and wait until its VIP answers.
+    #[arg(long, value_name = "DIR")]
+    pub demo: Option<PathBuf>,
 }
 
 /// What a person does with it.
@@ -84,7 +82,7 @@ pub fn run(task: Task) -> Result<Option<ExitStatus>> {
         Task::Cut { node } => println!("{}", ask(&Request::Cut(node))?),
         Task::Start { node } => println!("{}", ask(&Request::Start(node))?),
         Task::Add => println!("{}", ask(&Request::Add)?),
-        Task::Info => print!("{}", up::instructions(&facts()?, false)?),
+        Task::Info => print!("{}", up::instructions(&facts()?)?),
         Task::Down => println!("{}", ask(&Request::Down)?),
     }
     Ok(None)

@@ -31,6 +31,8 @@ pub(super) struct Facts {
     pub(super) folder: PathBuf,
     pub(super) kubeconfig: PathBuf,
     pub(super) log: PathBuf,
+    /// The authority that signed the app's certificate, if there is edgelb with an app.
+    pub(super) demo: Option<PathBuf>,
     pub(super) nodes: Vec<NodeFacts>,
 }
 

@@ -7,11 +7,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Options;
+use super::demo;
 use super::hold::DONE;
 use super::request::{Facts, facts, find};
 use crate::cluster::programs::program;
-use crate::lab::address::VIP;
 
 /// The same in a shell.
 const XTASK: &str = "cargo xtask cluster";
@@ -20,7 +19,7 @@ const XTASK: &str = "cargo xtask cluster";
 ///
 /// # Errors
 /// If one stands already, or it cannot be raised.
-pub fn up(options: &Options) -> Result<()> {
+pub fn up() -> Result<()> {
     ensure!(
         find().is_none(),
         "a cluster stands already: `{XTASK} info` shows it, `{XTASK} down` takes it down"
@@ -38,7 +37,7 @@ pub fn up(options: &Options) -> Result<()> {
     for line in BufReader::new(output).lines() {
         match line?.as_str() {
             DONE => {
-                print!("{}", instructions(&facts()?, options.edge)?);
+                print!("{}", instructions(&facts()?)?);
                 return Ok(());
             }
             line => println!("{line}"),
@@ -50,7 +49,7 @@ pub fn up(options: &Options) -> Result<()> {
 }
 
 /// What a person can do now.
-pub(super) fn instructions(facts: &Facts, edge: bool) -> Result<String> {
+pub(super) fn instructions(facts: &Facts) -> Result<String> {
     let kubectl = program("kubectl")?;
     let mut text = String::from("\nThe cluster is up.\n\n");
     for node in &facts.nodes {
@@ -72,13 +71,8 @@ pub(super) fn instructions(facts: &Facts, edge: bool) -> Result<String> {
     ] {
         writeln!(text, "  {what:<42} {XTASK} {command}")?;
     }
-    if edge {
-        let vip = VIP.v4;
-        writeln!(
-            text,
-            "  {:<42} {XTASK} exec client curl -s http://{vip}/",
-            "ask the VIP, once there is an Ingress"
-        )?;
+    if let Some(authority) = &facts.demo {
+        text.push_str(&demo::instructions(XTASK, authority));
     }
     writeln!(
         text,
