@@ -268,7 +268,7 @@ impl State {
                 if *kind == Kind::Secret {
                     objects.extend(self.keep(&list.dropped));
                 }
-                if *kind == Kind::EdgeMembership && !objects.iter().any(|item| is_history(item)) {
+                if *kind == Kind::EdgeMembership && !objects.iter().any(is_history) {
                     objects.extend(self.index.entry(&history()).map(|(held, _)| Item::Object(held.clone())));
                 }
                 self.secrets.touch_all(*kind);
