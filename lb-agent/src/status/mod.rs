@@ -146,9 +146,16 @@ pub async fn run(
 
     let work = office.run();
     tokio::pin!(work);
+    // Who cannot read the cluster (a right is missing, or it goes on with a stored state) would hold the office and do
+    // nothing in it.
+    let mut edge_nodes = inputs.edge_nodes.clone();
+    let candidacy = async {
+        let is_read = edge_nodes.wait_for(Option::is_some).await.is_ok();
+        if is_read { election.run().await } else { std::future::pending().await }
+    };
     tokio::select! {
         () = stop => {}
-        never = async { tokio::join!(keep(keeper.as_mut()), election.run(), &mut work).0 } => match never {},
+        never = async { tokio::join!(keep(keeper.as_mut()), candidacy, &mut work).0 } => match never {},
     }
     // The office stays open: a leader takes its own node out before it goes.
     let leave = async {
@@ -180,5 +187,49 @@ async fn keep(keeper: Option<&mut Keeper>) -> Infallible {
     match keeper {
         Some(keeper) => keeper.run().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_not_read_the_cluster_does_not_run_for_office() {
+        let (tell, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let answer = move |request: Request<Body>| {
+            _ = tell.send(request.uri().path().to_owned());
+            let status = br#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":503}"#;
+            std::future::ready(Response::builder().status(503).body(Body::from(status.to_vec())))
+        };
+        let (edge_nodes, read) = watch::channel(None);
+        let inputs = Inputs {
+            state: watch::Sender::new(Some(AgentState::Ready)).subscribe(),
+            loaded: None,
+            edge_nodes: read,
+            report: Box::new(|| Box::pin(std::future::ready(None))),
+            changed: watch::Sender::new(0).subscribe(),
+        };
+        let options = Options {
+            namespace: "edgelb-system".to_owned(),
+            node: "edge-1".to_owned(),
+            timing: Timing::default(),
+        };
+        let metrics = StatusMetrics::new(&mut Registry::default());
+        let client = Client::new(tower::service_fn(answer), "default");
+        let test = async {
+            timeout(Duration::from_millis(300), asked.recv()).await.expect_err("it has not read the nodes");
+            edge_nodes.send_replace(Some(Vec::new()));
+            let path = timeout(Duration::from_secs(10), asked.recv()).await.expect("it asks now");
+            assert!(path.is_some_and(|path| path.ends_with("/leases/edgelb-leader")));
+        };
+        tokio::select! {
+            () = run(client, options, inputs, metrics, std::future::pending()) => {}
+            () = test => {}
+        }
     }
 }
