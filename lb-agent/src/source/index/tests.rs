@@ -74,7 +74,7 @@ fn object(which: usize, version: usize) -> Object {
         5 => {
             let kind = if version.is_multiple_of(7) { "ExternalName" } else { "ClusterIP" };
             format!(
-                "{{apiVersion: v1, kind: Service, metadata: {{name: b{name}}}, spec: {{type: {kind}, ports: [{{port: {}}}]}}}}",
+                "{{apiVersion: v1, kind: Service, metadata: {{name: b{name}}}, spec: {{type: {kind}, clusterIP: 203.0.113.{version}, ports: [{{port: {}}}]}}}}",
                 80 + half
             )
         }

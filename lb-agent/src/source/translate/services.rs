@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Service as ServiceObject, ServiceSpec};
 use super::age::Age;
 use super::members;
 use super::ports::Port;
-use super::vips::vips;
+use super::vips::{Taken, vips};
 use crate::model::{ListenerProtocol, MOST_SERVICES, ObjectRef, Problem, Service, ServiceAddress};
 use crate::source::{Index, names};
 
@@ -27,10 +27,11 @@ pub(super) struct Services {
 
 /// The VIPs and ports of all Services of ours. A port of a VIP belongs to the oldest Service that names it.
 pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> Services {
-    let nodes: BTreeMap<IpAddr, &ObjectRef> = index
-        .nodes()
-        .flat_map(|(name, node)| members::addresses(node).map(move |address| (address, name)))
-        .collect();
+    let nodes = index.nodes();
+    let nodes = nodes.flat_map(|(name, node)| members::addresses(node).map(move |address| (address, name)));
+    let of_services = index.services();
+    let of_services = of_services.flat_map(|(name, service)| cluster_ips(service).map(move |ip| (ip, name)));
+    let taken = Taken { nodes: nodes.collect(), services: of_services.collect() };
     let mut ours: Vec<_> = index.services().filter_map(ours).collect();
     ours.sort_by_cached_key(|(_, service, _)| Age::of(&service.metadata));
 
@@ -40,7 +41,7 @@ pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> Services 
             services.ours.insert(name.clone(), None);
             continue;
         }
-        let mut vips = vips(name, service, spec, &nodes, problems);
+        let mut vips = vips(name, service, spec, &taken, problems);
         let asked = vips.len();
         vips.retain(|vip| services.take_vip(*vip));
         let mut left_out = asked - vips.len();
@@ -67,6 +68,15 @@ pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> Services 
 pub(super) fn is_ours(service: &ServiceObject) -> bool {
     let class = service.spec.as_ref().and_then(|spec| spec.load_balancer_class.as_deref());
     class == Some(names::CONTROLLER)
+}
+
+/// None for a headless one.
+fn cluster_ips(service: &ServiceObject) -> impl Iterator<Item = IpAddr> {
+    let spec = service.spec.as_ref();
+    let one = spec.and_then(|spec| spec.cluster_ip.as_deref());
+    let all = spec.and_then(|spec| spec.cluster_ips.as_deref()).unwrap_or_default();
+    let texts = all.iter().map(String::as_str).chain(one);
+    texts.filter_map(|text| text.parse::<IpAddr>().ok()).map(|address| address.to_canonical())
 }
 
 /// A Service, if it is of our class: others are left alone, without a word.
@@ -226,6 +236,21 @@ status: {addresses: [{type: ExternalIP, address: 198.51.100.99}]}
                 "198.51.100.99 is an address of Node worker",
                 "fe80::1 cannot be a VIP",
                 "ff02::1 cannot be a VIP",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_cluster_ip_is_no_vip() {
+        let dns = "---\napiVersion: v1\nkind: Service\nmetadata: {name: dns, namespace: kube-system}\n\
+                   spec: {clusterIP: 192.0.2.10, clusterIPs: [192.0.2.10, '2001:db8:a::10'], ports: [{port: 53}]}\n";
+        let service = service("a", &vips("192.0.2.10,2001:db8:a::10,192.0.2.11"), "ports: [{port: 80}]");
+        check(
+            &format!("{dns}{service}"),
+            &["192.0.2.11:80/tcp a Some(Http)"],
+            &[
+                "192.0.2.10 is the ClusterIP of Service kube-system/dns",
+                "2001:db8:a::10 is the ClusterIP of Service kube-system/dns",
             ],
         );
     }

@@ -149,11 +149,8 @@ impl Translator {
     }
 
     fn services(&mut self, round: &mut Round<'_>) {
-        let is_ours = |name: &ObjectRef| {
-            self.services.ours.contains_key(name) || round.index.service(name).is_some_and(services::is_ours)
-        };
-        let is_touched = round.changes.any_of(&[Kind::Node]) || round.changes.of(Kind::Service).any(is_ours);
-        if !is_touched {
+        // Any Service may have, or give back, the ClusterIP that another names as its VIP.
+        if !round.changes.any_of(&[Kind::Node, Kind::Service]) {
             return;
         }
         let mut found = Vec::new();

@@ -11,12 +11,20 @@ use crate::source::names;
 /// VIPs of one Service: each of its ports is served on all of them.
 const MOST: usize = 64;
 
+/// Addresses that mean something else to the nodes already.
+pub(super) struct Taken<'a> {
+    /// Those of Nodes.
+    pub(super) nodes: BTreeMap<IpAddr, &'a ObjectRef>,
+    /// ClusterIPs: with a route of its own for the cluster's DNS or its API server, an edge node would not reach it.
+    pub(super) services: BTreeMap<IpAddr, &'a ObjectRef>,
+}
+
 /// The VIPs that a Service may have of those that it asks for.
 pub(super) fn vips(
     name: &ObjectRef,
     service: &Service,
     spec: &ServiceSpec,
-    nodes: &BTreeMap<IpAddr, &ObjectRef>,
+    taken: &Taken<'_>,
     problems: &mut Vec<Problem>,
 ) -> BTreeSet<IpAddr> {
     let annotation = service.metadata.annotations.as_ref().and_then(|all| all.get(names::VIPS));
@@ -37,7 +45,7 @@ pub(super) fn vips(
             format!("{} VIPs are named, and {MOST} are the most: those behind have no effect", asked.len());
         problems.push(Problem::error(name, field.as_str(), message));
     }
-    let mut check = |vip: &str| match vip_of(vip, nodes) {
+    let mut check = |vip: &str| match vip_of(vip, taken) {
         Ok(vip) => Some(vip),
         Err(message) => {
             problems.push(Problem::error(name, field.as_str(), message));
@@ -47,10 +55,15 @@ pub(super) fn vips(
     asked.into_iter().take(MOST).filter_map(&mut check).collect()
 }
 
-fn vip_of(text: &str, nodes: &BTreeMap<IpAddr, &ObjectRef>) -> Result<IpAddr, String> {
+fn vip_of(text: &str, taken: &Taken<'_>) -> Result<IpAddr, String> {
     let vip = text.parse::<IpAddr>().map_err(|_| format!("{text:?} is not an IP address"))?.to_canonical();
-    if let Some(node) = nodes.get(&vip) {
+    if let Some(node) = taken.nodes.get(&vip) {
         return Err(format!("{vip} is an address of {node}: as a VIP it would cut that node off"));
+    }
+    if let Some(service) = taken.services.get(&vip) {
+        return Err(format!(
+            "{vip} is the ClusterIP of {service}: as a VIP it would hide that Service from edge nodes"
+        ));
     }
     let is_link_local = match vip {
         IpAddr::V4(vip) => vip.is_link_local() || vip.is_broadcast(),
