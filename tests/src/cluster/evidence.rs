@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -17,7 +17,7 @@ pub fn run(test: &str, settings: &Settings, body: impl FnOnce(&mut Cluster) -> R
     let mut cluster = Cluster::start(settings)?;
     let result = catch_unwind(AssertUnwindSafe(|| body(&mut cluster)));
     if !matches!(result, Ok(Ok(()))) {
-        match save(&cluster.control_plane.folder().join("log"), test) {
+        match save(&cluster, test) {
             Ok(place) => eprintln!("{test}: logs are in {}", place.display()),
             Err(error) => eprintln!("{test}: logs could not be saved: {error:#}"),
         }
@@ -25,15 +25,19 @@ pub fn run(test: &str, settings: &Settings, body: impl FnOnce(&mut Cluster) -> R
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-fn save(log: &Path, test: &str) -> Result<PathBuf> {
+fn save(cluster: &Cluster, test: &str) -> Result<PathBuf> {
     let place = target()?.join("lab").join(test);
     if place.exists() {
         fs::remove_dir_all(&place)?;
     }
     fs::create_dir_all(&place)?;
-    for file in fs::read_dir(log)? {
+    for file in fs::read_dir(cluster.control_plane.folder().join("log"))? {
         let file = file?;
         fs::copy(file.path(), place.join(file.file_name()))?;
+    }
+    for node in cluster.nodes.iter().filter(|node| node.is_on()) {
+        let (_, said) = node.output(&["sh", "-c", "tail -n +1 /var/log/pods/*/*/*.log"])?;
+        fs::write(place.join(format!("{}-pods.log", node.name)), said)?;
     }
     Ok(place)
 }

@@ -185,15 +185,12 @@ impl Node {
     /// Whether packets with this source come from it: from itself, or from what it has for its pods.
     #[must_use]
     pub fn has(&self, source: IpAddr) -> bool {
-        let ((v4, _), (v6, _)) = address::pods(self.plan.number);
-        match source {
-            IpAddr::V4(source) => {
-                source == self.link.host.v4
-                    || source.octets()[..3] == v4.octets()[..3]
-                        && source.octets()[3] / 32 == v4.octets()[3] / 32
+        let ((v4, length_v4), (v6, length_v6)) = address::pods(self.plan.number);
+        self.addresses().contains(&source)
+            || match source {
+                IpAddr::V4(source) => (source.to_bits() ^ v4.to_bits()) >> (32 - length_v4) == 0,
+                IpAddr::V6(source) => (source.to_bits() ^ v6.to_bits()) >> (128 - length_v6) == 0,
             }
-            IpAddr::V6(source) => source == self.link.host.v6 || source.segments()[..4] == v6.segments()[..4],
-        }
     }
 
     fn running(&self) -> Result<&Running> {

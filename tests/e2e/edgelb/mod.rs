@@ -1,0 +1,56 @@
+//! The whole, as a user has it: install.yaml applied to a cluster of real nodes, traffic, updates, lost nodes, and
+//! the way out. One cluster for all of it, because raising one takes longer than most steps.
+
+mod install;
+mod nodes;
+mod removal;
+mod site;
+mod traffic;
+mod updates;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lb_tests::cluster::{Settings, run};
+use lb_tests::lab::wait::eventually;
+
+use self::site::Site;
+
+/// Long enough for a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+#[test]
+fn from_apply_to_traffic_and_back() -> Result<()> {
+    let settings = Settings { images: vec![site::file("edgelb.tar")?], ..Settings::default() };
+    run("edgelb", &settings, |cluster| {
+        let mut site = Site::new(cluster)?;
+        for (name, step) in STEPS {
+            let start = Instant::now();
+            step(&mut site).with_context(|| format!("step: {name}"))?;
+            println!("{name}: {:.1} s", start.elapsed().as_secs_f64());
+        }
+        Ok(())
+    })
+}
+
+/// In this order: each begins with what the one before left.
+const STEPS: [(&str, fn(&mut Site<'_>) -> Result<()>); 13] = [
+    ("install.yaml is taken, strictly, and rolled out", install::applies),
+    ("agents have the shipped rights on the node, and no more", install::rights_are_as_shipped),
+    ("three members, known to all", install::all_are_members),
+    ("an app is published: addresses of Service and Ingress", install::publishes_an_app),
+    ("VIPs answer by IPv4 and IPv6, HTTP and TLS, on all nodes", traffic::is_spread),
+    ("a rolling update fails no new connection", updates::of_edgelb),
+    ("an app that is scaled and rolled fails none", updates::of_the_app),
+    ("a drained edge node fails none", nodes::drained),
+    ("a node that is taken out of the edge", nodes::unlabelled),
+    ("a power cut: the node leaves when its Lease expires", nodes::power_cut),
+    ("the node comes back", nodes::comes_back),
+    ("uninstall leaves nothing on nodes", removal::of_nodes_and_status),
+    ("nor in the cluster", removal::of_objects),
+];
+
+/// Waits for a condition, as long as a busy machine may take.
+fn soon<T>(what: &str, ask: impl FnMut() -> Result<T>) -> Result<T> {
+    eventually(what, PATIENCE, ask)
+}

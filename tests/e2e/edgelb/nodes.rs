@@ -1,0 +1,107 @@
+//! Nodes that are drained, taken out, lost, and come back.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lb_tests::lab::calls::Failure;
+
+use super::site::{DEMO, SYSTEM, Site};
+use super::soon;
+
+/// A lost node is noticed when its Lease is over (12 s); connections meanwhile wait for it as long as a call may.
+const LOST: Duration = Duration::from_secs(30);
+
+/// A node that says so leaves at once; its flows wait for the next generation to be in all kernels.
+const LEFT: Duration = Duration::from_secs(10);
+
+/// `kubectl drain` leaves what DaemonSets put there, so an edge node stays one; what else ran there goes.
+pub(super) fn drained(site: &mut Site<'_>) -> Result<()> {
+    let calls = site.calls();
+    calls.some_more()?;
+    let refused = site.kubectl(&["drain", "node-2"]);
+    let said = refused.err().context("kubectl takes no DaemonSet's pods away")?.to_string();
+    ensure!(said.contains("--ignore-daemonsets"), "{said}");
+    site.kubectl(&["drain", "node-2", "--ignore-daemonsets", "--timeout=60s"])?;
+    let pods = site.read(&["pods", "--namespace", DEMO, "--field-selector", "spec.nodeName=node-2"])?;
+    ensure!(pods["items"].as_array().is_some_and(Vec::is_empty), "the app is still there");
+    ensure!(site.agents()?.contains_key("node-2"), "its agent is gone");
+    site.await_members(&["node-1", "node-2", "node-3"])?;
+    site.rolled_out(DEMO, "deployment/shop")?;
+    calls.some_more()?;
+    site.kubectl(&["uncordon", "node-2"])?;
+    println!("  {} calls, none failed", calls.none_failed()?);
+    Ok(())
+}
+
+/// As a careful operator does: the router first, then the label. New flows of the node wait for the next generation.
+pub(super) fn unlabelled(site: &mut Site<'_>) -> Result<()> {
+    let calls = site.calls();
+    site.route_to(&["node-1", "node-3"])?;
+    calls.some_more()?;
+    let at = Instant::now();
+    site.kubectl(&["label", "node", "node-2", "edgelb.dev/edge-"])?;
+    site.await_members(&["node-1", "node-3"])?;
+    println!("  members after {:.1} s", at.elapsed().as_secs_f64());
+    calls.some_more()?;
+    let (answered, failures) = calls.end()?;
+    ended_within(at, LEFT, answered, &failures)?;
+    soon("its pod is gone", || {
+        let agents = site.agents()?;
+        ensure!(!agents.contains_key("node-2"), "{agents:?}");
+        Ok(())
+    })?;
+    site.kubectl(&["label", "node", "node-2", "edgelb.dev/edge=true"])?;
+    site.await_members(&["node-1", "node-2", "node-3"])?;
+    site.rolled_out(SYSTEM, "daemonset/edgelb")?;
+    site.route_to(&["node-1", "node-2", "node-3"])
+}
+
+/// Nobody says anything: the leader hears that nothing is heard.
+pub(super) fn power_cut(site: &mut Site<'_>) -> Result<()> {
+    let leader = site.leader()?;
+    let lost = if leader == "node-3" { "node-2" } else { "node-3" };
+    let left: Vec<_> = ["node-1", "node-2", "node-3"].into_iter().filter(|name| *name != lost).collect();
+    let calls = site.calls();
+    calls.some_more()?;
+    let at = Instant::now();
+    site.cluster.power_cut(lost)?;
+    // As routing protocols would; the static routes over its link are gone with it.
+    site.route_to(&left)?;
+    site.await_members(&left)?;
+    println!("  {lost} is out after {:.1} s", at.elapsed().as_secs_f64());
+    // A call that began before may still wait.
+    calls.some_more()?;
+    let (answered, failures) = calls.end()?;
+    ended_within(at, LOST, answered, &failures)?;
+    let calls = site.calls();
+    calls.some_more()?;
+    calls.none_failed().map(drop)
+}
+
+pub(super) fn comes_back(site: &mut Site<'_>) -> Result<()> {
+    let off = site.cluster.nodes.iter().find(|node| !node.is_on()).map(|node| node.name.clone());
+    let calls = site.calls();
+    site.cluster.switch_on(&off.context("a node that is switched off")?)?;
+    site.await_members(&["node-1", "node-2", "node-3"])?;
+    site.rolled_out(SYSTEM, "daemonset/edgelb")?;
+    site.route_to(&["node-1", "node-2", "node-3"])?;
+    calls.some_more()?;
+    println!("  {} calls, none failed", calls.none_failed()?);
+    Ok(())
+}
+
+/// Calls may have failed, but no later than this after `at`.
+fn ended_within(at: Instant, bound: Duration, answered: usize, failures: &[Failure]) -> Result<()> {
+    let last = failures.iter().map(|failure| failure.began.saturating_duration_since(at)).max();
+    println!(
+        "  {answered} calls answered, {} failed, the last of them begun {:.1} s after",
+        failures.len(),
+        last.unwrap_or_default().as_secs_f64()
+    );
+    ensure!(last.unwrap_or_default() < bound, "later than {bound:?}: {failures:?}");
+    ensure!(
+        failures.iter().all(|failure| failure.began + Duration::from_secs(5) > at),
+        "before: {failures:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Requests through the router to the VIPs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use lb_tests::lab::calls::Target;
+
+use super::site::Site;
+use super::soon;
+
+/// Connections by each way: with three equal members, one without any has a chance of (2/3)^60.
+const CONNECTIONS: usize = 60;
+
+/// Each way is answered by the app, on each node: kube-proxy, which is on all of them, is in nobody's way.
+pub(super) fn is_spread(site: &mut Site<'_>) -> Result<()> {
+    for target in site.targets() {
+        soon("an answer", || site.client().run(|| target.ask()))?;
+        let by_node = spread(site, &target)?;
+        println!("  {} by {by_node:?}", target.to);
+        let names: Vec<_> = by_node.keys().map(String::as_str).collect();
+        ensure!(names == ["node-1", "node-2", "node-3"], "{} by {by_node:?}", target.to);
+    }
+    Ok(())
+}
+
+/// Connections by the node whose proxy asked the pod.
+fn spread(site: &Site<'_>, target: &Target) -> Result<BTreeMap<String, usize>> {
+    let mut by_node = BTreeMap::new();
+    for _ in 0..CONNECTIONS {
+        let body = site.client().run(|| target.ask())?;
+        let from = body.trim_end().rsplit_once("from=").context("the app's answer")?.1;
+        let from: SocketAddr = from.parse().with_context(|| body.clone())?;
+        *by_node.entry(site.node_of(from.ip())?).or_default() += 1;
+    }
+    Ok(by_node)
+}
