@@ -116,11 +116,12 @@ async fn agent(run: Run) -> Result<ExitCode> {
         Some((source, metrics)) => Some(Writer::start(&run, &source, &live, metrics).await?),
         None => None,
     };
+    let turn = live.turn.clone();
     let admin = server.run(Arc::new(admin::State { live, registry: Arc::new(registry) }));
 
     let key = input.flow_key(&run);
     tokio::select! {
-        result = input.run() => result?,
+        result = input.run(turn) => result?,
         result = steer(packet_path, key, &proxy, to_kernel) => result?,
         () = publish(&proxy, snapshots, served, proxy_live) => {}
         _ = admin => {}

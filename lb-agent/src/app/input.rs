@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::{connect, settings};
 use crate::cli::{Run, Secrets};
 use crate::l4::keys;
-use crate::model::{Following, Snapshot};
+use crate::model::{Following, Snapshot, Turn};
 use crate::source::kube::{FlowSecret, Handle, Options, SecretProfile, Source};
 use crate::source::{self, Settings};
 
@@ -81,13 +81,13 @@ impl Input {
         }
     }
 
-    /// Follows it until the agent ends.
-    pub(super) async fn run(self) -> Result<()> {
+    /// Follows it until the agent ends. What is stored of a cluster is stored by who has the packet path.
+    pub(super) async fn run(self, turn: Receiver<Turn>) -> Result<()> {
         match self {
             Self::Folder { folder, settings, snapshots } => {
                 Ok(source::files::run(folder, settings, snapshots).await?)
             }
-            Self::Cluster { source, .. } => Ok(source.run().await?),
+            Self::Cluster { source, .. } => Ok(source.run(turn).await?),
         }
     }
 }

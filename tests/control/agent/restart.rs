@@ -1,12 +1,18 @@
 //! The agent starts while the API server is away, from what it stored.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use lb_agent::model::{ListenerProtocol, Turn};
+use lb_agent::source::Settings;
+use lb_agent::source::kube::{Options, SecretProfile, source};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use super::process::Agent;
 use super::site::{HOST, Site};
-use super::until;
+use super::{PATIENCE, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_starts_without_the_api_server() -> Result<()> {
@@ -66,5 +72,43 @@ async fn what_is_stored_is_used_for_its_own_cluster_only() -> Result<()> {
     other.fault.heal();
     agent.await_ready()?;
     ensure!(!agent.log().contains("starting from the stored snapshot"), "{}", agent.log());
+    Ok(())
+}
+
+/// Of a node's agents the one with the packet path stores its state: that of one that waits, or has left, may be older.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_who_has_the_packet_path_stores() -> Result<()> {
+    let site = Site::start().await?;
+    let (snapshots, mut found) = watch::channel(None);
+    let options = Options {
+        node: "edge-1".to_owned(),
+        namespace: "edgelb-system".to_owned(),
+        secrets: SecretProfile::Cluster,
+        folder: site.folder.path().to_owned(),
+    };
+    let client = site.client.clone();
+    // A listener, so that there is a state that routes are a part of.
+    let standalone = [("127.0.0.1:80".parse()?, ListenerProtocol::Http)].into();
+    let settings = Settings { standalone, ..Settings::default() };
+    let (source, _handle) = source(Box::new(move || Ok(client.clone())), options, settings, snapshots);
+    let turn = watch::Sender::new(Turn::Waiting);
+    let running = tokio::spawn(source.run(turn.subscribe()));
+    timeout(PATIENCE, found.wait_for(Option::is_some)).await??;
+    let stored = site.folder.path().join("snapshot");
+    let text = || fs::read_to_string(&stored).unwrap_or_default();
+    // It would be written a second after the first state.
+    sleep(Duration::from_secs(2)).await;
+    ensure!(!stored.exists(), "another agent has the packet path");
+
+    turn.send_replace(Turn::Holding);
+    until("it is stored", || text().contains(HOST))?;
+    turn.send_replace(Turn::After);
+    site.ingress("shop", "new", "new.example.org", None).await?;
+    timeout(PATIENCE, found.changed()).await??;
+    sleep(Duration::from_secs(2)).await;
+    ensure!(!text().contains("new.example.org"), "the next agent stores now");
+    turn.send_replace(Turn::Holding);
+    until("what changed meanwhile is stored", || text().contains("new.example.org"))?;
+    running.abort();
     Ok(())
 }

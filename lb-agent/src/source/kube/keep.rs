@@ -21,6 +21,9 @@ const SOON: Duration = Duration::from_secs(1);
 /// Between two writings so many times what the last one took: a hundredth of a core at most.
 const REST: u32 = 100;
 
+/// What could not be written is tried again after this, though nothing changed: a disk may have been full.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// Writes the file.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -100,6 +103,10 @@ impl Keeper {
         self.writing = None;
         let (result, took) = result.unwrap_or_else(|error| (Err(io::Error::other(error)), Duration::ZERO));
         self.rested = Instant::now() + took * REST;
+        if result.is_err() {
+            self.rested = self.rested.max(Instant::now() + AGAIN);
+            self.due.get_or_insert(self.rested);
+        }
         self.due = self.due.map(|due| due.max(self.rested));
         let file = self.path.display();
         match result {

@@ -17,7 +17,7 @@ use super::state::{State, Wish};
 use super::stored::Stored;
 use super::watches::Watches;
 use super::{Connect, Handle, Options};
-use crate::model::{Basis, Condition, EdgeNode, Following, Kind, Report, Snapshot};
+use crate::model::{Basis, Condition, EdgeNode, Following, Kind, Report, Snapshot, Turn};
 use crate::source::Settings;
 use crate::source::publish::Publisher;
 use crate::source::resolver::Resolver;
@@ -68,9 +68,11 @@ impl Source {
     /// Follows the cluster: publishes its state once all of it was read, and then whenever it changes. While the
     /// API server is away the last state stays, or the stored one. Ends when nobody listens any more.
     ///
+    /// Of a node's agents only the one whose `turn` it is stores its state: the others' files would be older.
+    ///
     /// # Errors
     /// If no client can be made, which has nothing to do with the API server.
-    pub async fn run(self) -> Result<(), kube::Error> {
+    pub async fn run(self, mut turn: watch::Receiver<Turn>) -> Result<(), kube::Error> {
         let Self { connect, options, settings, snapshots, following, keys, edge_nodes, mut reports } = self;
         let (tell, mut news) = mpsc::channel(NEWS);
         let state = State::new(options.secrets, settings.clone());
@@ -92,6 +94,7 @@ impl Source {
         let mut resolver = Resolver::new();
         let mut batch = Vec::with_capacity(BATCH);
         loop {
+            let may_store = *turn.borrow_and_update() == Turn::Holding;
             tokio::select! {
                 _ = news.recv_many(&mut batch, BATCH) => core.take(&mut batch),
                 found = &mut stored.found, if !stored.is_done => {
@@ -106,8 +109,10 @@ impl Source {
                     }
                 }
                 () = resolver.changed() => core.builder.take_answers(resolver.answers()),
-                () = until(keeper.due()) => keeper.write(&core.builder.state),
+                () = until(keeper.due()), if may_store => keeper.write(&core.builder.state),
                 () = keeper.written() => {}
+                // A sender that is gone changes nothing.
+                Ok(()) = turn.changed() => {}
                 Some(ask) = reports.recv() => {
                     // Whoever asked may be gone.
                     let _ = ask.send(core.builder.report());
