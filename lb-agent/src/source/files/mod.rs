@@ -7,6 +7,8 @@ mod file;
 mod folder;
 mod run;
 mod scan;
+#[cfg(test)]
+mod scripted;
 mod watch;
 mod yaml;
 
@@ -22,6 +24,8 @@ use thiserror::Error;
 
 use self::folder::{Folder, Look, Refreshed};
 pub use self::run::run;
+#[cfg(test)]
+pub(crate) use self::scripted::Scripted;
 use super::publish::now;
 use super::{Index, Settings, translate};
 use crate::model::{Kind, Problem, Severity, Snapshot};

@@ -1,8 +1,9 @@
 //! Scripted watches: whatever they tell, in whatever order and however often they begin anew, the state is in the end
-//! that of the server's objects, and holds no Secret that nobody needs.
+//! that of the server's objects, and that of a folder with the same history; and it holds no Secret that nobody needs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
+use std::sync::Arc;
 
 use kube::runtime::watcher::Event;
 use proptest::prelude::*;
@@ -10,8 +11,8 @@ use proptest::prelude::*;
 use super::feed::{Feed, Item};
 use super::secrets::{MOST_NAMED, SecretProfile};
 use super::state::{State, Wish};
-use crate::model::{Kind, ObjectRef, Origin};
-use crate::source::files::parse_text;
+use crate::model::{Kind, ListenerProtocol, ObjectRef, Origin, Problem, Problems, Snapshot};
+use crate::source::files::{Scripted as Folder, parse_text};
 use crate::source::{Index, Object, Settings, translate};
 
 fn objects(text: &str) -> Vec<Object> {
@@ -25,8 +26,13 @@ const PARAMETERS: usize = 9;
 
 /// One version of one of a few objects that depend on each other.
 fn object(which: usize, version: usize) -> Object {
+    objects(&manifest(which, version)).remove(0)
+}
+
+/// The object as a file.
+fn manifest(which: usize, version: usize) -> String {
     let name = which % 3;
-    let text = match which {
+    match which {
         0 => {
             let controller = ["edgelb.dev/ingress", "example.org/other"][version % 2];
             format!(
@@ -62,12 +68,12 @@ fn object(which: usize, version: usize) -> Object {
             "{{apiVersion: v1, kind: Service, metadata: {{name: s{name}}}, spec: {{ports: [{{port: {}}}]}}}}",
             80 + version
         ),
-    };
-    objects(&text).remove(0)
+    }
 }
 
-/// What a server holds, and what is on its way to us.
+/// What a server holds, and what is on its way to us; and a folder with the same objects, a file each.
 struct Server {
+    folder: Folder,
     objects: BTreeMap<ObjectRef, Object>,
     streams: BTreeMap<Feed, VecDeque<Event<Item>>>,
     asked: VecDeque<(ObjectRef, u64)>,
@@ -87,13 +93,16 @@ enum Step {
     Answer(usize),
     /// An answer arrives.
     Receive(usize),
+    /// The folder is looked at.
+    Look,
 }
 
 impl Server {
     fn new(profile: SecretProfile) -> Self {
         let state = State::new(profile, settings());
         let (objects, asked, answers) = (BTreeMap::new(), VecDeque::new(), Vec::new());
-        let mut this = Self { objects, streams: BTreeMap::new(), asked, answers, state };
+        let mut this =
+            Self { folder: Folder::new(), objects, streams: BTreeMap::new(), asked, answers, state };
         State::feeds().for_each(|feed| this.list(feed));
         this
     }
@@ -124,11 +133,13 @@ impl Server {
         match step {
             Step::Write(which, version) => {
                 let object = object(which, version);
+                self.folder.write(which, &manifest(which, version));
                 self.objects.insert(object.reference(), object.clone());
                 self.tell(&object.reference(), &Event::Apply(Item::Object(object)));
             }
             Step::Remove(which) => {
                 let name = object(which, 0).reference();
+                self.folder.remove(which);
                 if let Some(object) = self.objects.remove(&name) {
                     self.tell(&name, &Event::Delete(Item::Object(object)));
                 }
@@ -152,6 +163,7 @@ impl Server {
                 self.state.take_read(&name, ticket, Ok(answer));
             }
             Step::Receive(_) => {}
+            Step::Look => self.folder.look(),
         }
         self.fulfil();
     }
@@ -195,8 +207,22 @@ impl Server {
     }
 }
 
+/// With a listener: without one there are no routes to compare.
 fn settings() -> Settings {
-    Settings { default_certificate: Some(("default".to_owned(), "t3".to_owned())), ..Settings::default() }
+    Settings {
+        default_certificate: Some(("default".to_owned(), "t3".to_owned())),
+        standalone: [(([127, 0, 0, 1], 443).into(), ListenerProtocol::Https)].into(),
+        ..Settings::default()
+    }
+}
+
+/// Without the places where objects were read.
+fn unplaced(snapshot: Snapshot) -> Snapshot {
+    let mut problems = Problems::default();
+    for problem in snapshot.problems.iter() {
+        problems.insert(Arc::new(Problem { origin: None, ..Problem::clone(problem) }));
+    }
+    Snapshot { problems, ..snapshot }
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -207,6 +233,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..16_usize).prop_map(Step::Relist),
         3 => (0..4_usize).prop_map(Step::Answer),
         3 => (0..4_usize).prop_map(Step::Receive),
+        2 => Just(Step::Look),
     ];
     proptest::collection::vec(step, 0..120)
 }
@@ -221,7 +248,11 @@ fn check(profile: SecretProfile, steps: Vec<Step>) -> Result<(), TestCaseError> 
     }
     let state = &server.state;
     prop_assert!(state.is_complete() && state.is_settled());
-    prop_assert_eq!(translate(&state.index, &settings(), 0), translate(&rebuilt, &settings(), 0));
+    let snapshot = translate(&state.index, &settings(), 0);
+    prop_assert_eq!(&snapshot, &translate(&rebuilt, &settings(), 0));
+    server.folder.look();
+    let of_folder = translate(server.folder.index(), &settings(), 0);
+    prop_assert_eq!(unplaced(of_folder), unplaced(snapshot));
     prop_assert_eq!(state.problems(), vec![]);
     // Of others than Secrets everything is there; of Secrets, what is of use.
     let mut named: BTreeSet<String> = ["t3".to_owned()].into();
