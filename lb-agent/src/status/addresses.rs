@@ -36,6 +36,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What was refused is tried again after this: somebody may have mended the rights.
 const REFUSED: Duration = Duration::from_secs(60);
 
+/// So many refusals in a row, and it is no single object that breaks a rule: a right is missing for all of them.
+const MANY: u32 = 8;
+
 /// Writes addresses while this process leads.
 pub(super) struct Addresses {
     pub(super) client: Client,
@@ -73,7 +76,12 @@ impl Addresses {
                         requests.push(self.request(object, addresses));
                     }
                 }
-                Some(answer) = requests.next() => outage.note(settle(&mut queue, answer)),
+                Some(answer) = requests.next() => {
+                    let heard = settle(&mut queue, answer, outage.refusals);
+                    if outage.note(heard) {
+                        queue.retry(Instant::now());
+                    }
+                }
                 Ok(()) = self.reports.changed() => self.take_in(&mut queue),
             }
         }
@@ -120,50 +128,75 @@ async fn until(wait: Option<Duration>) {
     }
 }
 
-/// The API server does not answer, or wants to be left alone.
+/// What became of a request, as far as it matters to the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Heard {
+    /// The server took it, or said something about this object.
+    Answer,
+    /// It was refused.
+    Refusal,
+    /// The server cannot be asked, and said for how long if it said anything.
+    Away(Option<Duration>),
+}
+
+/// The API server does not answer, wants to be left alone, or refuses everything.
 #[derive(Debug, Default)]
 struct Outage {
     failures: u32,
+    refusals: u32,
     until: Option<Instant>,
 }
 
 impl Outage {
-    /// Whether the request got an answer, or how long the server asked for.
-    fn note(&mut self, answered: Result<(), Option<Duration>>) {
-        match answered {
-            Ok(()) => *self = Self::default(),
-            // Requests that went out together fail together: that counts once.
-            Err(_) if self.until.is_some_and(|until| until > Instant::now()) => {}
-            Err(wait) => {
-                self.failures += 1;
-                self.until = Some(Instant::now() + wait.unwrap_or_else(|| backoff(self.failures)));
+    /// Takes in what became of a request; says whether all that was refused is to be tried again.
+    fn note(&mut self, heard: Heard) -> bool {
+        let wait = match heard {
+            Heard::Answer => return std::mem::take(self).refusals >= MANY,
+            Heard::Refusal => {
+                self.refusals += 1;
+                if self.refusals < MANY {
+                    return false;
+                }
+                None
             }
+            Heard::Away(wait) => wait,
+        };
+        // Requests that went out together fail together: that counts once.
+        if self.until.is_none_or(|until| until <= Instant::now()) {
+            self.failures += 1;
+            self.until = Some(Instant::now() + wait.unwrap_or_else(|| backoff(self.failures)));
         }
+        false
     }
 }
 
-/// Puts an answer into the queue; the error is that of a server that is not to be asked for a while.
-fn settle(queue: &mut Queue, Answer { object, result }: Answer) -> Result<(), Option<Duration>> {
+/// Puts an answer into the queue, after so many refusals in a row: each of thousands of objects need not be told of.
+fn settle(queue: &mut Queue, Answer { object, result }: Answer, refusals: u32) -> Heard {
     let now = Instant::now();
     let Err(error) = result else {
         queue.written(&object, now);
-        return Ok(());
+        return Heard::Answer;
     };
     match error.remedy() {
         Remedy::Later(wait) => {
             debug!(%object, %error, "its addresses are written later");
             queue.put_back(&object);
-            return Err(wait);
+            return Heard::Away(wait);
         }
         // It was deleted: the source will hear of it, too.
         Remedy::Missing => queue.put_off(&object, now + REFUSED),
         Remedy::LookAgain => queue.put_off(&object, now + SOON),
         Remedy::Hopeless => {
-            warn!(%object, %error, "its addresses are not written");
+            if refusals == 0 {
+                warn!(%object, %error, "its addresses are not written, and perhaps no other's: tried again later");
+            } else {
+                debug!(%object, %error, "its addresses are not written");
+            }
             queue.put_off(&object, now + REFUSED);
+            return Heard::Refusal;
         }
     }
-    Ok(())
+    Heard::Answer
 }
 
 /// Writes the addresses of a Service or an Ingress; those of other kinds have none.
@@ -237,9 +270,9 @@ mod tests {
     #[test]
     fn requests_that_fail_together_count_once() {
         let mut outage = Outage::default();
-        (0..8).for_each(|_| outage.note(Err(None)));
+        assert!((0..8).all(|_| !outage.note(Heard::Away(None))));
         assert_eq!(outage.failures, 1);
-        outage.note(Ok(()));
+        assert!(!outage.note(Heard::Answer));
         assert!(outage.until.is_none());
     }
 
@@ -275,5 +308,16 @@ mod tests {
             never = addresses.run() => match never {},
             told = look => assert_eq!(told, Some(())),
         }
+    }
+
+    #[test]
+    fn who_refuses_everything_is_asked_rarely_until_it_takes_something() {
+        let mut outage = Outage::default();
+        assert!((1..MANY).all(|_| !outage.note(Heard::Refusal)));
+        assert!(outage.until.is_none(), "each of a few may break a rule");
+        assert!(!outage.note(Heard::Refusal));
+        assert!(outage.until.is_some());
+        assert!(outage.note(Heard::Answer), "the right is back: all the others may be tried");
+        assert!(outage.until.is_none() && !outage.note(Heard::Answer));
     }
 }

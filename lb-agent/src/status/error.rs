@@ -40,6 +40,16 @@ pub(super) enum Remedy {
     Hopeless,
 }
 
+/// What a server says is for people; all else of its answer is not.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => {
+            format!("{} {}", status.code, status.message)
+        }
+        error => error.to_string(),
+    }
+}
+
 impl StatusError {
     pub(super) fn remedy(&self) -> Remedy {
         match self {

@@ -105,6 +105,15 @@ impl Queue {
         self.finish(object, State::Waiting(until));
     }
 
+    /// What was put off is tried again when it is still wanted.
+    pub(super) fn retry(&mut self, now: Instant) {
+        for entry in self.entries.values_mut() {
+            if let State::Waiting(until) = &mut entry.state {
+                *until = now.min(*until);
+            }
+        }
+    }
+
     /// It is tried again at its turn.
     pub(super) fn put_back(&mut self, object: &ObjectRef) {
         if let Some(entry) = self.entries.get_mut(object) {
@@ -228,6 +237,17 @@ mod tests {
         queue.update(&report(&[("a", 1, false), ("b", 2, false)]), now + Duration::from_secs(60));
         assert_eq!(names(&mut queue), ["a"]);
         queue.put_back(&object("a"));
+        assert_eq!(names(&mut queue), ["a"]);
+    }
+
+    #[test]
+    fn what_is_put_off_comes_at_once_when_all_is_tried_again() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.update(&report(&[("a", 1, false)]), now);
+        assert_eq!(names(&mut queue), ["a"]);
+        queue.put_off(&object("a"), now + Duration::from_secs(60));
+        queue.retry(now);
+        queue.update(&report(&[("a", 1, false)]), now);
         assert_eq!(names(&mut queue), ["a"]);
     }
 
