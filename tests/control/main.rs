@@ -3,4 +3,5 @@
 mod agent;
 mod control_plane;
 mod fault;
+mod kinds;
 mod status;

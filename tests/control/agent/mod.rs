@@ -2,12 +2,16 @@
 
 mod away;
 mod big;
+mod compaction;
+mod peers;
 mod process;
 mod refused;
 mod requests;
 mod restart;
+mod same;
 mod secrets;
 mod site;
+mod writes;
 
 use std::time::{Duration, Instant};
 

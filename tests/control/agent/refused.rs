@@ -49,7 +49,7 @@ async fn refusals_stop_nothing() -> Result<()> {
 }
 
 /// Rights that the shipped role has, and no more: for watching what the agent watches.
-fn role() -> serde_json::Value {
+pub(super) fn role() -> serde_json::Value {
     let read = |groups: &str, resources: &[&str]| json!({"apiGroups": [groups], "resources": resources, "verbs": ["get", "list", "watch"]});
     json!({"metadata": {"name": "agent"}, "rules": [
         read("", &["nodes", "services", "secrets", "configmaps", "namespaces"]),
@@ -59,7 +59,8 @@ fn role() -> serde_json::Value {
     ]})
 }
 
-fn binding() -> serde_json::Value {
+/// Of the agent's account to it.
+pub(super) fn binding() -> serde_json::Value {
     json!({
         "metadata": {"name": "agent"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "agent"},
@@ -88,6 +89,11 @@ impl Site {
         answer.status.and_then(|status| status.token).context("a token")
     }
 
+    /// An agent with the rights of its account.
+    pub(super) async fn agent_as_account(&self, bound_to: &str) -> Result<Agent> {
+        self.agent_with(&Login::Token(self.token(bound_to).await?))
+    }
+
     fn agent_with(&self, login: &Login) -> Result<Agent> {
         let kubeconfig = self.control_plane.write_kubeconfig("account", &self.fault.url(), login)?;
         let agent = Agent::start(&kubeconfig, self.folder.path(), &[])?;
@@ -101,7 +107,7 @@ impl Site {
 async fn a_role_may_be_taken_away_and_given_back() -> Result<()> {
     let site = Site::start().await?;
     site.grant().await?;
-    let agent = site.agent_with(&Login::Token(site.token("token").await?))?;
+    let agent = site.agent_as_account("token").await?;
     let requests = Requests::start(agent.http, HOST);
     let bindings: Api<ClusterRoleBinding> = Api::all(site.client.clone());
     bindings.delete("agent", &DeleteParams::default()).await?;

@@ -1,15 +1,13 @@
 //! A control plane with our kinds, and agents in this process.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, PostParams};
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use lb_agent::api::EdgeMembership;
@@ -21,6 +19,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+
+use crate::kinds::create_kinds;
 
 pub(super) const NAMESPACE: &str = "edgelb-system";
 
@@ -171,23 +171,6 @@ impl Cluster {
             sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-async fn create_kinds(client: &Client) -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
-    let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for name in ["edgememberships.yaml"] {
-        let text = std::fs::read_to_string(folder.join(name)).with_context(|| name.to_owned())?;
-        let kind: CustomResourceDefinition = serde_saphyr::from_str(&text)?;
-        kinds.create(&PostParams::default(), &kind).await?;
-    }
-    let histories: Api<EdgeMembership> = Api::all(client.clone());
-    let start = Instant::now();
-    while let Err(error) = histories.list(&ListParams::default()).await {
-        ensure!(start.elapsed() < PATIENCE, "our kinds are not served: {error}");
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
 
 /// An agent's `status` stage, and what the other stages tell it.

@@ -5,6 +5,7 @@
 pub mod address;
 mod audit;
 
+mod compaction;
 mod control_plane;
 mod credentials;
 mod daemon;
