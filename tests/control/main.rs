@@ -4,4 +4,5 @@ mod agent;
 mod control_plane;
 mod fault;
 mod kinds;
+mod rbac;
 mod status;

@@ -5,6 +5,7 @@ mod big;
 mod compaction;
 mod peers;
 mod process;
+pub(crate) mod process;
 mod refused;
 mod requests;
 mod restart;
@@ -21,7 +22,7 @@ use anyhow::{Result, bail};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for a condition, on a thread that the runtime may lose.
-fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
     tokio::task::block_in_place(|| {
         let start = Instant::now();
         while !holds() {

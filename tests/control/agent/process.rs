@@ -18,16 +18,16 @@ use serde_json::Value;
 use super::until;
 
 /// An agent; it ends with this value.
-pub(super) struct Agent {
+pub(crate) struct Agent {
     process: Child,
     folder: PathBuf,
-    pub(super) http: SocketAddr,
-    pub(super) https: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
 }
 
 impl Agent {
     /// Starts it; `folder` has its state and its log, also of the agents before it.
-    pub(super) fn start(kubeconfig: &Path, folder: &Path, flags: &[&str]) -> Result<Self> {
+    pub(crate) fn start(kubeconfig: &Path, folder: &Path, flags: &[&str]) -> Result<Self> {
         let (http, https) = (free_port()?, free_port()?);
         fs::create_dir_all(folder)?;
         let log = File::options().create(true).append(true).open(folder.join("agent.log"))?;
@@ -42,18 +42,18 @@ impl Agent {
     }
 
     /// Waits until it is ready.
-    pub(super) fn await_ready(&self) -> Result<()> {
+    pub(crate) fn await_ready(&self) -> Result<()> {
         until("the agent is ready", || self.ready().is_ok_and(|(status, _)| status == 200))
             .with_context(|| self.log())
     }
 
     /// What `/readyz` says.
-    pub(super) fn ready(&self) -> Result<(u16, String)> {
+    pub(crate) fn ready(&self) -> Result<(u16, String)> {
         self.ask("/readyz")
     }
 
     /// A number out of `/metrics`, by the start of its line.
-    pub(super) fn metric(&self, start: &str) -> Result<f64> {
+    pub(crate) fn metric(&self, start: &str) -> Result<f64> {
         let (_, text) = self.ask("/metrics")?;
         let line =
             text.lines().find(|line| line.starts_with(start)).with_context(|| format!("no {start}"))?;
@@ -61,36 +61,36 @@ impl Agent {
     }
 
     /// What it holds.
-    pub(super) fn dump(&self) -> Result<Value> {
+    pub(crate) fn dump(&self) -> Result<Value> {
         Ok(serde_json::from_str(&self.ask("/debug/snapshot")?.1)?)
     }
 
     /// All that it said, and the agents before it in this folder.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("agent.log")).unwrap_or_default()
     }
 
     /// The status of `GET /` for a host; 0 if there is no answer.
-    pub(super) fn status_of(&self, host: &str) -> u16 {
+    pub(crate) fn status_of(&self, host: &str) -> u16 {
         let fetch = || Connection::new(TcpStream::connect(self.http)?).fetch(host, "/");
         fetch().map_or(0, |answer| answer.status)
     }
 
     /// Waits until `GET /` for a host has this status.
-    pub(super) fn await_status(&self, host: &str, status: u16) -> Result<()> {
+    pub(crate) fn await_status(&self, host: &str, status: u16) -> Result<()> {
         until(&format!("{host} answers {status}"), || self.status_of(host) == status)
             .with_context(|| self.log())
     }
 
     /// Resident memory, KiB.
-    pub(super) fn resident(&self) -> Result<u64> {
+    pub(crate) fn resident(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
     /// Established connections to an address.
-    pub(super) fn connections_to(&self, address: SocketAddr) -> Result<usize> {
+    pub(crate) fn connections_to(&self, address: SocketAddr) -> Result<usize> {
         let SocketAddr::V4(address) = address else { anyhow::bail!("an IPv4 address is expected") };
         let pid = self.process.id();
         let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
@@ -107,7 +107,7 @@ impl Agent {
     }
 
     /// Tells it to end, and waits for that.
-    pub(super) fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM)?;
         until("the agent ends", || matches!(self.process.try_wait(), Ok(Some(_))))
     }

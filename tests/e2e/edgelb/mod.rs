@@ -33,8 +33,10 @@ fn from_apply_to_traffic_and_back() -> Result<()> {
     })
 }
 
+type Step = fn(&mut Site<'_>) -> Result<()>;
+
 /// In this order: each begins with what the one before left.
-const STEPS: [(&str, fn(&mut Site<'_>) -> Result<()>); 13] = [
+const STEPS: [(&str, Step); 13] = [
     ("install.yaml is taken, strictly, and rolled out", install::applies),
     ("agents have the shipped rights on the node, and no more", install::rights_are_as_shipped),
     ("three members, known to all", install::all_are_members),
