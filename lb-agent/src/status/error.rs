@@ -19,14 +19,6 @@ pub enum StatusError {
     Timeout(Duration),
 }
 
-/// The server's own words: the client shows all of the answer.
-fn said(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
-        other => other.to_string(),
-    }
-}
-
 /// What to do about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Remedy {
