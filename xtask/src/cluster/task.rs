@@ -19,8 +19,8 @@ const LAB_AND_AGENT: LabProgram = LabProgram { needs_agent: true, ..LAB };
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "\
-Without a command it raises the cluster (ten seconds, once everything is built),
-says how to use it, and leaves it up. All of it is on this machine, in network
+Without a command it raises the cluster (ten seconds, once everything is built,
+and half a minute with edgelb), says how to use it, and leaves it up. All of it is on this machine, in network
 namespaces: a router, a client, and nodes with real kubelets and containerd,
 IPv4 and IPv6. Nothing outside of them is changed. Needs root.
 
@@ -47,7 +47,8 @@ struct Up {
     /// How many nodes: 1 to 7.
     #[arg(long, default_value_t = 3)]
     nodes: u8,
-    /// Build edgelb's image, install edgelb from deploy/, and put an example app behind its VIP.
+    /// Make all nodes edge nodes, apply deploy/overlays/demo with an image of what is built here, and wait until the
+    /// VIPs answer; says how to ask them.
     #[arg(long)]
     with_edgelb: bool,
     /// An image archive (OCI) that every node gets; may be given several times.
