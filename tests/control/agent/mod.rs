@@ -4,7 +4,6 @@ mod away;
 mod big;
 mod compaction;
 mod peers;
-mod process;
 pub(crate) mod process;
 mod refused;
 mod requests;
