@@ -176,7 +176,7 @@ pub struct Run {
     #[arg(long, env = "EDGELB_NO_XDP", conflicts_with_all = ["interface", "hash_key_file"])]
     pub no_xdp: bool,
     /// Answer HTTP on this address of the node, too, for classes that name no Services; with --no-xdp, on it alone
-    /// and for all classes. Repeat it, or separate addresses by commas: 0.0.0.0:80,[::]:80.
+    /// and for all classes. Repeat it, or separate addresses by commas: `0.0.0.0:80,[::]:80`.
     #[arg(long, env = "EDGELB_HTTP", value_name = "ADDR", value_delimiter = ',')]
     pub http: Vec<SocketAddr>,
     /// As --http, for HTTPS.
