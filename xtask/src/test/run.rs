@@ -33,7 +33,7 @@ fn folder_test(tier: Tier) -> Result<Command> {
             "lb-agent",
         ]))?;
         cargo.env("LB_AGENT", workspace::target_dir()?.join("debug").join("lb-agent"));
-        cargo.args(["--", "--test-threads=1"]);
+        cargo.args(["--", &format!("--test-threads={}", tier.threads())]);
     }
     if let Some(extent) = tier.kubernetes() {
         cargo.envs(cluster::build(extent)?);

@@ -93,6 +93,15 @@ impl Tier {
         }
     }
 
+    /// How many of its tests run at once. Those of the control tier mostly wait; nodes need the machine for
+    /// themselves.
+    pub(super) const fn threads(self) -> u8 {
+        match self {
+            Self::Control => 2,
+            _ => 1,
+        }
+    }
+
     /// A folder of the crate `lb-tests`, or part of every crate.
     const fn is_folder(self) -> bool {
         !matches!(self, Self::Lint | Self::Unit)
