@@ -224,8 +224,10 @@ impl Agent {
     }
 
     /// No longer has what the history says in its kernel.
-    pub(super) fn freeze(&self) {
+    pub(super) async fn freeze(&mut self) {
         self.follower.abort();
+        // It may be at work on another processor: what is said for it from now on is to stay.
+        let _ = (&mut self.follower).await;
     }
 
     /// What a metric says, by the beginning of its line.

@@ -137,7 +137,7 @@ async fn a_node_whose_rows_diverge_hears_of_it() -> Result<()> {
         agents.push(cluster.agent(name).await?);
     }
     let membership = cluster.settled(&names).await?;
-    agents[2].freeze();
+    agents[2].freeze().await;
     agents[2].loaded.send_replace(Loaded { generation: 1, membership, rows: Some(666) });
     let events = there_are(&cluster, 1).await?;
     assert_eq!(events[0].namespace().as_deref(), Some("default"));

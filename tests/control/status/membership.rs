@@ -149,9 +149,9 @@ async fn labels_decide_who_can_be_a_member() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_tells_how_far_the_nodes_are() -> Result<()> {
     let cluster = Cluster::start(&NAMES).await?;
-    let agents = three(&cluster).await?;
+    let mut agents = three(&cluster).await?;
     // The last one is stuck: it does not take the generation in which the first drains.
-    agents[2].freeze();
+    agents[2].freeze().await;
     agents[0].state.send_replace(Some(AgentState::Draining));
     let status =
         async || anyhow::Ok(cluster.history().await?.and_then(|history| history.status).unwrap_or_default());
@@ -171,9 +171,9 @@ async fn the_status_tells_how_far_the_nodes_are() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_differ_are_reported() -> Result<()> {
     let cluster = Cluster::start(&NAMES).await?;
-    let agents = three(&cluster).await?;
+    let mut agents = three(&cluster).await?;
     let membership = agents[2].loaded.borrow().membership;
-    agents[2].freeze();
+    agents[2].freeze().await;
     agents[2].loaded.send_replace(Loaded { generation: 1, membership, rows: Some(666) });
     until("edge-3 diverges", async || {
         let status = cluster.history().await?.and_then(|history| history.status).unwrap_or_default();
