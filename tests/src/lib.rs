@@ -11,3 +11,4 @@ mod interrupt;
 pub mod kernel;
 pub mod lab;
 pub mod packet;
+pub mod proc;

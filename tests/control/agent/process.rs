@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lb_tests::lab::http::Connection;
 use lb_tests::lab::program;
+use lb_tests::proc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -84,26 +85,12 @@ impl Agent {
 
     /// Resident memory, KiB.
     pub(crate) fn resident(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
+        proc::resident_kib(self.process.id())
     }
 
     /// Established connections to an address.
     pub(crate) fn connections_to(&self, address: SocketAddr) -> Result<usize> {
-        let SocketAddr::V4(address) = address else { anyhow::bail!("an IPv4 address is expected") };
-        let pid = self.process.id();
-        let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
-        let links = fs::read_dir(format!("/proc/{pid}/fd"))?
-            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-        let links: Vec<_> = links.map(|link| link.display().to_string()).collect();
-        let table = fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
-        let is_ours = |line: &&str| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            let [_, _, to, "01", ..] = fields[..] else { return false };
-            to == remote && links.contains(&format!("socket:[{}]", fields[9]))
-        };
-        Ok(table.lines().filter(is_ours).count())
+        proc::connections_to(self.process.id(), address)
     }
 
     /// Tells it to end, and waits for that.

@@ -10,10 +10,11 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use super::l7::free_port;
-use super::report::{Report, Row};
+use super::report::{Report, Row, millis};
 use crate::backend;
 use crate::lab::http::Connection;
 use crate::lab::program;
+use crate::proc;
 
 /// Ingresses in the folder, each in a file of its own with its Service and EndpointSlice.
 const SIZES: [usize; 3] = [10, 1_000, 5_000];
@@ -47,10 +48,6 @@ pub fn run() -> Result<Report> {
         row("resident memory", agent.resident()?, "MiB");
     }
     Ok(report)
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
 }
 
 /// Moves the last Ingress's path to and fro, and asks for it on one connection until it answers.
@@ -158,11 +155,7 @@ impl Agent {
 
     /// Resident memory, MiB.
     fn resident(&self) -> Result<f64> {
-        let path = format!("/proc/{}/status", self.process.id());
-        let status = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: f64 = line.and_then(|line| line.trim().strip_suffix("kB")).context(path)?.trim().parse()?;
-        Ok(kib / 1_024.0)
+        Ok(proc::resident_kib(self.process.id())? as f64 / 1_024.0)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -96,6 +97,12 @@ impl Report {
         println!("written to {}", path.display());
         Ok(path)
     }
+}
+
+/// A time in milliseconds, as reports have it.
+#[must_use]
+pub fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
 }
 
 /// The middle value; the mean of the two in the middle of an even number, not a number of none.

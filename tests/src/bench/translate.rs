@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
@@ -15,7 +15,8 @@ use lb_agent::source::{Index, Object, Settings, Translator};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-use super::report::{Report, Row, median};
+use super::report::{Report, Row, median, millis};
+use crate::proc;
 
 /// Ingresses, each with a host and a TLS Secret of its own.
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
@@ -58,10 +59,6 @@ pub fn run() -> Result<Report> {
         row("resident memory of all this", agent.resident()?, "MiB");
     }
     Ok(report)
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
 }
 
 /// The stages of an agent that an object passes.
@@ -153,9 +150,7 @@ impl Agent {
 
 /// This process's memory, KiB.
 fn resident() -> Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    Ok(line.and_then(|line| line.trim().strip_suffix("kB")).context("VmRSS")?.trim().parse()?)
+    Ok(proc::resident_kib(std::process::id())? as f64)
 }
 
 fn name(number: usize) -> String {

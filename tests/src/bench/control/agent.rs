@@ -1,6 +1,5 @@
 //! An agent without packet path that follows the API server, and what it costs.
 
-use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +13,7 @@ use super::objects::host;
 use crate::bench::l7::free_port;
 use crate::lab::http::Connection;
 use crate::lab::program;
+use crate::proc;
 
 pub(super) struct Agent {
     process: Child,
@@ -56,16 +56,12 @@ impl Agent {
 
     /// Resident memory, MiB.
     pub(super) fn resident(&self) -> Result<f64> {
-        let status = self.read("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: f64 =
-            line.and_then(|line| line.trim().strip_suffix("kB")).context("VmRSS")?.trim().parse()?;
-        Ok(kib / 1_024.0)
+        Ok(proc::resident_kib(self.process.id())? as f64 / 1_024.0)
     }
 
     /// Time on a processor since its start, in user space and in the kernel.
     pub(super) fn processor_time(&self) -> Result<Duration> {
-        let stat = self.read("stat")?;
+        let stat = proc::read(self.process.id(), "stat")?;
         // The name, the second field, stands in parentheses and may have spaces in it.
         let after_name = stat.rsplit_once(") ").context("stat")?.1;
         let ticks = after_name.split(' ').skip(11).take(2).map(str::parse::<u64>);
@@ -76,25 +72,8 @@ impl Agent {
 
     /// Established connections to the API server at this URL.
     pub(super) fn connections_to(&self, url: &str) -> Result<usize> {
-        let address = url.strip_prefix("https://").context("an https URL")?.parse::<SocketAddr>()?;
-        let SocketAddr::V4(address) = address else { bail!("an IPv4 address was expected") };
-        let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
-        let sockets = fs::read_dir(format!("/proc/{}/fd", self.process.id()))?
-            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-            .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
-            .collect::<Vec<_>>();
-        let table = self.read("net/tcp")?;
-        let is_counted = |line: &&str| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let is_remote = fields.get(2) == Some(&remote.as_str()) && fields.get(3) == Some(&"01");
-            is_remote && fields.get(9).is_some_and(|inode| sockets.iter().any(|ours| ours == inode))
-        };
-        Ok(table.lines().filter(is_counted).count())
-    }
-
-    fn read(&self, file: &str) -> Result<String> {
-        let path = format!("/proc/{}/{file}", self.process.id());
-        fs::read_to_string(&path).with_context(|| path)
+        let address = url.strip_prefix("https://").context("an https URL")?.parse()?;
+        proc::connections_to(self.process.id(), address)
     }
 }
 

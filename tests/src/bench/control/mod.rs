@@ -15,7 +15,7 @@ use kube::Client;
 use self::agent::Agent;
 use self::load::Load;
 use self::objects::Objects;
-use super::report::{Report, Row, median};
+use super::report::{Report, Row, median, millis};
 use crate::backend;
 use crate::cluster::ControlPlane;
 use crate::lab::http::Connection;
@@ -116,8 +116,4 @@ fn await_answer(agent: &Agent, host: &str, since: Instant) -> Result<()> {
         }
         Ok(())
     })
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
 }

@@ -1,0 +1,40 @@
+//! What a process uses, by the kernel's account in `/proc`.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+
+/// Resident memory of a process, KiB.
+///
+/// # Errors
+/// If there is no such process.
+pub fn resident_kib(pid: u32) -> Result<u64> {
+    let status = read(pid, "status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    Ok(line.and_then(|line| line.trim().strip_suffix("kB")).context("VmRSS")?.trim().parse()?)
+}
+
+/// Established connections of a process to an IPv4 address.
+///
+/// # Errors
+/// As `resident_kib`, and for an IPv6 address.
+pub fn connections_to(pid: u32, address: SocketAddr) -> Result<usize> {
+    let SocketAddr::V4(address) = address else { bail!("an IPv4 address is expected") };
+    let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+    let links =
+        fs::read_dir(format!("/proc/{pid}/fd"))?.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let links: Vec<_> = links.map(|link| link.display().to_string()).collect();
+    let is_ours = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [_, _, to, "01", ..] = fields[..] else { return false };
+        to == remote && links.contains(&format!("socket:[{}]", fields[9]))
+    };
+    Ok(read(pid, "net/tcp")?.lines().filter(is_ours).count())
+}
+
+/// A file of the process's folder.
+pub(crate) fn read(pid: u32, file: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{file}");
+    fs::read_to_string(&path).with_context(|| path)
+}
