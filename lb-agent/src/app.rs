@@ -217,7 +217,7 @@ async fn publish(
     }
 }
 
-/// Has the packet path follow; without one, there is nothing to do.
+/// Has the packet path follow; without one, connections come as ever.
 async fn steer(
     packet_path: Option<PacketPath>,
     key: impl Future<Output = Result<FlowKey>>,
@@ -226,7 +226,10 @@ async fn steer(
 ) -> Result<()> {
     match packet_path {
         Some(packet_path) => packet_path.run(key, proxy, snapshots).await,
-        None => std::future::pending().await,
+        None => {
+            proxy.listen(&[])?;
+            std::future::pending().await
+        }
     }
 }
 

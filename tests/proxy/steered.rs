@@ -17,6 +17,7 @@ async fn ordinary_sockets_stand_beside_steered_ones() {
     let key: SocketAddr = "127.0.0.7:0".parse().expect("an address");
     let metrics = Metrics::new(&mut Registry::default());
     let proxy = Proxy::start(Config::new(2, Bind::Both(vec![key])), metrics).expect("proxy starts");
+    proxy.listen(&[]).expect("it listens");
     let [(configured, bound)] = *proxy.bound_addresses() else { panic!("{:?}", proxy.bound_addresses()) };
     assert_eq!(configured, key);
     let vip = proxy.steered_sockets()[0].address;
@@ -48,6 +49,7 @@ async fn connections_are_served_by_the_listener_that_they_came_in_for() {
     let backend = Backend::says("steered").await;
     let metrics = Metrics::new(&mut Registry::default());
     let proxy = Proxy::start(Config::new(2, Bind::Steered), metrics.clone()).expect("proxy starts");
+    proxy.listen(&[]).expect("it listens");
     let sockets = proxy.steered_sockets();
     for family in [false, true] {
         let group: Vec<_> = sockets.iter().filter(|socket| socket.address.is_ipv6() == family).collect();

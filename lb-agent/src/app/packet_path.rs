@@ -95,13 +95,15 @@ impl PacketPath {
             snapshots.wait_for(Option::is_some).await?;
             begun = Some(succession.take_over().await?);
         }
+        proxy.listen(&succession.inherited())?;
         while let Some(packet_path) = begun {
             let successor = tokio::select! {
                 result = self.follow(packet_path, proxy, snapshots.clone()) => return result,
                 successor = succession.successor() => successor,
             };
             self.turn.send_replace(Turn::After);
-            begun = succession.leave_to(successor).await?;
+            let sockets: Vec<_> = proxy.listening_sockets().collect();
+            begun = succession.leave_to(successor, &sockets).await?;
         }
         std::future::pending().await
     }

@@ -3,17 +3,27 @@
 //!
 //! ```text
 //! next:    take over 1     it has all that it needs, but the pins
-//! before:  yours 1         it writes no more, and has let go of pins and socket
+//! before:  yours 1         it writes no more, and has let go of pins and socket;
+//!          N               then how many listening sockets it has, 4 bytes in network order,
+//!          .               and the sockets, each with one byte, as SCM_RIGHTS
 //! ```
-//! Then the connection stays: its end tells the one before that the next one is gone.
+//! Both have the sockets then: what waits in them, handshakes under way and SYN cookies outlive each of the two.
+//! The connection stays: its end tells the one before that the next one is gone.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -25,6 +35,9 @@ const ANSWER: &[u8] = b"yours 1\n";
 
 /// Both sides are on one machine, and neither has to think about it.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// More listening sockets than any agent has.
+const MOST_SOCKETS: u32 = 1 << 16;
 
 /// Wait this long when the system has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -81,12 +94,22 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Tells it that the pins are free, then waits until it is gone.
-    pub(crate) async fn outlive(mut self) {
-        if self.stream.write_all(ANSWER).await.is_ok() {
+    /// Tells it that the pins are free, and gives it the listening sockets; then waits until it is gone.
+    pub(crate) async fn outlive(mut self, sockets: &[&TcpListener]) {
+        match self.give(sockets).await {
             // It says nothing more.
-            let _ = self.stream.read(&mut [0]).await;
+            Ok(()) => _ = self.stream.read(&mut [0]).await,
+            Err(error) => warn!(%error, "the next agent did not take over"),
         }
+    }
+
+    async fn give(&mut self, sockets: &[&TcpListener]) -> io::Result<()> {
+        self.stream.write_all(ANSWER).await?;
+        self.stream.write_u32(sockets.len() as u32).await?;
+        for socket in sockets {
+            self.stream.async_io(Interest::WRITABLE, || send(&self.stream, socket.as_fd())).await?;
+        }
+        Ok(())
     }
 }
 
@@ -102,6 +125,8 @@ async fn heard(mut stream: UnixStream) -> io::Result<Successor> {
 /// The agent that had the pins before: as long as this lives, it does not take them back.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
+    /// The sockets that it accepted connections from, and still does.
+    pub(crate) sockets: Vec<TcpListener>,
     _stream: UnixStream,
 }
 
@@ -111,9 +136,42 @@ pub(crate) async fn ask(path: &Path) -> io::Result<Predecessor> {
         let mut stream = UnixStream::connect(path).await?;
         stream.write_all(REQUEST).await?;
         expect(&mut stream, ANSWER).await?;
-        Ok(Predecessor { _stream: stream })
+        let count = stream.read_u32().await?;
+        if count > MOST_SOCKETS {
+            return Err(io::Error::new(
+                ErrorKind::InvalidData,
+                format!("the other side has {count} sockets"),
+            ));
+        }
+        let mut sockets = Vec::new();
+        for _ in 0..count {
+            sockets.push(stream.async_io(Interest::READABLE, || receive(&stream)).await?);
+        }
+        Ok(Predecessor { sockets, _stream: stream })
     };
     timeout(PATIENCE, ask).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+}
+
+/// A socket goes with a byte, for the kernel sends none alone.
+fn send(to: &UnixStream, socket: BorrowedFd<'_>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let sockets = [socket];
+    control.push(SendAncillaryMessage::ScmRights(&sockets));
+    sendmsg(to, &[IoSlice::new(b".")], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+fn receive(from: &UnixStream) -> io::Result<TcpListener> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let rights = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
+        _ => None,
+    });
+    let socket = rights.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "a socket is missing"))?;
+    Ok(socket.into())
 }
 
 async fn expect(stream: &mut UnixStream, words: &[u8]) -> io::Result<()> {
@@ -142,9 +200,13 @@ mod tests {
         let successor = door.successor().await;
         drop(door);
         assert!(!path.exists(), "the path is the next agent's");
-        let outlived = tokio::spawn(successor.outlive());
+        let socket = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = socket.local_addr().expect("it is bound");
+        let outlived = tokio::spawn(async move { successor.outlive(&[&socket, &socket]).await });
         let before = next.await.expect("no panic").expect("it is answered");
         assert!(!outlived.is_finished());
+        let of = |socket: &TcpListener| socket.local_addr().expect("a socket");
+        assert_eq!(before.sockets.iter().map(of).collect::<Vec<_>>(), [address; 2]);
         drop(before);
         timeout(PATIENCE, outlived).await.expect("its end is seen").expect("no panic");
     }
@@ -158,7 +220,7 @@ mod tests {
         stranger.write_all(b"GET / HTTP/1.1\r\n").await.expect("it listens");
         let next = tokio::spawn(async move { ask(&path).await });
         let successor = door.successor().await;
-        tokio::spawn(successor.outlive());
+        tokio::spawn(async move { successor.outlive(&[]).await });
         next.await.expect("no panic").expect("the agent is answered");
     }
 

@@ -1,6 +1,7 @@
 //! Who has the node's packet path: this process, an agent before it, or one after it. Only who has the pins writes
-//! maps; connections that a process has accepted stay with it.
+//! maps; listening sockets go from one to the next, connections that a process has accepted stay with it.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,6 +70,11 @@ impl Succession {
         }
     }
 
+    /// The listening sockets of the agent before; none if there was none.
+    pub fn inherited(&mut self) -> Vec<TcpListener> {
+        self.before.as_mut().map(|before| std::mem::take(&mut before.sockets)).unwrap_or_default()
+    }
+
     /// Waits for an agent that asks for the packet path: for ever, if this process has not got it.
     pub async fn successor(&self) -> Successor {
         match &self.door {
@@ -77,15 +83,19 @@ impl Succession {
         }
     }
 
-    /// Leaves the packet path to the next agent; its `Datapath` must have been dropped. Returns when that agent is
-    /// gone: with the packet path, if no other agent has it by then.
+    /// Leaves the packet path and the listening sockets to the next agent; its `Datapath` must have been dropped.
+    /// Returns when that agent is gone: with the packet path, if no other agent has it by then.
     ///
     /// # Errors
     /// Those of `Datapath::start`.
-    pub async fn leave_to(&mut self, successor: Successor) -> Result<Option<Datapath>, L4Error> {
+    pub async fn leave_to(
+        &mut self,
+        successor: Successor,
+        sockets: &[&TcpListener],
+    ) -> Result<Option<Datapath>, L4Error> {
         self.door = None;
-        info!("handed over to the next agent: only connections that are there are served on");
-        successor.outlive().await;
+        info!("handed over to the next agent, with the listening sockets");
+        successor.outlive(sockets).await;
         self.may_take_over = true;
         let path = self.begin().await?;
         match &path {

@@ -1,11 +1,13 @@
-//! Listening sockets: one per worker and address, in one SO_REUSEPORT group per address.
+//! Listening sockets: one per worker and address, in one SO_REUSEPORT group per address. They are bound first, to see
+//! whether they can be had, and listen later: where an agent before this one serves, its very sockets are taken over,
+//! with the connections that wait in them and the handshakes under way.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 use super::config::{Bind, Config};
@@ -34,7 +36,7 @@ fn advice(source: &io::Error) -> &'static str {
 }
 
 /// A worker's socket for one address.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Listening {
     /// The key of its listener; `None` where each connection's own address is the key.
     pub(super) key: Option<SocketAddr>,
@@ -66,24 +68,32 @@ impl SteeredSocket {
     }
 }
 
-/// The sockets of each worker.
-pub(super) fn open(config: &Config) -> Result<Vec<Vec<Listening>>, ListenError> {
-    let mut workers: Vec<Vec<Listening>> = (0..config.workers).map(|_| Vec::new()).collect();
+/// The sockets for one address, not listening yet.
+#[derive(Debug)]
+pub(super) struct Bound {
+    /// As `Listening::key`.
+    pub(super) key: Option<SocketAddr>,
+    /// Where they are bound.
+    pub(super) address: SocketAddr,
+    /// One per worker.
+    sockets: Vec<Socket>,
+    max_segment: Option<u32>,
+}
+
+/// Binds a socket per worker for each address that the configuration names.
+pub(super) fn bind(config: &Config) -> Result<Vec<Bound>, ListenError> {
+    let mut all = Vec::new();
     for (key, address) in wanted(&config.bind) {
-        let mut bound = address;
-        for worker in &mut workers {
-            // What comes in at the node's own addresses never takes the way by another member.
-            let listening = listen(key, bound, config.max_segment.filter(|_| key.is_none()));
-            if key.is_none() && is_missing_ipv6(&listening) {
-                tracing::warn!("no IPv6 on this node: only IPv4 connections can be served");
-                break;
-            }
-            let listening = listening?;
-            bound = listening.address;
-            worker.push(listening);
+        // What comes in at the node's own addresses never takes the way by another member.
+        let max_segment = config.max_segment.filter(|_| key.is_none());
+        let bound = Bound::new(key, address, config.workers, max_segment);
+        if key.is_none() && is_missing_ipv6(&bound) {
+            tracing::warn!("no IPv6 on this node: only IPv4 connections can be served");
+            continue;
         }
+        all.push(bound?);
     }
-    Ok(workers)
+    Ok(all)
 }
 
 fn wanted(bind: &Bind) -> Vec<(Option<SocketAddr>, SocketAddr)> {
@@ -99,33 +109,92 @@ fn wanted(bind: &Bind) -> Vec<(Option<SocketAddr>, SocketAddr)> {
     }
 }
 
-fn is_missing_ipv6(listening: &Result<Listening, ListenError>) -> bool {
-    let Err(error) = listening else { return false };
+fn is_missing_ipv6(bound: &Result<Bound, ListenError>) -> bool {
+    let Err(error) = bound else { return false };
     error.address.is_ipv6() && error.address.port() == 0
 }
 
-fn listen(
-    key: Option<SocketAddr>,
-    address: SocketAddr,
-    max_segment: Option<u32>,
-) -> Result<Listening, ListenError> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        // Accepted sockets inherit these.
-        socket.set_tcp_nodelay(true)?;
-        if let Some(bytes) = max_segment {
-            socket.set_tcp_mss(bytes)?;
+impl Bound {
+    fn new(
+        key: Option<SocketAddr>,
+        wanted: SocketAddr,
+        workers: usize,
+        max_segment: Option<u32>,
+    ) -> Result<Self, ListenError> {
+        let mut bound = Self { key, address: wanted, sockets: Vec::new(), max_segment };
+        for _ in 0..workers {
+            let socket = bind_one(bound.address).map_err(|source| ListenError { address: wanted, source })?;
+            let address = socket.local_addr().map(|address| address.as_socket());
+            bound.address = address.ok().flatten().unwrap_or(wanted);
+            bound.sockets.push(socket);
         }
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
+        Ok(bound)
+    }
+
+    /// The sockets of each worker for this address: those of the agent before if it had any, else those that were
+    /// bound. Each is accepted from by one worker at least, and each worker has one.
+    pub(super) fn listen(self, inherited: &[TcpListener]) -> Result<Vec<Vec<Listening>>, ListenError> {
+        let address = self.address;
+        let workers = self.sockets.len();
+        let found = self.take(inherited).map_err(|source| ListenError { address, source })?;
+        let mut dealt = vec![Vec::new(); workers];
+        for turn in 0..workers.max(found.len()) {
+            dealt[turn % workers].push(found[turn % found.len()].clone());
         }
-        socket.bind(&address.into())?;
+        Ok(dealt)
+    }
+
+    fn take(self, inherited: &[TcpListener]) -> io::Result<Vec<Listening>> {
+        let mut found = Vec::new();
+        for socket in inherited {
+            found.extend(self.adopt(socket)?);
+        }
+        if found.is_empty() {
+            for socket in &self.sockets {
+                found.push(self.begin(socket)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn begin(&self, socket: &Socket) -> io::Result<Listening> {
         socket.listen(BACKLOG)?;
-        let socket = TcpListener::from(socket);
-        Ok(Listening { key, address: socket.local_addr()?, socket: Arc::new(socket) })
-    };
-    open().map_err(|source| ListenError { address, source })
+        self.listening(socket.try_clone()?.into())
+    }
+
+    /// The socket, if it is for this address.
+    fn adopt(&self, inherited: &TcpListener) -> io::Result<Option<Listening>> {
+        let address = inherited.local_addr()?;
+        let is_ours = match self.key {
+            Some(_) => address == self.address,
+            // An agent has one steered group per family, and no other use for loopback but in tests.
+            None => address.ip() == self.address.ip(),
+        };
+        if !is_ours {
+            return Ok(None);
+        }
+        let socket = inherited.try_clone()?;
+        self.listening(socket).map(Some)
+    }
+
+    fn listening(&self, socket: TcpListener) -> io::Result<Listening> {
+        if let Some(bytes) = self.max_segment {
+            SockRef::from(&socket).set_tcp_mss(bytes)?;
+        }
+        Ok(Listening { key: self.key, address: socket.local_addr()?, socket: Arc::new(socket) })
+    }
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
 }

@@ -1,17 +1,17 @@
 //! The proxy as the rest of the agent sees it: started once, given snapshots, shut down.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::config::Config;
-use super::listen::{self, ListenError, SteeredSocket};
+use super::listen::{self, Bound, ListenError, Listening, SteeredSocket};
 use super::live::{Compiler, Live};
 use super::tls::{Tls, TlsError};
 use super::worker::{self, Start};
@@ -42,26 +42,42 @@ pub struct Proxy {
     compiler: Mutex<Compiler>,
     metrics: Metrics,
     bound: Vec<(SocketAddr, SocketAddr)>,
-    steered: Vec<SteeredSocket>,
+    /// Until it listens.
+    waiting: Mutex<Vec<Bound>>,
+    /// By worker, from then on.
+    listening: OnceLock<Vec<Vec<Listening>>>,
+    steered: OnceLock<Vec<SteeredSocket>>,
+    /// To the workers.
+    sockets: Vec<mpsc::UnboundedSender<Listening>>,
     stop: watch::Sender<Option<Duration>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Proxy {
-    /// Opens the listening sockets and starts the workers.
+    /// Binds the listening sockets and starts the workers. Nobody is answered before `listen`.
     ///
     /// # Errors
     /// `StartError` if a socket, TLS or a worker cannot be had; nothing is left running then.
     pub fn start(config: Config, metrics: Metrics) -> Result<Self, StartError> {
         let compiler = Mutex::new(Compiler::new(Tls::new()?));
-        let sockets = listen::open(&config)?;
-        let first = sockets.first().map(Vec::as_slice).unwrap_or_default();
-        let bound = first.iter().filter_map(|socket| Some((socket.key?, socket.address))).collect();
-        let steered = steered(&sockets);
+        let waiting = listen::bind(&config)?;
+        let bound = waiting.iter().filter_map(|bound| Some((bound.key?, bound.address))).collect();
         let live = Arc::new(ArcSwap::from_pointee(Live::default()));
         let (stop, stopped) = watch::channel(None);
-        let mut proxy = Self { live, compiler, metrics, bound, steered, stop, threads: Vec::new() };
-        for (number, sockets) in sockets.into_iter().enumerate() {
+        let mut proxy = Self {
+            live,
+            compiler,
+            metrics,
+            bound,
+            waiting: Mutex::new(waiting),
+            listening: OnceLock::new(),
+            steered: OnceLock::new(),
+            sockets: Vec::new(),
+            stop,
+            threads: Vec::new(),
+        };
+        for number in 0..config.workers {
+            let (to_worker, sockets) = mpsc::unbounded_channel();
             let start = Start {
                 config: config.clone(),
                 sockets,
@@ -70,9 +86,37 @@ impl Proxy {
                 stop: stopped.clone(),
                 seed: seed()?,
             };
+            proxy.sockets.push(to_worker);
             proxy.threads.push(spawn(number, start)?);
         }
         Ok(proxy)
+    }
+
+    /// Accepts connections from now on: from the sockets of the agent before, as far as it had some for the same
+    /// addresses, and else from its own. Once it listens, it does not begin again.
+    ///
+    /// # Errors
+    /// `ListenError` if another program took an address since `start`.
+    pub fn listen(&self, inherited: &[TcpListener]) -> Result<(), ListenError> {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut all = vec![Vec::new(); self.sockets.len()];
+        for bound in waiting {
+            for (own, dealt) in all.iter_mut().zip(bound.listen(inherited)?) {
+                own.extend(dealt);
+            }
+        }
+        for (worker, own) in self.sockets.iter().zip(&all) {
+            for socket in own {
+                // A worker that is gone has been told of.
+                let _ = worker.send(socket.clone());
+            }
+        }
+        let all = self.listening.get_or_init(|| all);
+        self.steered.get_or_init(|| steered(all));
+        Ok(())
     }
 
     /// Compiles a snapshot and puts it in place. When it returns, every request that begins is served from it;
@@ -89,10 +133,20 @@ impl Proxy {
     }
 
     /// The sockets for the `sk_lookup` program: one group per IP family, one socket of each per worker.
-    /// Empty with ordinary sockets alone.
+    /// Empty with ordinary sockets alone, and before `listen`.
     #[must_use]
     pub fn steered_sockets(&self) -> &[SteeredSocket] {
-        &self.steered
+        self.steered.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// All sockets that connections are accepted from, each once: what the next agent of this node takes over.
+    pub fn listening_sockets(&self) -> impl Iterator<Item = &TcpListener> {
+        let all = self.listening.get().into_iter().flatten().flatten();
+        let mut seen = Vec::new();
+        all.filter_map(move |listening| {
+            let is_new = !seen.iter().any(|known| Arc::ptr_eq(known, &listening.socket));
+            is_new.then(|| seen.push(listening.socket.clone())).map(|()| &*listening.socket)
+        })
     }
 
     /// Of ordinary sockets: the configured address, and the one that it became (they differ for port 0).
@@ -108,7 +162,8 @@ impl Proxy {
 
     fn stop(&mut self, grace: Duration) {
         // The listening sockets close when workers and we have let go of them.
-        self.steered.clear();
+        self.steered.take();
+        self.listening.take();
         self.stop.send_replace(Some(grace));
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -124,9 +179,9 @@ impl Drop for Proxy {
     }
 }
 
-fn steered(sockets: &[Vec<listen::Listening>]) -> Vec<SteeredSocket> {
+fn steered(sockets: &[Vec<Listening>]) -> Vec<SteeredSocket> {
     let workers = sockets.iter().enumerate();
-    let of_worker = |(worker, own): (usize, &'_ Vec<listen::Listening>)| {
+    let of_worker = |(worker, own): (usize, &'_ Vec<Listening>)| {
         let own = own.iter().filter(|socket| socket.key.is_none());
         own.map(|socket| SteeredSocket::new(worker, socket)).collect::<Vec<_>>()
     };
@@ -134,7 +189,7 @@ fn steered(sockets: &[Vec<listen::Listening>]) -> Vec<SteeredSocket> {
 }
 
 fn spawn(number: usize, start: Start) -> io::Result<JoinHandle<()>> {
-    let (ready, is_ready) = mpsc::channel();
+    let (ready, is_ready) = std::sync::mpsc::channel();
     let thread =
         std::thread::Builder::new().name(format!("l7-{number}")).spawn(move || worker::run(start, &ready))?;
     is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended at its start")))?;

@@ -6,15 +6,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, watch};
-use tokio::task::spawn_local;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::config::Config;
@@ -36,7 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What a worker's thread is started with.
 pub(super) struct Start {
     pub(super) config: Config,
-    pub(super) sockets: Vec<Listening>,
+    /// Sockets to accept from, once there are any.
+    pub(super) sockets: mpsc::UnboundedReceiver<Listening>,
     pub(super) live: Arc<ArcSwap<Live>>,
     pub(super) metrics: Metrics,
     /// Some: end, after at most this time.
@@ -60,31 +60,30 @@ pub(super) struct Worker {
     empty: Notify,
 }
 
-/// Runs a worker on the calling thread until it is stopped. `ready` hears whether it accepts connections.
-pub(super) fn run(start: Start, ready: &mpsc::Sender<io::Result<()>>) {
+/// Runs a worker on the calling thread until it is stopped. `ready` hears whether it could begin.
+pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return drop(ready.send(Err(error))),
     };
     runtime.block_on(async {
-        let Start { config, sockets, live, metrics, mut stop, seed } = start;
+        let Start { config, mut sockets, live, metrics, mut stop, seed } = start;
         let worker = Worker::new(config, live, metrics, seed);
-        let listeners = match listen(sockets) {
-            Ok(listeners) => listeners,
-            Err(error) => return drop(ready.send(Err(error))),
-        };
-        let accepting: Vec<_> = listeners
-            .into_iter()
-            .map(|(listener, key)| spawn_local(accept(worker.clone(), listener, key, stop.clone())))
-            .collect();
         spawn_local(tick(worker.clone()));
         drop(ready.send(Ok(())));
-        let stopped = stop.wait_for(Option::is_some).await;
-        let grace = stopped.ok().and_then(|grace| *grace).unwrap_or_default();
-        for last in accepting {
-            // It ends when it has taken what waited; a panic there has been told already.
-            drop(last.await);
-        }
+        let (mut accepting, told) = (JoinSet::new(), stop.clone());
+        let grace = loop {
+            tokio::select! {
+                Some(socket) = sockets.recv() => {
+                    accepting.spawn_local(accept(worker.clone(), socket, told.clone()));
+                }
+                stopped = stop.wait_for(Option::is_some) => {
+                    break stopped.ok().and_then(|grace| *grace).unwrap_or_default();
+                }
+            }
+        };
+        // They end when they have taken what waited; a panic there has been told already.
+        while accepting.join_next().await.is_some() {}
         worker.drain(grace).await;
     });
 }
@@ -173,22 +172,14 @@ impl Worker {
     }
 }
 
-fn listen(sockets: Vec<Listening>) -> io::Result<Vec<(TcpListener, Option<SocketAddr>)>> {
-    let listener = |listening: Listening| {
-        let socket = listening.socket.try_clone()?;
-        Ok((TcpListener::from_std(socket)?, listening.key))
-    };
-    sockets.into_iter().map(listener).collect()
-}
-
 /// Accepts connections until the worker is told to stop, and then those that wait already: their clients take them
 /// for open.
-async fn accept(
-    worker: Rc<Worker>,
-    listener: TcpListener,
-    key: Option<SocketAddr>,
-    mut stop: watch::Receiver<Option<Duration>>,
-) {
+async fn accept(worker: Rc<Worker>, listening: Listening, mut stop: watch::Receiver<Option<Duration>>) {
+    let Listening { key, address, socket } = listening;
+    let listener = match socket.try_clone().and_then(TcpListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, %address, "no connections are accepted"),
+    };
     let serve = |(stream, peer): (TcpStream, SocketAddr)| {
         // A connection that is gone already has no address any more.
         if let Some(key) = key.or_else(|| stream.local_addr().ok()) {

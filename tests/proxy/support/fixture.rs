@@ -54,6 +54,7 @@ impl Fixture {
         let mut config = Config::new(1, Bind::Addresses(vec![HTTP, HTTPS, INTERNAL]));
         config.timeouts = timeouts;
         let proxy = Proxy::start(config, metrics).expect("proxy starts on loopback");
+        proxy.listen(&[]).expect("it listens");
         let fixture = Self { proxy, registry, generation: AtomicU64::new(0) };
         fixture.publish(table);
         fixture

@@ -79,6 +79,7 @@ impl Site {
         snapshot.generation = 1;
         let config = Config::new(1, Bind::Addresses(vec![key(HTTP), key(HTTPS)]));
         let proxy = Proxy::start(config, Metrics::new(&mut Registry::default())).expect("proxy starts");
+        proxy.listen(&[]).expect("it listens");
         proxy.publish(&snapshot);
         Self { problems, proxy, backends, _folder: folder }
     }

@@ -85,6 +85,7 @@ impl Agent {
         let standalone = [(address, ListenerProtocol::Https)].into();
         let metrics = Metrics::new(&mut Registry::default());
         let proxy = Proxy::start(Config::new(1, Bind::Addresses(vec![address])), metrics)?;
+        proxy.listen(&[])?;
         Ok(Self {
             size,
             index: Index::default(),
