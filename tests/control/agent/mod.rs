@@ -3,6 +3,7 @@
 mod away;
 mod big;
 mod compaction;
+mod many;
 mod peers;
 pub(crate) mod process;
 mod refused;

@@ -110,8 +110,8 @@ fn status_writes(cluster: &Cluster) -> Result<usize> {
 
 /// The bound of the design: at most one write for each and one in a hundred, and none on a second start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_ingresses_are_written_once_each() -> Result<()> {
-    const COUNT: usize = 10_000;
+async fn each_ingress_is_written_once() -> Result<()> {
+    const COUNT: usize = 1000;
     let cluster = Cluster::start(&[]).await?;
     create(&cluster.client, COUNT).await?;
     let source = Source::start(cluster.client.clone()).await?;
