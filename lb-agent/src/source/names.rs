@@ -18,14 +18,29 @@ pub(super) const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 /// Annotation of Ingresses that ingress-nginx gives a part of another one's requests only: `"true"`.
 pub(super) const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
 
+/// Annotations of Ingresses by which ingress-nginx lets only some clients in.
+pub(super) const GUARDS: [&str; 6] = [
+    "nginx.ingress.kubernetes.io/auth-type",
+    "nginx.ingress.kubernetes.io/auth-url",
+    "nginx.ingress.kubernetes.io/auth-tls-secret",
+    "nginx.ingress.kubernetes.io/whitelist-source-range",
+    "nginx.ingress.kubernetes.io/allowlist-source-range",
+    "nginx.ingress.kubernetes.io/denylist-source-range",
+];
+
 /// Annotation of the IngressClass that admission gives to Ingresses without one: `"true"`.
 pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
 /// Label of EndpointSlices: the Service that they belong to.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// The labels and annotations that are read.
-pub(super) const METADATA: [&str; 6] = [EDGE, VIPS, LEGACY_CLASS, CANARY, DEFAULT_CLASS, SERVICE_NAME];
+/// The labels and annotations that are read, beside `GUARDS`.
+const METADATA: [&str; 6] = [EDGE, VIPS, LEGACY_CLASS, CANARY, DEFAULT_CLASS, SERVICE_NAME];
+
+/// Whether a label or annotation is read.
+pub(super) fn is_read(key: &str) -> bool {
+    METADATA.contains(&key) || GUARDS.contains(&key)
+}
 
 /// The type of Secrets that hold a certificate.
 pub(super) const TLS_TYPE: &str = "kubernetes.io/tls";

@@ -104,7 +104,7 @@ pub(super) fn edge_membership(membership: EdgeMembership) -> EdgeMembership {
 fn metadata(metadata: ObjectMeta) -> ObjectMeta {
     let ours = |map: Option<std::collections::BTreeMap<String, String>>| {
         map.map(|mut map| {
-            map.retain(|key, _| names::METADATA.contains(&key.as_str()));
+            map.retain(|key, _| names::is_read(key));
             map
         })
         .filter(|map| !map.is_empty())

@@ -79,14 +79,9 @@ impl Classes {
             },
         };
         if let Some((ours, _)) = self.ours.get_key_value(class) {
-            if annotation(&ingress.metadata, names::CANARY) == Some("true") {
-                // Served as any other, an older one would take all the requests that it was to have a few of.
-                let field = format!("metadata.annotations.{}", names::CANARY);
-                let message = "canaries of ingress-nginx are not supported: this Ingress is left out";
-                problems.push(Problem::error(name, field, message));
-                return None;
-            }
-            return Some(ours);
+            let Some((key, message)) = left_out(ingress) else { return Some(ours) };
+            problems.push(Problem::error(name, format!("metadata.annotations.{key}"), message));
+            return None;
         }
         // The annotation is older than IngressClass objects: a controller that it names need not have one.
         if class_name(ingress).is_some() && !self.others.contains(class) {
@@ -188,6 +183,20 @@ fn is_ours(class: &IngressClass) -> bool {
 
 fn class_name(ingress: &Ingress) -> Option<&str> {
     ingress.spec.as_ref()?.ingress_class_name.as_deref()
+}
+
+/// The annotation for which an Ingress of ours is better not served than served without it, and why.
+fn left_out(ingress: &Ingress) -> Option<(&'static str, &'static str)> {
+    let has = |key| annotation(&ingress.metadata, key);
+    if has(names::CANARY) == Some("true") {
+        // An older one would take all the requests that it was to have a few of.
+        return Some((
+            names::CANARY,
+            "canaries of ingress-nginx are not supported: this Ingress is left out",
+        ));
+    }
+    let guard = names::GUARDS.into_iter().find(|key| has(key).is_some_and(|value| !value.is_empty()))?;
+    Some((guard, "not supported yet: this Ingress is left out, for it would be open to everybody"))
 }
 
 fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
