@@ -48,7 +48,7 @@ const STEPS: [(&str, Step); 13] = [
     ("a node that is taken out of the edge", nodes::unlabelled),
     ("a power cut: the node leaves when its Lease expires", nodes::power_cut),
     ("the node comes back", nodes::comes_back),
-    ("uninstall leaves nothing on nodes", removal::of_nodes_and_status),
+    ("uninstall leaves nothing on nodes, one that lost its label included", removal::leaves_out_nobody),
     ("nor in the cluster", removal::of_objects),
 ];
 

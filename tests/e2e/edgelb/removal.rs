@@ -8,8 +8,19 @@ use super::install::addresses;
 use super::site::{DEMO, SYSTEM, Site, file};
 use super::soon;
 
+/// A node that is no edge node any more, whoever saw to that: its agent goes, and the kernel has all of it still.
+pub(super) fn leaves_out_nobody(site: &mut Site<'_>) -> Result<()> {
+    site.kubectl(&["label", "node", "node-2", "edgelb.dev/edge-"])?;
+    soon("its pod is gone", || {
+        let agents = site.agents()?;
+        ensure!(!agents.contains_key("node-2"), "{agents:?}");
+        Ok(())
+    })?;
+    of_nodes_and_status(site)
+}
+
 /// Nodes and status are clean before edgelb's own objects go.
-pub(super) fn of_nodes_and_status(site: &mut Site<'_>) -> Result<()> {
+fn of_nodes_and_status(site: &mut Site<'_>) -> Result<()> {
     let uninstall = file("uninstall.yaml")?.display().to_string();
     for node in &site.cluster.nodes {
         ensure!(!traces(node)?.is_empty(), "nothing to remove on {}: this would prove nothing", node.name);
