@@ -2,7 +2,9 @@
 
 mod agent;
 mod control_plane;
+mod deploy;
 mod fault;
 mod kinds;
 mod rbac;
+mod shipped;
 mod status;

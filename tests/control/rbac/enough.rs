@@ -12,10 +12,10 @@ use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::Profile;
-use super::shipped::{DEMO, NAMESPACE, Shipped, repository};
+use super::{Profile, ship};
 use crate::agent::process::Agent;
 use crate::agent::until;
+use crate::shipped::{DEMO, NAMESPACE, Shipped, repository};
 
 const HOST: &str = "shop.example.org";
 
@@ -45,7 +45,7 @@ async fn an_agent_is_refused_nothing_with_profile_named() -> Result<()> {
 }
 
 async fn works(profile: Profile) -> Result<()> {
-    let shipped = tokio::task::block_in_place(|| Shipped::start(profile))?;
+    let shipped = tokio::task::block_in_place(|| ship(profile))?;
     edge_node(&shipped)?;
     let vips = "edgelb.dev/vips=203.0.113.10,2001:db8:53::10";
     shipped.kubectl(&["annotate", "service", "edgelb", "--namespace", NAMESPACE, vips])?;

@@ -10,8 +10,8 @@ use k8s_openapi::api::authorization::v1::{
 use kube::api::PostParams;
 use kube::{Api, Client};
 
-use super::Profile;
-use super::shipped::{DEMO, NAMESPACE, Shipped};
+use super::{Profile, ship};
+use crate::shipped::{DEMO, NAMESPACE, Shipped};
 
 /// What an agent may do in every namespace, and with what has none.
 const EVERYWHERE: [&str; 8] = [
@@ -50,7 +50,7 @@ const UNINSTALL_AT_HOME: &str = "leases.coordination.k8s.io: delete,list";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_may_do_what_is_listed_and_nothing_else() -> Result<()> {
     for profile in [Profile::Cluster, Profile::Named] {
-        let shipped = tokio::task::block_in_place(|| Shipped::start(profile))?;
+        let shipped = tokio::task::block_in_place(|| ship(profile))?;
         let nobody = account(&shipped, "nobody").await?;
         let (agent, uninstall) =
             (account(&shipped, "edgelb").await?, account(&shipped, "edgelb-uninstall").await?);

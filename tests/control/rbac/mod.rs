@@ -2,9 +2,12 @@
 
 mod enough;
 mod granted;
-mod shipped;
 
 use std::fmt;
+
+use anyhow::Result;
+
+use crate::shipped::Shipped;
 
 /// Which Secrets an agent may read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,4 +23,17 @@ impl fmt::Display for Profile {
             Self::Named => "named",
         })
     }
+}
+
+/// `deploy` applied in a profile, with what takes it away.
+fn ship(profile: Profile) -> Result<Shipped> {
+    let shipped = Shipped::start()?;
+    let mut own = "resources: [../base, ../uninstall]\n".to_owned();
+    if profile == Profile::Named {
+        own.push_str("components: [../components/named-secrets]\n");
+        let example = "deploy/components/named-secrets/secrets-of-a-namespace.yaml";
+        shipped.apply("--filename", &shipped.folder.path().join(example))?;
+    }
+    shipped.apply_own(&own)?;
+    Ok(shipped)
 }

@@ -55,6 +55,10 @@ pub(super) fn rights_are_as_shipped(site: &mut Site<'_>) -> Result<()> {
         }
         assert_eq!(field(&status, "NoNewPrivs")?, "1");
         assert_eq!(field(&status, "Seccomp")?, "2", "a filter");
+        // The Service `edgelb` would set EDGELB_PORT.
+        let (_, environment) = node.output(&["cat", &format!("{process}/environ")])?;
+        let links: Vec<_> = environment.split('\0').filter(|set| set.starts_with("EDGELB_PORT")).collect();
+        ensure!(environment.contains("EDGELB_NODE=") && links.is_empty(), "{links:?}");
         let root = format!("{process}/root/written");
         let (written, said) = node.output(&["touch", &root])?;
         ensure!(!written && said.contains("Read-only"), "{said}");

@@ -1,18 +1,17 @@
-//! A control plane to which `deploy` has been applied, by a person with all rights.
+//! A control plane to which `deploy` is applied, by a person with all rights.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lb_tests::cluster::{ControlPlane, Login, Options};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use super::Profile;
-
-pub(super) const NAMESPACE: &str = "edgelb-system";
+pub(crate) const NAMESPACE: &str = "edgelb-system";
 
 /// The namespace that `secrets-of-a-namespace.yaml` names.
-pub(super) const DEMO: &str = "demo";
+pub(crate) const DEMO: &str = "demo";
 
 /// Reads, too, and what was refused.
 const EVERYTHING: &str = r#"{
@@ -20,53 +19,60 @@ const EVERYTHING: &str = r#"{
   "rules": [{"level": "Metadata"}]
 }"#;
 
-pub(super) struct Shipped {
-    pub(super) control_plane: ControlPlane,
-    pub(super) folder: TempDir,
+pub(crate) struct Shipped {
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) folder: TempDir,
 }
 
 impl Shipped {
-    pub(super) fn start(profile: Profile) -> Result<Self> {
+    /// Nothing is applied yet; a copy of `deploy` is in its folder, as a user has it.
+    pub(crate) fn start() -> Result<Self> {
         let folder = TempDir::new()?;
         let policy = folder.path().join("audit.json");
         fs::write(&policy, EVERYTHING)?;
         let api_server_flags = vec![format!("--audit-policy-file={}", policy.display())];
         let control_plane = ControlPlane::start_with(Options { api_server_flags, ..Options::default() })?;
+        copy(&repository().join("deploy"), &folder.path().join("deploy"))?;
         let shipped = Self { control_plane, folder };
         shipped.kubectl(&["create", "namespace", DEMO])?;
-        // Built as a user's own kustomization, beside a copy: kustomize takes no absolute paths.
-        let deploy = shipped.folder.path().join("deploy");
-        copy(&repository().join("deploy"), &deploy)?;
-        let mut own = "resources: [../base, ../uninstall]\n".to_owned();
-        if profile == Profile::Named {
-            own.push_str("components: [../components/named-secrets]\n");
-            let example = deploy.join("components/named-secrets/secrets-of-a-namespace.yaml");
-            shipped.apply("--filename", &example)?;
-        }
-        fs::create_dir(deploy.join("own"))?;
-        fs::write(deploy.join("own/kustomization.yaml"), own)?;
-        shipped.apply("--kustomize", &deploy.join("own"))?;
         Ok(shipped)
     }
 
-    pub(super) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+    /// Applies a user's own kustomization: kustomize takes no absolute paths, so it stands beside ours.
+    pub(crate) fn apply_own(&self, kustomization: &str) -> Result<()> {
+        let own = self.folder.path().join("deploy/own");
+        fs::create_dir(&own)?;
+        fs::write(own.join("kustomization.yaml"), kustomization)?;
+        self.apply("--kustomize", &own)
+    }
+
+    /// The objects of that, as the server has them.
+    pub(crate) fn own_objects(&self) -> Result<Vec<Value>> {
+        let own = self.folder.path().join("deploy/own");
+        let own = own.to_str().context("a path in UTF-8")?;
+        let list = self.kubectl(&["get", "--kustomize", own, "--output=json"])?;
+        let list: Value = serde_json::from_str(&list)?;
+        Ok(list["items"].as_array().context("a list")?.clone())
+    }
+
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.control_plane.kubectl(arguments)
     }
 
-    pub(super) fn apply(&self, flag: &str, path: &Path) -> Result<()> {
+    pub(crate) fn apply(&self, flag: &str, path: &Path) -> Result<()> {
         let path = path.to_str().context("a path in UTF-8")?;
         self.kubectl(&["apply", "--server-side", "--validate=strict", flag, path]).map(drop)
     }
 
     /// Of an account in edgelb's namespace, with a token that the server made for it.
-    pub(super) fn kubeconfig(&self, account: &str) -> Result<PathBuf> {
+    pub(crate) fn kubeconfig(&self, account: &str) -> Result<PathBuf> {
         let token = self.kubectl(&["create", "token", account, "--namespace", NAMESPACE])?;
         let login = Login::Token(token.trim().to_owned());
         self.control_plane.write_kubeconfig(account, &self.control_plane.url(), &login)
     }
 }
 
-pub(super) fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
