@@ -3,6 +3,7 @@
 
 mod install;
 mod nodes;
+mod outage;
 mod removal;
 mod site;
 mod traffic;
@@ -36,7 +37,7 @@ fn from_apply_to_traffic_and_back() -> Result<()> {
 type Step = fn(&mut Site<'_>) -> Result<()>;
 
 /// In this order: each begins with what the one before left.
-const STEPS: [(&str, Step); 13] = [
+const STEPS: [(&str, Step); 16] = [
     ("install.yaml is taken, strictly, and rolled out", install::applies),
     ("agents have the shipped rights on the node, and no more", install::rights_are_as_shipped),
     ("three members, known to all", install::all_are_members),
@@ -44,10 +45,13 @@ const STEPS: [(&str, Step); 13] = [
     ("VIPs answer by IPv4 and IPv6, HTTP and TLS, on all nodes", traffic::is_spread),
     ("a rolling update fails no new connection", updates::of_edgelb),
     ("an app that is scaled and rolled fails none", updates::of_the_app),
-    ("a drained edge node fails none", nodes::drained),
+    ("an outage longer than all Leases fails none, and throws nobody out", outage::outlasts_every_lease),
+    ("a drained edge node, with a pod of the app, fails none", nodes::drained),
     ("a node that is taken out of the edge", nodes::unlabelled),
     ("a power cut: the node leaves when its Lease expires", nodes::power_cut),
     ("the node comes back", nodes::comes_back),
+    ("a power cut of the leader: another leads, and takes it out", nodes::power_cut_of_the_leader),
+    ("it comes back, too", nodes::comes_back),
     ("uninstall leaves nothing on nodes, one that lost its label included", removal::leaves_out_nobody),
     ("nor in the cluster", removal::of_objects),
 ];

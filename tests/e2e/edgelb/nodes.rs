@@ -11,6 +11,10 @@ use super::soon;
 /// A lost node is noticed when its Lease is over (12 s); connections meanwhile wait for it as long as a call may.
 const LOST: Duration = Duration::from_secs(30);
 
+/// If the leader is lost, its own Lease must be over first (15 s, looked at every 2 s), and the next one gives each node
+/// a whole period from when it began to listen.
+const LEADER_LOST: Duration = Duration::from_secs(45);
+
 /// A node that says so leaves at once; its flows wait for the next generation to be in all kernels.
 const LEFT: Duration = Duration::from_secs(10);
 
@@ -18,22 +22,26 @@ const LEFT: Duration = Duration::from_secs(10);
 /// table up one after the other.
 const MOST_BROKEN: usize = 8;
 
-/// `kubectl drain` leaves what DaemonSets put there, so an edge node stays one; what else ran there goes.
+/// `kubectl drain` leaves what DaemonSets put there, so an edge node stays one; the app's pod that ran there goes, and
+/// requests to it go elsewhere.
 pub(super) fn drained(site: &mut Site<'_>) -> Result<()> {
+    let before = site.app()?;
+    let (pod, node) = before.first_key_value().context("a pod of the app")?;
     let calls = site.calls();
     calls.some_more()?;
-    let refused = site.kubectl(&["drain", "node-2"]);
+    let refused = site.kubectl(&["drain", node]);
     let said = refused.err().context("kubectl takes no DaemonSet's pods away")?.to_string();
     ensure!(said.contains("--ignore-daemonsets"), "{said}");
-    site.kubectl(&["drain", "node-2", "--ignore-daemonsets", "--timeout=60s"])?;
-    let pods = site.read(&["pods", "--namespace", DEMO, "--field-selector", "spec.nodeName=node-2"])?;
-    ensure!(pods["items"].as_array().is_some_and(Vec::is_empty), "the app is still there");
-    ensure!(site.agents()?.contains_key("node-2"), "its agent is gone");
-    site.await_members(&["node-1", "node-2", "node-3"])?;
+    site.kubectl(&["drain", node, "--ignore-daemonsets", "--timeout=60s"])?;
     site.rolled_out(DEMO, "deployment/shop")?;
+    let after = site.app()?;
+    ensure!(after.len() == before.len() && !after.contains_key(pod), "{pod} was to move: {after:?}");
+    ensure!(after.values().all(|at| at != node), "the app is still on {node}: {after:?}");
+    ensure!(site.agents()?.contains_key(node), "its agent is gone");
+    site.await_members(&["node-1", "node-2", "node-3"])?;
     calls.some_more()?;
-    site.kubectl(&["uncordon", "node-2"])?;
-    println!("  {} calls, none failed", calls.none_failed()?);
+    site.kubectl(&["uncordon", node])?;
+    println!("  {pod} left {node}; {} calls, none failed", calls.none_failed()?);
     Ok(())
 }
 
@@ -64,6 +72,21 @@ pub(super) fn unlabelled(site: &mut Site<'_>) -> Result<()> {
 pub(super) fn power_cut(site: &mut Site<'_>) -> Result<()> {
     let leader = site.leader()?;
     let lost = if leader == "node-3" { "node-2" } else { "node-3" };
+    lose(site, lost, LOST)
+}
+
+/// The one that would notice is the one that is lost: another takes the lead, and then it.
+pub(super) fn power_cut_of_the_leader(site: &mut Site<'_>) -> Result<()> {
+    let lost = site.leader()?;
+    lose(site, &lost, LEADER_LOST)?;
+    let leader = site.leader()?;
+    ensure!(leader != lost, "{leader} still leads");
+    println!("  {leader} leads after {lost}");
+    Ok(())
+}
+
+/// A power cut: the node is taken out, and then nothing fails.
+fn lose(site: &mut Site<'_>, lost: &str, bound: Duration) -> Result<()> {
     let left: Vec<_> = ["node-1", "node-2", "node-3"].into_iter().filter(|name| *name != lost).collect();
     let calls = site.calls();
     calls.some_more()?;
@@ -76,7 +99,7 @@ pub(super) fn power_cut(site: &mut Site<'_>) -> Result<()> {
     // A call that began before may still wait.
     calls.some_more()?;
     let (answered, failures) = calls.end()?;
-    ended_within(at, LOST, answered, &failures)?;
+    ended_within(at, bound, answered, &failures)?;
     let calls = site.calls();
     calls.some_more()?;
     calls.none_failed().map(drop)

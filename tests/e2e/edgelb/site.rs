@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::jiff::Timestamp;
 use lb_tests::cluster::Cluster;
 use lb_tests::lab::address::VIP;
 use lb_tests::lab::calls::{Calls, Target};
@@ -52,8 +53,8 @@ impl<'a> Site<'a> {
         self.kubectl(&arguments).map(drop)
     }
 
-    /// The members, by the settled generation that all of them have acknowledged.
-    pub(super) fn members(&self) -> Result<Vec<String>> {
+    /// The settled generation that all its members have acknowledged: its number, and their names.
+    pub(super) fn members(&self) -> Result<(u64, Vec<String>)> {
         let history = self.read(&["edgememberships", "edgelb"])?;
         let generations = history["spec"]["generations"].as_array().context("generations")?;
         let [generation] = &generations[..] else { anyhow::bail!("{generations:?}") };
@@ -61,15 +62,29 @@ impl<'a> Site<'a> {
         let count = members.len();
         ensure!(generation["step"] == "Settled", "{generation}");
         ensure!(history["status"]["acknowledged"] == format!("{count} of {count}"), "{}", history["status"]);
-        Ok(members.iter().filter_map(|member| member["name"].as_str()).map(str::to_owned).collect())
+        let number = generation["number"].as_u64().context("a number")?;
+        Ok((number, members.iter().filter_map(|member| text(&member["name"])).collect()))
     }
 
     pub(super) fn await_members(&self, expected: &[&str]) -> Result<()> {
         soon(&format!("the members {expected:?}"), || {
-            let members = self.members()?;
+            let (_, members) = self.members()?;
             ensure!(members == expected, "{members:?}");
             Ok(())
         })
+    }
+
+    /// The Leases of agents and leader by name: when each was renewed last, and how long it lasts.
+    pub(super) fn leases(&self) -> Result<BTreeMap<String, (Timestamp, Duration)>> {
+        let leases = self.read(&["leases", "--namespace", SYSTEM])?;
+        let leases = leases["items"].as_array().context("a list")?;
+        let read = |lease: &Value| {
+            let name = text(&lease["metadata"]["name"]).context("a name")?;
+            let renewal = lease["spec"]["renewTime"].as_str().context("a renewal")?.parse()?;
+            let lasts = lease["spec"]["leaseDurationSeconds"].as_u64().context("a duration")?;
+            Ok((name, (renewal, Duration::from_secs(lasts))))
+        };
+        leases.iter().map(read).collect()
     }
 
     /// The name of the node whose agent leads.
@@ -103,11 +118,20 @@ impl<'a> Site<'a> {
 
     /// Pods of edgelb that run, by node.
     pub(super) fn agents(&self) -> Result<BTreeMap<String, String>> {
-        let pods =
-            self.read(&["pods", "--namespace", SYSTEM, "--selector", "app.kubernetes.io/name=edgelb"])?;
-        let pods = pods["items"].as_array().context("a list")?.clone();
-        let name = |pod: &Value| Some((text(&pod["spec"]["nodeName"])?, text(&pod["metadata"]["name"])?));
-        Ok(pods.iter().filter_map(name).collect())
+        let pods = self.pods(SYSTEM, "app.kubernetes.io/name=edgelb")?;
+        Ok(pods.into_iter().map(|(pod, node)| (node, pod)).collect())
+    }
+
+    /// Pods of the app, each with its node.
+    pub(super) fn app(&self) -> Result<BTreeMap<String, String>> {
+        self.pods(DEMO, "app=shop")
+    }
+
+    fn pods(&self, namespace: &str, selector: &str) -> Result<BTreeMap<String, String>> {
+        let pods = self.read(&["pods", "--namespace", namespace, "--selector", selector])?;
+        let pods = pods["items"].as_array().context("a list")?;
+        let placed = |pod: &Value| Some((text(&pod["metadata"]["name"])?, text(&pod["spec"]["nodeName"])?));
+        Ok(pods.iter().filter_map(placed).collect())
     }
 
     /// The node from which a pod was asked: by one of its own addresses, or by that of a bridge to its own pods.

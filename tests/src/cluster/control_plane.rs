@@ -48,8 +48,8 @@ pub struct Options {
 /// A control plane; it ends with this value, and with this process.
 #[derive(Debug)]
 pub struct ControlPlane {
-    scheduler: Option<Daemon>,
-    controllers: Option<Daemon>,
+    pub(super) scheduler: Option<Daemon>,
+    pub(super) controllers: Option<Daemon>,
     api_server: Daemon,
     etcd: Daemon,
     options: Options,
@@ -99,12 +99,7 @@ impl ControlPlane {
             this.write_inner_kubeconfig(user, user)?;
         }
         this.await_ready()?;
-        if this.options.controllers {
-            this.controllers = Some(this.start_controllers()?);
-        }
-        if this.options.scheduler {
-            this.scheduler = Some(this.start_scheduler()?);
-        }
+        this.start_clients()?;
         Ok(this)
     }
 
@@ -258,6 +253,17 @@ impl ControlPlane {
         let kubeconfig = self.kubeconfig();
         let watched = [&mut self.etcd, &mut self.api_server];
         wait_for(ready(&kubeconfig, watched))
+    }
+
+    /// Controllers and scheduler, where there are to be any.
+    pub(super) fn start_clients(&mut self) -> Result<()> {
+        if self.options.controllers {
+            self.controllers = Some(self.start_controllers()?);
+        }
+        if self.options.scheduler {
+            self.scheduler = Some(self.start_scheduler()?);
+        }
+        Ok(())
     }
 
     fn start_controllers(&self) -> Result<Daemon> {

@@ -15,6 +15,7 @@ mod forward;
 mod ground;
 mod kubeconfig;
 pub mod node;
+mod outage;
 mod place;
 mod programs;
 mod raise;
