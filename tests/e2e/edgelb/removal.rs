@@ -25,7 +25,10 @@ fn of_nodes_and_status(site: &mut Site<'_>) -> Result<()> {
     for node in &site.cluster.nodes {
         ensure!(!traces(node)?.is_empty(), "nothing to remove on {}: this would prove nothing", node.name);
     }
-    site.kubectl(&["delete", "daemonset", "edgelb", "--namespace", SYSTEM])?;
+    let gone = ["--cascade=foreground", "--timeout=3m"];
+    site.kubectl(&[&["delete", "daemonset", "edgelb", "--namespace", SYSTEM], &gone[..]].concat())?;
+    let left = site.agents()?;
+    ensure!(left.is_empty(), "{left:?} would write again");
     site.kubectl(&["apply", "--validate=strict", "--filename", &uninstall])?;
     soon("pods are scheduled", || {
         let set = site.read(&["daemonset", "edgelb-uninstall", "--namespace", SYSTEM])?;
