@@ -447,6 +447,7 @@ pub(super) mod tests {
         Snapshot {
             generation: 7,
             membership: 0,
+            generations: Vec::new(),
             members: BTreeMap::from([("edge-1".to_owned(), member)]),
             vips: BTreeSet::from([vip]),
             services: BTreeMap::from([(

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use super::{Listener, Member, Problems, Service, ServiceAddress};
+use super::{Generation, Listener, Member, Problems, Service, ServiceAddress};
 
 /// Everything that the objects ask for, translated. Snapshots of the same objects are equal on all nodes,
 /// but for the generation, which counts the changes seen by this agent.
@@ -15,6 +16,8 @@ pub struct Snapshot {
     pub membership: u64,
     /// Edge nodes by name.
     pub members: BTreeMap<String, Member>,
+    /// The memberships that may own flows, the oldest first. At most the last one is only learned.
+    pub generations: Vec<Arc<Generation>>,
     /// Addresses that clients use.
     pub vips: BTreeSet<IpAddr>,
     /// Ports of VIPs, for the packet path.

@@ -13,7 +13,7 @@ use super::register::{Found, Register};
 use super::services::{self, Services};
 use super::tables::{Sources, Tables};
 use super::{backends, certificates, history, listeners, members};
-use crate::model::{HostPattern, Kind, Listener, Member, ObjectRef, Problems, Snapshot};
+use crate::model::{Generation, HostPattern, Kind, Listener, Member, ObjectRef, Problems, Snapshot, Step};
 use crate::source::{Changes, Index, Membership, Settings};
 
 /// Follows an index. What it makes depends on the objects, the settings and the time alone, never on what was there
@@ -27,6 +27,7 @@ pub struct Translator {
     found: Parts,
     membership: u64,
     members: BTreeMap<String, Member>,
+    generations: Vec<Arc<Generation>>,
     pub(super) services: Services,
     pub(super) classes: Classes,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
@@ -69,6 +70,7 @@ impl Translator {
             found: Parts::default(),
             membership: 0,
             members: BTreeMap::new(),
+            generations: Vec::new(),
             services: Services::default(),
             classes: Classes::default(),
             listeners: BTreeMap::new(),
@@ -129,6 +131,7 @@ impl Translator {
             generation: 0,
             membership: self.membership,
             members: self.members.clone(),
+            generations: self.generations.clone(),
             vips: self.services.vips.clone(),
             services: self.services.services.clone(),
             listeners: self.listeners.clone(),
@@ -146,6 +149,8 @@ impl Translator {
             Membership::History => history::translate(round.index, &mut found),
         };
         self.register.replace(&mut self.found.members, found, round.index);
+        let (number, members) = (self.membership, self.members.clone());
+        self.generations = vec![Arc::new(Generation { number, step: Step::Settled, members })];
     }
 
     fn services(&mut self, round: &mut Round<'_>) {
