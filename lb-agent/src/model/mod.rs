@@ -3,6 +3,7 @@
 
 mod backend;
 mod certificate;
+mod draining;
 mod edge_node;
 mod following;
 mod generation;
@@ -21,6 +22,7 @@ mod turn;
 
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
 pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
+pub use draining::{ConnectionKind, Draining, Left};
 pub use edge_node::EdgeNode;
 pub use following::{Basis, Condition, Following, Watch};
 pub use generation::{Generation, Step};
