@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::l7::Reply;
-use crate::model::ListenerProtocol;
+use crate::model::{ConnectionKind, ListenerProtocol};
 
 /// A metric's name and help text.
 pub(crate) type Named = (&'static str, &'static str);
@@ -135,6 +135,8 @@ impl StatusMetrics {
 type Labels = Vec<(&'static str, &'static str)>;
 type ShardedCounter = Counter<u64, Sharded>;
 
+const ENDS: [&str; 2] = ["in_order", "deadline"];
+
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What the proxy counts. A clone counts into the same metrics.
@@ -145,8 +147,9 @@ pub struct Metrics {
     handshakes: [ShardedCounter; 2],
     upstream_connects: [ShardedCounter; 2],
     upstream_retries: ShardedCounter,
-    /// Connections of clients that are open, tunnels included.
-    pub connections: Gauge,
+    connections: [Gauge; ConnectionKind::ALL.len()],
+    drained: [[ShardedCounter; ENDS.len()]; ConnectionKind::ALL.len()],
+    cut_responses: ShardedCounter,
     /// Connections to addresses that are no listener: closed.
     pub strays: ShardedCounter,
 }
@@ -161,6 +164,14 @@ impl Metrics {
         let handshakes = family(registry, "lb_l7_tls_handshakes", "TLS handshakes with clients, by result");
         let connects =
             family(registry, "lb_l7_upstream_connects", "Connections opened to endpoints, by result");
+        let connections = Family::<Labels, Gauge>::default();
+        let help = "Client connections that are open, tunnels included, by what they carry";
+        registry.register("lb_l7_connections", help, connections.clone());
+        let drained = family(
+            registry,
+            "lb_l7_drained_connections",
+            "Connections that ended in a drain: in order, or closed at its deadline with something under way",
+        );
         let metrics = Self {
             requests: ["http", "https"].map(|protocol| {
                 CLASSES.map(|class| resolve(&requests, vec![("protocol", protocol), ("class", class)]))
@@ -169,7 +180,11 @@ impl Metrics {
             handshakes: results(&handshakes),
             upstream_connects: results(&connects),
             upstream_retries: ShardedCounter::default(),
-            connections: Gauge::default(),
+            connections: ConnectionKind::ALL
+                .map(|kind| connections.get_or_create_owned(&vec![("kind", kind.label())])),
+            drained: ConnectionKind::ALL
+                .map(|kind| ENDS.map(|end| resolve(&drained, vec![("kind", kind.label()), ("end", end)]))),
+            cut_responses: ShardedCounter::default(),
             strays: ShardedCounter::default(),
         };
         registry.register(
@@ -183,9 +198,9 @@ impl Metrics {
             metrics.strays.clone(),
         );
         registry.register(
-            "lb_l7_connections",
-            "Client connections that are open",
-            metrics.connections.clone(),
+            "lb_l7_cut_responses",
+            "Requests without a complete response at a drain's deadline",
+            metrics.cut_responses.clone(),
         );
         metrics
     }
@@ -209,6 +224,24 @@ impl Metrics {
     /// The end of an attempt to connect to an endpoint.
     pub fn upstream_connect(&self, succeeded: bool) {
         self.upstream_connects[usize::from(succeeded)].inc();
+    }
+
+    /// Open connections of a kind.
+    #[must_use]
+    pub fn connections(&self, kind: ConnectionKind) -> &Gauge {
+        &self.connections[kind as usize]
+    }
+
+    /// Open connections, in the order of `ConnectionKind::ALL`.
+    #[must_use]
+    pub fn open_connections(&self) -> [u64; ConnectionKind::ALL.len()] {
+        self.connections.each_ref().map(|open| u64::try_from(open.get()).unwrap_or_default())
+    }
+
+    /// A connection that ended in a drain: in order, or at its deadline, with so many requests under way.
+    pub fn drained(&self, kind: ConnectionKind, cut: Option<u32>) {
+        self.drained[kind as usize][usize::from(cut.is_some())].inc();
+        self.cut_responses.inc_by(cut.unwrap_or_default().into());
     }
 
     /// A request sent a second time.
@@ -299,7 +332,8 @@ mod tests {
             "lb_l7_replies_total{reason=\"no_route\"} 1",
             "lb_l7_tls_handshakes_total{result=\"ok\"} 1",
             "lb_l7_upstream_retries_total 0",
-            "lb_l7_connections 0",
+            "lb_l7_connections{kind=\"http1\"} 0",
+            "lb_l7_drained_connections_total{kind=\"websocket\",end=\"deadline\"} 0",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }

@@ -64,7 +64,7 @@ async fn streams_share_a_connection_and_the_backends_connections() {
     }
     assert_eq!(backend.requests(), 100);
     assert!(backend.connections() <= 20, "{}", backend.connections());
-    assert_eq!(fixture.metric("lb_l7_connections"), 1);
+    assert_eq!(fixture.proxy.left().total(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod change;
 mod conformance;
+mod drain;
 mod examples;
 mod headers;
 mod http2;

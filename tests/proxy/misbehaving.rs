@@ -54,7 +54,7 @@ async fn a_body_that_breaks_off_is_not_passed_as_whole() {
             let answer = Answer::read(response).await;
             assert!(answer.is_err(), "{answer:?}");
         }
-        eventually("the connection is closed", || fixture.metric("lb_l7_connections") == 0).await;
+        eventually("the connection is closed", || fixture.proxy.left().total() == 0).await;
     }
 }
 

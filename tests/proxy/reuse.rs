@@ -90,8 +90,8 @@ async fn idle_clients_are_closed() {
     let fixture = Fixture::start_with(quick(), Table::default().build());
     let mut client = Http::one(fixture.http()).await;
     client.send(request("a", "/")).await;
-    assert_eq!(fixture.metric("lb_l7_connections"), 1);
-    eventually("the idle connection is closed", || fixture.metric("lb_l7_connections") == 0).await;
+    assert_eq!(fixture.proxy.left().total(), 1);
+    eventually("the idle connection is closed", || fixture.proxy.left().total() == 0).await;
 }
 
 #[tokio::test]

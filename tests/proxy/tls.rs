@@ -64,7 +64,7 @@ async fn a_new_certificate_serves_new_connections_and_spares_old_ones() {
     let new = connect_tls(fixture.https(), "a.example.org", &["http/1.1"], all_schemes()).await;
     assert_eq!(shown(&new), identity(&after));
     assert_eq!(old.send(request("a.example.org", "/")).await.text(), "ok");
-    assert_eq!(fixture.metric("lb_l7_connections"), 2);
+    assert_eq!(fixture.proxy.left().total(), 2);
 }
 
 #[tokio::test]
@@ -84,5 +84,5 @@ async fn failed_handshakes_are_counted_and_closed() {
     eventually("silence is counted", || failed() == 1).await;
     drop(super::support::raw_exchange(fixture.https(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await);
     eventually("nonsense is counted", || failed() == 2).await;
-    eventually("nothing is left open", || fixture.metric("lb_l7_connections") == 0).await;
+    eventually("nothing is left open", || fixture.proxy.left().total() == 0).await;
 }

@@ -66,9 +66,9 @@ async fn a_websocket_is_tunnelled() {
     let mut echoed = [0; 5];
     tunnel.read_exact(&mut echoed).await.expect("echoed");
     assert_eq!(&echoed, b"still");
-    assert_eq!(fixture.metric("lb_l7_connections"), 1, "a tunnel is an open connection");
+    assert_eq!(fixture.proxy.left().total(), 1, "a tunnel is an open connection");
     drop((tunnel, client));
-    eventually("the tunnel is closed", || fixture.metric("lb_l7_connections") == 0).await;
+    eventually("the tunnel is closed", || fixture.proxy.left().total() == 0).await;
 }
 
 #[tokio::test]

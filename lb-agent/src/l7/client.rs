@@ -6,17 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::Instant;
 
 use http::HeaderValue;
 
 use super::deadline::Deadline;
 use super::headers::Origin;
 use super::worker::Worker;
-use crate::model::ListenerProtocol;
-
-/// How long a connection without any request yet may take to its first one, once the worker is about to end.
-const FIRST_REQUEST: Duration = Duration::from_secs(5);
+use crate::model::{ConnectionKind, ListenerProtocol};
 
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
@@ -32,12 +29,18 @@ pub(super) struct Client {
     pub(super) received: Arc<AtomicBool>,
     /// Whether the last request had a body, of which a part may still be on its way.
     pub(super) uploads: Cell<bool>,
+    /// Among the worker's connections.
+    key: usize,
+    opened: Instant,
+    kind: Cell<ConnectionKind>,
     /// Requests under way.
     active: Cell<u32>,
     /// Whether no request has begun yet.
     fresh: Cell<bool>,
-    /// Whether it was told to begin soon, as the worker is about to end.
-    hurried: Cell<bool>,
+    /// The drain's deadline for which it was told to be idle for a shorter time.
+    hurried: Cell<Option<Instant>>,
+    /// The requests that the drain's deadline cut, once it did.
+    cut: Cell<Option<u32>>,
     in_head: Cell<bool>,
 }
 
@@ -61,7 +64,7 @@ impl Client {
         };
         let deadline = Deadline::new(&worker.deadlines);
         deadline.set(worker.config.timeouts.head);
-        worker.opened();
+        let key = worker.opened();
         Rc::new(Self {
             worker: worker.clone(),
             listener,
@@ -70,9 +73,13 @@ impl Client {
             deadline,
             received: Arc::default(),
             uploads: Cell::new(false),
+            key,
+            opened: Instant::now(),
+            kind: Cell::new(ConnectionKind::New),
             active: Cell::new(0),
             fresh: Cell::new(true),
-            hurried: Cell::new(false),
+            hurried: Cell::new(None),
+            cut: Cell::new(None),
             in_head: Cell::new(true),
         })
     }
@@ -82,7 +89,14 @@ impl Client {
         self.active.get() > 0
     }
 
-    /// Waits, but not longer than the deadline or the worker's life.
+    /// It carries this from now on.
+    pub(super) fn carries(&self, kind: ConnectionKind) {
+        let before = self.kind.replace(kind);
+        self.worker.metrics.connections(before).dec();
+        self.worker.metrics.connections(kind).inc();
+    }
+
+    /// Waits, but not longer than the deadline or the connection's time in a drain.
     pub(super) async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         std::future::poll_fn(|cx| {
@@ -94,26 +108,53 @@ impl Client {
         .await
     }
 
-    /// Ready when the deadline has passed or the worker is about to end. To be polled even if nothing is set,
-    /// so that the end of the worker is heard.
+    /// Ready when the deadline has passed, or that of a drain. To be polled even if nothing is set, so that a drain
+    /// is heard of.
     pub(super) fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_ending = self.is_ending();
-        if self.deadline.poll(cx).is_ready() || is_ending {
+        self.hurry();
+        if self.deadline.poll(cx).is_ready() || self.is_overdue() {
             return Poll::Ready(());
         }
         Poll::Pending
     }
 
-    /// Whether the connection is to end after the requests under way. One on which none has begun gets a little
-    /// time for its first: its client has just connected, and takes it for open.
+    /// Whether an HTTP/2 connection is to end after the requests under way. One on which none has begun may have its
+    /// first: its client has just connected, and might connect again and again for one that is never answered.
     pub(super) fn is_ending(&self) -> bool {
-        if !self.worker.is_draining() {
-            return false;
+        self.worker.is_draining() && !self.fresh.get()
+    }
+
+    /// Whether the deadline of a drain has passed. It counts for connections that were open then.
+    pub(super) fn is_overdue(&self) -> bool {
+        let deadline = self.worker.phase().deadline();
+        deadline.is_some_and(|deadline| self.opened <= deadline && deadline <= Instant::now())
+    }
+
+    /// Ready when the deadline of a drain has passed.
+    pub(super) fn poll_overdue(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Woken with all deadlines, though it has none of its own.
+        _ = self.deadline.poll(cx);
+        if self.is_overdue() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// It is closed at the deadline of a drain, with what is under way.
+    pub(super) fn cut(&self) {
+        let is_tunnel = self.kind.get() == ConnectionKind::WebSocket;
+        if self.is_busy() {
+            self.cut.set(Some(if is_tunnel { 0 } else { self.active.get() }));
         }
-        if self.fresh.get() && !self.hurried.replace(true) {
-            self.deadline.set(FIRST_REQUEST.min(self.worker.config.timeouts.head));
+    }
+
+    /// In a drain, an idle connection is closed sooner. One that sends the head of a request is not idle.
+    fn hurry(&self) {
+        let deadline = self.worker.phase().deadline();
+        if deadline == self.hurried.get() || self.is_busy() || (self.in_head.get() && !self.fresh.get()) {
+            return;
         }
-        !self.fresh.get()
+        self.hurried.set(deadline);
+        if deadline.is_some() {
+            self.deadline.bring_forward(self.worker.quiet());
+        }
     }
 
     /// An idle HTTP/1.1 connection that begins to send must get on with it.
@@ -126,7 +167,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.worker.closed();
+        self.worker.closed(self.key, self.kind.get(), self.cut.get());
     }
 }
 
@@ -134,6 +175,11 @@ impl Drop for Client {
 pub(super) struct Busy(Rc<Client>);
 
 impl Busy {
+    /// Whose.
+    pub(super) fn client(&self) -> &Client {
+        &self.0
+    }
+
     /// A request begins.
     pub(super) fn new(client: &Rc<Client>) -> Self {
         client.active.set(client.active.get() + 1);
@@ -150,7 +196,7 @@ impl Drop for Busy {
         if !client.is_busy() {
             client.in_head.set(false);
             client.received.store(false, Ordering::Relaxed);
-            client.deadline.set(client.worker.config.timeouts.idle);
+            client.deadline.set(client.worker.quiet());
         }
     }
 }

@@ -13,7 +13,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,7 +21,7 @@ use super::client::Client;
 use super::forward;
 use super::sniff::{Sniffed, sniff};
 use super::worker::Worker;
-use crate::model::ListenerProtocol;
+use crate::model::{ConnectionKind, ListenerProtocol};
 
 /// Serves a connection that came in on the listener with this key.
 pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, listener: SocketAddr) {
@@ -61,39 +61,63 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConf
 /// Largest head of a request, and what is buffered of a response before the client takes it.
 const HTTP1_BUFFER: usize = 128 * 1024;
 
-/// How long an upload that nobody wants any more is taken.
+/// How long a client's bytes are taken that nobody wants any more.
 const LINGER: Duration = Duration::from_secs(2);
 
 async fn serve_http1<S>(client: Rc<Client>, stream: Sniffed<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    client.carries(ConnectionKind::Http1);
     let service = service_fn(|request| forward::handle(client.clone(), request));
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         // `Client::deadline` does this without a timer per request.
         .header_read_timeout(None)
         .max_buf_size(HTTP1_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut connection = connection;
-    let mut is_ending = false;
-    std::future::poll_fn(|cx| {
-        if !is_ending && client.is_ending() {
-            is_ending = true;
-            Pin::new(&mut connection).graceful_shutdown();
-        }
+    let end = std::future::poll_fn(|cx| {
         if Pin::new(&mut connection).poll(cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(End::Http);
         }
         client.watch_head();
-        client.deadline.poll(cx)
+        client.poll_deadline(cx).map(|()| End::Time)
     })
     .await;
-    if client.uploads.get()
-        && let Some(parts) = connection.into_parts()
-    {
-        linger(&client, parts.io.into_inner()).await;
+    if end == End::Time && client.is_overdue() {
+        client.cut();
+        if client.is_busy() {
+            // No close_notify and no FIN in order: a response without a length must not seem complete.
+            return;
+        }
     }
+    // There is no connection any more where a tunnel has it.
+    if let Some(parts) = connection.into_parts() {
+        match end {
+            End::Time => close(&client, parts.io.into_inner()).await,
+            End::Http if client.uploads.get() || client.worker.is_draining() => {
+                linger(&client, parts.io.into_inner()).await;
+            }
+            End::Http => {}
+        }
+    }
+}
+
+/// Why a connection is not served any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By the rules of HTTP, which has closed our side.
+    Http,
+    /// A deadline has passed.
+    Time,
+}
+
+/// Closes our side, then takes what a client still sends, until it closes its own.
+async fn close(client: &Client, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    client.deadline.set(LINGER);
+    // A client that is gone need not be told.
+    _ = client.deadline.bound(stream.shutdown()).await;
+    linger(client, stream).await;
 }
 
 /// Takes what a client still sends after the last response: closing a socket with unread bytes resets the
@@ -101,25 +125,32 @@ where
 async fn linger(client: &Client, mut stream: impl AsyncRead + Unpin) {
     client.deadline.set(LINGER);
     let discard = async { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await };
-    drop(client.within(discard).await);
+    drop(client.deadline.bound(discard).await);
 }
 
 async fn serve_http2<S>(client: Rc<Client>, stream: Sniffed<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    client.carries(ConnectionKind::Http2);
     let service = service_fn(|request| forward::handle(client.clone(), request));
     let mut connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), service));
     let mut is_ending = false;
     std::future::poll_fn(|cx| {
-        let over = client.poll_deadline(cx).is_ready();
+        let over = client.poll_deadline(cx).is_ready() || client.is_ending();
         if over && !is_ending {
             // GOAWAY, and time for what is under way; an idle connection ends with it.
             is_ending = true;
             connection.as_mut().graceful_shutdown();
-            client.deadline.set(client.worker.config.timeouts.head);
+            if !client.is_busy() {
+                client.deadline.set(client.worker.config.timeouts.head);
+            }
         }
         if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if client.is_overdue() {
+            client.cut();
             return Poll::Ready(());
         }
         let stuck = is_ending && !client.is_busy() && client.deadline.poll(cx).is_ready();

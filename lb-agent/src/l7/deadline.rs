@@ -88,6 +88,14 @@ impl Deadline {
         self.store(self.all.now() + self.all.ticks(after) + 1);
     }
 
+    /// Passes after this time, if it would not before.
+    pub(super) fn bring_forward(&self, after: Duration) {
+        let at = self.all.now() + self.all.ticks(after) + 1;
+        if let Some(entry) = self.all.entries.borrow_mut().get_mut(self.key) {
+            entry.at = entry.at.min(at);
+        }
+    }
+
     /// Never passes.
     pub(super) fn clear(&self) {
         self.store(NEVER);
@@ -154,6 +162,20 @@ mod tests {
         }
         assert!(set_at.elapsed() >= Duration::from_millis(5), "too early");
         assert!(!is_over(&cleared));
+    }
+
+    #[test]
+    fn it_can_be_brought_forward_and_not_back() {
+        let all = Deadlines::new(Duration::from_millis(1));
+        let deadline = Deadline::new(&all);
+        deadline.set(Duration::from_secs(60));
+        deadline.bring_forward(Duration::ZERO);
+        deadline.bring_forward(Duration::from_secs(60));
+        let set_at = Instant::now();
+        while !is_over(&deadline) {
+            assert!(set_at.elapsed() < Duration::from_secs(10), "never passed");
+            all.advance();
+        }
     }
 
     #[test]

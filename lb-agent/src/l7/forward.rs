@@ -28,11 +28,15 @@ pub(super) async fn handle(
     let busy = Busy::new(&client);
     let (mut parts, body) = request.into_parts();
     client.uploads.set(!body.is_end_stream());
+    let is_http1 = parts.version < Version::HTTP_2;
     let id = client.worker.ids.settle(&mut parts.headers);
     let mut response = answer(&client, parts, body).await.unwrap_or_else(|reply| {
         client.worker.metrics.reply(reply);
         reply.response(id)
     });
+    if is_http1 && client.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        headers::close_after(response.headers_mut());
+    }
     client.worker.metrics.request(client.protocol, response.status());
     response.body_mut().hold(busy);
     Ok(response)

@@ -5,6 +5,8 @@
 //! the current `live` state for a `target`, and sends it over an `endpoint` connection of the `pool`; the response
 //! streams back as an `exchange`. What the proxy answers by itself is in `reply`.
 //!
+//! How a connection ends when the node gives up its flows is in `drain`.
+//!
 //! All of a worker's state is its own: no lock is taken on the way of a request.
 
 mod authority;
@@ -14,9 +16,11 @@ mod coalesce;
 mod config;
 mod connection;
 mod deadline;
+mod drain;
 mod endpoint;
 mod exchange;
 mod forward;
+mod frames;
 mod headers;
 mod host_map;
 mod kept;
@@ -24,8 +28,10 @@ mod listen;
 mod live;
 mod path_index;
 mod path_policy;
+mod phase;
 mod pool;
 mod proxy;
+mod pump;
 mod reply;
 mod request_id;
 pub mod router;

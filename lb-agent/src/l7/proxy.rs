@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -13,10 +13,11 @@ use tokio::sync::{mpsc, watch};
 use super::config::Config;
 use super::listen::{self, Bound, ListenError, Listening, SteeredSocket};
 use super::live::{Compiler, Live};
+use super::phase::Phase;
 use super::tls::{Tls, TlsError};
 use super::worker::{self, Start};
 use crate::metrics::Metrics;
-use crate::model::Snapshot;
+use crate::model::{Left, Snapshot};
 
 /// Why the proxy did not start.
 #[derive(Debug, Error)]
@@ -49,7 +50,9 @@ pub struct Proxy {
     steered: OnceLock<Vec<SteeredSocket>>,
     /// To the workers.
     sockets: Vec<mpsc::UnboundedSender<Listening>>,
-    stop: watch::Sender<Option<Duration>>,
+    phase: watch::Sender<Phase>,
+    /// Of each worker: when its oldest connection began, while it drains.
+    oldest: Vec<watch::Receiver<Option<Instant>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -63,7 +66,6 @@ impl Proxy {
         let waiting = listen::bind(&config)?;
         let bound = waiting.iter().filter_map(|bound| Some((bound.key?, bound.address))).collect();
         let live = Arc::new(ArcSwap::from_pointee(Live::default()));
-        let (stop, stopped) = watch::channel(None);
         let mut proxy = Self {
             live,
             compiler,
@@ -73,17 +75,21 @@ impl Proxy {
             listening: OnceLock::new(),
             steered: OnceLock::new(),
             sockets: Vec::new(),
-            stop,
+            phase: watch::Sender::default(),
+            oldest: Vec::new(),
             threads: Vec::new(),
         };
         for number in 0..config.workers {
             let (to_worker, sockets) = mpsc::unbounded_channel();
+            let (oldest, of_worker) = watch::channel(None);
+            proxy.oldest.push(of_worker);
             let start = Start {
                 config: config.clone(),
                 sockets,
                 live: proxy.live.clone(),
                 metrics: proxy.metrics.clone(),
-                stop: stopped.clone(),
+                phase: proxy.phase.subscribe(),
+                oldest,
                 seed: seed()?,
             };
             proxy.sockets.push(to_worker);
@@ -155,7 +161,27 @@ impl Proxy {
         &self.bound
     }
 
-    /// Accepts no more connections, lets requests and tunnels end within `grace`, closes the rest. Blocks.
+    /// Lets connections end in order, each by its protocol's way; closes those that have not at the deadline. It goes
+    /// on accepting, for others may not know yet. A drain under way gets the new deadline.
+    pub fn drain(&self, deadline: Instant) {
+        self.phase.send_replace(Phase::Draining { deadline });
+    }
+
+    /// Calls a drain off. Connections that were told to end still do; all others stay.
+    pub fn serve(&self) {
+        self.phase.send_replace(Phase::Serving);
+    }
+
+    /// The connections that are open.
+    #[must_use]
+    pub fn left(&self) -> Left {
+        let is_serving = *self.phase.borrow() == Phase::Serving;
+        let began = self.oldest.iter().filter_map(|oldest| *oldest.borrow()).min();
+        let oldest = began.filter(|_| !is_serving).map(|began| began.elapsed());
+        Left { by_kind: self.metrics.open_connections(), oldest }
+    }
+
+    /// Accepts no more connections, lets them end in order within `grace`, closes the rest. Blocks.
     pub fn shutdown(mut self, grace: Duration) {
         self.stop(grace);
     }
@@ -164,7 +190,7 @@ impl Proxy {
         // The listening sockets close when workers and we have let go of them.
         self.steered.take();
         self.listening.take();
-        self.stop.send_replace(Some(grace));
+        self.phase.send_replace(Phase::Stopping { deadline: Instant::now() + grace });
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a worker ended by a panic");

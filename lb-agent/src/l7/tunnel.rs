@@ -1,5 +1,7 @@
 //! WebSocket: after the endpoint's 101, bytes in both directions, over a connection of its own.
 
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,14 +12,20 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::Builder;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, split};
+use tokio::time::timeout;
 
 use super::body::{Body, RequestBody};
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
+use super::drain::LAST_WORDS;
+use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
+use super::pump::Pump;
 use super::reply::Reply;
 use super::target::Target;
 use super::worker::Worker;
+use crate::model::ConnectionKind;
 
 /// Sends a WebSocket handshake; tunnels if the endpoint agrees, else passes its answer back.
 pub(super) async fn open(
@@ -79,11 +87,44 @@ async fn shake_hands(
     }
 }
 
-/// Both sides end together; how is theirs to say.
-async fn carry(_busy: Busy, downstream: OnUpgrade, upstream: OnUpgrade) {
+/// Both sides end together; how is theirs to say, up to the deadline of a drain.
+async fn carry(busy: Busy, downstream: OnUpgrade, upstream: OnUpgrade) {
     let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else { return };
-    let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
-    if let Err(error) = tokio::io::copy_bidirectional(&mut downstream, &mut upstream).await {
-        tracing::debug!(%error, "tunnel broke");
+    let (from_client, to_client) = split(TokioIo::new(downstream));
+    let (from_endpoint, to_endpoint) = split(TokioIo::new(upstream));
+    let (mut down, mut up) = (Pump::new(from_endpoint, to_client), Pump::new(from_client, to_endpoint));
+    let client = busy.client();
+    client.carries(ConnectionKind::WebSocket);
+    let overdue = tokio::select! {
+        result = async { tokio::try_join!(down.run(), up.run()) } => {
+            if let Err(error) = result {
+                tracing::debug!(%error, "tunnel broke");
+            }
+            false
+        }
+        () = poll_fn(|cx| client.poll_overdue(cx)) => true,
+    };
+    if overdue {
+        client.cut();
+        if !timeout(LAST_WORDS, go_away(&mut down, &mut up)).await.is_ok_and(|told| told.is_ok()) {
+            tracing::debug!("a tunnel is closed without a Close frame");
+        }
     }
+}
+
+/// Tells both sides by a Close frame 1001, which may stand between any two frames, of one message too, and nowhere
+/// else: a side that is in the middle of a frame, and does not come to its end in time, sees its TCP connection close
+/// instead. Then it is the client's turn to answer, and ours to close the connection (RFC 6455 section 7.1.1).
+async fn go_away<A, B, C, D>(down: &mut Pump<A, B>, up: &mut Pump<C, D>) -> io::Result<()>
+where
+    A: AsyncRead + Unpin,
+    B: AsyncWrite + Unpin,
+    C: AsyncRead + Unpin,
+    D: AsyncWrite + Unpin,
+{
+    let to_endpoint = close_to_server(fastrand::u32(..).to_ne_bytes());
+    let (to_client, _) = tokio::join!(down.close_with(&CLOSE_TO_CLIENT), up.close_with(&to_endpoint));
+    to_client?;
+    up.wait_for_close().await?;
+    down.shutdown().await
 }

@@ -6,26 +6,28 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
 use rustls::ServerConfig;
+use slab::Slab;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::config::Config;
-use super::connection;
 use super::deadline::{Deadline, Deadlines};
 use super::endpoint::EndpointConnection;
 use super::listen::Listening;
 use super::live::Live;
+use super::phase::Phase;
 use super::pool::Pool;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::target::{RoundRobin, Target};
+use super::{connection, drain};
 use crate::metrics::Metrics;
 use crate::model::ListenerProtocol;
 
@@ -39,8 +41,9 @@ pub(super) struct Start {
     pub(super) sockets: mpsc::UnboundedReceiver<Listening>,
     pub(super) live: Arc<ArcSwap<Live>>,
     pub(super) metrics: Metrics,
-    /// Some: end, after at most this time.
-    pub(super) stop: watch::Receiver<Option<Duration>>,
+    pub(super) phase: watch::Receiver<Phase>,
+    /// While it drains: when the oldest of its connections began.
+    pub(super) oldest: watch::Sender<Option<Instant>>,
     /// For request ids.
     pub(super) seed: u64,
 }
@@ -54,10 +57,11 @@ pub(super) struct Worker {
     pub(super) round: RoundRobin,
     pub(super) ids: RequestIds,
     live: RefCell<Cache<Arc<ArcSwap<Live>>, Arc<Live>>>,
-    draining: Cell<bool>,
-    connections: Cell<usize>,
+    pub(super) phase: Cell<Phase>,
+    /// When each began.
+    pub(super) connections: RefCell<Slab<Instant>>,
     /// Told when the last connection of a draining worker has ended.
-    empty: Notify,
+    pub(super) empty: Notify,
 }
 
 /// Runs a worker on the calling thread until it is stopped. `ready` hears whether it could begin.
@@ -67,24 +71,25 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
         Err(error) => return drop(ready.send(Err(error))),
     };
     runtime.block_on(async {
-        let Start { config, mut sockets, live, metrics, mut stop, seed } = start;
+        let Start { config, mut sockets, live, metrics, mut phase, oldest, seed } = start;
         let worker = Worker::new(config, live, metrics, seed);
         spawn_local(tick(worker.clone()));
+        spawn_local(drain::follow(worker.clone(), phase.clone(), oldest));
         drop(ready.send(Ok(())));
-        let (mut accepting, told) = (JoinSet::new(), stop.clone());
-        let grace = loop {
+        let (mut accepting, told) = (JoinSet::new(), phase.clone());
+        let deadline = loop {
             tokio::select! {
                 Some(socket) = sockets.recv() => {
                     accepting.spawn_local(accept(worker.clone(), socket, told.clone()));
                 }
-                stopped = stop.wait_for(Option::is_some) => {
-                    break stopped.ok().and_then(|grace| *grace).unwrap_or_default();
+                stopping = phase.wait_for(|phase| phase.is_stopping()) => {
+                    break stopping.ok().and_then(|phase| phase.deadline()).unwrap_or_else(Instant::now);
                 }
             }
         };
         // They end when they have taken what waited; a panic there has been told already.
         while accepting.join_next().await.is_some() {}
-        worker.drain(grace).await;
+        worker.finish(deadline).await;
     });
 }
 
@@ -100,8 +105,8 @@ impl Worker {
             round: RoundRobin::default(),
             ids: RequestIds::new(seed),
             live: RefCell::new(Cache::new(live)),
-            draining: Cell::new(false),
-            connections: Cell::new(0),
+            phase: Cell::default(),
+            connections: RefCell::default(),
             empty: Notify::new(),
         })
     }
@@ -138,43 +143,11 @@ impl Worker {
         self.metrics.upstream_connect(stream.is_some());
         stream
     }
-
-    /// Whether connections are to end after what is under way.
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.get()
-    }
-
-    /// A client's connection begins.
-    pub(super) fn opened(&self) {
-        self.connections.set(self.connections.get() + 1);
-        self.metrics.connections.inc();
-    }
-
-    /// A client's connection, or the tunnel that it became, has ended.
-    pub(super) fn closed(&self) {
-        self.connections.set(self.connections.get() - 1);
-        self.metrics.connections.dec();
-        if self.draining.get() && self.connections.get() == 0 {
-            self.empty.notify_one();
-        }
-    }
-
-    async fn drain(&self, grace: Duration) {
-        self.draining.set(true);
-        self.pool.clear();
-        self.deadlines.wake_all();
-        if self.connections.get() > 0 && timeout(grace, self.empty.notified()).await.is_err() {
-            tracing::warn!(
-                connections = self.connections.get(),
-                "closing connections that outlived the grace"
-            );
-        }
-    }
 }
 
 /// Accepts connections until the worker is told to stop, and then those that wait already: their clients take them
 /// for open.
-async fn accept(worker: Rc<Worker>, listening: Listening, mut stop: watch::Receiver<Option<Duration>>) {
+async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: watch::Receiver<Phase>) {
     let Listening { key, address, socket } = listening;
     let listener = match socket.try_clone().and_then(TcpListener::from_std) {
         Ok(listener) => listener,
@@ -189,7 +162,7 @@ async fn accept(worker: Rc<Worker>, listening: Listening, mut stop: watch::Recei
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(Option::is_some) => break,
+            _ = phase.wait_for(|phase| phase.is_stopping()) => break,
         };
         match accepted {
             Ok(accepted) => serve(accepted),

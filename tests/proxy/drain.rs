@@ -1,0 +1,308 @@
+//! Drain: every protocol ends in its own way, and no request is lost on the way.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc};
+
+use super::support::{
+    Backend, Fixture, Http, Table, all_schemes, body_of, connect_tls, eventually, quick, request, text,
+};
+use lb_agent::l7::Timeouts;
+
+/// Longer than any test takes.
+const LONG: Duration = Duration::from_secs(60);
+
+fn within(time: Duration) -> Instant {
+    Instant::now() + time
+}
+
+/// A backend that answers `/slow` when it is told to, and all else at once.
+async fn slow() -> (Backend, Arc<Notify>) {
+    let release = Arc::new(Notify::new());
+    let released = release.clone();
+    let backend = Backend::start(move |request| {
+        let released = released.clone();
+        async move {
+            if request.uri().path() == "/slow" {
+                released.notified().await;
+            }
+            drop(request.into_body().collect().await);
+            Response::new(text("done"))
+        }
+    })
+    .await;
+    (backend, release)
+}
+
+fn ended(fixture: &Fixture, kind: &str, end: &str) -> u64 {
+    fixture.metric(&format!("lb_l7_drained_connections_total{{kind=\"{kind}\",end=\"{end}\"}}"))
+}
+
+#[tokio::test]
+async fn a_response_under_way_says_close() {
+    let (backend, release) = slow().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = Http::one(fixture.http()).await;
+    assert_eq!(client.send(request("a", "/")).await.header("connection"), "");
+    let slow = tokio::spawn(async move {
+        let answer = client.send(request("a", "/slow")).await;
+        (answer, client)
+    });
+    eventually("the backend has the request", || backend.requests() == 2).await;
+    fixture.proxy.drain(within(LONG));
+    eventually("the drain begins", || fixture.proxy.left().oldest.is_some()).await;
+    assert!(fixture.proxy.left().to_string().starts_with("1 connection left, the oldest 0 s"));
+    release.notify_one();
+    let (answer, mut client) = slow.await.expect("no panic");
+    assert_eq!((answer.text(), answer.header("connection")), ("done", "close"));
+    assert!(client.begin(request("a", "/")).await.is_err(), "it is closed");
+    drop(client);
+    eventually("it has ended", || fixture.proxy.left().total() == 0).await;
+    assert_eq!(ended(&fixture, "http1", "in_order"), 1);
+}
+
+#[tokio::test]
+async fn an_idle_connection_has_one_more_request() {
+    let (backend, _) = slow().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut clients = [Http::one(fixture.http()).await, Http::one(fixture.http()).await];
+    clients[0].send(request("a", "/")).await;
+    fixture.proxy.drain(within(LONG));
+    eventually("the drain begins", || fixture.proxy.left().oldest.is_some()).await;
+    for client in &mut clients {
+        let answer = client.send(request("a", "/")).await;
+        assert_eq!((answer.text(), answer.header("connection")), ("done", "close"));
+    }
+    let late = Http::get(fixture.http(), "a", "/").await;
+    assert_eq!((late.text(), late.header("connection")), ("done", "close"), "it goes on accepting");
+}
+
+/// The response's head has gone out without a word of the drain.
+#[tokio::test]
+async fn a_response_that_did_not_say_close_leaves_its_connection_open() {
+    let release = Arc::new(Notify::new());
+    let released = release.clone();
+    let backend = Backend::start(move |request| {
+        let released = released.clone();
+        async move {
+            if request.uri().path() != "/slow" {
+                return Response::new(text("done"));
+            }
+            let (send, receive) = mpsc::channel::<Bytes>(1);
+            tokio::spawn(async move {
+                released.notified().await;
+                drop(send.send("late".into()).await);
+            });
+            Response::new(body_of(StreamBody::new(frames(receive))))
+        }
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = Http::one(fixture.http()).await;
+    let response = client.begin(request("a", "/slow")).await.expect("a head");
+    fixture.proxy.drain(within(LONG));
+    eventually("the drain begins", || fixture.proxy.left().oldest.is_some()).await;
+    release.notify_one();
+    assert_eq!(response.into_body().collect().await.expect("a whole body").to_bytes(), "late");
+    assert_eq!(client.send(request("a", "/")).await.header("connection"), "close");
+}
+
+fn frames(
+    mut receive: mpsc::Receiver<Bytes>,
+) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, Infallible>> {
+    futures_util::stream::poll_fn(move |cx| receive.poll_recv(cx).map(|bytes| Some(Ok(Frame::data(bytes?)))))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_keep_asking_lose_no_request() {
+    const CLIENTS: usize = 50;
+    let (backend, _) = slow().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let (stop, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| tokio::spawn(ask_every_20_ms(fixture.http(), stop.clone(), closed.clone())))
+        .collect();
+    eventually("all have asked", || backend.requests() > 3 * CLIENTS).await;
+    assert_eq!(closed.load(Ordering::SeqCst), 0);
+    fixture.proxy.drain(within(LONG));
+    eventually("all were told", || closed.load(Ordering::SeqCst) > 3 * CLIENTS).await;
+    fixture.proxy.serve();
+    let (asked, told) = (backend.requests(), closed.load(Ordering::SeqCst));
+    eventually("all have asked again", || backend.requests() > asked + 5 * CLIENTS).await;
+    assert!(closed.load(Ordering::SeqCst) - told <= CLIENTS, "the drain is called off");
+    stop.store(1, Ordering::SeqCst);
+    for client in clients {
+        client.await.expect("no request failed");
+    }
+}
+
+async fn ask_every_20_ms(address: std::net::SocketAddr, stop: Arc<AtomicUsize>, closed: Arc<AtomicUsize>) {
+    let mut client = Http::one(address).await;
+    let mut every = tokio::time::interval(Duration::from_millis(20));
+    while stop.load(Ordering::SeqCst) == 0 {
+        every.tick().await;
+        let answer = client.send(request("a", "/")).await;
+        assert_eq!(answer.text(), "done");
+        if answer.header("connection") == "close" {
+            closed.fetch_add(1, Ordering::SeqCst);
+            client = Http::one(address).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn http2_streams_finish_after_goaway() {
+    let (backend, release) = slow().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let stream = connect_tls(fixture.https(), "a", &["h2"], all_schemes()).await;
+    let Http::Two(sender) = Http::two_over(stream).await else { panic!("HTTP/2 was asked for") };
+    let get = |path: &str| {
+        let (head, body) = request("a", "/").into_parts();
+        let mut request = Request::from_parts(head, body);
+        *request.uri_mut() = format!("https://a{path}").parse().expect("a URL");
+        request
+    };
+    let open: Vec<_> = (0..5)
+        .map(|_| {
+            let mut client = Http::Two(sender.clone());
+            let request = get("/slow");
+            tokio::spawn(async move { client.send(request).await })
+        })
+        .collect();
+    eventually("the backend has the requests", || backend.requests() == 5).await;
+    fixture.proxy.drain(within(LONG));
+    let mut client = Http::Two(sender.clone());
+    let told = async { while client.begin(get("/")).await.is_ok() {} };
+    tokio::time::timeout(LONG, told).await.expect("GOAWAY: no new stream opens");
+    eventually("all have their answers", || {
+        release.notify_waiters();
+        open.iter().all(tokio::task::JoinHandle::is_finished)
+    })
+    .await;
+    for stream in open {
+        let answer = stream.await.expect("no panic");
+        assert_eq!((answer.status, answer.text()), (StatusCode::OK, "done"));
+    }
+    eventually("the connection has ended", || fixture.proxy.left().total() == 0).await;
+    assert_eq!(ended(&fixture, "http2", "in_order"), 1);
+}
+
+#[tokio::test]
+async fn a_slow_upload_finishes() {
+    let (backend, _) = slow().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let (send, receive) = mpsc::channel::<Bytes>(1);
+    let body = StreamBody::new(frames(receive)).boxed_unsync();
+    let upload = Request::post("/upload").header("host", "a").body(body).expect("a request");
+    let mut client = Http::one(fixture.http()).await;
+    let uploading = tokio::spawn(async move { client.send(upload).await });
+    send.send("first".into()).await.expect("the proxy takes it");
+    eventually("the backend has the request", || backend.requests() == 1).await;
+    fixture.proxy.drain(within(LONG));
+    eventually("the drain begins", || fixture.proxy.left().oldest.is_some()).await;
+    for _ in 0..100 {
+        send.send(vec![b'u'; 10_000].into()).await.expect("the proxy goes on");
+    }
+    drop(send);
+    let answer = uploading.await.expect("no panic");
+    assert_eq!((answer.text(), answer.header("connection")), ("done", "close"));
+}
+
+#[tokio::test]
+async fn a_websocket_is_told_1001_at_the_deadline() {
+    let (told_backend, mut backend_told) = mpsc::channel::<Vec<u8>>(1);
+    let backend = Backend::start(move |mut request| {
+        let told = told_backend.clone();
+        async move {
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let mut stream = TokioIo::new(upgrade.await.expect("the proxy upgrades"));
+                let mut read = [0; 9];
+                // Echoes one message, as a server frame: 2 + 4 + 3 bytes come, 2 + 3 go.
+                stream.read_exact(&mut read).await.expect("a message");
+                stream.write_all(&[0x82, 3, b'a', b'b', b'c']).await.expect("sent");
+                let mut rest = Vec::new();
+                drop(stream.read_to_end(&mut rest).await);
+                drop(told.send(rest).await);
+            });
+            let response = Response::builder().status(101).header("connection", "upgrade");
+            response.header("upgrade", "websocket").body(text("")).expect("a response")
+        }
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut upgrade = request("a", "/");
+    for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket")] {
+        upgrade.headers_mut().insert(name, value.parse().expect("a value"));
+    }
+    let mut response = Http::one(fixture.http()).await.begin(upgrade).await.expect("a response");
+    let mut tunnel = TokioIo::new(hyper::upgrade::on(&mut response).await.expect("upgraded"));
+    fixture.proxy.drain(within(Duration::from_millis(600)));
+    tunnel.write_all(&[0x82, 0x83, 0, 0, 0, 0, b'a', b'b', b'c']).await.expect("sent");
+    let mut read = [0; 9];
+    tunnel.read_exact(&mut read).await.expect("the echo, then the Close");
+    assert_eq!(read, [0x82, 3, b'a', b'b', b'c', 0x88, 2, 0x03, 0xe9]);
+    tunnel.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]).await.expect("the answer");
+    assert_eq!(tunnel.read(&mut read).await.expect("no reset"), 0, "then it is closed");
+    let told = backend_told.recv().await.expect("the backend's side ends too");
+    assert_eq!((told.len(), told[0], told[1]), (8, 0x88, 0x82));
+    assert_eq!([told[6] ^ told[2], told[7] ^ told[3]], [0x03, 0xe9]);
+    eventually("it has ended", || fixture.proxy.left().total() == 0).await;
+    assert_eq!(ended(&fixture, "websocket", "deadline"), 1);
+}
+
+#[tokio::test]
+async fn idle_ones_are_closed_in_order_in_the_end() {
+    let (backend, _) = slow().await;
+    let timeouts = Timeouts { idle: LONG, ..quick() };
+    let fixture = Fixture::start_with(timeouts, Table::all_to(&[backend.address]));
+    let mut idle = connect_tls(fixture.https(), "a", &[], all_schemes()).await;
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"done") {
+        assert_ne!(idle.read_buf(&mut answer).await.expect("an answer"), 0, "it stays open");
+    }
+    let two = Http::two(fixture.http()).await;
+    fixture.proxy.drain(within(Duration::from_secs(4)));
+    // Without a close_notify, this would be an error.
+    assert_eq!(idle.read_buf(&mut answer).await.expect("close_notify"), 0);
+    drop(idle);
+    eventually("none is left", || fixture.proxy.left().total() == 0).await;
+    assert_eq!(ended(&fixture, "http1", "in_order"), 1);
+    drop(two);
+}
+
+#[tokio::test]
+async fn what_outlives_the_deadline_is_cut_and_counted() {
+    let (backend, _release) = slow().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut one = Http::one(fixture.http()).await;
+    let mut two = Http::two(fixture.http()).await;
+    let requests = [request("a", "/slow"), Request::get("http://a/slow").body(text_body()).expect("request")];
+    let [first, second] = requests;
+    let waiting = [
+        tokio::spawn(async move { one.begin(first).await.is_err() }),
+        tokio::spawn(async move { two.begin(second).await.is_err() }),
+    ];
+    eventually("the backend has the requests", || backend.requests() == 2).await;
+    fixture.proxy.drain(within(Duration::from_millis(300)));
+    for waiting in waiting {
+        assert!(waiting.await.expect("no panic"), "its response is cut");
+    }
+    eventually("none is left", || fixture.proxy.left().total() == 0).await;
+    assert_eq!((ended(&fixture, "http1", "deadline"), ended(&fixture, "http2", "deadline")), (1, 1));
+    assert_eq!(fixture.metric("lb_l7_cut_responses_total"), 2);
+}
+
+fn text_body() -> http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible> {
+    http_body_util::Empty::new().boxed_unsync()
+}
