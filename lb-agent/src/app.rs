@@ -7,11 +7,14 @@
 
 mod commands;
 mod connect;
+mod drain;
 mod input;
 mod packet_path;
+mod service;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -27,10 +30,12 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use self::drain::Drain;
 use self::input::Input;
 use self::packet_path::{PacketPath, counters, uplinks};
 use self::writer::Writer;
 use crate::admin::{self, Addresses, Live, Server, packet_metrics};
+use crate::announce::{Announcer, Attracted, Silent, Standing};
 use crate::cli::{Cli, Command, Log, LogFormat, Meaning, Run};
 use crate::l4::Uplink;
 use crate::l7::{self, Proxy};
@@ -58,6 +63,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
             Command::Run(run) => agent(*run).await,
             Command::Check(check) => Ok(commands::check_folder(&check)),
             Command::Health(probe) => commands::health(&probe).await,
+            Command::Drain(drain) => commands::drain(&drain).await,
             Command::Doctor(doctor) => commands::look(doctor).await,
             Command::Uninstall(uninstall) => commands::remove(uninstall).await,
         }
@@ -97,6 +103,8 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let (served, to_kernel) = watch::channel(None);
     let (proxy_live, proxy_generation) = watch::channel(0);
     let attachments = packet_path.as_ref().map(PacketPath::attachments);
+    let drain = Drain::new(&node);
+    let attracted = watch::Sender::default();
     let live = Live {
         node,
         version: env!("CARGO_PKG_VERSION"),
@@ -107,6 +115,9 @@ async fn agent(run: Run) -> Result<ExitCode> {
         attachments: attachments.clone(),
         following: input.following(),
         turn: turn(packet_path.as_ref()),
+        draining: drain.told().subscribe(),
+        drain: drain.progress(),
+        attracted: attracted.subscribe(),
     };
     // Registered before anyone reads them.
     let writing = input.cluster().map(|source| (source, StatusMetrics::new(&mut registry)));
@@ -117,17 +128,23 @@ async fn agent(run: Run) -> Result<ExitCode> {
         None => None,
     };
     let turn = live.turn.clone();
-    let admin = server.run(Arc::new(admin::State { live, registry: Arc::new(registry) }));
+    let state = admin::State { live: live.clone(), registry: Arc::new(registry), tell: drain.told() };
+    let admin = server.run(Arc::new(state));
+    let grace = Duration::from_secs(run.grace.into());
 
     let key = input.flow_key(&run);
-    tokio::select! {
-        result = input.run(turn) => result?,
-        result = steer(packet_path, key, &proxy, to_kernel) => result?,
-        () = publish(&proxy, snapshots, served, proxy_live) => {}
-        _ = admin => {}
-        result = told_to_stop() => result?,
-    }
-    tokio::join!(stop(proxy, Duration::from_secs(run.grace.into())), async {
+    let left = tokio::select! {
+        result = input.run(turn.clone()) => result.map(|()| grace)?,
+        result = steer(packet_path, key, &proxy, to_kernel) => result.map(|()| grace)?,
+        () = publish(&proxy, snapshots.clone(), served, proxy_live) => grace,
+        never = drain.run(&proxy, &snapshots) => match never {},
+        never = attract(&live, attracted) => match never {},
+        never = service::tell(&live) => match never {},
+        never = Silent.run(live.attracted.clone()) => match never {},
+        never = admin => match never {},
+        result = drain.until_told_to_stop(turn, grace) => result?,
+    };
+    tokio::join!(stop(proxy, left), async {
         if let Some(writer) = writer {
             writer.stop().await;
         }
@@ -229,6 +246,37 @@ async fn steer(
         None => {
             proxy.listen(&[])?;
             std::future::pending().await
+        }
+    }
+}
+
+/// Tells which VIPs the node may attract.
+async fn attract(live: &Live, attracted: watch::Sender<Attracted>) -> Infallible {
+    let mut live = live.clone();
+    loop {
+        let snapshot = live.snapshot().unwrap_or_default();
+        let standing = Standing {
+            turn: *live.turn.borrow(),
+            // Without a packet path, VIPs are none of its concern.
+            is_loaded: live.kernel_generation().is_some_and(|loaded| loaded > 0)
+                && live.proxy_generation() > 0,
+            snapshot: &snapshot,
+            has_yielded: live.draining.borrow().is_some() && !snapshot.opens_at(&live.node),
+        };
+        let now = standing.attracted();
+        attracted.send_if_modified(|before| {
+            let is_new = *before != now;
+            *before = now;
+            is_new
+        });
+        // A part whose sender is gone stays as it was.
+        tokio::select! {
+            Ok(()) = live.turn.changed() => {}
+            Ok(()) = live.snapshots.changed() => {}
+            Ok(()) = live.draining.changed() => {}
+            Ok(()) = live.proxy.changed() => {}
+            Ok(()) = writer::changed(&mut live.kernel) => {}
+            else => std::future::pending().await,
         }
     }
 }

@@ -113,6 +113,13 @@ pub enum Command {
     Check(Check),
     /// Ask a running agent whether it is ready: exit code 0 if so. For probes.
     Health(Health),
+    /// Have the agent of this node give up its flows: new ones go to other nodes, and the connections that it has end in
+    /// order, each by its own protocol's way. What is left at the deadline is closed.
+    ///
+    /// Exit code 0 once it is told; with --wait, once nothing is left (1 if it cannot be told that new flows open at
+    /// other nodes before the deadline).
+    #[command(verbatim_doc_comment)]
+    Drain(Drain),
     /// Look at this machine: kernel, rights, interfaces, settings; say what is wrong and how to mend it.
     Doctor(Doctor),
     /// Remove what the agent leaves in the kernel when it stops: programs, maps, local routes of VIPs.
@@ -169,7 +176,8 @@ pub struct Run {
     /// connections that it has, and new ones come here. For updates: start the new one, then stop the old one.
     #[arg(long, env = "EDGELB_TAKE_OVER")]
     pub take_over: bool,
-    /// How long requests under way may take when the agent is told to stop.
+    /// How long connections may take to end when the agent is told to stop: it drains first, and stops when none is
+    /// left. Told twice, it stops at once.
     #[arg(long, env = "EDGELB_GRACE", value_name = "SECONDS", default_value_t = 10)]
     pub grace: u16,
     /// Answer on ordinary sockets instead: no XDP, no VIPs, no rights. Takes --http, --https or both.
@@ -247,6 +255,23 @@ pub struct Health {
     #[arg(long)]
     pub live: bool,
     /// Where it listens.
+    #[command(flatten)]
+    pub admin_socket: AdminSocket,
+}
+
+/// `lb-agent drain`
+#[derive(Clone, Debug, Args)]
+pub struct Drain {
+    /// Wait until it is done, and say how it goes.
+    #[arg(long)]
+    pub wait: bool,
+    /// Call a drain off instead: this node takes new flows again.
+    #[arg(long, conflicts_with_all = ["wait", "deadline"])]
+    pub cancel: bool,
+    /// After this time, connections that are left are closed. Told again, the new one counts.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::admin::DEFAULT_SECONDS)]
+    pub deadline: u32,
+    /// Where the agent listens.
     #[command(flatten)]
     pub admin_socket: AdminSocket,
 }

@@ -1,6 +1,7 @@
 //! The netns tier: many nodes in namespaces, real clients. Needs root.
 
 mod demo;
+mod drain;
 mod forged;
 mod host_ports;
 mod lab;

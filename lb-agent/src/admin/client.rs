@@ -1,22 +1,23 @@
-//! Asks a running agent over its unix socket, for `lb-agent health`.
+//! Asks a running agent over its unix socket, for `lb-agent health` and `lb-agent drain`.
 
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, header::HOST};
+use http::header::HOST;
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::AdminError;
+use super::{AdminError, DrainReport};
 
 /// An agent that needs longer is not well.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Far more than any answer on readiness.
+/// Far more than any answer.
 const MAX_BODY: usize = 64 * 1024;
 
 /// What an agent is asked.
@@ -37,33 +38,63 @@ pub struct Health {
     pub message: String,
 }
 
+/// What an agent is told, or asked, of a drain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// To drain within so many seconds.
+    Begin(u32),
+    /// To call the drain off.
+    CallOff,
+    /// How it goes.
+    Progress,
+}
+
 /// Asks the agent behind `socket`, for at most 2 seconds.
 ///
 /// # Errors
 /// `AdminError` if there is no answer.
 pub async fn health(socket: &Path, probe: Probe) -> Result<Health, AdminError> {
-    match timeout(TIMEOUT, ask(socket, probe)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(AdminError::Timeout { path: socket.to_owned(), timeout: TIMEOUT }),
-    }
-}
-
-async fn ask(socket: &Path, probe: Probe) -> Result<Health, AdminError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|source| AdminError::Unreachable { path: socket.to_owned(), source })?;
-    let failed = |source| AdminError::Answer { path: socket.to_owned(), source };
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    tokio::spawn(connection);
     let path = match probe {
         Probe::Live => "/livez",
         Probe::Ready => "/readyz",
     };
-    let request = Request::get(path).header(HOST, "edgelb").body(Empty::<Bytes>::new());
-    let response = sender.send_request(request.expect("the request is constant")).await.map_err(failed)?;
-    let is_well = response.status().is_success();
-    // Its status is the answer: words that cannot be read are missed by people alone.
-    let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-    let message = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim_end().to_owned());
-    Ok(Health { is_well, message: message.unwrap_or_default() })
+    let (status, message) = ask(socket, Method::GET, path).await?;
+    Ok(Health { is_well: status.is_success(), message: message.trim_end().to_owned() })
+}
+
+/// The same, of a drain.
+///
+/// # Errors
+/// `AdminError` if there is no answer, or not this one.
+pub async fn ask_drain(socket: &Path, what: Ask) -> Result<DrainReport, AdminError> {
+    let (method, path) = match what {
+        Ask::Begin(seconds) => (Method::POST, format!("/drain?deadline={seconds}")),
+        Ask::CallOff => (Method::DELETE, "/drain".to_owned()),
+        Ask::Progress => (Method::GET, "/drain".to_owned()),
+    };
+    let (status, body) = ask(socket, method, &path).await?;
+    let report = if status.is_success() { serde_json::from_str(&body).ok() } else { None };
+    let words = || AdminError::Refused { path: socket.to_owned(), words: body.trim_end().to_owned() };
+    report.ok_or_else(words)
+}
+
+/// Its status is the answer: words that cannot be read are missed by people alone.
+async fn ask(socket: &Path, method: Method, path: &str) -> Result<(StatusCode, String), AdminError> {
+    let asked = async {
+        let stream = UnixStream::connect(socket)
+            .await
+            .map_err(|source| AdminError::Unreachable { path: socket.to_owned(), source })?;
+        let failed = |source| AdminError::Answer { path: socket.to_owned(), source };
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(path).header(HOST, "edgelb");
+        let request = request.body(Empty::<Bytes>::new()).expect("the request is well-formed");
+        let response = sender.send_request(request).await.map_err(failed)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+        let words = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
+        Ok((status, words.unwrap_or_default()))
+    };
+    let late = || AdminError::Timeout { path: socket.to_owned(), timeout: TIMEOUT };
+    timeout(TIMEOUT, asked).await.unwrap_or_else(|_| Err(late()))
 }

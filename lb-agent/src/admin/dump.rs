@@ -1,7 +1,7 @@
 //! The node's state as JSON for people. Each field is named here one by one: what a snapshot holds and
 //! this file does not name, private keys above all, cannot get out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -10,6 +10,7 @@ use aws_lc_rs::digest;
 use serde::Serialize;
 use x509_parser::time::ASN1Time;
 
+use super::drain::DrainReport;
 use super::live::{Attachment, Live, utc};
 use crate::model::{
     Backend, Basis, Certificate, Following, HostPattern, HostRoutes, KeyKind, Listener, ListenerProtocol,
@@ -24,6 +25,9 @@ pub(super) struct Dump {
     /// Seconds since the Unix epoch.
     started: u64,
     not_ready: Vec<String>,
+    drain: DrainReport,
+    /// VIPs that this node may attract.
+    attracted: BTreeSet<IpAddr>,
     generation: Generations,
     interfaces: Vec<InterfaceDump>,
     /// How a cluster is followed; `null` for a folder.
@@ -166,6 +170,8 @@ impl Dump {
             node: live.node.clone(),
             version: live.version,
             started: live.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            drain: DrainReport::new(live),
+            attracted: live.attracted.borrow().clone(),
             not_ready: live.missing(),
             generation: Generations {
                 snapshot: snapshot.as_ref().map(|snapshot| snapshot.generation),

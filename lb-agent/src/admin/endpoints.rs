@@ -1,36 +1,54 @@
 //! The paths that operators ask, and what each answers.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
+use futures_util::stream::unfold;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
 use prometheus_client::encoding::text::encode;
+use serde::Serialize;
 
+use super::drain::{DrainReport, asked};
 use super::dump::Dump;
 use super::server::State;
+use crate::model::Draining;
 
 /// Which endpoints a listener answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Scope {
-    /// Every one.
+    /// Every one, and what changes the agent or lasts as long as it: on the agent's own socket, which is root's.
+    Own,
+    /// Every one that is a question.
     All,
     /// Metrics and health: what may be seen from elsewhere.
     Metrics,
 }
 
+/// What a response has: a text, or what comes with time.
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
 /// The response to a request; its body does not count.
-pub(super) fn answer<B>(request: &Request<B>, scope: Scope, state: &State) -> Response<Full<Bytes>> {
+pub(super) fn answer<B>(request: &Request<B>, scope: Scope, state: &State) -> Response<Body> {
     let Some(endpoint) = Endpoint::find(request.uri().path(), scope) else { return not_found(scope) };
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+    match (endpoint, request.method()) {
+        (_, &Method::GET | &Method::HEAD) => {}
+        (Endpoint::Drain, &Method::POST) if scope == Scope::Own => {
+            return drain(state, request.uri().query());
+        }
+        (Endpoint::Drain, &Method::DELETE) if scope == Scope::Own => return call_off(state),
+        _ => return not_allowed(),
     }
     match endpoint {
         Endpoint::Live => text(StatusCode::OK, "alive\n"),
         Endpoint::Ready => ready(state),
         Endpoint::Metrics => metrics(state),
-        Endpoint::Snapshot => snapshot(state),
+        Endpoint::Drain => json(&DrainReport::new(&state.live)),
+        Endpoint::Attracted => attracted(state),
+        Endpoint::Snapshot => json(&Dump::new(&state.live)),
     }
 }
 
@@ -39,18 +57,25 @@ enum Endpoint {
     Live,
     Ready,
     Metrics,
+    Drain,
+    Attracted,
     Snapshot,
 }
 
 impl Endpoint {
-    const ALL: [Self; 4] = [Self::Live, Self::Ready, Self::Metrics, Self::Snapshot];
+    const ALL: [Self; 6] =
+        [Self::Live, Self::Ready, Self::Metrics, Self::Drain, Self::Attracted, Self::Snapshot];
 
     fn find(path: &str, scope: Scope) -> Option<Self> {
         Self::of(scope).find(|endpoint| endpoint.path() == path)
     }
 
     fn of(scope: Scope) -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(move |endpoint| scope == Scope::All || *endpoint != Self::Snapshot)
+        Self::ALL.into_iter().filter(move |endpoint| match endpoint {
+            Self::Live | Self::Ready | Self::Metrics => true,
+            Self::Drain | Self::Snapshot => scope != Scope::Metrics,
+            Self::Attracted => scope == Scope::Own,
+        })
     }
 
     const fn path(self) -> &'static str {
@@ -58,6 +83,8 @@ impl Endpoint {
             Self::Live => "/livez",
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",
+            Self::Drain => "/drain",
+            Self::Attracted => "/attracted",
             Self::Snapshot => "/debug/snapshot",
         }
     }
@@ -69,12 +96,16 @@ impl Endpoint {
                 "200 once a first complete state is live in kernel and proxy, else what is missing"
             }
             Self::Metrics => "metrics as OpenMetrics text",
+            Self::Drain => {
+                "how a drain goes; POST begins one, DELETE calls it off, on the agent's own socket"
+            }
+            Self::Attracted => "VIPs that this node may attract, a line of JSON now and at each change",
             Self::Snapshot => "the state of this node as JSON, without secrets",
         }
     }
 }
 
-fn ready(state: &State) -> Response<Full<Bytes>> {
+fn ready(state: &State) -> Response<Body> {
     let missing = state.live.missing();
     if missing.is_empty() {
         return text(StatusCode::OK, format!("{}\n", state.live.ready()));
@@ -82,7 +113,7 @@ fn ready(state: &State) -> Response<Full<Bytes>> {
     text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; ")))
 }
 
-fn metrics(state: &State) -> Response<Full<Bytes>> {
+fn metrics(state: &State) -> Response<Body> {
     let mut body = String::new();
     match encode(&mut body, &state.registry) {
         Ok(()) => respond(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body),
@@ -92,8 +123,49 @@ fn metrics(state: &State) -> Response<Full<Bytes>> {
     }
 }
 
-fn snapshot(state: &State) -> Response<Full<Bytes>> {
-    match serde_json::to_vec_pretty(&Dump::new(&state.live)) {
+/// Begins a drain; one under way gets another deadline.
+fn drain(state: &State, query: Option<&str>) -> Response<Body> {
+    match asked(query) {
+        Err(wrong) => text(StatusCode::BAD_REQUEST, format!("{wrong}\n")),
+        Ok(draining) => tell(state, Some(draining)),
+    }
+}
+
+fn call_off(state: &State) -> Response<Body> {
+    tell(state, None)
+}
+
+/// An agent that is told to stop drains already, and cannot be held up.
+fn tell(state: &State, wish: Option<Draining>) -> Response<Body> {
+    let is_told = state.tell.send_if_modified(|told| {
+        let is_last = told.is_some_and(|told| told.stops);
+        if !is_last {
+            *told = wish;
+        }
+        !is_last
+    });
+    match is_told {
+        true => json(&DrainReport::new(&state.live)),
+        false => text(StatusCode::CONFLICT, "the agent stops: it drains already\n"),
+    }
+}
+
+fn attracted(state: &State) -> Response<Body> {
+    let lines = unfold((state.live.attracted.clone(), true), |(mut attracted, is_first)| async move {
+        if !is_first {
+            attracted.changed().await.ok()?;
+        }
+        let vips = attracted.borrow_and_update().clone();
+        let line = serde_json::to_string(&vips).unwrap_or_default() + "\n";
+        Some((Ok(Frame::data(line.into())), (attracted, false)))
+    });
+    let mut response = respond(StatusCode::OK, "application/jsonl", "");
+    *response.body_mut() = StreamBody::new(lines).boxed_unsync();
+    response
+}
+
+fn json(what: &impl Serialize) -> Response<Body> {
+    match serde_json::to_vec_pretty(what) {
         Ok(mut body) => {
             body.push(b'\n');
             respond(StatusCode::OK, "application/json", body)
@@ -104,18 +176,24 @@ fn snapshot(state: &State) -> Response<Full<Bytes>> {
     }
 }
 
-fn not_found(scope: Scope) -> Response<Full<Bytes>> {
+fn not_allowed() -> Response<Body> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn not_found(scope: Scope) -> Response<Body> {
     let known =
         Endpoint::of(scope).map(|endpoint| format!("{:<16} {}\n", endpoint.path(), endpoint.description()));
     text(StatusCode::NOT_FOUND, format!("not found; there are:\n{}", known.collect::<String>()))
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     respond(status, "text/plain; charset=utf-8", body)
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -126,15 +204,18 @@ fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Re
 mod tests {
     use std::sync::Arc;
 
-    use http_body_util::BodyExt;
     use prometheus_client::registry::Registry;
+    use tokio::sync::watch;
 
     use super::super::dump::tests::{KEY, snapshot};
+    use super::super::live::Live;
     use super::super::live::tests::live;
     use super::*;
 
     fn state(kernel: u64, proxy: u64) -> State {
-        State { live: live(Some(kernel), proxy, Some(snapshot())), registry: Arc::new(Registry::default()) }
+        let tell = watch::Sender::default();
+        let live = Live { draining: tell.subscribe(), ..live(Some(kernel), proxy, Some(snapshot())) };
+        State { live, registry: Arc::new(Registry::default()), tell }
     }
 
     async fn ask(method: Method, path: &str, scope: Scope, state: &State) -> (StatusCode, String) {
@@ -184,6 +265,50 @@ mod tests {
         }
         let (status, _) = ask(Method::HEAD, "/readyz", Scope::All, &state(1, 1)).await;
         assert_eq!(status, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_drain_is_told_on_the_agents_own_socket_alone() {
+        let state = state(1, 1);
+        for scope in [Scope::All, Scope::Metrics] {
+            for method in [Method::POST, Method::DELETE] {
+                let (status, _) = ask(method, "/drain", scope, &state).await;
+                assert!([405, 404].contains(&status.as_u16()), "{status}");
+            }
+        }
+        assert!(state.tell.borrow().is_none());
+        let (status, body) = ask(Method::POST, "/drain?deadline=60", Scope::Own, &state).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        assert!(body.contains("\"draining\": true"), "{body}");
+        check("/readyz", Scope::All, &state, 503, "not ready: draining").await;
+        check("/drain", Scope::All, &state, 200, "\"complete\": false").await;
+        assert_eq!(
+            ask(Method::POST, "/drain?deadline=x", Scope::Own, &state).await.0,
+            StatusCode::BAD_REQUEST
+        );
+        assert_eq!(ask(Method::DELETE, "/drain", Scope::Own, &state).await.0, StatusCode::OK);
+        check("/drain", Scope::All, &state, 200, "not draining").await;
+        state.tell.send_replace(Some(Draining::stop_within(std::time::Duration::from_secs(9))));
+        assert_eq!(ask(Method::DELETE, "/drain", Scope::Own, &state).await.0, StatusCode::CONFLICT);
+        assert!(state.tell.borrow().is_some(), "an agent that stops cannot be held up");
+    }
+
+    #[tokio::test]
+    async fn what_may_be_attracted_comes_line_by_line() {
+        let attracted = watch::Sender::default();
+        let state = state(1, 1);
+        let live = Live { attracted: attracted.subscribe(), ..state.live.clone() };
+        let state = State { live, ..state };
+        assert_eq!(ask(Method::GET, "/attracted", Scope::All, &state).await.0, StatusCode::NOT_FOUND);
+        let request = Request::get("/attracted").body(()).expect("a request");
+        let mut lines = answer(&request, Scope::Own, &state).into_body();
+        for (vips, line) in [(vec![], "[]\n"), (vec!["192.0.2.1"], "[\"192.0.2.1\"]\n"), (vec![], "[]\n")] {
+            attracted.send_replace(vips.iter().map(|vip| vip.parse().expect("an address")).collect());
+            let frame = lines.frame().await.expect("a line").expect("never an error");
+            assert_eq!(frame.into_data().expect("a line"), line);
+        }
+        drop((attracted, state));
+        assert!(lines.frame().await.is_none(), "it ends with the agent");
     }
 
     /// In no form that JSON, Debug or PEM would give it.

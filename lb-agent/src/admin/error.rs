@@ -55,6 +55,14 @@ pub enum AdminError {
         /// What hyper said.
         source: hyper::Error,
     },
+    /// The agent answers something else.
+    #[error("the agent at {path} says: {words}")]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// What it said.
+        words: String,
+    },
     /// The agent takes too long.
     #[error("the agent at {path} did not answer within {timeout:?}")]
     Timeout {

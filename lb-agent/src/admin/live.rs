@@ -1,13 +1,15 @@
 //! What is live on this node at the moment, and what is missing until it is ready.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use x509_parser::time::ASN1Time;
 
-use crate::model::{Basis, Condition, Following, Loaded, Snapshot, Turn};
+use super::drain::DrainReport;
+use crate::model::{Basis, Condition, DrainProgress, Draining, Following, Loaded, Snapshot, Turn};
 
 /// The node's moving parts, as their stages tell of them. A clone follows the same ones.
 #[derive(Clone, Debug)]
@@ -30,6 +32,12 @@ pub struct Live {
     pub following: Option<watch::Receiver<Following>>,
     /// Whether the packet path is this agent's, or that of one before it or after it.
     pub turn: watch::Receiver<Turn>,
+    /// Whether it was told to drain.
+    pub draining: watch::Receiver<Option<Draining>>,
+    /// How that goes.
+    pub drain: watch::Receiver<DrainProgress>,
+    /// VIPs that it may attract.
+    pub attracted: watch::Receiver<BTreeSet<IpAddr>>,
 }
 
 /// An interface with the packet path on it.
@@ -115,7 +123,8 @@ impl Live {
     }
 
     /// What keeps this node from being ready, in words. Ready is a node on which a first complete snapshot
-    /// is live in kernel and proxy; later ones that fail leave it ready, with the last good state.
+    /// is live in kernel and proxy, and that is not told to drain; later snapshots that fail leave it ready, with the
+    /// last good state.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
@@ -134,6 +143,9 @@ impl Live {
         }
         if self.proxy_generation() == 0 {
             missing.push("the proxy serves no snapshot yet".to_owned());
+        }
+        if self.draining.borrow().is_some() {
+            missing.push(DrainReport::new(self).words);
         }
         missing
     }
@@ -176,6 +188,9 @@ pub(super) mod tests {
             proxy: watch::Sender::new(proxy).subscribe(),
             following: None,
             turn: watch::Sender::new(Turn::Holding).subscribe(),
+            draining: watch::Sender::default().subscribe(),
+            drain: watch::Sender::default().subscribe(),
+            attracted: watch::Sender::default().subscribe(),
             attachments: Some(
                 watch::Sender::new(vec![Attachment {
                     interface: "eth0".to_owned(),
@@ -186,6 +201,16 @@ pub(super) mod tests {
                 .subscribe(),
             ),
         }
+    }
+
+    #[test]
+    fn a_node_that_drains_is_not_ready() {
+        let told = watch::Sender::new(Some(Draining::within(std::time::Duration::from_secs(9)))).subscribe();
+        let draining = Live { draining: told, ..live(Some(1), 1, Some(Snapshot::default())) };
+        assert_eq!(draining.missing(), ["draining"]);
+        let progress = DrainProgress { of: *draining.draining.borrow(), ..DrainProgress::default() };
+        let draining = Live { drain: watch::Sender::new(progress).subscribe(), ..draining };
+        assert_eq!(draining.missing(), ["draining: new flows still open here; no connection left"]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What operators ask a node: is it ready, what does it hold, what does it count, what is wrong with it.
-//! Reads state and changes none. Knows `model`, and of the other stages only what `app` hands over.
+//! Reads state and changes none, but for the drain, which is told on the agent's own socket. Knows `model`, and of the other stages only what `app` hands over.
 
 mod client;
 pub mod doctor;
+mod drain;
 mod dump;
 mod endpoints;
 mod error;
@@ -11,7 +12,8 @@ pub mod packet_metrics;
 mod server;
 mod tcp;
 
-pub use client::{Health, Probe, health};
+pub use client::{Ask, Health, Probe, ask_drain, health};
+pub use drain::{DEFAULT_SECONDS, DrainReport};
 pub use error::AdminError;
 pub use live::{Attachment, Live};
 pub use server::{Addresses, Server, State};

@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -26,6 +26,7 @@ use tracing::{debug, info, warn};
 use super::endpoints::{Scope, answer};
 use super::tcp::Place;
 use super::{AdminError, Live};
+use crate::model::Draining;
 
 /// Connections at one time for each listener: nobody can use up the agent's descriptors here.
 const MAX_CONNECTIONS: usize = 64;
@@ -45,12 +46,14 @@ pub struct State {
     pub live: Live,
     /// Its metrics.
     pub registry: Arc<Registry>,
+    /// Tells it to drain, or not to.
+    pub tell: watch::Sender<Option<Draining>>,
 }
 
 /// Where to listen.
 #[derive(Clone, Debug)]
 pub struct Addresses {
-    /// All endpoints, mode 0600.
+    /// All endpoints, and what they can be told, mode 0600.
     pub socket: PathBuf,
     /// All endpoints.
     pub tcp: Option<SocketAddr>,
@@ -97,7 +100,7 @@ impl Server {
     pub async fn run(self, state: Arc<State>) -> Infallible {
         let tcp = self.tcp.map(|place| place.run(Scope::All, &state));
         let metrics = self.metrics.map(|place| place.run(Scope::Metrics, &state));
-        let socket = accept(Listening::Unix(self.socket), Scope::All, &state);
+        let socket = accept(Listening::Unix(self.socket), Scope::Own, &state);
         tokio::join!(socket, maybe(tcp), maybe(metrics)).0
     }
 }
@@ -214,14 +217,12 @@ fn listen_privately(path: &Path) -> io::Result<UnixListener> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-    use tokio::sync::watch;
-
     use super::super::client::{Probe, health};
     use super::super::live::tests::live;
     use super::*;
     use crate::model::{Snapshot, Turn};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -231,7 +232,7 @@ mod tests {
     }
 
     fn state(live: Live) -> Arc<State> {
-        Arc::new(State { live, registry: Arc::new(Registry::default()) })
+        Arc::new(State { live, registry: Arc::new(Registry::default()), tell: watch::Sender::default() })
     }
 
     async fn ask(address: SocketAddr, path: &str) -> String {

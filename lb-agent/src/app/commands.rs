@@ -3,12 +3,14 @@
 use std::io::{ErrorKind, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::packet_path::HAND_OVER;
 use super::{connect, meaning, told_to_stop};
-use crate::cli::{Check, Doctor, Health, Uninstall};
+use crate::admin::{AdminError, Ask, DrainReport, ask_drain};
+use crate::cli::{Check, Doctor, Drain, Health, Uninstall};
 use crate::l4::pins::Pins;
 use crate::model::Severity;
 use crate::{admin, l4, source, status};
@@ -29,6 +31,41 @@ pub(super) async fn health(probe: &Health) -> Result<ExitCode> {
     let health = admin::health(&probe.admin_socket.admin_socket, asked).await?;
     println!("{}", health.message);
     Ok(if health.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How often `drain --wait` asks.
+const ASKING: Duration = Duration::from_millis(500);
+
+pub(super) async fn drain(drain: &Drain) -> Result<ExitCode> {
+    let socket = &drain.admin_socket.admin_socket;
+    let ask = if drain.cancel { Ask::CallOff } else { Ask::Begin(drain.deadline) };
+    let mut report = ask_drain(socket, ask).await?;
+    println!("{}", report.words);
+    if !drain.wait {
+        return Ok(ExitCode::SUCCESS);
+    }
+    while !is_over(&report) {
+        tokio::time::sleep(ASKING).await;
+        let now = match ask_drain(socket, Ask::Progress).await {
+            Ok(now) => now,
+            Err(AdminError::Unreachable { .. }) => {
+                println!("the agent has ended");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if now.words != report.words {
+            println!("{}", now.words);
+        }
+        report = now;
+    }
+    Ok(if report.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Done, called off by somebody else, or in vain: by the deadline, new flows still open there.
+fn is_over(report: &DrainReport) -> bool {
+    let is_in_vain = report.opens_here && report.deadline == Some(0);
+    report.complete || !report.draining || is_in_vain
 }
 
 pub(super) async fn look(doctor: Doctor) -> Result<ExitCode> {

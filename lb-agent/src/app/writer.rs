@@ -9,7 +9,7 @@ use super::connect;
 use crate::admin::Live;
 use crate::cli::Run;
 use crate::metrics::StatusMetrics;
-use crate::model::{Basis, Loaded, Turn};
+use crate::model::{Basis, Draining, Loaded, Turn};
 use crate::source::kube::Handle;
 use crate::status::{self, AgentState, AskReport, Inputs, Options, Timing};
 
@@ -38,7 +38,12 @@ impl Writer {
             report: report(source.clone()),
             changed: live.proxy.clone(),
         };
-        let parts = Parts { turn: live.turn.clone(), kernel: live.kernel.clone(), proxy: live.proxy.clone() };
+        let parts = Parts {
+            turn: live.turn.clone(),
+            kernel: live.kernel.clone(),
+            proxy: live.proxy.clone(),
+            draining: live.draining.clone(),
+        };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stop = async { _ = stopped.await };
@@ -75,6 +80,7 @@ struct Parts {
     turn: watch::Receiver<Turn>,
     kernel: Option<watch::Receiver<Loaded>>,
     proxy: watch::Receiver<u64>,
+    draining: watch::Receiver<Option<Draining>>,
 }
 
 impl Parts {
@@ -87,6 +93,7 @@ impl Parts {
             tokio::select! {
                 Ok(()) = self.turn.changed() => {}
                 Ok(()) = self.proxy.changed() => {}
+                Ok(()) = self.draining.changed() => {}
                 Ok(()) = changed(&mut self.kernel) => {}
                 else => std::future::pending().await,
             }
@@ -98,13 +105,20 @@ impl Parts {
         let is_in_kernel = self.kernel.as_ref().is_none_or(|loaded| loaded.borrow().generation > 0);
         match *self.turn.borrow() {
             Turn::Waiting | Turn::After => None,
-            Turn::Holding if is_in_kernel && *self.proxy.borrow() > 0 => Some(AgentState::Ready),
+            Turn::Holding if is_in_kernel && *self.proxy.borrow() > 0 => {
+                Some(match *self.draining.borrow() {
+                    None => AgentState::Ready,
+                    Some(_) => AgentState::Draining,
+                })
+            }
             Turn::Before | Turn::Holding => Some(AgentState::Starting),
         }
     }
 }
 
-async fn changed(kernel: &mut Option<watch::Receiver<Loaded>>) -> Result<(), watch::error::RecvError> {
+pub(super) async fn changed(
+    kernel: &mut Option<watch::Receiver<Loaded>>,
+) -> Result<(), watch::error::RecvError> {
     match kernel {
         Some(kernel) => kernel.changed().await,
         None => std::future::pending().await,
@@ -117,11 +131,13 @@ mod tests {
 
     #[test]
     fn who_has_the_packet_path_speaks_for_the_node() {
-        let state = |turn, kernel, proxy| {
+        let state = |turn, kernel, proxy, draining: bool| {
             let loaded = Loaded { generation: kernel, ..Loaded::default() };
             let kernel = Some(watch::Sender::new(loaded).subscribe());
             let (turn, proxy) = (watch::Sender::new(turn).subscribe(), watch::Sender::new(proxy).subscribe());
-            Parts { turn, kernel, proxy }.state()
+            let draining = draining.then(|| Draining::within(std::time::Duration::ZERO));
+            let draining = watch::Sender::new(draining).subscribe();
+            Parts { turn, kernel, proxy, draining }.state()
         };
         for (turn, kernel, proxy, expected) in [
             (Turn::Before, 0, 0, Some(AgentState::Starting)),
@@ -131,7 +147,12 @@ mod tests {
             (Turn::Holding, 1, 1, Some(AgentState::Ready)),
             (Turn::After, 1, 1, None),
         ] {
-            assert_eq!(state(turn, kernel, proxy), expected, "{turn:?} {kernel} {proxy}");
+            assert_eq!(state(turn, kernel, proxy, false), expected, "{turn:?} {kernel} {proxy}");
+            let draining = expected.map(|state| match state {
+                AgentState::Ready => AgentState::Draining,
+                other => other,
+            });
+            assert_eq!(state(turn, kernel, proxy, true), draining, "{turn:?} {kernel} {proxy}");
         }
     }
 }

@@ -20,10 +20,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::phase::Phase;
 use super::worker::Worker;
-use crate::model::ConnectionKind;
-
-/// How long a connection that is closed at the deadline may take to say so.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
+use crate::model::{ConnectionKind, LAST_WORDS};
 
 /// A client that has just connected, or had its answer, gets as long at least to send its next request.
 const LEAST: Duration = Duration::from_secs(1);

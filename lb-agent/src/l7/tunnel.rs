@@ -18,14 +18,13 @@ use tokio::time::timeout;
 use super::body::{Body, RequestBody};
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
-use super::drain::LAST_WORDS;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
 use super::pump::Pump;
 use super::reply::Reply;
 use super::target::Target;
 use super::worker::Worker;
-use crate::model::ConnectionKind;
+use crate::model::{ConnectionKind, LAST_WORDS};
 
 /// Sends a WebSocket handshake; tunnels if the endpoint agrees, else passes its answer back.
 pub(super) async fn open(

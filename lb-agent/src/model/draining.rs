@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+/// How long a connection that is closed at the deadline may take to say so.
+pub const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// What a node was told that is to own no new flows. Its connections end in order once new flows open elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Draining {
@@ -10,6 +13,61 @@ pub struct Draining {
     pub since: Instant,
     /// What is left then is closed.
     pub deadline: Instant,
+    /// Whether the agent stops after it: then it does not wait for ever until new flows open elsewhere.
+    pub stops: bool,
+}
+
+impl Draining {
+    /// From now on, for so long.
+    #[must_use]
+    pub fn within(time: Duration) -> Self {
+        let since = Instant::now();
+        Self { since, deadline: since + time, stops: false }
+    }
+
+    /// The same, at the end of the agent.
+    #[must_use]
+    pub fn stop_within(grace: Duration) -> Self {
+        Self { stops: true, ..Self::within(grace) }
+    }
+
+    /// How long it lasts.
+    #[must_use]
+    pub fn span(&self) -> Duration {
+        self.deadline.saturating_duration_since(self.since)
+    }
+}
+
+/// How a drain goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DrainProgress {
+    /// Which one; `None` while the node does not drain.
+    pub of: Option<Draining>,
+    /// When what is left is closed; `None` while new flows still open here and no connection is told to end.
+    pub ends_by: Option<Instant>,
+    /// What is left.
+    pub left: Left,
+}
+
+impl DrainProgress {
+    /// Whether connections have ended, by themselves or at the deadline.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let is_over = |deadline: Instant| deadline.elapsed() >= LAST_WORDS;
+        self.ends_by.is_some_and(|deadline| self.left.total() == 0 || is_over(deadline))
+    }
+}
+
+impl fmt::Display for DrainProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.left;
+        match (self.of, self.ends_by) {
+            (None, _) => f.write_str("not draining"),
+            (Some(_), None) => write!(f, "draining: new flows still open here; {left}"),
+            (Some(_), Some(_)) if self.is_complete() => write!(f, "drained: {left}"),
+            (Some(_), Some(_)) => write!(f, "draining: {left}"),
+        }
+    }
 }
 
 /// What a client's connection carries.
@@ -85,6 +143,23 @@ impl fmt::Display for Age {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_complete_with_the_last_connection_or_after_the_deadline() {
+        let left = Left { by_kind: [0, 2, 0, 0], oldest: None };
+        let (past, future) = (Instant::now().checked_sub(LAST_WORDS), Instant::now() + LAST_WORDS);
+        let of = Some(Draining::within(LAST_WORDS));
+        for (of, ends_by, left, is_complete, words) in [
+            (None, None, Left::default(), false, "not draining"),
+            (of, None, left, false, "draining: new flows still open here; 2 connections left"),
+            (of, Some(future), left, false, "draining: 2 connections left"),
+            (of, Some(future), Left::default(), true, "drained: no connection left"),
+            (of, past, left, true, "drained: 2 connections left"),
+        ] {
+            let progress = DrainProgress { of, ends_by, left };
+            assert_eq!((progress.is_complete(), progress.to_string().as_str()), (is_complete, words));
+        }
+    }
 
     #[test]
     fn what_is_left_in_words() {

@@ -22,7 +22,7 @@ mod turn;
 
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
 pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
-pub use draining::{ConnectionKind, Draining, Left};
+pub use draining::{ConnectionKind, DrainProgress, Draining, LAST_WORDS, Left};
 pub use edge_node::EdgeNode;
 pub use following::{Basis, Condition, Following, Watch};
 pub use generation::{Generation, Step};

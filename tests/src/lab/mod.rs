@@ -3,6 +3,7 @@
 
 pub mod address;
 mod admin;
+mod announce;
 pub mod calls;
 pub mod capture;
 pub mod certificates;
@@ -42,6 +43,7 @@ use self::manifests::Manifests;
 use self::process::output;
 use self::view::{NodeView, View};
 
+pub use self::announce::Announcer;
 pub use self::claim::{LABS, kept, remove, remove_own};
 pub use self::evidence::{run, target};
 pub use self::namespace::Namespace;

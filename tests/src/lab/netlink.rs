@@ -189,6 +189,45 @@ pub fn routes(namespace: &Namespace) -> Result<Vec<IpAddr>> {
     })
 }
 
+/// The next hops of a route, in the kernel's order; none without the route.
+///
+/// # Errors
+/// Those of netlink.
+pub fn next_hops(namespace: &Namespace, (prefix, length): (IpAddr, u8)) -> Result<Vec<IpAddr>> {
+    let question = match prefix {
+        IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+        IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+    };
+    request(namespace, async |handle| {
+        let routes: Vec<RouteMessage> = handle.route().get(question).execute().try_collect().await?;
+        let is_it = |route: &RouteMessage| {
+            let destination = route.attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Destination(destination) => address(destination),
+                _ => None,
+            });
+            destination == Some(prefix) && route.header.destination_prefix_length == length
+        };
+        Ok(routes.iter().filter(|route| is_it(route)).flat_map(|route| gateways(&route.attributes)).collect())
+    })
+}
+
+fn gateways(attributes: &[RouteAttribute]) -> Vec<IpAddr> {
+    let of = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::Gateway(gateway) => address(gateway).into_iter().collect(),
+        RouteAttribute::MultiPath(hops) => hops.iter().flat_map(|hop| gateways(&hop.attributes)).collect(),
+        _ => Vec::new(),
+    };
+    attributes.iter().flat_map(of).collect()
+}
+
+fn address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
 /// A route to the host at the other end of a link.
 pub(crate) fn neighbour_route(end: End<'_>, host: Ipv4Addr) -> Result<()> {
     request(end.namespace, async |handle| {

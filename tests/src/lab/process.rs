@@ -79,14 +79,23 @@ impl Process {
         eventually(&format!("the end of {name}"), deadline, || self.ended()?.context("it still runs"))
     }
 
+    /// Asks it to end (SIGTERM).
+    ///
+    /// # Errors
+    /// Those of `kill`.
+    pub fn ask_to_stop(&mut self) -> Result<()> {
+        if self.ended()?.is_none() {
+            kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
+        }
+        Ok(())
+    }
+
     /// Asks it to end (SIGTERM) and waits for it.
     ///
     /// # Errors
     /// If it does not end in time.
     pub fn stop(&mut self) -> Result<ExitStatus> {
-        if self.ended()?.is_none() {
-            kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
-        }
+        self.ask_to_stop()?;
         self.wait(END)
     }
 

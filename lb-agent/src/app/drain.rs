@@ -1,0 +1,147 @@
+//! The drain as the app runs it: the cluster hears of it first; once new flows open elsewhere, connections end in
+//! order.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::info;
+
+use super::{Snapshots, service};
+use crate::l7::Proxy;
+use crate::model::{DrainProgress, Draining, LAST_WORDS, Snapshot, Turn};
+
+/// How often progress is told.
+const TELLING: Duration = Duration::from_millis(200);
+
+/// Who was told to drain, and how it goes.
+pub(super) struct Drain {
+    node: String,
+    told: watch::Sender<Option<Draining>>,
+    progress: watch::Sender<DrainProgress>,
+}
+
+impl Drain {
+    pub(super) fn new(node: &str) -> Self {
+        Self { node: node.to_owned(), told: watch::Sender::default(), progress: watch::Sender::default() }
+    }
+
+    /// By which it is told, and called off.
+    pub(super) fn told(&self) -> watch::Sender<Option<Draining>> {
+        self.told.clone()
+    }
+
+    /// How it goes.
+    pub(super) fn progress(&self) -> watch::Receiver<DrainProgress> {
+        self.progress.subscribe()
+    }
+
+    /// Carries out what is told.
+    pub(super) async fn run(&self, proxy: &Proxy, snapshots: &Snapshots) -> Infallible {
+        let mut told = self.told.subscribe();
+        loop {
+            let now = *told.borrow_and_update();
+            let work = async {
+                match now {
+                    Some(draining) => self.carry_out(draining, proxy, snapshots.clone()).await,
+                    None => self.serve(proxy).await,
+                }
+            };
+            tokio::select! {
+                never = work => match never {},
+                Ok(()) = told.changed() => {}
+            }
+        }
+    }
+
+    async fn serve(&self, proxy: &Proxy) -> Infallible {
+        if self.progress.send_replace(DrainProgress::default()).of.is_some() {
+            info!("the drain is called off");
+            proxy.serve();
+        }
+        std::future::pending().await
+    }
+
+    async fn carry_out(&self, draining: Draining, proxy: &Proxy, snapshots: Snapshots) -> Infallible {
+        info!("draining: this node is to own no new flows");
+        let of = Some(draining);
+        self.progress.send_replace(DrainProgress { of, ends_by: None, left: proxy.left() });
+        let tell_left = async || {
+            loop {
+                self.progress.send_modify(|progress| progress.left = proxy.left());
+                sleep(TELLING).await;
+            }
+        };
+        let patience = if draining.stops { draining.span() / 2 } else { Duration::MAX };
+        tokio::select! {
+            _ = timeout(patience, self.elsewhere(snapshots, draining)) => {}
+            () = tell_left() => {}
+        }
+        // However long that took, connections have their time.
+        let deadline = draining.deadline.max(Instant::now() + draining.span() / 2);
+        info!(connections = proxy.left().total(), "connections end in order");
+        proxy.drain(deadline);
+        self.progress.send_modify(|progress| progress.ends_by = Some(deadline));
+        tell_left().await;
+        std::future::pending().await
+    }
+
+    /// Waits until new flows open at other nodes. If there are none, the last one that stops has nobody to wait for;
+    /// one that does not stop serves on.
+    async fn elsewhere(&self, mut snapshots: Snapshots, draining: Draining) {
+        let is_so = |snapshot: &Snapshot| {
+            let is_alone = draining.stops && !snapshot.opens_beside(&self.node);
+            is_alone || !snapshot.opens_at(&self.node)
+        };
+        let told = snapshots.wait_for(|snapshot| snapshot.as_ref().is_some_and(|snapshot| is_so(snapshot)));
+        if told.await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Runs until the process is told to stop; then, if it is this agent that serves the node and none comes after it,
+    /// until connections have ended, within `grace`. Says how long those may take that are left: who is told twice is
+    /// to stop at once.
+    pub(super) async fn until_told_to_stop(
+        &self,
+        mut turn: watch::Receiver<Turn>,
+        grace: Duration,
+    ) -> Result<Duration> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut told = async || {
+            tokio::select! {
+                _ = terminate.recv() => info!("told to stop (SIGTERM)"),
+                _ = interrupt.recv() => info!("told to stop (SIGINT)"),
+            }
+        };
+        told().await;
+        if *turn.borrow() != Turn::Holding {
+            return Ok(grace);
+        }
+        service::stops();
+        self.told.send_replace(Some(Draining::stop_within(grace)));
+        tokio::select! {
+            // Those that came at the last moment are to be answered.
+            () = self.ended() => Ok(LAST_WORDS),
+            () = told() => Ok(Duration::ZERO),
+            Ok(_) = turn.wait_for(|turn| *turn != Turn::Holding) => {
+                info!("another agent goes on");
+                Ok(grace)
+            }
+        }
+    }
+
+    /// Waits until connections have ended, by themselves or at the deadline.
+    async fn ended(&self) {
+        let mut progress = self.progress.subscribe();
+        let drained = progress.wait_for(DrainProgress::is_complete);
+        if drained.await.is_ok() {
+            return;
+        }
+        std::future::pending().await
+    }
+}

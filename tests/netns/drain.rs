@@ -1,0 +1,116 @@
+//! A node that drains: told by its operator or by SIGTERM, and what the network sends to it meanwhile.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lb_tests::lab::address::{VIPS_V4, VIPS_V6};
+use lb_tests::lab::netlink::next_hops;
+use lb_tests::lab::site::SHOP;
+use lb_tests::lab::spread::owner;
+use lb_tests::lab::wait::eventually;
+use lb_tests::lab::{Lab, run};
+
+use crate::{connect, edges, with_site};
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_node_that_drains_is_not_attracted() -> Result<()> {
+    with_site("a_node_that_drains_is_not_attracted", &edges(2), |lab, _| {
+        let announcing = lab.announce()?;
+        spread_over(lab, &[0, 1])?;
+        let (status, text) = lab.edges[0].lb_agent(&["drain"])?;
+        ensure!(status.success() && text.starts_with("draining"), "{text}");
+        spread_over(lab, &[1])?;
+        let readiness = lab.edges[0].admin("/readyz")?;
+        ensure!(readiness.status == 503, "{readiness:?}");
+        // Its rows are still there, for others have no history to tell them of it: it serves what comes.
+        let to = SocketAddr::new(lab.vip().v4.into(), 80);
+        for _ in 0..32 {
+            owner(lab, &mut connect(lab, to)?, SHOP)?;
+        }
+        let (status, text) = lab.edges[0].lb_agent(&["drain", "--cancel"])?;
+        ensure!(status.success() && text == "not draining\n", "{text}");
+        spread_over(lab, &[0, 1])?;
+        ensure!(lab.edges[0].admin("/readyz")?.status == 200);
+        lab.edges[0].kill_agent()?;
+        spread_over(lab, &[1])?;
+        lab.edges[0].run_agent(&[])?;
+        spread_over(lab, &[0, 1])?;
+        drop(announcing);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_operator_can_wait_for_the_end_of_a_drain() -> Result<()> {
+    with_site("an_operator_can_wait_for_the_end_of_a_drain", &edges(1), |lab, _| {
+        let to = SocketAddr::new(lab.vip().v4.into(), 80);
+        let mut kept = connect(lab, to)?;
+        owner(lab, &mut kept, SHOP)?;
+        let node = &lab.edges[0];
+        let (status, text) = thread::scope(|scope| {
+            let waiting = scope.spawn(|| node.lb_agent(&["drain", "--wait", "--deadline", "60"]));
+            let told = eventually("the proxy drains", SOON, || {
+                let report = node.admin("/drain")?.body;
+                let report = String::from_utf8_lossy(&report).into_owned();
+                ensure!(report.contains("1 connection left, the oldest"), "{report}");
+                Ok(())
+            });
+            let last = told.and_then(|()| kept.fetch(SHOP, "/"));
+            let over = waiting.join().expect("no panic");
+            let closes = last?.header("connection").map(str::to_owned);
+            ensure!(closes.as_deref() == Some("close"), "{closes:?}");
+            over
+        })?;
+        ensure!(status.success() && text.ends_with("drained: no connection left\n"), "{text}");
+        kept.await_end()?;
+        let late = connect(lab, to)?.fetch(SHOP, "/")?;
+        assert_eq!((late.status, late.header("connection")), (200, Some("close")), "it goes on accepting");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_that_is_told_to_stop_drains_first() -> Result<()> {
+    run("an_agent_that_is_told_to_stop_drains_first", &edges(1), |lab| {
+        lb_tests::lab::site::Site::publish(lab)?;
+        lab.run_agents_with(&["--grace", "8"])?;
+        let to = SocketAddr::new(lab.vip().v4.into(), 80);
+        let mut kept = connect(lab, to)?;
+        owner(lab, &mut kept, SHOP)?;
+        let mut idle = connect(lab, to)?;
+        owner(lab, &mut idle, SHOP)?;
+        let node = &mut lab.edges[0];
+        node.agent().context("it was started")?.ask_to_stop()?;
+        eventually("it drains", SOON, || {
+            let status = node.admin("/readyz")?.status;
+            ensure!(status == 503, "{status}");
+            Ok(())
+        })?;
+        let last = kept.fetch(SHOP, "/")?;
+        assert_eq!((last.status, last.header("connection")), (200, Some("close")));
+        let end = lab.edges[0].agent().context("it was started")?.wait(SOON)?;
+        ensure!(end.success(), "{end}");
+        // In order: no reset.
+        idle.await_end()
+    })
+}
+
+/// Waits until the router spreads the VIPs over these nodes and no others.
+fn spread_over(lab: &Lab, nodes: &[usize]) -> Result<()> {
+    let links: Vec<_> = nodes.iter().map(|&node| lab.edges[node].link.host).collect();
+    let v4: BTreeSet<IpAddr> = links.iter().map(|host| host.v4.into()).collect();
+    let v6: BTreeSet<IpAddr> = links.iter().map(|host| host.v6.into()).collect();
+    let prefixes = [((VIPS_V4.0.into(), VIPS_V4.1), v4), ((VIPS_V6.0.into(), VIPS_V6.1), v6)];
+    eventually(&format!("routes over {nodes:?}"), SOON, || {
+        for (prefix, expected) in &prefixes {
+            let found: BTreeSet<IpAddr> = next_hops(&lab.router, *prefix)?.into_iter().collect();
+            ensure!(found == *expected, "{found:?}");
+        }
+        Ok(())
+    })
+}
