@@ -406,4 +406,30 @@ mod tests {
         assert!(parse(&["--http", "127.0.0.1:8080", "--interface", "eth0", "--hash-key-file", "k"]).is_ok());
         assert!(parse(&["--no-xdp", "--interface", "eth0"]).is_err());
     }
+
+    /// The unit is for people to copy: what it says to the agent has to be right.
+    #[test]
+    fn the_shipped_unit_says_what_the_agent_takes() {
+        let unit = include_str!("../../deploy/systemd/lb-agent.service").replace("\\\n", " ");
+        let setting = |name: &str| {
+            let value = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            value.unwrap_or_else(|| panic!("{name} in\n{unit}"))
+        };
+        let arguments = |line: &str| -> Vec<String> {
+            let (_, after) = line.split_once("/usr/local/bin/lb-agent").expect("the agent");
+            let words = after.split_whitespace().take_while(|word| *word != "&");
+            std::iter::once("lb-agent").chain(words).map(str::to_owned).collect()
+        };
+        for line in ["ExecStart", "ExecReload"] {
+            let cli = Cli::try_parse_from(arguments(setting(line))).expect(line);
+            let Command::Run(run) = cli.command else { panic!("{line} runs no agent") };
+            assert_eq!(run.take_over, line == "ExecReload");
+        }
+        let grace: u16 = setting("Environment=EDGELB_GRACE").parse().expect("seconds");
+        let limit: u16 = setting("TimeoutStopSec").parse().expect("seconds");
+        assert!(grace + 5 < limit, "systemd kills what is still ending");
+        assert_eq!((setting("Type"), setting("NotifyAccess")), ("notify", "all"));
+        let folder = format!("/run/{}", setting("RuntimeDirectory"));
+        assert_eq!(folder, DEFAULT_STATE, "where agents meet");
+    }
 }
