@@ -33,6 +33,12 @@ impl FlowKey {
             multipliers: [words[3] | 1, words[4] | 1, words[5] | 1, words[6] | 1, words[7] | 1],
         }
     }
+
+    /// The key of the probes' tags: words that the flow hash, of which clients see some effect, does not use.
+    #[inline(always)]
+    pub(crate) const fn of_probes(&self) -> [u64; 2] {
+        [self.offsets[2], self.multipliers[3]]
+    }
 }
 
 /// What identifies a flow. Addresses and ports as words loaded from the packet as they stand

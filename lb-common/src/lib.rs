@@ -7,8 +7,10 @@ pub mod checksum;
 pub mod encap;
 pub mod hash;
 pub mod map;
+pub mod probe;
 pub mod row;
 pub mod service_table;
+mod siphash;
 pub mod verdict;
 
 #[cfg(feature = "user")]

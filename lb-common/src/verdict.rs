@@ -23,6 +23,8 @@ pub enum Verdict {
     DeliveredMember,
     /// Encapsulated and sent to the member that owns it.
     Sent,
+    /// Another member's probe: stamped and left to this node's agent.
+    Probe,
     /// Lost, and why.
     Drop(DropReason),
 }
@@ -33,7 +35,7 @@ impl Verdict {
         Self::KEPT.into_iter().chain(DropReason::ALL.into_iter().map(Self::Drop))
     }
 
-    const KEPT: [Self; 7] = [
+    const KEPT: [Self; 8] = [
         Self::NotForVip,
         Self::Unparsed,
         Self::OtherProtocol,
@@ -41,6 +43,7 @@ impl Verdict {
         Self::DeliveredFirstHop,
         Self::DeliveredMember,
         Self::Sent,
+        Self::Probe,
     ];
 
     /// The index of this verdict's counter.
@@ -55,6 +58,7 @@ impl Verdict {
             Self::DeliveredFirstHop => 4,
             Self::DeliveredMember => 5,
             Self::Sent => 6,
+            Self::Probe => 7,
             Self::Drop(reason) => FIRST_DROP + reason as u32,
         }
     }
@@ -70,6 +74,7 @@ impl Verdict {
             Self::DeliveredFirstHop => "delivered_first_hop",
             Self::DeliveredMember => "delivered_member",
             Self::Sent => "sent",
+            Self::Probe => "probe",
             Self::Drop(reason) => reason.label(),
         }
     }
@@ -128,9 +133,9 @@ drop_reasons! {
     WrongCluster = 10 "wrong_cluster",
     /// An encapsulated packet without a right tag: forged, or made with another key.
     BadTag = 11 "bad_tag",
-    /// An encapsulated packet whose chain names a member that this node does not know.
+    /// An encapsulated packet whose chain names a member that this node does not know, or such a member's probe.
     UnknownChain = 12 "unknown_chain",
-    /// An encapsulated packet whose chain does not lead to this node.
+    /// An encapsulated packet whose chain does not lead to this node, or a probe for another one.
     NotMyHop = 13 "not_my_hop",
     /// An encapsulated packet for an address that is not a VIP.
     NotAVip = 14 "not_a_vip",

@@ -12,6 +12,7 @@ pub mod floor;
 mod frame;
 mod ip;
 mod link;
+mod probe;
 mod process;
 mod select;
 mod sk_lookup;

@@ -8,7 +8,7 @@ use lb_common::verdict::{DropReason, Verdict};
 use crate::frame::{Action, Frame, Maps};
 use crate::ip::{Family, Packet, Transport, V4, V6};
 use crate::link::{IPV4, IPV6, Link};
-use crate::{decap, encap, select};
+use crate::{decap, encap, probe, select};
 
 /// What became of a packet, and what the driver does about it.
 type Fate = (Verdict, Action);
@@ -60,6 +60,10 @@ fn flow<F: Family>(
         return first_hop(frame, maps, link, packet, ports, config, found.table);
     }
     if decap::is_encapsulated(config, packet, ports) {
+        if probe::is_probe(frame, packet) {
+            probe::receive(frame, maps, link, packet, config)?;
+            return Ok(pass(Verdict::Probe));
+        }
         decap::receive(frame, maps, link, packet, config)?;
         return Ok(pass(Verdict::DeliveredMember));
     }

@@ -4,6 +4,7 @@ mod cases;
 mod check;
 mod complexity;
 mod encapsulation;
+mod probe;
 mod random;
 mod socket;
 mod state;

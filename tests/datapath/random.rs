@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::check::Both;
+use crate::probe;
 
 /// Frames that the kernel's test run takes: it wants a link header.
 const LENGTHS: std::ops::Range<usize> = 14..200;
@@ -24,6 +25,8 @@ fn seeds() -> Vec<Vec<u8>> {
         Ip::new(CLIENT6, VIP6, tcp).extension(0).extension(51).frame(),
         encapsulated(CLIENT4, VIP4),
         encapsulated(CLIENT6, VIP6),
+        probe::frame(Outer::V4),
+        probe::frame(Outer::V6),
     ]
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use lb_common::encap::{DEFAULT_PORT, HEADER_LEN};
+use lb_common::probe::is_control;
 use lb_common::verdict::{DropReason, Verdict};
 use lb_tests::lab::capture::{Capture, inject};
 use lb_tests::lab::site::SHOP;
@@ -47,7 +48,10 @@ fn captured(lab: &Lab) -> Result<Vec<u8>> {
         connect(lab, SocketAddr::new(lab.vip().v4.into(), 80))?.fetch(SHOP, "/")?;
     }
     capture.next(PATIENCE, |packet| {
-        packet.len() > GUE + HEADER_LEN && packet[9] == 17 && packet[22..24] == DEFAULT_PORT.to_be_bytes()
+        let is_encapsulated = packet.len() > GUE + HEADER_LEN
+            && packet[9] == 17
+            && packet[22..24] == DEFAULT_PORT.to_be_bytes();
+        is_encapsulated && !is_control(packet[GUE])
     })
 }
 

@@ -1,0 +1,270 @@
+//! The wire format of probes, by which members notice each other's silence: GUE control messages (C bit set,
+//! draft-ietf-intarea-gue) on the encapsulation's port, of which all is private data. Final from the first version
+//! on: golden bytes below.
+//!
+//! ```text
+//!  0               1               2               3
+//! +-------+-+-----+---------------+-------------------------------+
+//! |0 0|1|hlen = 13|  type = 0x80  |  flags = 0                    |  GUE; the type is one of those for own use
+//! +-------+-+-----+---------------+-------------------------------+
+//! |  version      |  kind         |  state bits   |  step         |  private data
+//! +---------------+---------------+---------------+---------------+
+//! |  cluster id                                                   |
+//! +-------------------------------+-------------------------------+
+//! |  from (member id)             |  to (member id)               |
+//! +-------------------------------+-------------------------------+
+//! |  sequence (64 bits)                                           |
+//! +---------------------------------------------------------------+
+//! |  acknowledged generation (64 bits)                            |
+//! +---------------------------------------------------------------+
+//! |  needed generation (64 bits)                                  |
+//! +---------------------------------------------------------------+
+//! |  room                                                         |
+//! +---------------+-----------------------------------------------+
+//! |  seen by XDP  |  0                                            |
+//! +---------------+-----------------------------------------------+
+//! |  tag (64 bits): keyed, over all above with "seen" as 0        |
+//! +---------------------------------------------------------------+
+//! ```
+//! The receiver's XDP program stamps "seen by XDP": whatever the sender wrote there is gone when the receiver's
+//! agent reads it, and an agent that finds no stamp knows that its own packet path is not there.
+//!
+//! The tag is SipHash-2-4 and not the flow hash's mixer: a message is one of ten a second and may take 100 ns, and
+//! here, unlike with clients' packets, every bit is in the hands of whoever forges it. It holds against those who
+//! send without the key, and against those who have seen any number of messages: their chance is 2^-64 each. What
+//! was seen can be sent again; so an answer carries the sequence that was asked for, which an agent begins at a random
+//! number, and what a member says of itself is believed of such answers alone.
+
+use crate::encap::HeaderError;
+use crate::hash::FlowKey;
+use crate::row::MemberId;
+use crate::siphash;
+
+/// This version of the private data.
+pub const VERSION: u8 = 1;
+
+/// Bytes of a message, from the GUE header on: nothing follows.
+pub const LEN: usize = WORDS * 8;
+
+/// Where the stamp stands in it, with a byte that is 0 behind it.
+pub const STAMP: usize = 44;
+
+/// What the receiver's XDP program stamps, as the two bytes at `STAMP`.
+pub const STAMPED: [u8; 2] = [1, 0];
+
+/// A message as little-endian words; the last one is the tag.
+const WORDS: usize = 7;
+
+/// The stamp in word 5.
+const STAMP_MASK: u64 = 0xff << 32;
+
+/// First byte of the GUE header: variant 0, control message, 13 words of private data.
+const GUE_FIRST: u8 = CONTROL | ((LEN - 4) / 4) as u8;
+
+/// The bit of the GUE header's first byte that tells control messages from data.
+const CONTROL: u8 = 0x20;
+
+/// The type of control message.
+const TYPE: u8 = 0x80;
+
+/// Whether a message is asked or answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// To be answered at once.
+    Ask,
+    /// To the ask with the same sequence.
+    Answer,
+}
+
+/// `Kind`s as a message spells them.
+const ASK: u8 = 1;
+const ANSWER: u8 = 2;
+
+/// Bits of a message's state.
+mod state {
+    /// The sender takes no new flows.
+    pub(super) const DRAINING: u8 = 1;
+}
+
+/// What a member says of itself with each probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Said {
+    /// Whether it is draining: it takes no new flows.
+    pub is_draining: bool,
+    /// The newest generation of the membership history that is in its kernel; 0 for none.
+    pub acknowledged: u64,
+    /// How far that generation is there: the number of its step, 0 for none.
+    pub step: u8,
+    /// The oldest generation whose rows its flows still need; 0 without a history.
+    pub needed: u64,
+    /// How many more flows it can take; `u32::MAX` where it knows no bound.
+    pub room: u32,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { is_draining: false, acknowledged: 0, step: 0, needed: 0, room: u32::MAX }
+    }
+}
+
+/// A probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Probe {
+    /// Asked or answered.
+    pub kind: Kind,
+    /// The sender.
+    pub from: MemberId,
+    /// The member that it is for.
+    pub to: MemberId,
+    /// The sender's cluster.
+    pub cluster: u32,
+    /// Of the ask.
+    pub sequence: u64,
+    /// What the sender says of itself.
+    pub said: Said,
+}
+
+/// A probe as it lies in the packet: read and written as words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message([u64; WORDS]);
+
+const _: () = assert!(size_of::<Message>() == LEN);
+
+/// Whether a GUE header that begins with this byte is a control message.
+#[inline(always)]
+#[must_use]
+pub const fn is_control(gue_first: u8) -> bool {
+    gue_first & CONTROL != 0
+}
+
+impl Message {
+    /// The message of `probe`, with its tag, not stamped.
+    #[must_use]
+    pub const fn new(probe: &Probe, key: &FlowKey) -> Self {
+        let said = &probe.said;
+        let kind = match probe.kind {
+            Kind::Ask => ASK,
+            Kind::Answer => ANSWER,
+        };
+        let state = if said.is_draining { state::DRAINING } else { 0 };
+        let members = probe.from.swap_bytes() as u64 | (probe.to.swap_bytes() as u64) << 16;
+        let words = [
+            u64::from_le_bytes([GUE_FIRST, TYPE, 0, 0, VERSION, kind, state, said.step]),
+            probe.cluster.swap_bytes() as u64 | members << 32,
+            probe.sequence.swap_bytes(),
+            said.acknowledged.swap_bytes(),
+            said.needed.swap_bytes(),
+            said.room.swap_bytes() as u64,
+            0,
+        ];
+        let [w0, w1, w2, w3, w4, w5, _] = words;
+        Self([w0, w1, w2, w3, w4, w5, Self(words).tag(key)])
+    }
+
+    /// The message that lies in a packet as these words, little-endian ones.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u64; WORDS]) -> Self {
+        Self(words)
+    }
+
+    /// The message that came over the wire; `None` if it has another length.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, []) = bytes.as_chunks::<8>() else { return None };
+        let words: [_; WORDS] = words.try_into().ok()?;
+        Some(Self(words.map(u64::from_le_bytes)))
+    }
+
+    /// The message as it goes over the wire.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; LEN] {
+        let mut all = [0; LEN];
+        for (to, word) in all.chunks_exact_mut(8).zip(self.0) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        all
+    }
+
+    /// Whether it is asked or answered.
+    ///
+    /// # Errors
+    /// `HeaderError` if this is no message that this version writes.
+    #[inline(always)]
+    pub const fn kind(&self) -> Result<Kind, HeaderError> {
+        let first = self.0[0];
+        if first as u32 != u32::from_le_bytes([GUE_FIRST, TYPE, 0, 0]) {
+            return Err(HeaderError::NotGue);
+        }
+        match ((first >> 32) as u8, (first >> 40) as u8) {
+            (VERSION, ASK) => Ok(Kind::Ask),
+            (VERSION, ANSWER) => Ok(Kind::Answer),
+            (VERSION, _) => Err(HeaderError::NotGue),
+            _ => Err(HeaderError::Version),
+        }
+    }
+
+    /// The cluster that it belongs to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn cluster(&self) -> u32 {
+        (self.0[1] as u32).swap_bytes()
+    }
+
+    /// The member that says it sent it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from(&self) -> MemberId {
+        ((self.0[1] >> 32) as u16).swap_bytes()
+    }
+
+    /// The member that it is for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to(&self) -> MemberId {
+        ((self.0[1] >> 48) as u16).swap_bytes()
+    }
+
+    /// Whether the tag is right.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tagged(&self, key: &FlowKey) -> bool {
+        self.0[WORDS - 1] == self.tag(key)
+    }
+
+    /// Whether the receiver's XDP program has seen it.
+    #[must_use]
+    pub const fn is_stamped(&self) -> bool {
+        self.0[5] & STAMP_MASK == (STAMPED[0] as u64) << 32
+    }
+
+    /// What it says, if it is one that this version writes.
+    ///
+    /// # Errors
+    /// As `kind`.
+    pub const fn probe(&self) -> Result<Probe, HeaderError> {
+        let kind = match self.kind() {
+            Ok(kind) => kind,
+            Err(error) => return Err(error),
+        };
+        let [first, _, sequence, acknowledged, needed, room, _] = self.0;
+        let said = Said {
+            is_draining: (first >> 48) as u8 & state::DRAINING != 0,
+            acknowledged: acknowledged.swap_bytes(),
+            step: (first >> 56) as u8,
+            needed: needed.swap_bytes(),
+            room: (room as u32).swap_bytes(),
+        };
+        let sequence = sequence.swap_bytes();
+        Ok(Probe { kind, from: self.from(), to: self.to(), cluster: self.cluster(), sequence, said })
+    }
+
+    #[inline(always)]
+    const fn tag(&self, key: &FlowKey) -> u64 {
+        let [w0, w1, w2, w3, w4, w5, _] = self.0;
+        siphash::tag(key.of_probes(), [w0, w1, w2, w3, w4, w5 & !STAMP_MASK])
+    }
+}
+
+#[cfg(test)]
+mod tests;

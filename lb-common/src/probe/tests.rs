@@ -1,0 +1,102 @@
+//! Bytes on the wire, and what is no probe.
+
+use super::*;
+
+const KEY: FlowKey = FlowKey::new([
+    0x9216_d5d9_8979_fb1b,
+    0xd131_0ba6_98df_b5ac,
+    0x2ffd_72db_d01a_dfb7,
+    0xb8e1_afed_6a26_7e96,
+    0xba7c_9045_f12c_7f99,
+    0x24a1_9947_b391_6cf7,
+    0x0801_f2e2_858e_fc16,
+    0x6369_20d8_7157_4e69,
+]);
+
+const PROBE: Probe = Probe {
+    kind: Kind::Answer,
+    from: 0x0102,
+    to: 0x0304,
+    cluster: 0x0506_0708,
+    sequence: 0x1112_1314_1516_1718,
+    said: Said {
+        is_draining: true,
+        acknowledged: 0x2122_2324_2526_2728,
+        step: 3,
+        needed: 0x3132_3334_3536_3738,
+        room: 0x090a_0b0c,
+    },
+};
+
+const GOLDEN: [u8; LEN] = [
+    0x2d, 0x80, 0, 0, // GUE
+    1, 2, 1, 3, // version, kind, state, step
+    5, 6, 7, 8, // cluster
+    1, 2, 3, 4, // from, to
+    0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, // sequence
+    0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, // acknowledged
+    0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, // needed
+    9, 0xa, 0xb, 0xc, // room
+    0, 0, 0, 0, // seen
+    0x26, 0xf8, 0x37, 0x43, 0x4a, 0x47, 0x66, 0xc1, // tag
+];
+
+#[test]
+fn golden_bytes() {
+    let message = Message::new(&PROBE, &KEY);
+    assert_eq!(message.bytes(), GOLDEN);
+    assert_eq!(Message::from_bytes(&GOLDEN), Some(message));
+}
+
+#[test]
+fn a_message_gives_back_what_it_was_made_of() {
+    for kind in [Kind::Ask, Kind::Answer] {
+        for said in [PROBE.said, Said::default()] {
+            let probe = Probe { kind, said, ..PROBE };
+            let message = Message::new(&probe, &KEY);
+            assert_eq!(message.probe(), Ok(probe));
+            assert!(message.is_tagged(&KEY) && !message.is_stamped());
+            assert!(!message.is_tagged(&FlowKey::new([3; 8])));
+        }
+    }
+}
+
+#[test]
+fn each_bit_is_under_the_tag_or_refused() {
+    for (at, bit) in (0..LEN).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bytes = GOLDEN;
+        bytes[at] ^= 1 << bit;
+        let message = Message::from_bytes(&bytes).expect("as long as before");
+        let is_believed = message.kind().is_ok() && message.is_tagged(&KEY);
+        assert_eq!(is_believed, at == STAMP, "byte {at} bit {bit}");
+    }
+}
+
+#[test]
+fn the_stamp_is_what_the_receiver_looks_for() {
+    let mut bytes = GOLDEN;
+    bytes[STAMP..STAMP + 2].copy_from_slice(&STAMPED);
+    let message = Message::from_bytes(&bytes).expect("as long as before");
+    assert!(message.is_stamped() && message.is_tagged(&KEY));
+    assert_eq!(message.kind(), Ok(Kind::Answer));
+}
+
+#[test]
+fn foreign_messages_are_refused() {
+    for (at, value, error) in [
+        (0, 0x0d, HeaderError::NotGue), // data
+        (0, 0x6d, HeaderError::NotGue), // another variant
+        (0, 0x2c, HeaderError::NotGue), // shorter private data
+        (1, 0, HeaderError::NotGue),    // another type
+        (2, 0x80, HeaderError::NotGue), // optional fields
+        (5, 3, HeaderError::NotGue),    // another kind
+        (4, 2, HeaderError::Version),
+    ] {
+        let mut bytes = GOLDEN;
+        bytes[at] = value;
+        let message = Message::from_bytes(&bytes).expect("as long as before");
+        assert_eq!(message.kind(), Err(error), "byte {at} = {value:#x}");
+    }
+    assert_eq!(Message::from_bytes(&GOLDEN[1..]), None);
+    assert!(is_control(GOLDEN[0]) && !is_control(4));
+}

@@ -1,0 +1,143 @@
+//! Probes: a good one is stamped and passed to the agent, whatever else comes in their form is dropped.
+
+use lb_common::checksum;
+use lb_common::encap::DEFAULT_PORT;
+use lb_common::hash::FlowKey;
+use lb_common::probe::{Kind, LEN, Message, Probe, STAMP, Said};
+use lb_common::verdict::{DropReason, Verdict};
+use lb_ebpf::Action;
+use lb_tests::fixture::{self, CLUSTER, FAR, NEAR, Outer, THIS, address};
+use lb_tests::packet::{Ip, Transport};
+
+use crate::check::Both;
+
+const GOOD: Probe =
+    Probe { kind: Kind::Ask, from: NEAR, to: THIS, cluster: CLUSTER, sequence: 7, said: SAID };
+
+const SAID: Said = Said { is_draining: true, acknowledged: 5, step: 2, needed: 4, room: 100 };
+
+fn message(probe: &Probe) -> [u8; LEN] {
+    Message::new(probe, &fixture::local().key).bytes()
+}
+
+fn datagram(outer: Outer, payload: &[u8]) -> Ip {
+    let udp = Transport::udp(DEFAULT_PORT, DEFAULT_PORT, payload);
+    Ip::new(address(outer, NEAR), address(outer, THIS), udp)
+}
+
+/// A good probe's frame.
+pub(crate) fn frame(outer: Outer) -> Vec<u8> {
+    datagram(outer, &message(&GOOD)).frame()
+}
+
+#[test]
+fn a_good_probe_is_stamped_and_passed() {
+    for outer in [Outer::V4, Outer::V6] {
+        let mut both = Both::fixture(outer);
+        for kind in [Kind::Ask, Kind::Answer] {
+            let bytes = message(&Probe { kind, ..GOOD });
+            let mut stamped = bytes;
+            stamped[STAMP] = 1;
+            for tags in [&[][..], &[(0x8100, 5)], &[(0x88a8, 5), (0x8100, 6)]] {
+                let name = format!("{outer:?}, {kind:?}, {} tags", tags.len());
+                let passed = both.run(&name, &datagram(outer, &bytes).tagged(tags));
+                assert_eq!((passed.verdicts[0], passed.action), (Verdict::Probe, Action::Pass), "{name}");
+                assert_eq!(passed.frame, datagram(outer, &stamped).tagged(tags), "{name}");
+            }
+        }
+    }
+}
+
+/// Where the UDP header is in a frame with an IPv4 outer header.
+const UDP: usize = 14 + 20;
+
+#[test]
+fn the_udp_checksum_stays_right() {
+    let mut both = Both::fixture(Outer::V4);
+    for sequence in 0..64 {
+        let mut frame = datagram(Outer::V4, &message(&Probe { sequence, ..GOOD })).frame();
+        // Beside the datagram, the pseudo header: addresses, protocol, length.
+        let sum = |frame: &[u8]| {
+            checksum::sum(&frame[26..34]) + 17 + (8 + LEN as u32) + checksum::sum(&frame[UDP..])
+        };
+        let check = checksum::finish(sum(&frame));
+        frame[UDP + 6..UDP + 8].copy_from_slice(&check.to_be_bytes());
+        let passed = both.run("with a checksum", &frame).frame;
+        assert_eq!(checksum::fold(sum(&passed)), 0xffff, "sequence {sequence}");
+    }
+}
+
+#[test]
+fn what_a_sender_writes_as_the_stamp_does_not_count() {
+    let mut both = Both::fixture(Outer::V4);
+    let mut bytes = message(&GOOD);
+    bytes[STAMP] = 0xff;
+    let passed = both.run("stamped by its sender", &datagram(Outer::V4, &bytes).frame());
+    assert_eq!(passed.frame[UDP + 8 + STAMP], 1);
+}
+
+#[test]
+fn what_is_not_proven_is_dropped() {
+    for outer in [Outer::V4, Outer::V6] {
+        let mut both = Both::fixture(outer);
+        let good = message(&GOOD);
+        let changed = |at: usize, value: u8| {
+            let mut bytes = good;
+            bytes[at] = value;
+            bytes.to_vec()
+        };
+        let of = |probe: Probe| message(&probe).to_vec();
+        let other_key = Message::new(&GOOD, &FlowKey::new([9; 8])).bytes().to_vec();
+        for (name, payload, reason) in [
+            ("cut short", good[..LEN - 1].to_vec(), DropReason::MalformedEncap),
+            ("the GUE header alone", good[..4].to_vec(), DropReason::MalformedEncap),
+            ("its first byte alone", good[..1].to_vec(), DropReason::MalformedEncap),
+            ("a byte more", [&good[..], &[0]].concat(), DropReason::MalformedEncap),
+            ("another type", changed(1, 0x81), DropReason::MalformedEncap),
+            ("another length in the header", changed(0, 0x2e), DropReason::MalformedEncap),
+            ("flags", changed(2, 0x80), DropReason::MalformedEncap),
+            ("another kind", changed(5, 3), DropReason::MalformedEncap),
+            ("another version", changed(4, 2), DropReason::UnknownVersion),
+            ("another cluster", of(Probe { cluster: CLUSTER + 1, ..GOOD }), DropReason::WrongCluster),
+            ("another key", other_key, DropReason::BadTag),
+            ("an ask made an answer", changed(5, 2), DropReason::BadTag),
+            ("what is to be 0", changed(STAMP + 1, 1), DropReason::BadTag),
+            ("from an unknown member", of(Probe { from: 77, ..GOOD }), DropReason::UnknownChain),
+            ("from nobody", of(Probe { from: 0, ..GOOD }), DropReason::UnknownChain),
+            ("for another member", of(Probe { to: FAR, ..GOOD }), DropReason::NotMyHop),
+            ("for nobody", of(Probe { to: 0, ..GOOD }), DropReason::NotMyHop),
+        ] {
+            both.drops(&format!("{outer:?}, {name}"), &datagram(outer, &payload).frame(), reason);
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_no_member_takes_none() {
+    let mut wanted = fixture::wanted(Outer::V4);
+    wanted.config.member = 0;
+    Both::with(&wanted).drops("to nobody", &frame(Outer::V4), DropReason::NotMyHop);
+}
+
+#[test]
+fn each_bit_counts() {
+    let mut both = Both::fixture(Outer::V4);
+    let good = frame(Outer::V4);
+    for at in (0..LEN).filter(|&at| at != STAMP) {
+        for bit in 0..8 {
+            let mut frame = good.clone();
+            frame[UDP + 8 + at] ^= 1 << bit;
+            let lost = both.run(&format!("byte {at} bit {bit}"), &frame);
+            assert_eq!(lost.action, Action::Drop, "byte {at} bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn ethernet_padding_is_no_part_of_it() {
+    let mut both = Both::fixture(Outer::V4);
+    let padded = [frame(Outer::V4), vec![0; 20]].concat();
+    assert_eq!(both.run("padded", &padded).verdicts, [Verdict::Probe]);
+    let short = datagram(Outer::V4, &message(&GOOD)[..4]).frame();
+    both.drops("its length in the padding", &[short, vec![0; LEN]].concat(), DropReason::MalformedEncap);
+}
