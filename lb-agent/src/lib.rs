@@ -7,6 +7,7 @@ pub mod admin;
 pub mod announce;
 pub mod api;
 pub mod app;
+pub mod beat;
 pub mod cli;
 pub mod l4;
 pub mod l7;

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::beat::Beats;
+
 /// Settings of the proxy.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -16,6 +18,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Idle connections kept to one endpoint, per worker.
     pub idle_per_endpoint: usize,
+    /// Who watches whether the threads run.
+    pub beats: Beats,
 }
 
 /// Where connections come from.
@@ -70,6 +74,13 @@ impl Config {
     /// The usual settings for these sockets.
     #[must_use]
     pub fn new(workers: usize, bind: Bind) -> Self {
-        Self { workers, bind, max_segment: None, timeouts: Timeouts::default(), idle_per_endpoint: 256 }
+        Self {
+            workers,
+            bind,
+            max_segment: None,
+            timeouts: Timeouts::default(),
+            idle_per_endpoint: 256,
+            beats: Beats::default(),
+        }
     }
 }

@@ -36,6 +36,9 @@ pub enum StartError {
     Random,
 }
 
+/// A worker that has not come to its tick for this long is stuck: the tick is at most half of it.
+const STUCK: Duration = Duration::from_secs(1);
+
 /// A running proxy. Until the first snapshot is published it closes every connection.
 /// Dropped without `shutdown`, it cuts them all.
 pub struct Proxy {
@@ -90,6 +93,7 @@ impl Proxy {
                 metrics: proxy.metrics.clone(),
                 phase: proxy.phase.subscribe(),
                 oldest,
+                beat: config.beats.watch(format!("proxy worker {number}"), STUCK),
                 seed: seed()?,
             };
             proxy.sockets.push(to_worker);

@@ -28,6 +28,7 @@ use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::target::{RoundRobin, Target};
 use super::{connection, drain};
+use crate::beat::Beat;
 use crate::metrics::Metrics;
 use crate::model::ListenerProtocol;
 
@@ -44,6 +45,8 @@ pub(super) struct Start {
     pub(super) phase: watch::Receiver<Phase>,
     /// While it drains: when the oldest of its connections began.
     pub(super) oldest: watch::Sender<Option<Instant>>,
+    /// Says that the thread runs.
+    pub(super) beat: Beat,
     /// For request ids.
     pub(super) seed: u64,
 }
@@ -71,9 +74,9 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
         Err(error) => return drop(ready.send(Err(error))),
     };
     runtime.block_on(async {
-        let Start { config, mut sockets, live, metrics, mut phase, oldest, seed } = start;
+        let Start { config, mut sockets, live, metrics, mut phase, oldest, beat, seed } = start;
         let worker = Worker::new(config, live, metrics, seed);
-        spawn_local(tick(worker.clone()));
+        spawn_local(tick(worker.clone(), beat));
         spawn_local(drain::follow(worker.clone(), phase.clone(), oldest));
         drop(ready.send(Ok(())));
         let (mut accepting, told) = (JoinSet::new(), phase.clone());
@@ -183,13 +186,14 @@ async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: watch::Rece
 }
 
 /// Time passes: deadlines, idle connections to endpoints, and states that no request has asked for since.
-async fn tick(worker: Rc<Worker>) {
+async fn tick(worker: Rc<Worker>, beat: Beat) {
     let mut interval = interval(worker.deadlines.tick());
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let sweep_every = worker.deadlines.ticks(Duration::from_secs(1));
     let mut until_sweep = sweep_every;
     loop {
         interval.tick().await;
+        beat.touch();
         worker.deadlines.advance();
         until_sweep -= 1;
         if until_sweep == 0 {

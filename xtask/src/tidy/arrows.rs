@@ -9,14 +9,15 @@ const AGENT: &str = "lb-agent/src/";
 
 /// Each module and the modules it may name. A module that is not listed here may name none, and the files
 /// that wire everything together are free. Labels of metrics are closed enums of the stage that counts.
-const MAY_KNOW: [(&str, &[&str]); 9] = [
+const MAY_KNOW: [(&str, &[&str]); 10] = [
     ("model", &[]),
+    ("beat", &[]),
     ("metrics", &["model", "l4", "l7"]),
     ("api", &[]),
     ("source", &["model", "api", "metrics"]),
     ("status", &["model", "api", "metrics"]),
-    ("l4", &["model", "metrics"]),
-    ("l7", &["model", "metrics"]),
+    ("l4", &["model", "metrics", "beat"]),
+    ("l7", &["model", "metrics", "beat"]),
     ("announce", &["model", "metrics"]),
     ("admin", &["model", "metrics"]),
 ];
