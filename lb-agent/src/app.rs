@@ -9,6 +9,7 @@ mod commands;
 mod connect;
 mod drain;
 mod input;
+mod liveness;
 mod packet_path;
 mod service;
 mod writer;
@@ -36,6 +37,7 @@ use self::packet_path::{PacketPath, counters, uplinks};
 use self::writer::Writer;
 use crate::admin::{self, Addresses, Live, Server, packet_metrics};
 use crate::announce::{Announcer, Attracted, Silent, Standing};
+use crate::beat::Beats;
 use crate::cli::{Cli, Command, Log, LogFormat, Meaning, Run};
 use crate::l4::Uplink;
 use crate::l7::{self, Proxy};
@@ -96,9 +98,10 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let input = Input::new(&run, &node, found).await?;
     let server = Server::bind(&addresses(&run)).await?;
     let uplinks = uplinks(&run).await?;
-    let proxy = Arc::new(Proxy::start(proxy_config(&run, &uplinks)?, metrics)?);
+    let beats = Beats::default();
+    let proxy = Arc::new(Proxy::start(proxy_config(&run, &uplinks, &beats)?, metrics)?);
     // The kernel last: what fails before it leaves nothing there.
-    let packet_path = PacketPath::new(&run, &node, uplinks);
+    let packet_path = PacketPath::new(&run, &node, uplinks, beats);
 
     let (served, to_kernel) = watch::channel(None);
     let (proxy_live, proxy_generation) = watch::channel(0);
@@ -118,6 +121,8 @@ async fn agent(run: Run) -> Result<ExitCode> {
         draining: drain.told().subscribe(),
         drain: drain.progress(),
         attracted: attracted.subscribe(),
+        peers: packet_path.as_ref().map(PacketPath::peers),
+        alone: packet_path.as_ref().map(PacketPath::alone),
     };
     // Registered before anyone reads them.
     let writing = input.cluster().map(|source| (source, StatusMetrics::new(&mut registry)));
@@ -163,7 +168,7 @@ fn node_name(run: &Run) -> Result<String> {
     }
 }
 
-fn proxy_config(run: &Run, uplinks: &[Uplink]) -> Result<l7::Config> {
+fn proxy_config(run: &Run, uplinks: &[Uplink], beats: &Beats) -> Result<l7::Config> {
     let workers = match run.workers {
         Some(workers) => workers.into(),
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -181,6 +186,7 @@ fn proxy_config(run: &Run, uplinks: &[Uplink]) -> Result<l7::Config> {
         return Ok(l7::Config::new(workers, l7::Bind::Addresses(addresses)));
     }
     let mut config = l7::Config::new(workers, l7::Bind::Both(addresses));
+    config.beats = beats.clone();
     let smallest = uplinks.iter().map(|uplink| uplink.mtu).min().unwrap_or(u32::MAX);
     config.max_segment = Some(smallest.saturating_sub(OVERHEAD_V6 as u32 + HEADERS));
     Ok(config)

@@ -29,6 +29,16 @@ pub(crate) const SOURCE_SINCE: Named =
 pub(crate) const SOURCE_FAILURES: Named =
     ("lb_source_watch_failures", "Failed attempts to watch or list, by kind.");
 pub(crate) const MEMBERS: Named = ("lb_l4_members", "Edge nodes that can own flows.");
+pub(crate) const PEER_STATE: Named =
+    ("lb_l4_peer_state", "How each other member answers probes: 1 for the state that it is in.");
+pub(crate) const PEER_ROUND_TRIP: Named =
+    ("lb_l4_peer_round_trip_microseconds", "How long a member's last answer to a probe took.");
+pub(crate) const PEER_PROBES: Named = ("lb_l4_peer_probes", "Probes sent, by member.");
+pub(crate) const PEER_LOST: Named = ("lb_l4_peer_lost_probes", "Probes that were not answered, by member.");
+pub(crate) const PEER_FLAPS: Named =
+    ("lb_l4_peer_flaps", "How often a member went down after it had been up.");
+pub(crate) const ALONE: Named =
+    ("lb_l4_alone", "1 while no member answers and this node's own link or gateway is to blame.");
 pub(crate) const INTERFACE_MODE: Named =
     ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it.");
 pub(crate) const PACKETS: Named =

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use super::drain::DrainReport;
 use super::live::{Attachment, Live, utc};
 use crate::model::{
     Backend, Basis, Certificate, Following, HostPattern, HostRoutes, KeyKind, Listener, ListenerProtocol,
-    Member, Problem, RouteTable, Rule, Service, ServiceAddress, Severity, Snapshot, Unavailable, Watch,
+    Member, Peer, Problem, RouteTable, Rule, Service, ServiceAddress, Severity, Snapshot, Unavailable, Watch,
 };
 
 /// Everything there is to see of a node.
@@ -30,6 +30,12 @@ pub(super) struct Dump {
     attracted: BTreeSet<IpAddr>,
     generation: Generations,
     interfaces: Vec<InterfaceDump>,
+    /// What this node sees of the other members.
+    peers: Vec<PeerDump>,
+    /// No member answers, and this node's own link or gateway is to blame.
+    alone: bool,
+    /// The stage of this agent for which it does not answer others.
+    stuck: Option<String>,
     /// How a cluster is followed; `null` for a folder.
     source: Option<SourceDump>,
     snapshot: Option<SnapshotDump>,
@@ -49,6 +55,21 @@ struct InterfaceDump {
     why: String,
     mode: String,
     reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PeerDump {
+    name: String,
+    id: u16,
+    state: &'static str,
+    /// For how long.
+    seconds: u64,
+    /// The same for people.
+    words: String,
+    round_trip_microseconds: Option<u64>,
+    asked: u64,
+    lost: u64,
+    flaps: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -166,6 +187,7 @@ impl Dump {
     pub(super) fn new(live: &Live) -> Self {
         let snapshot = live.snapshot();
         let known = |generation: u64| (generation > 0).then_some(generation);
+        let peers = live.peers();
         Self {
             node: live.node.clone(),
             version: live.version,
@@ -179,8 +201,28 @@ impl Dump {
                 proxy: known(live.proxy_generation()),
             },
             interfaces: live.attachments().iter().map(InterfaceDump::new).collect(),
+            peers: peers.all.iter().map(PeerDump::new).collect(),
+            alone: live.is_alone(),
+            stuck: peers.stuck,
             source: live.following().map(SourceDump::new),
             snapshot: snapshot.as_deref().map(SnapshotDump::new),
+        }
+    }
+}
+
+impl PeerDump {
+    fn new(peer: &Peer) -> Self {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            name: peer.name.clone(),
+            id: peer.id,
+            state: peer.state.label(),
+            seconds: peer.since.elapsed().as_secs(),
+            words: peer.to_string(),
+            round_trip_microseconds: peer.round_trip.map(micros),
+            asked: peer.asked,
+            lost: peer.lost,
+            flaps: peer.flaps,
         }
     }
 }

@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use x509_parser::time::ASN1Time;
 
 use super::drain::DrainReport;
-use crate::model::{Basis, Condition, DrainProgress, Draining, Following, Loaded, Snapshot, Turn};
+use crate::model::{
+    Basis, Condition, DrainProgress, Draining, Following, Loaded, PeerState, Peers, Snapshot, Turn,
+};
 
 /// The node's moving parts, as their stages tell of them. A clone follows the same ones.
 #[derive(Clone, Debug)]
@@ -38,6 +40,10 @@ pub struct Live {
     pub drain: watch::Receiver<DrainProgress>,
     /// VIPs that it may attract.
     pub attracted: watch::Receiver<BTreeSet<IpAddr>>,
+    /// What this node sees of the other members; `None` for a proxy without packet path.
+    pub peers: Option<watch::Receiver<Peers>>,
+    /// Whether no member answers, for this node's own fault; `None` as above.
+    pub alone: Option<watch::Receiver<bool>>,
 }
 
 /// An interface with the packet path on it.
@@ -84,6 +90,27 @@ impl Live {
         self.following.as_ref().map(|following| following.borrow().clone())
     }
 
+    /// What this node sees of the other members.
+    #[must_use]
+    pub fn peers(&self) -> Peers {
+        self.peers.as_ref().map(|peers| peers.borrow().clone()).unwrap_or_default()
+    }
+
+    /// Whether no member answers, for this node's own fault.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.alone.as_ref().is_some_and(|alone| *alone.borrow())
+    }
+
+    /// The members that do not answer, in words; and why others may take this node for dead.
+    fn silent(&self) -> String {
+        let Peers { all, stuck } = self.peers();
+        let down = all.iter().filter(|peer| peer.state == PeerState::Down).map(ToString::to_string);
+        let stuck = stuck.map(|stage| format!("{stage} is stuck: this node does not answer other members"));
+        let alone = self.is_alone().then(|| "this node is alone: nor does its gateway answer".to_owned());
+        down.chain(stuck).chain(alone).map(|words| format!("; {words}")).collect()
+    }
+
     /// What a node that is ready has, in words.
     #[must_use]
     pub fn ready(&self) -> String {
@@ -101,9 +128,10 @@ impl Live {
             Basis::Nothing | Basis::Cluster => None,
         });
         format!(
-            "ready: generation {generation}{membership}, {places}{}{}",
+            "ready: generation {generation}{membership}, {places}{}{}{}",
             stored.unwrap_or_default(),
-            self.stale()
+            self.stale(),
+            self.silent()
         )
     }
 
@@ -174,7 +202,10 @@ pub(super) fn utc(time: SystemTime) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::model::Peer;
 
     /// A node whose stages are at these generations; a snapshot is there if any of them is.
     pub(in crate::admin) fn live(kernel: Option<u64>, proxy: u64, snapshot: Option<Snapshot>) -> Live {
@@ -191,6 +222,8 @@ pub(super) mod tests {
             draining: watch::Sender::default().subscribe(),
             drain: watch::Sender::default().subscribe(),
             attracted: watch::Sender::default().subscribe(),
+            peers: None,
+            alone: None,
             attachments: Some(
                 watch::Sender::new(vec![Attachment {
                     interface: "eth0".to_owned(),
@@ -225,7 +258,7 @@ pub(super) mod tests {
         let watch = crate::model::Watch {
             name: "Ingress",
             condition,
-            since: UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000),
+            since: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
             message: "403 no such right".to_owned(),
             failures: 3,
         };
@@ -238,7 +271,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_not_followed_is_told_and_leaves_the_node_ready() {
-        let written = UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        let written = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         for (basis, condition, missing, words) in [
             (Basis::Nothing, Condition::Forbidden, 3, "(Ingress forbidden (403 no such right))"),
             (Basis::Nothing, Condition::Forbidden, 3, "nor has the cluster a flow key"),
@@ -264,6 +297,39 @@ pub(super) mod tests {
         }
         assert!(!following(Basis::Cluster, Condition::Current).ready().contains("stored"));
         assert!(!following(Basis::Cluster, Condition::Current).ready().contains("Ingress"));
+    }
+
+    /// A peer of edge-1.
+    pub(in crate::admin) fn peer(state: PeerState) -> Peer {
+        let now = Instant::now();
+        Peer {
+            name: "edge-2".to_owned(),
+            id: 2,
+            state,
+            since: now,
+            answered: None,
+            round_trip: Some(Duration::from_micros(250)),
+            asked: 40,
+            lost: 4,
+            flaps: 1,
+        }
+    }
+
+    #[test]
+    fn who_is_silent_is_told_and_leaves_the_node_ready() {
+        let with = |peers, alone| Live {
+            peers: Some(watch::Sender::new(peers).subscribe()),
+            alone: Some(watch::Sender::new(alone).subscribe()),
+            ..live(Some(1), 1, Some(Snapshot::default()))
+        };
+        let words = with(Peers { all: vec![peer(PeerState::Up)], stuck: None }, false).ready();
+        assert!(!words.contains("edge-2") && !words.contains("alone"), "{words}");
+        let stuck = Some("proxy worker 1".to_owned());
+        let down = with(Peers { all: vec![peer(PeerState::Down)], stuck }, true);
+        assert!(down.missing().is_empty());
+        for words in ["edge-2 has never answered", "proxy worker 1 is stuck", "this node is alone"] {
+            assert!(down.ready().contains(words), "{words}: {}", down.ready());
+        }
     }
 
     #[test]

@@ -16,10 +16,11 @@ use prometheus_client::registry::Registry;
 
 use super::Live;
 use crate::metrics::{
-    AGENT, GENERATION, INTERFACE_MODE, MEMBERS, Named, PACKETS, PROBLEMS, SERVICE_BYTES, SERVICE_PACKETS,
-    SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOURCE_WATCH,
+    AGENT, ALONE, GENERATION, INTERFACE_MODE, MEMBERS, Named, PACKETS, PEER_FLAPS, PEER_LOST, PEER_PROBES,
+    PEER_ROUND_TRIP, PEER_STATE, PROBLEMS, SERVICE_BYTES, SERVICE_PACKETS, SOURCE_FAILURES, SOURCE_SINCE,
+    SOURCE_STORED, SOURCE_WATCH,
 };
-use crate::model::{Basis, Following, Protocol, ServiceAddress, Severity, Watch};
+use crate::model::{Basis, Following, Peer, Protocol, ServiceAddress, Severity, Watch};
 
 /// The packet path's counters of one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -69,6 +70,7 @@ fn encode_live(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result 
     let stages = kernel.into_iter().chain([([("stage", "proxy")], live.proxy_generation())]);
     gauges(encoder, GENERATION, stages)?;
     encode_following(encoder, live)?;
+    encode_peers(encoder, live)?;
     gauges(
         encoder,
         INTERFACE_MODE,
@@ -86,6 +88,24 @@ fn encode_live(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result 
     )?;
     let members = ConstGauge::new(snapshot.members.len() as u64);
     members.encode(encoder.encode_descriptor(MEMBERS.0, MEMBERS.1, None, GAUGE)?)
+}
+
+fn encode_peers(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+    if live.peers.is_none() {
+        return Ok(());
+    }
+    let all = live.peers().all;
+    let member = |peer: &Peer| [("member", peer.name.clone())];
+    let state = |peer: &Peer| [("member", peer.name.clone()), ("state", peer.state.label().to_owned())];
+    gauges(encoder, PEER_STATE, all.iter().map(|peer| (state(peer), 1)))?;
+    let micros = |peer: &Peer| u64::try_from(peer.round_trip?.as_micros()).ok();
+    let answered = all.iter().filter_map(|peer| Some((member(peer), micros(peer)?)));
+    gauges(encoder, PEER_ROUND_TRIP, answered)?;
+    counters(encoder, PEER_PROBES, all.iter().map(|peer| (member(peer), peer.asked)))?;
+    counters(encoder, PEER_LOST, all.iter().map(|peer| (member(peer), peer.lost)))?;
+    counters(encoder, PEER_FLAPS, all.iter().map(|peer| (member(peer), peer.flaps)))?;
+    let alone = ConstGauge::new(u64::from(live.is_alone()));
+    alone.encode(encoder.encode_descriptor(ALONE.0, ALONE.1, None, GAUGE)?)
 }
 
 fn encode_following(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
@@ -155,9 +175,9 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     use super::super::dump::tests::snapshot;
-    use super::super::live::tests::{following, live};
+    use super::super::live::tests::{following, live, peer};
     use super::*;
-    use crate::model::Condition;
+    use crate::model::{Condition, PeerState, Peers};
 
     fn scrape(live: Live, counters: Option<Counters>) -> String {
         let mut registry = Registry::default();
@@ -171,6 +191,26 @@ mod tests {
         for line in lines {
             assert!(text.lines().any(|found| found == *line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_scrape_has_what_is_seen_of_other_members() {
+        let peers = Peers { all: vec![peer(PeerState::Down)], stuck: None };
+        let live = Live {
+            peers: Some(tokio::sync::watch::Sender::new(peers).subscribe()),
+            ..live(Some(1), 1, None)
+        };
+        check(
+            &scrape(live, None),
+            &[
+                r#"lb_l4_peer_state{member="edge-2",state="down"} 1"#,
+                r#"lb_l4_peer_round_trip_microseconds{member="edge-2"} 250"#,
+                r#"lb_l4_peer_probes_total{member="edge-2"} 40"#,
+                r#"lb_l4_peer_lost_probes_total{member="edge-2"} 4"#,
+                r#"lb_l4_peer_flaps_total{member="edge-2"} 1"#,
+                "lb_l4_alone 0",
+            ],
+        );
     }
 
     #[test]

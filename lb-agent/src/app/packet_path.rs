@@ -9,13 +9,16 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::Snapshots;
+use super::liveness::Liveness;
 use crate::admin::{self, packet_metrics};
+use crate::beat::Beats;
 use crate::cli::Run;
+use crate::l4::liveness::{Cluster, Outlook};
 use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
 use crate::l4::{self, Datapath, Succession, Uplink};
 use crate::l7::Proxy;
-use crate::model::{Loaded, Turn};
+use crate::model::{Loaded, Peers, Turn};
 
 /// Where agents of a node ask each other for the packet path, in their state folder.
 pub(super) const HAND_OVER: &str = "handover.sock";
@@ -27,6 +30,8 @@ pub(super) struct PacketPath {
     attachments: watch::Sender<Vec<admin::Attachment>>,
     live: watch::Sender<Loaded>,
     turn: watch::Sender<Turn>,
+    outlook: Outlook,
+    beats: Beats,
 }
 
 /// `l4::Options` without the key.
@@ -50,7 +55,7 @@ pub(super) async fn uplinks(run: &Run) -> Result<Vec<Uplink>> {
 
 impl PacketPath {
     /// None with `--no-xdp`.
-    pub(super) fn new(run: &Run, node: &str, uplinks: Vec<Uplink>) -> Option<Self> {
+    pub(super) fn new(run: &Run, node: &str, uplinks: Vec<Uplink>, beats: Beats) -> Option<Self> {
         let options = PathOptions {
             node: node.to_owned(),
             cluster: run.cluster_id,
@@ -61,7 +66,8 @@ impl PacketPath {
         };
         let (attachments, live, turn) =
             (watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
-        (!run.no_xdp).then_some(Self { options, uplinks, attachments, live, turn })
+        let outlook = Outlook::default();
+        (!run.no_xdp).then_some(Self { options, uplinks, attachments, live, turn, outlook, beats })
     }
 
     /// The interfaces with the packet path on them.
@@ -79,15 +85,43 @@ impl PacketPath {
         self.turn.subscribe()
     }
 
+    /// What is seen of the other members.
+    pub(super) fn peers(&self) -> watch::Receiver<Peers> {
+        self.outlook.peers()
+    }
+
+    /// Whether no member answers for this node's own fault.
+    pub(super) fn alone(&self) -> watch::Receiver<bool> {
+        self.outlook.alone()
+    }
+
     /// Waits for the key, begins, and follows the snapshots that the proxy serves. The agent before is asked for the
     /// packet path when all else is ready; the agent after gets it when it asks.
     pub(super) async fn run(
         self,
         key: impl Future<Output = Result<FlowKey>>,
         proxy: &Proxy,
+        snapshots: Snapshots,
+    ) -> Result<()> {
+        let key = key.await?;
+        let mut succession = self.succession(key);
+        let cluster = Cluster { key, id: self.options.cluster, port: self.options.port };
+        let names = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
+        let (node, live) = (self.options.node.clone(), self.live.subscribe());
+        let probing = Liveness::start(cluster, succession.holds(), self.beats.clone(), self.outlook.clone())?;
+        tokio::select! {
+            result = self.take_turns(&mut succession, proxy, snapshots.clone()) => result,
+            result = probing.feed(node, snapshots, live, names) => result,
+        }
+    }
+
+    /// Holds the packet path, and lets it go, until the agent ends.
+    async fn take_turns(
+        &self,
+        succession: &mut Succession,
+        proxy: &Proxy,
         mut snapshots: Snapshots,
     ) -> Result<()> {
-        let mut succession = self.succession(key.await?);
         let mut begun = succession.begin().await?;
         if begun.is_none() {
             info!("another agent has the packet path: it is asked for it once this one is ready to serve");

@@ -17,6 +17,8 @@ pub(crate) struct Interface {
     /// Of one that is no device: `bridge`, `bond`, `vlan`.
     pub(crate) kind: Option<String>,
     pub(crate) is_loopback: bool,
+    /// Whether something is at the other end.
+    pub(crate) has_carrier: bool,
     /// The interface whose port it is: a bridge, a bond.
     pub(crate) above: Option<u32>,
     /// The interface that it stands on, as a VLAN does; a veth's other end, too.
@@ -70,6 +72,7 @@ impl From<LinkMessage> for Interface {
         let mut interface = Self {
             index: message.header.index,
             is_loopback: message.header.flags.contains(LinkFlags::Loopback),
+            has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
             ..Self::default()
         };
         for attribute in message.attributes {

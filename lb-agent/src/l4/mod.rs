@@ -8,6 +8,7 @@ pub mod error;
 mod handover;
 mod interface;
 pub mod keys;
+pub mod liveness;
 pub mod loader;
 pub mod maglev;
 pub mod maps;

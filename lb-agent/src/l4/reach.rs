@@ -162,7 +162,7 @@ fn known(message: NeighbourMessage) -> Option<(Neighbour, Known)> {
 }
 
 /// A failure is not an error: the entry may be permanent, or the kernel older.
-async fn manage(netlink: &Handle, (interface, address): Neighbour) {
+pub(crate) async fn manage(netlink: &Handle, (interface, address): Neighbour) {
     let mut request = netlink.neighbours().add(interface, address).state(NeighbourState::None).replace();
     request.message_mut().attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
     if let Err(error) = request.execute().await {

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
@@ -23,6 +24,7 @@ pub struct Succession {
     /// Open while this process has the pins.
     door: Option<Door>,
     before: Option<Predecessor>,
+    holds: watch::Sender<bool>,
 }
 
 impl Succession {
@@ -30,7 +32,15 @@ impl Succession {
     /// the pins, where others refuse to start.
     #[must_use]
     pub fn new(options: Options, socket: PathBuf, may_take_over: bool) -> Self {
-        Self { options, socket, may_take_over, door: None, before: None }
+        Self { options, socket, may_take_over, door: None, before: None, holds: watch::Sender::default() }
+    }
+
+    /// Whether this process has the packet path: from the moment at which the agent before it lets go, before it has
+    /// loaded anything, until the moment at which it lets go itself. What goes on through a change of agents goes
+    /// by this.
+    #[must_use]
+    pub fn holds(&self) -> watch::Receiver<bool> {
+        self.holds.subscribe()
     }
 
     /// Starts the packet path, if no other agent has it. `None` if one has, and is to be asked for it.
@@ -41,6 +51,7 @@ impl Succession {
         match Datapath::start(self.options.clone()).await {
             Ok(path) => {
                 self.door = Some(Door::open(&self.socket)?);
+                self.holds.send_replace(true);
                 Ok(Some(path))
             }
             Err(L4Error::PinsInUse { .. }) if self.may_take_over => Ok(None),
@@ -61,6 +72,7 @@ impl Succession {
                 Ok(before) => {
                     info!("the agent before has handed over");
                     self.before = Some(before);
+                    self.holds.send_replace(true);
                 }
                 Err(error) => {
                     debug!(%error, "the agent before does not hand over yet");
@@ -94,6 +106,7 @@ impl Succession {
         sockets: &[&TcpListener],
     ) -> Result<Option<Datapath>, L4Error> {
         self.door = None;
+        self.holds.send_replace(false);
         info!("handed over to the next agent, with the listening sockets");
         successor.outlive(sockets).await;
         self.may_take_over = true;

@@ -1,0 +1,83 @@
+//! The prober as a part of the agent: fed from the snapshots that are served and what of them is in the kernel.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Snapshots;
+use crate::beat::{Beat, Beats};
+use crate::l4::liveness::{self, Cluster, Inputs, Outlook, Probing, Roster};
+use crate::model::Loaded;
+
+/// The runtime of source, packet path and admin: it may be busy with a large state for a while.
+const STUCK: Duration = Duration::from_secs(5);
+const BEAT: Duration = Duration::from_millis(500);
+
+/// A prober that runs, and what it is told.
+pub(super) struct Liveness {
+    roster: watch::Sender<Option<Roster>>,
+    said: watch::Sender<lb_common::probe::Said>,
+    beat: Beat,
+    outlook: Outlook,
+    _probing: Probing,
+}
+
+impl Liveness {
+    /// Starts it: it asks and answers as soon as there is a roster, while `holds` says so.
+    pub(super) fn start(
+        cluster: Cluster,
+        holds: watch::Receiver<bool>,
+        beats: Beats,
+        outlook: Outlook,
+    ) -> Result<Self> {
+        let (roster, said) = (watch::Sender::new(None), watch::Sender::default());
+        let beat = beats.watch("control", STUCK);
+        let inputs = Inputs { roster: roster.subscribe(), said: said.subscribe(), holds, beats };
+        let probing = liveness::start(cluster, inputs, outlook.clone())?;
+        Ok(Self { roster, said, beat, outlook, _probing: probing })
+    }
+
+    /// Feeds it for as long as it is polled.
+    pub(super) async fn feed(
+        self,
+        node: String,
+        mut snapshots: Snapshots,
+        mut live: watch::Receiver<Loaded>,
+        uplinks: Vec<String>,
+    ) -> Result<()> {
+        let outlook = self.outlook.clone();
+        let follow = async {
+            loop {
+                self.tell(&node, snapshots.borrow_and_update().as_deref(), *live.borrow_and_update());
+                tokio::select! {
+                    Ok(()) = snapshots.changed() => {}
+                    Ok(()) = live.changed() => {}
+                    else => std::future::pending::<()>().await,
+                }
+            }
+        };
+        tokio::select! {
+            () = follow => Ok(()),
+            () = beat(&self.beat) => Ok(()),
+            result = liveness::watch_alone(&outlook, uplinks) => Ok(result?),
+        }
+    }
+
+    fn tell(&self, node: &str, snapshot: Option<&crate::model::Snapshot>, loaded: Loaded) {
+        let Some(snapshot) = snapshot else { return };
+        let roster = Roster::of(snapshot, node);
+        self.roster.send_if_modified(|before| std::mem::replace(before, roster.clone()) != roster);
+        self.said.send_replace(liveness::said(snapshot, loaded, node));
+    }
+}
+
+async fn beat(beat: &Beat) {
+    let mut interval = interval(BEAT);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        beat.touch();
+    }
+}

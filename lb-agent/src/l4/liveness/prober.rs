@@ -1,0 +1,184 @@
+//! Asks, answers and verdicts of one node: what is sent when, and what comes of what is received. No socket here, and
+//! no clock.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use lb_common::hash::FlowKey;
+use lb_common::probe::{Kind, LEN, Message, Probe, Said};
+use lb_common::row::{MemberId, NO_MEMBER};
+
+use super::roster::Roster;
+use super::verdict::Verdict;
+use crate::model::{Heard, Peer};
+
+/// Each peer is asked this often, give or take `JITTER`: nodes that started together do not go on in step.
+const EVERY: Duration = Duration::from_millis(100);
+const JITTER: Duration = Duration::from_millis(10);
+
+/// Whoever looks later than this after the last look did not run meanwhile.
+const LATE: Duration = Duration::from_millis(100);
+
+/// What all nodes of a cluster agree on.
+#[derive(Clone, Copy, Debug)]
+pub struct Cluster {
+    /// The secrets of hash and tags.
+    pub key: FlowKey,
+    /// This edgelb cluster's id on the network.
+    pub id: u32,
+    /// The port of the encapsulation.
+    pub port: u16,
+}
+
+/// A message, and where it goes.
+pub(super) type Outgoing = (SocketAddr, [u8; LEN]);
+
+pub(super) struct Prober {
+    cluster: Cluster,
+    own: MemberId,
+    peers: BTreeMap<MemberId, Asked>,
+    /// Of the next ask. An answer recorded in an earlier life fits none of this one's.
+    sequence: u64,
+    looked: Instant,
+}
+
+struct Asked {
+    name: String,
+    address: IpAddr,
+    verdict: Verdict,
+    due: Instant,
+    heard: Option<Heard>,
+}
+
+impl Prober {
+    pub(super) fn new(cluster: Cluster, now: Instant) -> Self {
+        // Room for all asks of a life: numbers never come back to 0.
+        let sequence = fastrand::u64(..u64::MAX / 2);
+        Self { cluster, own: NO_MEMBER, peers: BTreeMap::new(), sequence, looked: now }
+    }
+
+    /// Asks these from now on; who stays keeps its verdict.
+    pub(super) fn follow(&mut self, roster: Option<&Roster>, now: Instant) {
+        self.own = roster.map_or(NO_MEMBER, |roster| roster.id);
+        let mut before = std::mem::take(&mut self.peers);
+        for (&id, (name, address)) in roster.iter().flat_map(|roster| &roster.peers) {
+            let known = before.remove(&id).filter(|known| (&known.name, &known.address) == (name, address));
+            let new = || Asked {
+                name: name.clone(),
+                address: *address,
+                verdict: Verdict::new(now),
+                due: now,
+                heard: None,
+            };
+            self.peers.insert(id, known.unwrap_or_else(new));
+        }
+    }
+
+    /// Nobody was asked until now: all begin anew.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.looked = now;
+        for peer in self.peers.values_mut() {
+            (peer.verdict, peer.due) = (Verdict::new(now), now);
+        }
+    }
+
+    /// The asks that are due.
+    pub(super) fn asks(&mut self, now: Instant, said: &Said) -> Vec<Outgoing> {
+        let mut asks = Vec::new();
+        for (&to, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.due <= now) {
+            self.sequence += 1;
+            peer.verdict.asked(self.sequence, now);
+            peer.due = now + EVERY - JITTER + JITTER.mul_f64(2.0 * fastrand::f64());
+            let probe = Probe {
+                kind: Kind::Ask,
+                from: self.own,
+                to,
+                cluster: self.cluster.id,
+                sequence: self.sequence,
+                said: *said,
+            };
+            asks.push((
+                SocketAddr::new(peer.address, self.cluster.port),
+                Message::new(&probe, &self.cluster.key).bytes(),
+            ));
+        }
+        asks
+    }
+
+    /// When the next ask is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.peers.values().map(|peer| peer.due).min()
+    }
+
+    /// What came in. An ask is answered to where its sender is known to be, never to where it says it came from; and
+    /// only if there is something to say.
+    pub(super) fn take(&mut self, bytes: &[u8], now: Instant, said: Option<&Said>) -> Option<Outgoing> {
+        let message = Message::from_bytes(bytes)?;
+        let probe = message.probe().ok()?;
+        // Without a stamp our packet path is not there: then nobody should think that it is.
+        let is_ours = message.is_stamped() && probe.cluster == self.cluster.id && probe.to == self.own;
+        if !is_ours || !message.is_tagged(&self.cluster.key) {
+            return None;
+        }
+        let peer = self.peers.get_mut(&probe.from)?;
+        match probe.kind {
+            Kind::Answer => {
+                if peer.verdict.answered(probe.sequence, now) {
+                    peer.heard = Some(heard(&probe.said));
+                }
+                None
+            }
+            Kind::Ask => {
+                let answer =
+                    Probe { kind: Kind::Answer, from: self.own, to: probe.from, said: *said?, ..probe };
+                let to = SocketAddr::new(peer.address, self.cluster.port);
+                Some((to, Message::new(&answer, &self.cluster.key).bytes()))
+            }
+        }
+    }
+
+    /// Time has passed. To be called after all that came in was taken.
+    pub(super) fn look(&mut self, now: Instant) {
+        let absence = now.saturating_duration_since(self.looked).saturating_sub(LATE);
+        self.looked = now;
+        for peer in self.peers.values_mut() {
+            if !absence.is_zero() {
+                peer.verdict.excuse(absence);
+            }
+            peer.verdict.look(now);
+        }
+    }
+
+    /// What is known of each peer.
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        let peer = |(&id, peer): (&MemberId, &Asked)| {
+            let (state, since) = peer.verdict.state();
+            Peer {
+                name: peer.name.clone(),
+                id,
+                state,
+                since,
+                answered: peer.verdict.answered_at(),
+                round_trip: peer.verdict.round_trip,
+                asked: peer.verdict.asked,
+                lost: peer.verdict.lost,
+                flaps: peer.verdict.flaps,
+            }
+        };
+        self.peers.iter().map(peer).collect()
+    }
+
+    /// What they said last, of those that answered.
+    pub(super) fn heard(&self) -> BTreeMap<MemberId, Heard> {
+        self.peers.iter().filter_map(|(&id, peer)| Some((id, peer.heard?))).collect()
+    }
+}
+
+fn heard(said: &Said) -> Heard {
+    let &Said { is_draining, acknowledged, step, needed, room } = said;
+    Heard { is_draining, acknowledged, step, needed, room }
+}
+
+#[cfg(test)]
+mod tests;

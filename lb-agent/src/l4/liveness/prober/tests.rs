@@ -1,0 +1,128 @@
+//! Two nodes that ask each other, with the tests as the network between them.
+
+use lb_common::probe::{STAMP, STAMPED};
+
+use super::*;
+use crate::model::PeerState;
+
+const PORT: u16 = 6080;
+
+fn cluster() -> Cluster {
+    Cluster { key: FlowKey::new([7; 8]), id: 3, port: PORT }
+}
+
+fn address(id: u16) -> IpAddr {
+    IpAddr::from([192, 0, 2, id as u8])
+}
+
+fn roster(own: u16, peers: &[u16]) -> Roster {
+    let peers = peers.iter().map(|&id| (id, (format!("edge-{id}"), address(id)))).collect();
+    Roster { id: own, address: address(own), peers }
+}
+
+fn prober(own: u16, peers: &[u16], now: Instant) -> Prober {
+    let mut prober = Prober::new(cluster(), now);
+    prober.follow(Some(&roster(own, peers)), now);
+    prober
+}
+
+/// What XDP does on the way.
+fn stamped((_, mut bytes): Outgoing) -> [u8; LEN] {
+    bytes[STAMP..STAMP + 2].copy_from_slice(&STAMPED);
+    bytes
+}
+
+fn states(prober: &Prober) -> Vec<PeerState> {
+    prober.peers().iter().map(|peer| peer.state).collect()
+}
+
+const SAID: Said = Said { is_draining: true, acknowledged: 5, step: 2, needed: 4, room: 9 };
+
+#[test]
+fn an_answer_brings_the_peer_up_and_says_what_it_says() {
+    let now = Instant::now();
+    let (mut first, mut second) = (prober(1, &[2, 3], now), prober(2, &[1, 3], now));
+    let asks = first.asks(now, &Said::default());
+    assert_eq!(
+        asks.iter().map(|ask| ask.0).collect::<Vec<_>>(),
+        [2, 3].map(|id| SocketAddr::new(address(id), PORT))
+    );
+    assert!(first.asks(now, &Said::default()).is_empty(), "nothing is due again at once");
+    let answer = second.take(&stamped(asks[0]), now, Some(&SAID)).expect("it is for this node");
+    assert_eq!(answer.0, SocketAddr::new(address(1), PORT));
+    assert!(second.heard().is_empty(), "an ask may be a replay: its words do not count");
+    let answer = stamped(answer);
+    assert_eq!(first.take(&answer, now, None), None);
+    assert_eq!(states(&first), [PeerState::Up, PeerState::Unheard]);
+    assert_eq!(first.heard(), BTreeMap::from([(2, heard(&SAID))]));
+}
+
+#[test]
+fn what_is_not_a_fresh_answer_of_a_peer_changes_nothing() {
+    let now = Instant::now();
+    let (mut first, mut second) = (prober(1, &[2], now), prober(2, &[1], now));
+    let ask = first.asks(now, &Said::default()).remove(0);
+    let plain = second.take(&stamped(ask), now, Some(&SAID)).expect("it is for this node");
+    let forge = |change: &dyn Fn(&mut Probe), key: [u64; 8]| {
+        let mut probe = Message::from_bytes(&plain.1).expect("a message").probe().expect("a probe");
+        change(&mut probe);
+        stamped((plain.0, Message::new(&probe, &FlowKey::new(key)).bytes()))
+    };
+    for (what, bytes) in [
+        ("not stamped", plain.1),
+        ("another key", forge(&|_| {}, [8; 8])),
+        ("another cluster", forge(&|probe| probe.cluster = 4, [7; 8])),
+        ("for another member", forge(&|probe| probe.to = 2, [7; 8])),
+        ("of an unknown member", forge(&|probe| probe.from = 9, [7; 8])),
+        ("to another ask", forge(&|probe| probe.sequence += 1, [7; 8])),
+    ] {
+        assert_eq!(first.take(&bytes, now, Some(&SAID)), None, "{what}");
+        assert_eq!((states(&first), first.heard().len()), (vec![PeerState::Unheard], 0), "{what}");
+    }
+    assert_eq!(first.take(&plain.1[1..], now, Some(&SAID)), None, "another length");
+    assert_eq!(second.take(&stamped(ask), now, None), None, "a node that is stuck is silent");
+}
+
+#[test]
+fn who_stays_keeps_its_verdict() {
+    let now = Instant::now();
+    let (mut first, mut second) = (prober(1, &[2], now), prober(2, &[1], now));
+    let ask = first.asks(now, &Said::default()).remove(0);
+    let answer = second.take(&stamped(ask), now, Some(&SAID)).expect("it is for this node");
+    first.take(&stamped(answer), now, None);
+    first.follow(Some(&roster(1, &[2, 3])), now);
+    assert_eq!(states(&first), [PeerState::Up, PeerState::Unheard]);
+    let mut moved = roster(1, &[2]);
+    moved.peers.insert(2, ("edge-2".to_owned(), address(200)));
+    first.follow(Some(&moved), now);
+    assert_eq!(states(&first), [PeerState::Unheard], "another address is another machine");
+    first.follow(None, now);
+    assert!(first.peers().is_empty() && first.due().is_none());
+}
+
+#[test]
+fn own_absence_is_nobodys_silence() {
+    let start = Instant::now();
+    let (mut first, mut second) = (prober(1, &[2], start), prober(2, &[1], start));
+    let mut now = start;
+    let mut exchange = |first: &mut Prober, now, is_answered: bool| {
+        for ask in first.asks(now, &Said::default()) {
+            let answer = second.take(&stamped(ask), now, Some(&SAID)).filter(|_| is_answered);
+            answer.map(|answer| first.take(&stamped(answer), now, None));
+        }
+        first.look(now);
+    };
+    for _ in 0..50 {
+        exchange(&mut first, now, true);
+        now += Duration::from_millis(20);
+    }
+    now += Duration::from_secs(9);
+    exchange(&mut first, now, false);
+    exchange(&mut first, now, false);
+    assert_eq!(states(&first), [PeerState::Up], "it was this node that did not run");
+    for _ in 0..25 {
+        now += Duration::from_millis(20);
+        exchange(&mut first, now, false);
+    }
+    assert_eq!(states(&first), [PeerState::Down]);
+}

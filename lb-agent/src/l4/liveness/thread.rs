@@ -1,0 +1,178 @@
+//! The prober's thread and socket. A thread of its own: work on the agent's runtimes never looks like a death.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use lb_common::probe::LEN;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, Protocol, Socket, Type};
+use tracing::{info, warn};
+
+use super::prober::{Cluster, Outgoing, Prober};
+use super::{Inputs, Outlook};
+use crate::model::Peers;
+
+/// Longest time without a look at the inputs and the peers.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// An address that cannot be had is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The running thread. Dropped, it has let go of its socket, and asks and answers no more.
+#[derive(Debug)]
+pub struct Probing {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            warn!("the prober ended by a panic");
+        }
+    }
+}
+
+/// Starts it.
+///
+/// # Errors
+/// If the system has no thread left.
+pub fn start(cluster: Cluster, inputs: Inputs, outlook: Outlook) -> io::Result<Probing> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let line = Line {
+        prober: Prober::new(cluster, Instant::now()),
+        port: cluster.port,
+        inputs,
+        outlook,
+        socket: None,
+        refused: None,
+    };
+    let stopped = Arc::clone(&stop);
+    let thread = thread::Builder::new().name("probes".to_owned()).spawn(move || line.run(&stopped))?;
+    Ok(Probing { stop, thread: Some(thread) })
+}
+
+/// The thread's state.
+struct Line {
+    prober: Prober,
+    port: u16,
+    inputs: Inputs,
+    outlook: Outlook,
+    /// Open while this agent has the packet path and is a member.
+    socket: Option<(SocketAddr, UdpSocket)>,
+    /// When an address could not be had.
+    refused: Option<Instant>,
+}
+
+impl Line {
+    fn run(mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            self.follow();
+            self.wait();
+            let stuck = self.inputs.beats.stuck();
+            self.receive(stuck.is_none());
+            self.prober.look(Instant::now());
+            self.ask();
+            self.publish(stuck);
+        }
+    }
+
+    /// Takes over what changed in the inputs.
+    fn follow(&mut self) {
+        let now = Instant::now();
+        if self.inputs.roster.has_changed().unwrap_or(false) {
+            let roster = self.inputs.roster.borrow_and_update().clone();
+            self.prober.follow(roster.as_ref(), now);
+        }
+        let address = self.inputs.roster.borrow().as_ref().map(|roster| roster.address);
+        let address =
+            address.filter(|_| *self.inputs.holds.borrow()).map(|ip| SocketAddr::new(ip, self.port));
+        if address == self.socket.as_ref().map(|(bound, _)| *bound) {
+            return;
+        }
+        self.socket = None;
+        let is_early = self.refused.is_some_and(|at| now.saturating_duration_since(at) < RETRY);
+        let Some(address) = address.filter(|_| !is_early) else { return };
+        match bind(address) {
+            Ok(socket) => {
+                info!(%address, "probes are asked and answered");
+                (self.socket, self.refused) = (Some((address, socket)), None);
+                self.prober.begin(now);
+            }
+            Err(error) => {
+                if self.refused.replace(now).is_none() {
+                    warn!(%address, %error, "no probes: other members will take this node for dead");
+                }
+            }
+        }
+    }
+
+    /// Until something comes in, an ask is due, or it is time for a look.
+    fn wait(&self) {
+        let Some((_, socket)) = &self.socket else { return thread::sleep(LOOK) };
+        let due = self.prober.due().map(|due| due.saturating_duration_since(Instant::now()));
+        let timeout = due.map_or(LOOK, |due| due.min(LOOK)).as_micros().div_ceil(1000);
+        let timeout = PollTimeout::from(u8::try_from(timeout).unwrap_or(u8::MAX));
+        // Interrupted or over: both are a reason to go on.
+        let _ = poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout);
+    }
+
+    fn receive(&mut self, is_alive: bool) {
+        let Some((_, socket)) = &self.socket else { return };
+        let said = is_alive.then(|| *self.inputs.said.borrow());
+        // A byte more: what is too long is seen to be.
+        let mut bytes = [0; LEN + 1];
+        loop {
+            match socket.recv_from(&mut bytes) {
+                Ok((len, _)) => {
+                    if let Some(answer) = self.prober.take(&bytes[..len], Instant::now(), said.as_ref()) {
+                        send(socket, answer);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        let Some((_, socket)) = &self.socket else { return };
+        let said = *self.inputs.said.borrow();
+        for ask in self.prober.asks(Instant::now(), &said) {
+            send(socket, ask);
+        }
+    }
+
+    /// Who does not ask knows nothing of others.
+    fn publish(&self, stuck: Option<String>) {
+        let (all, heard) = match self.socket {
+            Some(_) => (self.prober.peers(), self.prober.heard()),
+            None => Default::default(),
+        };
+        self.outlook.publish(Peers { all, stuck }, heard);
+    }
+}
+
+/// Others' agents on this node may still have the address, on their way out.
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let domain = match address.ip() {
+        IpAddr::V4(_) => Domain::IPV4,
+        IpAddr::V6(_) => Domain::IPV6,
+    };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// What cannot be sent (no route, a full queue) is as lost as what is lost on the way.
+fn send(socket: &UdpSocket, (to, bytes): Outgoing) {
+    let _ = socket.send_to(&bytes, to);
+}

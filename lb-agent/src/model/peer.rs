@@ -1,0 +1,141 @@
+//! What this node sees of the other members: each node sees for itself, so this is no part of a snapshot.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// What a member says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Heard {
+    /// Whether it is draining: it takes no new flows.
+    pub is_draining: bool,
+    /// The newest generation of the membership history that is in its kernel; 0 for none.
+    pub acknowledged: u64,
+    /// How far that generation is there: the number of its step, 0 for none.
+    pub step: u8,
+    /// The oldest generation whose rows its flows still need; 0 without a history.
+    pub needed: u64,
+    /// How many more flows it can take; `u32::MAX` where it knows no bound.
+    pub room: u32,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self { is_draining: false, acknowledged: 0, step: 0, needed: 0, room: u32::MAX }
+    }
+}
+
+/// How a peer answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PeerState {
+    /// It has not answered yet, and has time to: it may have just joined.
+    Unheard,
+    /// It answers.
+    Up,
+    /// It does not answer, or not long enough yet: no new flows go there.
+    Down,
+}
+
+impl PeerState {
+    /// As the label of a metric.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unheard => "unheard",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// Another member as this node sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: u16,
+    /// How it answers.
+    pub state: PeerState,
+    /// Since when.
+    pub since: Instant,
+    /// When it answered last; `None` if never.
+    pub answered: Option<Instant>,
+    /// How long its last answer took.
+    pub round_trip: Option<Duration>,
+    /// Probes that were sent to it.
+    pub asked: u64,
+    /// Probes that it did not answer.
+    pub lost: u64,
+    /// How often it went down after it had been up.
+    pub flaps: u64,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, state, since, answered, .. } = self;
+        let seconds = |since: Instant| since.elapsed().as_secs();
+        match (state, answered) {
+            (PeerState::Up, _) => write!(f, "{name} answers"),
+            (PeerState::Unheard, _) => write!(f, "{name} has not answered yet"),
+            (PeerState::Down, None) => write!(f, "{name} has never answered: no new flows go there"),
+            (PeerState::Down, Some(at)) if at.elapsed() < ANSWERS_AGAIN => {
+                write!(f, "{name} answers again, down for {} s: no new flows go there yet", seconds(*since))
+            }
+            (PeerState::Down, Some(at)) => {
+                write!(f, "{name} is silent since {} s: no new flows go there", seconds(*at))
+            }
+        }
+    }
+}
+
+/// Who is down and answered within this is on its way back.
+const ANSWERS_AGAIN: Duration = Duration::from_millis(300);
+
+/// What this node sees of the other members at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Peers {
+    /// Each of them, by id.
+    pub all: Vec<Peer>,
+    /// The stage of this agent that is stuck, for which it does not answer others.
+    pub stuck: Option<String>,
+}
+
+impl Peers {
+    /// The ids of those that are down.
+    #[must_use]
+    pub fn down(&self) -> BTreeSet<u16> {
+        self.all.iter().filter(|peer| peer.state == PeerState::Down).map(|peer| peer.id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_told_in_words() {
+        let now = Instant::now();
+        let before = now.checked_sub(Duration::from_secs(3));
+        for (state, answered, words) in [
+            (PeerState::Up, Some(now), "edge-2 answers"),
+            (PeerState::Unheard, None, "edge-2 has not answered yet"),
+            (PeerState::Down, None, "edge-2 has never answered: no new flows go there"),
+            (PeerState::Down, before, "edge-2 is silent since 3 s: no new flows go there"),
+            (PeerState::Down, Some(now), "edge-2 answers again, down for 3 s: no new flows go there yet"),
+        ] {
+            let peer = Peer {
+                name: "edge-2".to_owned(),
+                id: 2,
+                state,
+                since: before.unwrap_or(now),
+                answered,
+                round_trip: None,
+                asked: 0,
+                lost: 0,
+                flaps: 0,
+            };
+            assert_eq!(peer.to_string(), words);
+        }
+    }
+}
