@@ -61,7 +61,7 @@ fn receiver<'a>(lab: &'a Lab, packet: &[u8]) -> Result<&'a Node> {
 }
 
 /// Sends the packet from the client, with its outer lengths made right, and waits until it is counted.
-fn expect(lab: &Lab, node: &Node, packet: &[u8], verdict: Verdict) -> Result<()> {
+pub(crate) fn expect(lab: &Lab, node: &Node, packet: &[u8], verdict: Verdict) -> Result<()> {
     let mut packet = packet.to_vec();
     let length = u16::try_from(packet.len())?;
     packet[2..4].copy_from_slice(&length.to_be_bytes());

@@ -7,6 +7,7 @@ mod host_ports;
 mod lab;
 mod lifecycle;
 mod live;
+mod liveness;
 mod machine;
 mod outer_v6;
 mod refused;

@@ -1,0 +1,224 @@
+//! Members that fall silent, as the others see it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lb_common::encap::DEFAULT_PORT;
+use lb_common::probe::{LEN, is_control};
+use lb_common::verdict::DropReason;
+use lb_tests::lab::capture::{Capture, inject};
+use lb_tests::lab::netlink::{End, set_up};
+use lb_tests::lab::site::SHOP;
+use lb_tests::lab::wait::{eventually, until};
+use lb_tests::lab::{Lab, Node, UPLINK};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::forged::expect;
+use crate::{PATIENCE, connect, edges, with_site};
+
+/// Long enough for a machine that does much else: the figure itself is printed.
+const DOWN: Duration = Duration::from_secs(2);
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_member_that_is_cut_off_is_down_for_the_others_and_alone() -> Result<()> {
+    with_site("a_member_that_is_cut_off_is_down_for_the_others_and_alone", &edges(3), |lab, _| {
+        await_all_up(lab)?;
+        let cut = End { namespace: &lab.edges[2].namespace, interface: UPLINK };
+        let start = Instant::now();
+        set_up(cut, false)?;
+        for node in &lab.edges[..2] {
+            eventually("edge-3 is down", DOWN, || expect_state(node, "edge-3", "down"))?;
+            println!("{} sees edge-3 down {:?} after its link", node.name, start.elapsed());
+        }
+        for peer in ["edge-1", "edge-2"] {
+            eventually("so are the others for it", DOWN, || expect_state(&lab.edges[2], peer, "down"))?;
+        }
+        eventually("it is alone", SOON, || expect_alone(&lab.edges[2], true))?;
+        for (node, other) in [(&lab.edges[0], "edge-2"), (&lab.edges[1], "edge-1")] {
+            expect_state(node, other, "up")?;
+            expect_alone(node, false)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_node_whose_gateway_answers_is_not_alone() -> Result<()> {
+    with_site("a_node_whose_gateway_answers_is_not_alone", &edges(2), |lab, _| {
+        await_all_up(lab)?;
+        lab.edges[1].kill_agent()?;
+        eventually("edge-2 is down", DOWN, || expect_state(&lab.edges[0], "edge-2", "down"))?;
+        // Its gateway is asked several times meanwhile.
+        let ready = |words: &str| {
+            let answer = lab.edges[0].admin("/readyz")?;
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            ensure!(answer.status == 200 && text.contains(words), "{text}");
+            Ok(())
+        };
+        eventually("it is told", SOON, || ready("edge-2 is silent since 3 s: no new flows go there"))?;
+        expect_alone(&lab.edges[0], false)?;
+        lab.edges[1].run_agent(&[])?;
+        eventually("edge-2 is up", SOON, || expect_state(&lab.edges[0], "edge-2", "up"))
+    })
+}
+
+#[test]
+fn a_stopped_agent_is_down_until_it_has_answered_for_a_while() -> Result<()> {
+    with_site("a_stopped_agent_is_down_until_it_has_answered_for_a_while", &edges(3), |lab, _| {
+        await_all_up(lab)?;
+        let pid = Pid::from_raw(lab.edges[1].agent().context("it was started")?.id().cast_signed());
+        let (first, second) = (&lab.edges[0], &lab.edges[1]);
+        let start = Instant::now();
+        kill(pid, Signal::SIGSTOP)?;
+        eventually("edge-2 is down", DOWN, || expect_state(first, "edge-2", "down"))?;
+        println!("edge-1 sees edge-2 down {:?} after SIGSTOP", start.elapsed());
+        until("a silence of two seconds", SOON, || start.elapsed() > Duration::from_secs(2))?;
+        let back = Instant::now();
+        kill(pid, Signal::SIGCONT)?;
+        eventually("edge-2 is up", SOON, || expect_state(first, "edge-2", "up"))?;
+        println!("and up {:?} after SIGCONT", back.elapsed());
+        ensure!(back.elapsed() >= Duration::from_secs(1), "after {:?}", back.elapsed());
+        for peer in ["edge-1", "edge-3"] {
+            let flaps = second.metric(&format!("lb_l4_peer_flaps_total{{member=\"{peer}\"}}"))?;
+            ensure!(flaps == 0.0, "edge-2 took its own absence for the silence of {peer}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn forged_probes_change_nothing() -> Result<()> {
+    with_site("forged_probes_change_nothing", &edges(2), |lab, _| {
+        await_all_up(lab)?;
+        let answer = captured_answer(lab)?;
+        let first = &lab.edges[0];
+        let with = |at: usize, packet: &[u8]| {
+            let mut packet = packet.to_vec();
+            packet[GUE + at] ^= 1;
+            packet
+        };
+        expect(lab, first, &with(LEN - 1, &answer), DropReason::BadTag.into()).context("tag")?;
+        expect(lab, first, &with(23, &answer), DropReason::BadTag.into()).context("sequence")?;
+        expect(lab, first, &with(11, &answer), DropReason::WrongCluster.into()).context("cluster")?;
+        expect(lab, first, &answer[..GUE + 4], DropReason::MalformedEncap.into()).context("cut")?;
+
+        let pid = Pid::from_raw(lab.edges[1].agent().context("it was started")?.id().cast_signed());
+        kill(pid, Signal::SIGSTOP)?;
+        let first = &lab.edges[0];
+        // What was an answer once is none to any other ask.
+        eventually("edge-2 is down, whoever repeats its words", DOWN, || {
+            inject(&lab.client, &answer)?;
+            expect_state(first, "edge-2", "down")
+        })?;
+        let start = Instant::now();
+        until("two seconds of replays", SOON, || {
+            let is_sent = inject(&lab.client, &answer).is_ok();
+            is_sent && start.elapsed() > Duration::from_secs(2)
+        })?;
+        expect_state(first, "edge-2", "down")?;
+        connect(lab, SocketAddr::new(lab.vip().v4.into(), 80)).map(drop)?;
+        Ok(kill(pid, Signal::SIGCONT)?)
+    })
+}
+
+#[test]
+fn an_update_of_the_agent_is_no_silence() -> Result<()> {
+    with_site("an_update_of_the_agent_is_no_silence", &edges(2), |lab, _| {
+        await_all_up(lab)?;
+        for _ in 0..3 {
+            let mut before = lab.edges[0].run_next_agent()?;
+            eventually("the next agent asks", SOON, || expect_state(&lab.edges[0], "edge-2", "up"))?;
+            before.stop()?;
+        }
+        let flaps = lab.edges[1].metric("lb_l4_peer_flaps_total{member=\"edge-1\"}")?;
+        let lost = lab.edges[1].metric("lb_l4_peer_lost_probes_total{member=\"edge-1\"}")?;
+        println!("{lost} probes lost over three updates");
+        ensure!(flaps == 0.0, "edge-1 was taken for dead {flaps} times");
+        connect(lab, SocketAddr::new(lab.vip().v4.into(), 80))?.fetch(SHOP, "/").map(drop)
+    })
+}
+
+#[test]
+fn probing_seven_members_costs_little() -> Result<()> {
+    with_site("probing_seven_members_costs_little", &edges(7), |lab, _| {
+        await_all_up(lab)?;
+        let node = &mut lab.edges[0];
+        let pid = node.agent().context("it was started")?.id();
+        let asked = |node: &Node| node.metric("lb_l4_peer_probes_total{member=\"edge-2\"}");
+        let (before, probes, start) = (probes_ticks(pid)?, asked(node)?, Instant::now());
+        eventually("ten seconds' probes", 3 * SOON, || {
+            let now = asked(node)?;
+            ensure!(now >= probes + 100.0, "{} probes", now - probes);
+            Ok(())
+        })?;
+        let (ticks, time) = (probes_ticks(pid)? - before, start.elapsed());
+        // A clock tick is 10 ms wherever Linux is built as distributions do.
+        let share = ticks as f64 / time.as_secs_f64();
+        println!("probing six peers: {share:.2} % of one core, over {time:?}");
+        ensure!(share < 20.0, "{share} % of one core");
+        Ok(())
+    })
+}
+
+/// CPU time of the prober's thread, in clock ticks.
+fn probes_ticks(pid: u32) -> Result<u64> {
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = fs::read_to_string(task?.path().join("stat"))?;
+        let Some((_, rest)) = stat.split_once("(probes) ") else { continue };
+        let fields: Vec<_> = rest.split(' ').collect();
+        return Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?);
+    }
+    anyhow::bail!("the agent has no thread for probes")
+}
+
+/// Where the GUE header starts: after the outer IPv4 and UDP headers.
+const GUE: usize = 20 + 8;
+
+/// An answer of edge-2 to edge-1.
+fn captured_answer(lab: &Lab) -> Result<Vec<u8>> {
+    const ANSWER: u8 = 2;
+    let [to, from] = [0, 1].map(|at| lab.edges[at].link.host.v4.octets());
+    Capture::start(&lab.router)?.next(PATIENCE, |packet| {
+        packet.len() == GUE + LEN
+            && packet[9] == 17
+            && packet[22..24] == DEFAULT_PORT.to_be_bytes()
+            && is_control(packet[GUE])
+            && packet[GUE + 5] == ANSWER
+            && packet[12..16] == from
+            && packet[16..20] == to
+    })
+}
+
+/// Waits until each node sees all others up.
+pub(crate) fn await_all_up(lab: &Lab) -> Result<()> {
+    for node in &lab.edges {
+        for peer in lab.edges.iter().filter(|peer| peer.name != node.name) {
+            eventually("all are up", SOON, || expect_state(node, &peer.name, "up"))?;
+        }
+    }
+    Ok(())
+}
+
+fn expect_state(node: &Node, peer: &str, state: &str) -> Result<()> {
+    let dump = dump(node)?;
+    let found = dump["peers"].as_array().and_then(|all| all.iter().find(|found| found["name"] == peer));
+    let found = found.with_context(|| format!("{} knows no {peer}", node.name))?;
+    ensure!(found["state"] == state, "{}: {found}", node.name);
+    Ok(())
+}
+
+fn expect_alone(node: &Node, alone: bool) -> Result<()> {
+    let dump = dump(node)?;
+    ensure!(dump["alone"] == alone, "{}: alone {}", node.name, dump["alone"]);
+    Ok(())
+}
+
+fn dump(node: &Node) -> Result<Value> {
+    Ok(serde_json::from_slice(&node.admin("/debug/snapshot")?.body)?)
+}
