@@ -257,7 +257,7 @@ impl SnapshotDump {
     fn new(snapshot: &Snapshot) -> Self {
         let tables = distinct_tables(snapshot);
         Self {
-            membership: snapshot.membership,
+            membership: snapshot.membership.number,
             members: snapshot.members.values().map(MemberDump::new).collect(),
             vips: snapshot.vips.iter().copied().collect(),
             services: snapshot.services.iter().map(ServiceDump::new).collect(),
@@ -431,7 +431,7 @@ pub(super) mod tests {
     use super::super::live::tests::live;
     use super::*;
     use crate::model::{
-        BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, PrivateKey, Problems, Protocol,
+        BackendId, BackendPort, Kind, Mark, ObjectRef, PathKind, PathRule, PrivateKey, Problems, Protocol,
         SharedMap,
     };
 
@@ -494,7 +494,7 @@ pub(super) mod tests {
             Member { name: "edge-1".to_owned(), id: 1, address: IpAddr::from([198, 51, 100, 1]), weight: 1 };
         Snapshot {
             generation: 7,
-            membership: 0,
+            membership: Mark::default(),
             generations: Vec::new(),
             members: BTreeMap::from([("edge-1".to_owned(), member)]),
             vips: BTreeSet::from([vip]),

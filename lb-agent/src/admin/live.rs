@@ -121,7 +121,8 @@ impl Live {
             true => format!("packets on {}", places.collect::<Vec<_>>().join(", ")),
             false => "no packet path".to_owned(),
         };
-        let membership = self.snapshot().map(|snapshot| snapshot.membership).filter(|&number| number > 0);
+        let membership =
+            self.snapshot().map(|snapshot| snapshot.membership.number).filter(|&number| number > 0);
         let membership = membership.map(|number| format!(", membership {number}")).unwrap_or_default();
         let stored = self.following().and_then(|following| match following.basis {
             Basis::Stored(written) => Some(format!(", from the stored snapshot of {}", utc(written))),

@@ -177,7 +177,7 @@ impl Datapath {
 
     fn loaded(&self, snapshot: &Snapshot) -> Loaded {
         let rows = self.installed.tables.get(&INGRESS_TABLE).map(|head| head.digest);
-        Loaded { generation: snapshot.generation, membership: snapshot.membership, rows }
+        Loaded { generation: snapshot.generation, membership: snapshot.membership, rows, ..Loaded::default() }
     }
 
     /// Waits for changes that matter, to the end of their burst. What it noted stays noted if it is dropped.

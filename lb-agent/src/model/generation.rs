@@ -1,6 +1,8 @@
 //! A generation of the membership: who owns flows, from one change to the next.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use super::Member;
 
@@ -17,12 +19,80 @@ pub struct Generation {
 }
 
 /// The steps of a generation. It is retired by leaving the history.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Step {
     /// Its members are in rows, behind the openers of the generation before: no flow opens there yet.
+    #[default]
     Learn,
     /// New flows open at its members; not all nodes have said yet that they know.
     Switch,
     /// New flows open at its members, and all live nodes have it in their kernels.
     Settled,
+}
+
+/// How far a history is, and what a node acknowledges when it has it in its kernel. It rises with each change of the
+/// history, so that who has acknowledged more has also had what came before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Mark {
+    /// The newest generation's number; 0 without a history.
+    pub number: u64,
+    /// Its step.
+    pub step: Step,
+    /// The number of the oldest generation that is not retired: rows of one mark are equal on all nodes.
+    pub oldest: u64,
+}
+
+impl Mark {
+    /// That of generations, the oldest first.
+    #[must_use]
+    pub fn of(generations: &[Arc<Generation>]) -> Self {
+        match generations {
+            [] => Self::default(),
+            [oldest, ..] => {
+                let newest = &generations[generations.len() - 1];
+                Self { number: newest.number, step: newest.step, oldest: oldest.number }
+            }
+        }
+    }
+
+    /// Whether a generation is at least at this step for whoever acknowledges this.
+    #[must_use]
+    pub fn has(self, number: u64, step: Step) -> bool {
+        (self.number, self.step) >= (number, step)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Learn => "Learn",
+            Self::Switch => "Switch",
+            Self::Settled => "Settled",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_rise_with_each_step_of_a_history() {
+        let generation = |(number, step)| Arc::new(Generation { number, step, members: BTreeMap::new() });
+        let mark =
+            |history: &[(u64, Step)]| Mark::of(&history.iter().copied().map(generation).collect::<Vec<_>>());
+        let marks = [
+            mark(&[]),
+            mark(&[(7, Step::Switch)]),
+            mark(&[(7, Step::Settled)]),
+            mark(&[(7, Step::Settled), (8, Step::Learn)]),
+            mark(&[(7, Step::Settled), (8, Step::Switch)]),
+            mark(&[(7, Step::Settled), (8, Step::Settled)]),
+            mark(&[(8, Step::Settled)]),
+            mark(&[(8, Step::Settled), (9, Step::Switch)]),
+        ];
+        assert!(marks.is_sorted_by(|one, next| one < next), "{marks:?}");
+        assert!(marks[4].has(8, Step::Switch) && marks[4].has(7, Step::Settled));
+        assert!(!marks[4].has(8, Step::Settled));
+    }
 }

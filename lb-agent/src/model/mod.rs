@@ -26,7 +26,7 @@ pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
 pub use draining::{ConnectionKind, DrainProgress, Draining, LAST_WORDS, Left};
 pub use edge_node::EdgeNode;
 pub use following::{Basis, Condition, Following, Watch};
-pub use generation::{Generation, Step};
+pub use generation::{Generation, Mark, Step};
 pub use host::{Host, HostPattern, InvalidHost};
 pub use loaded::Loaded;
 pub use member::Member;

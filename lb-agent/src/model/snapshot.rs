@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Generation, Listener, Member, Problems, Service, ServiceAddress, Step};
+use super::{Generation, Listener, Mark, Member, Problems, Service, ServiceAddress, Step};
 
 /// Everything that the objects ask for, translated. Snapshots of the same objects are equal on all nodes,
 /// but for the generation, which counts the changes seen by this agent.
@@ -12,9 +12,9 @@ use super::{Generation, Listener, Member, Problems, Service, ServiceAddress, Ste
 pub struct Snapshot {
     /// Rises by one with each change.
     pub generation: u64,
-    /// The generation of the membership history that the members are of; 0 without a history.
-    pub membership: u64,
-    /// Edge nodes by name.
+    /// How far the history of memberships is: what a node acknowledges that has this snapshot in its kernel.
+    pub membership: Mark,
+    /// Members of any generation by name, as the newest that names them has them: those that rows can name.
     pub members: BTreeMap<String, Member>,
     /// The memberships that may own flows, the oldest first. At most the last one is only learned.
     pub generations: Vec<Arc<Generation>>,

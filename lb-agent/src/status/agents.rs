@@ -117,7 +117,7 @@ impl Agents {
 
     /// The newest generation that anyone ever had in its kernel.
     pub(super) fn acknowledged(&self) -> Option<u64> {
-        self.seen.values().map(|seen| seen.lease.acknowledged).max()
+        self.seen.values().map(|seen| seen.lease.acknowledged.number).max()
     }
 
     /// How long nobody was heard.
@@ -131,6 +131,7 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
+    use crate::model::Mark;
     use crate::status::AgentState;
 
     const PERIOD: Duration = Duration::from_secs(12);
@@ -142,7 +143,7 @@ mod tests {
             renewal: Timestamp::from_second(renewal).ok(),
             duration: PERIOD,
             state: AgentState::Ready,
-            acknowledged: 0,
+            acknowledged: Mark::default(),
             rows: None,
             addresses: Vec::new(),
         }

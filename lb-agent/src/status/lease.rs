@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 
 use super::names;
+use crate::model::{Mark, Step};
 
 /// What an agent is up to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -63,8 +64,8 @@ pub(super) struct NodeLease {
     pub(super) duration: Duration,
     /// What it is up to.
     pub(super) state: AgentState,
-    /// The generation of the history that is in its kernel; 0 for none.
-    pub(super) acknowledged: u64,
+    /// How far the history is that is in its kernel.
+    pub(super) acknowledged: Mark,
     /// The digest of its rows there.
     pub(super) rows: Option<u64>,
     /// The node's addresses, for people.
@@ -83,7 +84,7 @@ impl NodeLease {
             renewal: spec.renew_time.as_ref().map(|time| time.0),
             duration: duration(spec)?,
             state: annotation(names::STATE).and_then(AgentState::parse).unwrap_or_default(),
-            acknowledged: annotation(names::ACKNOWLEDGED).and_then(|text| text.parse().ok()).unwrap_or(0),
+            acknowledged: annotation(names::ACKNOWLEDGED).and_then(mark).unwrap_or_default(),
             rows: annotation(names::ROWS).and_then(|text| u64::from_str_radix(text, 16).ok()),
             addresses: annotation(names::ADDRESSES).map(addresses).unwrap_or_default(),
         })
@@ -95,7 +96,7 @@ impl NodeLease {
         let mut annotations = BTreeMap::from([
             (names::NODE.to_owned(), self.node.clone()),
             (names::STATE.to_owned(), self.state.to_string()),
-            (names::ACKNOWLEDGED.to_owned(), self.acknowledged.to_string()),
+            (names::ACKNOWLEDGED.to_owned(), said(self.acknowledged)),
             (names::ADDRESSES.to_owned(), addresses.join(",")),
         ]);
         if let Some(rows) = self.rows {
@@ -117,6 +118,20 @@ impl NodeLease {
             }),
         }
     }
+}
+
+/// `8 Switch 7`: generation, step, and the oldest generation that is not retired.
+fn said(mark: Mark) -> String {
+    format!("{} {} {}", mark.number, mark.step, mark.oldest)
+}
+
+fn mark(text: &str) -> Option<Mark> {
+    let mut words = text.split(' ');
+    let number = words.next()?.parse().ok()?;
+    let word = words.next()?;
+    let step =
+        [Step::Learn, Step::Switch, Step::Settled].into_iter().find(|step| step.to_string() == word)?;
+    Some(Mark { number, step, oldest: words.next()?.parse().ok()? })
 }
 
 fn addresses(text: &str) -> Vec<IpAddr> {
@@ -146,7 +161,7 @@ mod tests {
             renewal: Timestamp::from_second(1_700_000_000).ok(),
             duration: Duration::from_secs(12),
             state: AgentState::Draining,
-            acknowledged: 7,
+            acknowledged: Mark { number: 7, step: Step::Switch, oldest: 6 },
             rows: Some(0xab),
             addresses: vec![IpAddr::from([198, 51, 100, 1])],
         }
@@ -171,7 +186,7 @@ mod tests {
             *value = "nonsense".to_owned();
         }
         let read = NodeLease::read(&object).expect("it is a node's");
-        assert_eq!((read.state, read.acknowledged, read.rows), (AgentState::Starting, 0, None));
+        assert_eq!((read.state, read.acknowledged, read.rows), (AgentState::Starting, Mark::default(), None));
         object.metadata.annotations = None;
         assert_eq!(NodeLease::read(&object).map(|lease| lease.node).as_deref(), Some("edge-1"));
         object.spec.as_mut().expect("it has one").lease_duration_seconds = Some(-3);

@@ -76,7 +76,7 @@ fn settle(history: &mut EdgeMembershipSpec, agents: &Agents, now: Instant) {
             .filter(|lease| [AgentState::Ready, AgentState::Draining].contains(&lease.state))
             .collect();
         let is_known = !live.is_empty() || agents.is_in_contact(now);
-        if is_known && live.iter().all(|lease| lease.acknowledged >= generation.number) {
+        if is_known && live.iter().all(|lease| lease.acknowledged.number >= generation.number) {
             generation.step = MembershipStep::Settled;
         }
     }

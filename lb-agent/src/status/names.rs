@@ -24,7 +24,7 @@ pub(super) const ADDRESSES: &str = "edgelb.dev/addresses";
 /// Annotation: what the agent is up to, a word of `AgentState`.
 pub(super) const STATE: &str = "edgelb.dev/state";
 
-/// Annotation: the newest generation of the history that is in the node's kernel.
+/// Annotation: how far the history is that is in the node's kernel: generation, step, oldest generation.
 pub(super) const ACKNOWLEDGED: &str = "edgelb.dev/acknowledged";
 
 /// Annotation: the digest of its rows there, hexadecimal.

@@ -21,7 +21,7 @@ use super::lease::{AgentState, NodeLease};
 use super::names;
 use super::pace::jittered;
 use crate::metrics::{StatusMetrics, Written};
-use crate::model::{EdgeNode, Loaded};
+use crate::model::{EdgeNode, Loaded, Mark};
 
 /// Changes come in groups: they are written together.
 const GROUP: Duration = Duration::from_millis(20);
@@ -74,7 +74,7 @@ impl Says {
 }
 
 /// What the agent is up to, the generation of the history in the kernel, and the rows there.
-type Words = (Option<AgentState>, u64, Option<u64>);
+type Words = (Option<AgentState>, Mark, Option<u64>);
 
 /// The keeper.
 pub(super) struct Keeper {
@@ -199,7 +199,7 @@ impl Keeper {
             duration: self.terms.period,
             state,
             acknowledged: membership,
-            rows: rows.filter(|_| membership > 0),
+            rows: rows.filter(|_| membership.number > 0),
             addresses: self.says.addresses(&self.node),
         }
     }
@@ -272,7 +272,7 @@ mod tests {
             renewal: Timestamp::from_second(renewal).ok(),
             duration: Duration::from_secs(12),
             state,
-            acknowledged: 0,
+            acknowledged: Mark::default(),
             rows: None,
             addresses: Vec::new(),
         }
@@ -356,8 +356,13 @@ mod tests {
         (Keeper::new(leases, "edge-1", "edge-1_7", terms, says, metrics), writes)
     }
 
+    fn loaded_of(generation: u64, number: u64) -> Loaded {
+        let membership = Mark { number, ..Mark::default() };
+        Loaded { generation, membership, rows: Some(1), ..Loaded::default() }
+    }
+
     fn says() -> (watch::Sender<Loaded>, Says) {
-        let (loaded, seen) = watch::channel(Loaded { generation: 1, membership: 1, rows: Some(1) });
+        let (loaded, seen) = watch::channel(loaded_of(1, 1));
         let state = watch::Sender::new(Some(Ready)).subscribe();
         (loaded, Says { state, loaded: seen, edge_nodes: watch::Sender::new(None).subscribe() })
     }
@@ -368,7 +373,7 @@ mod tests {
         let (mut keeper, writes) = keeper(true, says);
         let churn = async {
             for generation in 2..20 {
-                loaded.send_replace(Loaded { generation, membership: 1, rows: Some(1) });
+                loaded.send_replace(loaded_of(generation, 1));
                 sleep(GROUP * 2).await;
             }
         };
@@ -380,7 +385,7 @@ mod tests {
             .is_ok()
         );
         assert_eq!(writes.load(Ordering::Relaxed), 1);
-        loaded.send_replace(Loaded { generation: 21, membership: 2, rows: Some(1) });
+        loaded.send_replace(loaded_of(21, 2));
         _ = timeout(GROUP * 10, keeper.run()).await;
         assert_eq!(writes.load(Ordering::Relaxed), 2, "a generation of the history is acknowledged at once");
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::agents::{Agents, Liveness};
 use super::lease::NodeLease;
 use crate::api::{EdgeMember, EdgeMembershipSpec, EdgeMembershipStatus, MemberState};
+use crate::model::Mark;
 
 /// The status that goes with a history.
 pub(super) fn progress(
@@ -19,7 +20,7 @@ pub(super) fn progress(
         members.map(|member| member.name.as_str()).collect::<Vec<_>>().join(",")
     };
     let has_it = |member: &&EdgeMember| {
-        agents.lease(&member.name).is_some_and(|lease| lease.acknowledged >= newest.number)
+        agents.lease(&member.name).is_some_and(|lease| lease.acknowledged.number >= newest.number)
             && agents.liveness(&member.name, now) != Liveness::Silent
     };
     let acknowledged = newest.members.iter().filter(has_it).count();
@@ -37,7 +38,7 @@ pub(super) fn progress(
 /// Nodes whose rows differ from those of most others that have the same generation, by name. Of two camps of one
 /// size, that of the first node by name counts as most.
 fn diverging<'a>(leases: impl Iterator<Item = &'a NodeLease>) -> Vec<String> {
-    let mut generations: BTreeMap<u64, Vec<(&str, u64)>> = BTreeMap::new();
+    let mut generations: BTreeMap<Mark, Vec<(&str, u64)>> = BTreeMap::new();
     for lease in leases {
         if let Some(rows) = lease.rows {
             generations.entry(lease.acknowledged).or_default().push((&lease.node, rows));
@@ -70,7 +71,7 @@ mod tests {
             renewal: None,
             duration: Duration::from_secs(12),
             state: AgentState::Ready,
-            acknowledged,
+            acknowledged: Mark { number: acknowledged, ..Mark::default() },
             rows,
             addresses: Vec::new(),
         }

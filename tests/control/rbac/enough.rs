@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use lb_agent::metrics::StatusMetrics;
-use lb_agent::model::Loaded;
+use lb_agent::model::{Loaded, Mark, Step};
 use lb_agent::status::{self, AgentState, Inputs, Options, Timing};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
@@ -66,7 +66,8 @@ async fn works(profile: Profile) -> Result<()> {
     says(&shipped, ["service/edgelb", "--namespace", system], addresses, "203.0.113.10")?;
     let history = ["edgemembership/edgelb", "--namespace", system];
     says(&shipped, history, "{.spec.generations[*].members[*].name}", MEMBER).with_context(|| agent.log())?;
-    loaded.send_replace(Loaded { generation: 1, membership: 1, rows: Some(7) });
+    let membership = Mark { number: 1, step: Step::Switch, oldest: 1 };
+    loaded.send_replace(Loaded { generation: 1, membership, rows: Some(7), ..Loaded::default() });
     says(&shipped, history, "{.status.step}", "Settled")?;
     // It goes in order, too; then another one finds all of it as it is.
     agent.stop()?;

@@ -12,7 +12,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use lb_agent::api::EdgeMembership;
 use lb_agent::metrics::StatusMetrics;
-use lb_agent::model::{EdgeNode, Loaded, Report};
+use lb_agent::model::{EdgeNode, Loaded, Mark, Report};
 use lb_agent::status::{self, AgentState, Inputs, Options, Timing};
 use lb_tests::cluster::{ControlPlane, Fault, Login};
 use prometheus_client::registry::Registry;
@@ -257,7 +257,8 @@ async fn follow(client: Client, loaded: watch::Sender<Loaded>) {
         {
             let ids: BTreeSet<u64> = newest.members.iter().map(|member| member.id.into()).collect();
             let rows = ids.iter().fold(7, |digest: u64, id| digest.wrapping_mul(31).wrapping_add(*id));
-            let now = Loaded { generation: 1, membership: newest.number, rows: Some(rows) };
+            let membership = Mark { number: newest.number, ..Mark::default() };
+            let now = Loaded { generation: 1, membership, rows: Some(rows), ..Loaded::default() };
             loaded.send_if_modified(|before| std::mem::replace(before, now) != now);
         }
         sleep(Duration::from_millis(30)).await;

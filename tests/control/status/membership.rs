@@ -174,7 +174,7 @@ async fn rows_that_differ_are_reported() -> Result<()> {
     let mut agents = three(&cluster).await?;
     let membership = agents[2].loaded.borrow().membership;
     agents[2].freeze().await;
-    agents[2].loaded.send_replace(Loaded { generation: 1, membership, rows: Some(666) });
+    agents[2].loaded.send_replace(Loaded { generation: 1, membership, rows: Some(666), ..Loaded::default() });
     until("edge-3 diverges", async || {
         let status = cluster.history().await?.and_then(|history| history.status).unwrap_or_default();
         Ok(status.diverging == ["edge-3"])

@@ -75,7 +75,7 @@ mod tests {
             .map(|member| format!("{} {} {} {}", member.name, member.id, member.address, member.weight))
             .collect();
         assert_eq!(
-            (snapshot.membership, found),
+            (snapshot.membership.number, found),
             (expected.0, expected.1.iter().map(ToString::to_string).collect())
         );
         assert_complaints(&snapshot, problems);

@@ -13,7 +13,9 @@ use super::register::{Found, Register};
 use super::services::{self, Services};
 use super::tables::{Sources, Tables};
 use super::{backends, certificates, history, listeners, members};
-use crate::model::{Generation, HostPattern, Kind, Listener, Member, ObjectRef, Problems, Snapshot, Step};
+use crate::model::{
+    Generation, HostPattern, Kind, Listener, Mark, Member, ObjectRef, Problems, Snapshot, Step,
+};
 use crate::source::{Changes, Index, Membership, Settings};
 
 /// Follows an index. What it makes depends on the objects, the settings and the time alone, never on what was there
@@ -25,7 +27,6 @@ pub struct Translator {
     translated: Option<i64>,
     register: Register,
     found: Parts,
-    membership: u64,
     members: BTreeMap<String, Member>,
     generations: Vec<Arc<Generation>>,
     pub(super) services: Services,
@@ -68,7 +69,6 @@ impl Translator {
             translated: None,
             register: Register::default(),
             found: Parts::default(),
-            membership: 0,
             members: BTreeMap::new(),
             generations: Vec::new(),
             services: Services::default(),
@@ -129,7 +129,7 @@ impl Translator {
         self.translated = Some(now);
         Snapshot {
             generation: 0,
-            membership: self.membership,
+            membership: Mark::of(&self.generations),
             members: self.members.clone(),
             generations: self.generations.clone(),
             vips: self.services.vips.clone(),
@@ -144,12 +144,12 @@ impl Translator {
             return;
         }
         let mut found = Vec::new();
-        (self.membership, self.members) = match self.settings.membership {
+        let (number, members) = match self.settings.membership {
             Membership::Nodes => (0, members::translate(round.index, &mut found)),
             Membership::History => history::translate(round.index, &mut found),
         };
+        self.members.clone_from(&members);
         self.register.replace(&mut self.found.members, found, round.index);
-        let (number, members) = (self.membership, self.members.clone());
         self.generations = vec![Arc::new(Generation { number, step: Step::Settled, members })];
     }
 

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::super::lease::NodeLease;
 use super::tests::{PERIOD, node};
 use super::*;
+use crate::model::Mark;
 
 const NODES: usize = 5;
 const LEADERS: usize = 2;
@@ -88,7 +89,7 @@ impl World {
             renewal: None,
             duration: PERIOD,
             state: AgentState::Stopped,
-            acknowledged: 0,
+            acknowledged: Mark::default(),
             rows: None,
             addresses: Vec::new(),
         };
@@ -123,7 +124,7 @@ impl World {
             Event::Die(at) => self.agents[at].alive = false,
             Event::Acknowledge(at) if !self.is_out => {
                 let newest = self.history.generations.last().map_or(0, |newest| newest.number);
-                self.agents[at].lease.acknowledged = newest;
+                self.agents[at].lease.acknowledged.number = newest;
                 if self.agents[at].alive {
                     self.renew(at);
                 }

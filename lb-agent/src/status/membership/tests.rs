@@ -6,6 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::super::lease::NodeLease;
 use super::*;
+use crate::model::Mark;
 
 pub(super) const PERIOD: Duration = Duration::from_secs(12);
 
@@ -49,7 +50,7 @@ impl World {
             renewal: Timestamp::from_second(self.second).ok(),
             duration: PERIOD,
             state,
-            acknowledged,
+            acknowledged: Mark { number: acknowledged, ..Mark::default() },
             rows: None,
             addresses: Vec::new(),
         };
@@ -62,7 +63,7 @@ impl World {
             self.now += Duration::from_secs(3);
             for name in who {
                 let lease = self.agents.lease(name).expect("it has spoken before").clone();
-                self.say(name, lease.state, lease.acknowledged);
+                self.say(name, lease.state, lease.acknowledged.number);
             }
         }
     }
