@@ -20,6 +20,7 @@ pub mod probe;
 mod reach;
 pub mod reader;
 mod routes;
+pub mod rows;
 pub mod service_table;
 mod store;
 mod succession;

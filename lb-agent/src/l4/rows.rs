@@ -1,0 +1,159 @@
+//! Generations of the membership -> the rows of a table: at which members a bucket's flows may be, and in which
+//! order they are asked. Pure: nodes that see the same generations and the same members down have the same rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use lb_common::row::{BUCKETS, MemberId, NO_MEMBER, Row};
+use siphasher::sip::SipHasher24;
+
+use super::maglev::{self, Table};
+use crate::model::{Generation, Member, Step};
+
+/// Openers that are kept: of the generations that can be in a row, each with all members and without those that are down,
+/// before a change and after it.
+const KEPT: usize = 16;
+
+/// The opener of each bucket of a table.
+pub type Column = Arc<[MemberId]>;
+
+/// What names, ids and weights say: the same members have the same openers.
+type Takers = Vec<Member>;
+
+/// The openers of memberships, kept: a step and a member that goes down or comes back fill nothing twice.
+#[derive(Debug, Default)]
+pub struct Openers {
+    /// Those last used come last.
+    kept: Vec<(Takers, Column)>,
+}
+
+/// The rows of generations, the oldest first, while some members are down. In each row stands
+/// 1. the opener: that of the newest generation that is at least at `Switch`;
+/// 2. the opener of a generation that is being learned, for another first hop may have switched already;
+/// 3. the opener that is down, for it may only be stalled, and have its flows still;
+/// 4. the openers of earlier generations, newest to oldest.
+///
+/// In each generation, who is down opens nothing as long as anyone is up.
+#[must_use]
+pub fn rows(generations: &[Arc<Generation>], down: &BTreeSet<MemberId>, openers: &mut Openers) -> Table {
+    let first_learned = generations.iter().rposition(|generation| generation.step >= Step::Switch);
+    let (in_force, learned) = generations.split_at(first_learned.map_or(0, |newest| newest + 1));
+    let mut of = |generation: &Arc<Generation>| Opening::new(&generation.members, down, openers);
+    let learned: Vec<Opening> = learned.iter().map(&mut of).collect();
+    let mut in_force = in_force.iter().rev().map(of);
+    let newest = in_force.next();
+    let mut columns = Vec::new();
+    columns.extend(newest.as_ref().map(|newest| Arc::clone(&newest.up)));
+    columns.extend(learned.into_iter().flat_map(Opening::columns));
+    columns.extend(newest.and_then(|newest| newest.passed_over));
+    columns.extend(in_force.flat_map(Opening::columns));
+    Table::new(join(&columns))
+}
+
+/// Who opens in one generation.
+struct Opening {
+    /// Without members that are down.
+    up: Column,
+    /// With them, if there are any.
+    passed_over: Option<Column>,
+}
+
+impl Opening {
+    fn new(members: &BTreeMap<String, Member>, down: &BTreeSet<MemberId>, openers: &mut Openers) -> Self {
+        let all = openers.of(members);
+        let up: Vec<&Member> = members.values().filter(|member| !down.contains(&member.id)).collect();
+        if up.is_empty() || up.len() == members.len() {
+            return Self { up: all, passed_over: None };
+        }
+        // Only the buckets of who is down move: Maglev alone would move some others, too.
+        let others = openers.of_takers(takers(up));
+        let mut is_down = vec![false; usize::from(MemberId::MAX) + 1];
+        down.iter().for_each(|&id| is_down[usize::from(id)] = true);
+        let opener = |(&opener, &other)| if is_down[usize::from(opener)] { other } else { opener };
+        Self { up: all.iter().zip(others.iter()).map(opener).collect(), passed_over: Some(all) }
+    }
+
+    fn columns(self) -> impl Iterator<Item = Column> {
+        [Some(self.up), self.passed_over].into_iter().flatten()
+    }
+}
+
+/// What tells memberships apart by their openers alone, the same on all nodes.
+#[must_use]
+pub fn fingerprint(members: &BTreeMap<String, Member>) -> u64 {
+    let mut hasher = SipHasher24::new();
+    for Member { name, id, weight, .. } in takers(members.values().collect()) {
+        hasher.write(name.as_bytes());
+        hasher.write(&[0]);
+        hasher.write(&id.to_le_bytes());
+        hasher.write(&weight.to_le_bytes());
+    }
+    hasher.finish()
+}
+
+impl Openers {
+    /// Who opens in a membership of which nobody is down.
+    pub fn of(&mut self, members: &BTreeMap<String, Member>) -> Column {
+        self.of_takers(takers(members.values().collect()))
+    }
+
+    fn of_takers(&mut self, takers: Takers) -> Column {
+        let known = self.kept.iter().position(|(known, _)| alike(known, &takers));
+        let entry = match known {
+            Some(at) => self.kept.remove(at),
+            None => {
+                let column = maglev::openers(&takers).into();
+                (takers, column)
+            }
+        };
+        let column = Arc::clone(&entry.1);
+        if self.kept.len() == KEPT {
+            self.kept.remove(0);
+        }
+        self.kept.push(entry);
+        column
+    }
+}
+
+/// Those that take new flows: members with weight, and when none has any, all of them, alike: somebody has to go on.
+fn takers(members: Vec<&Member>) -> Takers {
+    let has_weight = members.iter().any(|member| member.weight > 0);
+    let weight = |member: &Member| if has_weight { member.weight } else { 1 };
+    let taker = |member: &Member| Member { weight: weight(member), ..member.clone() };
+    members.into_iter().map(taker).filter(|taker| taker.weight > 0).collect()
+}
+
+fn alike(some: &[Member], others: &[Member]) -> bool {
+    let of = |member: &Member| (member.id, member.weight);
+    some.len() == others.len()
+        && some.iter().zip(others).all(|(one, other)| of(one) == of(other) && one.name == other.name)
+}
+
+/// Packs columns into rows: each member once, as many as a row has room for.
+fn join(columns: &[Column]) -> Box<[u64]> {
+    let mut rows = vec![Row::EMPTY; BUCKETS as usize];
+    for column in columns {
+        for (row, &member) in rows.iter_mut().zip(column.iter()) {
+            // What is so nearly always: the same opener as before.
+            if row.opener() != member {
+                *row = with(*row, member);
+            }
+        }
+    }
+    rows.into_iter().map(Row::bits).collect()
+}
+
+fn with(row: Row, member: MemberId) -> Row {
+    let mut members = row.members();
+    if member != NO_MEMBER
+        && !members.contains(&member)
+        && let Some(free) = members.iter_mut().find(|place| **place == NO_MEMBER)
+    {
+        *free = member;
+    }
+    Row::new(members)
+}
+
+#[cfg(test)]
+mod tests;
