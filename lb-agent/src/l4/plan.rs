@@ -1,7 +1,7 @@
 //! From what the kernel holds to what it should hold: an ordered list of writes, pure. The order keeps every
 //! moment in between consistent: what is pointed at is there before what points at it, and goes after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lb_common::map::{Config, MAX_SERVICES, Member, Service, TABLE_SLOTS, TableHead};
@@ -128,6 +128,29 @@ fn set_services(
     Ok(())
 }
 
+/// Has each operation written, and keeps `installed` beside it. Those services for which there is no place are left
+/// out, and told: the others need not suffer for them.
+///
+/// # Errors
+/// The first other error; what was written before it is in `installed`.
+pub fn carry_out(
+    operations: &[Operation],
+    installed: &mut Installed,
+    mut write: impl FnMut(&Operation) -> Result<(), L4Error>,
+) -> Result<BTreeSet<Key>, L4Error> {
+    let mut left_out = BTreeSet::new();
+    for operation in operations {
+        match (write(operation), operation) {
+            (Ok(()), _) => installed.apply(operation),
+            (Err(L4Error::ServiceTableCrowded), Operation::SetService(key, _)) => {
+                left_out.insert(*key);
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    Ok(left_out)
+}
+
 impl Installed {
     /// What the kernel holds after an operation: kept beside the kernel's maps, so that they need not be read back.
     pub fn apply(&mut self, operation: &Operation) {
@@ -196,19 +219,17 @@ mod tests {
             && digests.eq(wanted.tables.iter().map(|(&table, wanted)| (table, wanted.digest)))
     }
 
-    fn carry_out(installed: &mut Installed, wanted: &Wanted) -> Vec<Operation> {
+    fn reach(installed: &mut Installed, wanted: &Wanted) -> Vec<Operation> {
         let operations = plan(installed, wanted).expect("fits");
-        for operation in &operations {
-            installed.apply(operation);
-        }
+        assert_eq!(carry_out(&operations, installed, |_| Ok(())).expect("written"), BTreeSet::new());
         operations
     }
 
     #[test]
     fn what_is_pointed_at_comes_first_and_goes_last() {
         let mut installed = Installed::default();
-        carry_out(&mut installed, &wanted(&[(1, 1), (2, 1)], &[(80, 1)], 1));
-        let operations = carry_out(&mut installed, &wanted(&[(2, 1), (3, 1)], &[(443, 1)], 2));
+        reach(&mut installed, &wanted(&[(1, 1), (2, 1)], &[(80, 1)], 1));
+        let operations = reach(&mut installed, &wanted(&[(2, 1), (3, 1)], &[(443, 1)], 2));
         let place = |wanted: fn(&Operation) -> bool| operations.iter().position(wanted).expect("planned");
         let added = place(|op| matches!(op, Operation::SetMember(3, _)));
         let written = place(|op| matches!(op, Operation::WriteRows(..)));
@@ -222,13 +243,45 @@ mod tests {
         let mut installed = Installed::default();
         let mut slots = Vec::new();
         for rows in 1..4 {
-            for operation in carry_out(&mut installed, &wanted(&[(1, 1)], &[], rows)) {
+            for operation in reach(&mut installed, &wanted(&[(1, 1)], &[], rows)) {
                 if let Operation::WriteRows(slot, _) = operation {
                     slots.push(slot);
                 }
             }
         }
         assert_eq!(slots, [0, 1, 0]);
+    }
+
+    #[test]
+    fn a_service_without_a_place_does_not_keep_others_out() {
+        let mut installed = Installed::default();
+        let wanted = wanted(&[(1, 1)], &[(80, 1), (443, 1), (8443, 1)], 1);
+        let is_crowded = |key: &Key| matches!(key, Key::Service(ServiceAddress { port: 443, .. }));
+        for _ in 0..2 {
+            let operations = plan(&installed, &wanted).expect("fits");
+            let left_out = carry_out(&operations, &mut installed, |operation| match operation {
+                Operation::SetService(key, _) if is_crowded(key) => Err(L4Error::ServiceTableCrowded),
+                _ => Ok(()),
+            });
+            let left_out = left_out.expect("the others are written");
+            assert!(left_out.len() == 1 && left_out.iter().all(is_crowded), "{left_out:?}");
+            assert_eq!(installed.services.len(), 2);
+        }
+        // As soon as there is room again.
+        reach(&mut installed, &wanted);
+        assert!(agrees(&installed, &wanted));
+    }
+
+    #[test]
+    fn another_error_ends_it() {
+        let mut installed = Installed::default();
+        let operations = plan(&installed, &wanted(&[(1, 1)], &[], 1)).expect("fits");
+        let error = carry_out(&operations, &mut installed, |operation| match operation {
+            Operation::SetMember(..) => Ok(()),
+            _ => Err(L4Error::TooManyServices { wanted: 2, limit: 1 }),
+        });
+        assert!(error.is_err());
+        assert_eq!((installed.members.len(), installed.tables.len()), (1, 0), "as far as it came");
     }
 
     #[test]
@@ -254,7 +307,7 @@ mod tests {
             for (members, ports, rows) in history {
                 let wanted = wanted(&members, &ports, rows);
                 let kept = installed.services.clone();
-                carry_out(&mut installed, &wanted);
+                reach(&mut installed, &wanted);
                 prop_assert!(agrees(&installed, &wanted));
                 prop_assert_eq!(plan(&installed, &wanted).expect("fits"), vec![]);
                 let mut indices: Vec<_> = installed.services.values().map(|service| service.index).collect();
