@@ -149,7 +149,8 @@ pub struct Run {
     #[arg(long, env = "EDGELB_SECRETS", value_name = "PROFILE", default_value = "cluster")]
     pub secrets: Secrets,
     /// Where the state of a cluster is stored, private keys included, readable by us only: with it an agent starts
-    /// while the API server is away. Agents of one node meet there: it has the socket over which the next takes over.
+    /// while the API server is away. With a folder, who was a member is kept there. Agents of one node meet there: it
+    /// has the socket over which the next takes over.
     #[arg(long, env = "EDGELB_STATE", value_name = "DIR", default_value = DEFAULT_STATE)]
     pub state: PathBuf,
     /// Name of this node's Node object. [default: the host name]

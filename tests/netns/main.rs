@@ -9,6 +9,7 @@ mod lifecycle;
 mod live;
 mod liveness;
 mod machine;
+mod membership;
 mod outer_v6;
 mod refused;
 mod requests;

@@ -239,7 +239,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_node_that_drains_is_not_ready() {
-        let told = watch::Sender::new(Some(Draining::within(std::time::Duration::from_secs(9)))).subscribe();
+        let told = watch::Sender::new(Some(Draining::within(Duration::from_secs(9)))).subscribe();
         let draining = Live { draining: told, ..live(Some(1), 1, Some(Snapshot::default())) };
         assert_eq!(draining.missing(), ["draining"]);
         let progress = DrainProgress { of: *draining.draining.borrow(), ..DrainProgress::default() };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::packet_path::HAND_OVER;
+use super::packet_path::{HAND_OVER, HISTORY};
 use super::{connect, meaning, told_to_stop};
 use crate::admin::{AdminError, Ask, DrainReport, ask_drain};
 use crate::cli::{Check, Doctor, Drain, Health, Uninstall};
@@ -101,9 +101,9 @@ pub(super) async fn remove(uninstall: Uninstall) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What agents leave in their state folder: the stored state, which has private keys in it, and sockets.
-/// `snapshot.new` is one that an agent did not come to the end of.
-const STATE: [&str; 4] = ["admin.sock", HAND_OVER, "snapshot", "snapshot.new"];
+/// What agents leave in their state folder: the stored state, which has private keys in it, who was a member, and
+/// sockets. `*.new` are those that an agent did not come to the end of.
+const STATE: [&str; 6] = ["admin.sock", HAND_OVER, "snapshot", "snapshot.new", HISTORY, "memberships.new"];
 
 /// Removes it. True if there was anything.
 fn remove_state(folder: &Path) -> Result<bool> {
@@ -129,7 +129,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("edgelb");
         std::fs::create_dir(&state).expect("writable");
-        for name in ["admin.sock", "handover.sock", "snapshot", "snapshot.new"] {
+        for name in
+            ["admin.sock", "handover.sock", "snapshot", "snapshot.new", "memberships.json", "memberships.new"]
+        {
             std::fs::write(state.join(name), "x").expect("writable");
         }
         assert!(remove_state(&state).expect("they can be removed"));

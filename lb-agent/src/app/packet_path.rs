@@ -16,12 +16,15 @@ use crate::cli::Run;
 use crate::l4::liveness::{Cluster, Outlook};
 use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
-use crate::l4::{self, Datapath, Succession, Uplink};
+use crate::l4::{self, Datapath, Inputs, Outputs, Succession, Uplink};
 use crate::l7::Proxy;
-use crate::model::{Loaded, Peers, Turn};
+use crate::model::{Holdings, Loaded, Peers, Turn};
 
 /// Where agents of a node ask each other for the packet path, in their state folder.
 pub(super) const HAND_OVER: &str = "handover.sock";
+
+/// Where a node without a cluster keeps who was a member, in its state folder.
+pub(super) const HISTORY: &str = "memberships.json";
 
 /// What is known of the packet path before it begins.
 pub(super) struct PacketPath {
@@ -29,6 +32,7 @@ pub(super) struct PacketPath {
     uplinks: Vec<Uplink>,
     attachments: watch::Sender<Vec<admin::Attachment>>,
     live: watch::Sender<Loaded>,
+    holdings: watch::Sender<Option<Holdings>>,
     turn: watch::Sender<Turn>,
     outlook: Outlook,
     beats: Beats,
@@ -40,6 +44,7 @@ struct PathOptions {
     cluster: u32,
     port: u16,
     pins: Pins,
+    history: Option<PathBuf>,
     socket: PathBuf,
     may_take_over: bool,
 }
@@ -61,13 +66,20 @@ impl PacketPath {
             cluster: run.cluster_id,
             port: run.encap_port,
             pins: Pins::new(run.bpffs.clone()),
+            history: run.manifests.is_some().then(|| run.state.join(HISTORY)),
             socket: run.state.join(HAND_OVER),
             may_take_over: run.take_over,
         };
-        let (attachments, live, turn) =
-            (watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
-        let outlook = Outlook::default();
-        (!run.no_xdp).then_some(Self { options, uplinks, attachments, live, turn, outlook, beats })
+        (!run.no_xdp).then(|| Self {
+            options,
+            uplinks,
+            attachments: watch::Sender::default(),
+            live: watch::Sender::default(),
+            holdings: watch::Sender::default(),
+            turn: watch::Sender::default(),
+            outlook: Outlook::default(),
+            beats,
+        })
     }
 
     /// The interfaces with the packet path on them.
@@ -143,10 +155,11 @@ impl PacketPath {
     }
 
     fn succession(&self, key: FlowKey) -> Succession {
-        let PathOptions { node, cluster, port, pins, socket, may_take_over } = &self.options;
+        let PathOptions { node, cluster, port, pins, history, socket, may_take_over } = &self.options;
         let local = Local { node: node.clone(), key, cluster: *cluster, port: *port };
         let interfaces = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
-        let options = l4::Options { local, interfaces, pins: pins.clone() };
+        let history = history.clone();
+        let options = l4::Options { local, interfaces, pins: pins.clone(), history };
         Succession::new(options, socket.clone(), *may_take_over)
     }
 
@@ -157,7 +170,13 @@ impl PacketPath {
         let sockets = proxy.steered_sockets();
         let of_family = |is_v4: bool| sockets.iter().find(move |socket| socket.address.is_ipv4() == is_v4);
         packet_path.steer_to(of_family(true), of_family(false))?;
-        Ok(packet_path.run(snapshots, self.live.clone()).await?)
+        let inputs = Inputs {
+            snapshots,
+            down: self.outlook.down(),
+            needs: watch::Sender::default().subscribe(),
+        };
+        let outputs = Outputs { live: self.live.clone(), holdings: self.holdings.clone() };
+        Ok(packet_path.run(inputs, outputs).await?)
     }
 }
 

@@ -1,30 +1,33 @@
 //! The packet path as the app sees it: started once, then given snapshots. Follows the kernel's routes and
 //! neighbours by itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aya::Ebpf;
 use futures_util::{FutureExt, Stream, StreamExt};
 use lb_common::map::{LISTENER_V4, LISTENER_V6, config, name};
+use lb_common::row::{MemberId, NO_MEMBER};
 use rtnetlink::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use super::attach::{self, Attachment};
-use super::maglev::{self, Table};
+use super::holdings::Question;
 use super::maps::Maps;
+use super::memberships::{Memberships, Needs};
 use super::netlink::Change;
 use super::pins::{PinLock, Pins};
-use super::plan::{Installed, plan};
+use super::plan::{Installed, carry_out, plan};
 use super::reach::Ways;
-use super::wanted::{INGRESS_TABLE, Local, Wanted, peers};
-use super::{L4Error, interface, loader, netlink, reach, routes, uplink};
-use crate::model::{Loaded, Member, Snapshot};
+use super::wanted::{INGRESS_TABLE, Key, Local, Wanted, peers};
+use super::{L4Error, clock, holdings, interface, loader, netlink, reach, routes, uplink};
+use crate::model::{Holdings, Loaded, Member, Snapshot};
 
 /// Changes of routes and neighbours come in bursts: wait this long for the end of one.
 const BURST: Duration = Duration::from_millis(20);
@@ -41,6 +44,28 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// Where maps and links are pinned.
     pub pins: Pins,
+    /// Where this node keeps who was a member, if nobody writes a history for all.
+    pub history: Option<PathBuf>,
+}
+
+/// What the packet path follows.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// State; none before the first.
+    pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// Members that do not answer this node.
+    pub down: watch::Receiver<BTreeSet<MemberId>>,
+    /// What other members say that their flows need, as `Holdings::former` has it; nothing of those that say nothing.
+    pub needs: watch::Receiver<BTreeMap<MemberId, BTreeSet<u64>>>,
+}
+
+/// What the packet path tells.
+#[derive(Clone, Debug)]
+pub struct Outputs {
+    /// What is in the kernel.
+    pub live: watch::Sender<Loaded>,
+    /// The connections that are on this node; none while they are not known.
+    pub holdings: watch::Sender<Option<Holdings>>,
 }
 
 /// The programs in the kernel, and what was last written into their maps.
@@ -50,7 +75,9 @@ pub struct Datapath {
     netlink: Handle,
     attachments: Vec<Attachment>,
     installed: Installed,
-    table: (Vec<Member>, Arc<Table>),
+    memberships: Memberships,
+    /// Entries for which there is no place, as far as they are told.
+    left_out: BTreeSet<Key>,
     ways: Ways,
     /// VIPs that have their local route.
     vips: BTreeSet<IpAddr>,
@@ -81,7 +108,7 @@ impl Datapath {
     /// # Errors
     /// `L4Error`, with what to do about it; what was attached before stays attached.
     pub async fn start(options: Options) -> Result<Self, L4Error> {
-        let Options { local, interfaces, pins } = options;
+        let Options { local, interfaces, pins, history } = options;
         let netlink = netlink::connect()?;
         for name in &interfaces {
             attach::expect_free(&netlink, &pins, name).await?;
@@ -99,14 +126,14 @@ impl Datapath {
         attach::sk_lookup(&mut object, &pins)?;
         pins.remove_other_layouts()?;
         let installed = maps.read()?;
-        let table = (Vec::new(), Arc::new(maglev::fill(&[])));
         Ok(Self {
             local,
             maps,
             netlink,
             attachments,
             installed,
-            table,
+            memberships: Memberships::restore(history, clock::now()),
+            left_out: BTreeSet::new(),
             ways: Ways::default(),
             vips: BTreeSet::new(),
             stale: Stale { interfaces: false, ways: true, vips: true },
@@ -148,36 +175,96 @@ impl Datapath {
         Ok(())
     }
 
-    /// Follows snapshots and the kernel's tables, and tells each one that is live. Never returns but
+    /// Follows its inputs and the kernel's tables, and tells each snapshot that is live. Never returns but
     /// when the snapshots' sender is gone.
-    pub async fn run(
-        mut self,
-        mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-        live: watch::Sender<Loaded>,
-    ) -> Result<(), L4Error> {
+    ///
+    /// # Errors
+    /// `L4Error::System` if the kernel's tables cannot be followed.
+    pub async fn run(mut self, mut inputs: Inputs, outputs: Outputs) -> Result<(), L4Error> {
         let mut changes = netlink::changes()?;
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let Outputs { live, holdings } = outputs;
+        let (questions, asked) = watch::channel(None);
+        let mut held = holdings.subscribe();
+        tokio::spawn(holdings::follow(asked, holdings));
         loop {
             self.attach_again().await;
-            let snapshot = snapshots.borrow_and_update().clone();
+            let snapshot = inputs.snapshots.borrow_and_update().clone();
             if let Some(snapshot) = snapshot {
+                let counted = held.borrow_and_update().clone();
+                self.step(&snapshot, &mut inputs, counted.as_ref());
                 match self.apply(&snapshot).await {
-                    Ok(()) => _ = live.send_replace(self.loaded(&snapshot)),
+                    Ok(()) => _ = live.send_replace(self.loaded(&snapshot, counted.as_ref())),
                     Err(error) => warn!(%error, generation = snapshot.generation, "the last state stays"),
                 }
+                self.ask(&snapshot, &questions);
             }
             tokio::select! {
-                changed = snapshots.changed() => if changed.is_err() { return Ok(()) },
+                changed = inputs.snapshots.changed() => if changed.is_err() { return Ok(()) },
+                Ok(()) = inputs.down.changed() => {}
+                Ok(()) = inputs.needs.changed() => {}
+                Ok(()) = held.changed() => {}
+                () = clock::reach(self.memberships.due(clock::now())) => {}
                 Some(()) = self.follow(&mut changes) => {}
                 _ = refresh.tick() => self.stale.ways = true,
             }
         }
     }
 
-    fn loaded(&self, snapshot: &Snapshot) -> Loaded {
-        let rows = self.installed.tables.get(&INGRESS_TABLE).map(|head| head.digest);
-        Loaded { generation: snapshot.generation, membership: snapshot.membership, rows, ..Loaded::default() }
+    fn loaded(&mut self, snapshot: &Snapshot, held: Option<&Holdings>) -> Loaded {
+        let is_there = self.installed.tables.contains_key(&INGRESS_TABLE);
+        let rows = is_there.then(|| self.memberships.agreed_rows().digest);
+        let opened = self.memberships.opened();
+        let number = |opened: Option<&Opened>| opened.map(|opened| opened.number);
+        let (newest, oldest) = (number(opened.first()), number(opened.last()));
+        // What was counted before a step was in the kernel says nothing of flows that opened since.
+        let needed = match held.filter(|held| held.steps == self.memberships.steps()) {
+            Some(held) => held.needed,
+            None => oldest,
+        };
+        Loaded {
+            generation: snapshot.generation,
+            membership: snapshot.membership,
+            rows,
+            needed: needed.filter(|&needed| Some(needed) < newest),
+            held: held.map_or(0, |held| held.held as u64),
+            oldest: held.and_then(|held| held.oldest),
+        }
+    }
+
+    /// Brings the memberships to this moment.
+    fn step(&mut self, snapshot: &Snapshot, inputs: &mut Inputs, held: Option<&Holdings>) {
+        let now = clock::now();
+        let down = inputs.down.borrow_and_update().clone();
+        let mut needs = inputs.needs.borrow_and_update().clone();
+        let this = self.memberships.members().get(&self.local.node).map(|member| member.id);
+        needs.extend(this.zip(held.map(|held| held.former.clone())));
+        self.memberships.observe(&snapshot.generations, &down, now);
+        if self.memberships.advance(Needs { of: &needs, down: &down }, now) {
+            let generations = self.memberships.opened().len();
+            info!(generations, "another step of the memberships");
+        }
+    }
+
+    /// Has the connections counted that the rows of now may send here.
+    fn ask(&mut self, snapshot: &Snapshot, questions: &watch::Sender<Option<Question>>) {
+        let opened = self.memberships.opened();
+        let this = self.memberships.members().get(&self.local.node).map_or(NO_MEMBER, |member| member.id);
+        let newest = self.memberships.newest().and_then(|newest| newest.members.get(&self.local.node));
+        let drains = newest.is_none_or(|member| member.weight == 0);
+        let question = Some(Question {
+            vips: snapshot.vips.clone(),
+            key: self.local.key,
+            this,
+            is_pressing: opened.len() > 1 || drains,
+            opened,
+        });
+        questions.send_if_modified(|asked| {
+            let is_new = *asked != question;
+            *asked = question;
+            is_new
+        });
     }
 
     /// Waits for changes that matter, to the end of their burst. What it noted stays noted if it is dropped.
@@ -245,29 +332,45 @@ impl Datapath {
     /// Brings the kernel to a snapshot: ways first, then maps, then the routes that let connections in.
     async fn apply(&mut self, snapshot: &Snapshot) -> Result<(), L4Error> {
         self.steer()?;
-        self.resolve(snapshot).await?;
-        let wanted = Wanted::new(snapshot, self.table_of(snapshot), &self.local, &self.ways.reach);
-        self.tell_of(snapshot, &wanted).await;
+        let members = self.memberships.members();
+        self.resolve(&members).await?;
+        let rows = self.memberships.rows();
+        let wanted = Wanted::with_members(snapshot, &members, rows, &self.local, &self.ways.reach);
+        self.tell_of(&wanted).await;
         let operations = plan(&self.installed, &wanted)?;
-        for operation in &operations {
-            self.maps.carry_out(operation)?;
-            self.installed.apply(operation);
-        }
+        let write = |operation: &_| self.maps.carry_out(operation);
+        let left_out = carry_out(&operations, &mut self.installed, write)?;
+        self.tell_left_out(snapshot, left_out);
         if !operations.is_empty() {
             debug!(generation = snapshot.generation, writes = operations.len(), "maps written");
         }
         self.route(snapshot).await
     }
 
+    fn tell_left_out(&mut self, snapshot: &Snapshot, left_out: BTreeSet<Key>) {
+        for key in left_out.difference(&self.left_out) {
+            let error = L4Error::ServiceTableCrowded;
+            match key {
+                Key::Vip(vip) => warn!(%vip, "{error}; this VIP is left out"),
+                Key::Service(address) => {
+                    let service = snapshot.services.get(address).map(|service| service.object.to_string());
+                    warn!(service, %address, "{error}; this port is left out");
+                }
+            }
+        }
+        self.left_out = left_out;
+    }
+
     /// Says what else nobody would notice before clients do.
-    async fn tell_of(&mut self, snapshot: &Snapshot, wanted: &Wanted) {
+    async fn tell_of(&mut self, wanted: &Wanted) {
         let (old, new) = (&self.installed.config, &wanted.config);
         if old.flags & config::READY != 0 && old.key != new.key {
             warn!(
                 "the hash key is not the one of the agent before: nodes with different keys refuse each other's packets"
             );
         }
-        let own = snapshot.members.get(&self.local.node).map(|member| member.address);
+        let newest = self.memberships.newest();
+        let own = newest.and_then(|newest| newest.members.get(&self.local.node)).map(|member| member.address);
         if self.address.replace(own) == Some(own) {
             return;
         }
@@ -289,8 +392,8 @@ impl Datapath {
         }
     }
 
-    async fn resolve(&mut self, snapshot: &Snapshot) -> Result<(), L4Error> {
-        let peers = peers(snapshot, &self.local.node);
+    async fn resolve(&mut self, members: &BTreeMap<String, Member>) -> Result<(), L4Error> {
+        let peers = peers(members, &self.local.node);
         if !self.stale.ways && peers == self.ways.peers {
             return Ok(());
         }
@@ -319,15 +422,6 @@ impl Datapath {
             self.stale.vips = false;
         }
         Ok(())
-    }
-
-    /// The table is filled anew only when members change: most snapshots differ in routes alone.
-    fn table_of(&mut self, snapshot: &Snapshot) -> Arc<Table> {
-        if !snapshot.members.values().eq(&self.table.0) {
-            let members: Vec<_> = snapshot.members.values().cloned().collect();
-            self.table = (members.clone(), Arc::new(maglev::fill(&members)));
-        }
-        Arc::clone(&self.table.1)
     }
 }
 

@@ -2,16 +2,19 @@
 //! Knows `model` and `lb-common`, nothing of L7.
 
 pub mod attach;
+mod clock;
 pub mod counters;
 pub mod datapath;
 pub mod error;
 mod handover;
+mod holdings;
 mod interface;
 pub mod keys;
 pub mod liveness;
 pub mod loader;
 pub mod maglev;
 pub mod maps;
+mod memberships;
 mod netlink;
 pub mod object;
 pub mod pins;
@@ -22,12 +25,13 @@ pub mod reader;
 mod routes;
 pub mod rows;
 pub mod service_table;
+mod sockets;
 mod store;
 mod succession;
 pub mod uplink;
 pub mod wanted;
 
-pub use datapath::{Datapath, Options, uninstall};
+pub use datapath::{Datapath, Inputs, Options, Outputs, uninstall};
 pub use error::L4Error;
 pub use handover::Successor;
 pub use succession::Succession;

@@ -10,7 +10,7 @@ use lb_common::row::{MemberId, NO_MEMBER};
 use lb_common::service_table::{ServiceKey4, ServiceKey6};
 
 use super::maglev::Table;
-use crate::model::{Protocol, ServiceAddress, Snapshot};
+use crate::model::{self, Protocol, ServiceAddress, Snapshot};
 
 /// The one backend set there is until L4 Services are built: the members that run the proxy.
 pub const INGRESS_TABLE: u32 = 0;
@@ -86,11 +86,23 @@ impl Wanted {
         local: &Local,
         reach: &BTreeMap<IpAddr, Reach>,
     ) -> Self {
-        let members = snapshot.members.values();
+        Self::with_members(snapshot, &snapshot.members, table, local, reach)
+    }
+
+    /// As `new`, with the members that may own flows where they are not the snapshot's alone.
+    #[must_use]
+    pub fn with_members(
+        snapshot: &Snapshot,
+        members: &BTreeMap<String, model::Member>,
+        table: Arc<Table>,
+        local: &Local,
+        reach: &BTreeMap<IpAddr, Reach>,
+    ) -> Self {
+        let member = |m: &model::Member| (m.id, member_of(m.address, reach.get(&m.address)));
         Self {
-            config: config_of(snapshot, local, reach),
+            config: config_of(members, local, reach),
             services: services(snapshot),
-            members: members.map(|m| (m.id, member_of(m.address, reach.get(&m.address)))).collect(),
+            members: members.values().map(member).collect(),
             tables: BTreeMap::from([(INGRESS_TABLE, table)]),
             generation: snapshot.generation,
         }
@@ -99,12 +111,16 @@ impl Wanted {
 
 /// Addresses to which this node needs a way.
 #[must_use]
-pub fn peers(snapshot: &Snapshot, node: &str) -> BTreeSet<IpAddr> {
-    snapshot.members.values().filter(|member| member.name != node).map(|member| member.address).collect()
+pub fn peers(members: &BTreeMap<String, model::Member>, node: &str) -> BTreeSet<IpAddr> {
+    members.values().filter(|member| member.name != node).map(|member| member.address).collect()
 }
 
-fn config_of(snapshot: &Snapshot, local: &Local, reach: &BTreeMap<IpAddr, Reach>) -> Config {
-    let this = snapshot.members.get(&local.node);
+fn config_of(
+    members: &BTreeMap<String, model::Member>,
+    local: &Local,
+    reach: &BTreeMap<IpAddr, Reach>,
+) -> Config {
+    let this = members.get(&local.node);
     // A node that is no member, or not any more, is still a first hop for what the router sends it.
     let towards_members = || reach.values().find_map(|reach| reach.local);
     let (local_v4, local_v6) = match this.map(|member| member.address).or_else(towards_members) {
@@ -153,7 +169,7 @@ fn member_of(address: IpAddr, reach: Option<&Reach>) -> Member {
 }
 
 /// An IPv6 address as two words in network order, as the kernel side loads them.
-fn words(octets: [u8; 16]) -> [u64; 2] {
+pub(super) fn words(octets: [u8; 16]) -> [u64; 2] {
     let [low, high] = [&octets[..8], &octets[8..]];
     [low, high].map(|half| u64::from_ne_bytes(half.try_into().expect("half of 16 bytes")))
 }

@@ -61,7 +61,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::Generation;
+    use crate::model::{Generation, Mark};
 
     fn member(id: u16, weight: u32) -> (String, Member) {
         let name = format!("edge-{id}");
@@ -76,7 +76,7 @@ mod tests {
         };
         Snapshot {
             generation: 9,
-            membership: 5,
+            membership: Mark { number: 5, step: Step::Settled },
             members: [member(1, 100), member(2, 0)].into(),
             generations: vec![
                 generation(4, Step::Settled, &[(2, 100), (3, 100)]),

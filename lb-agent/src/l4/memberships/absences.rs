@@ -1,0 +1,58 @@
+//! Members that were down and are back: the flows that opened at others meanwhile are looked for there still.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_common::row::MemberId;
+
+use super::super::rows::fingerprint;
+use super::former::{Former, Needs};
+use crate::model::Generation;
+
+/// Absences that are kept: a row has room for no more.
+const MOST_KEPT: usize = 2;
+
+/// The memberships as they were in force without some members.
+#[derive(Debug, Default)]
+pub(super) struct Absences {
+    down: BTreeSet<MemberId>,
+    /// The oldest first.
+    over: Vec<Former>,
+}
+
+impl Absences {
+    /// Takes note of who is down now. `in_force` is what is in force when nobody is.
+    pub(super) fn observe(&mut self, in_force: &Generation, down: &BTreeSet<MemberId>, now: Duration) {
+        let before = std::mem::replace(&mut self.down, down.clone());
+        let mut others = in_force.clone();
+        others.members.retain(|_, member| !before.contains(&member.id));
+        let is_back = in_force.members.values().any(|m| before.contains(&m.id) && !down.contains(&m.id));
+        // When all were down, it was as if none were.
+        if !is_back || others.members.is_empty() {
+            return;
+        }
+        let known = fingerprint(&others.members);
+        self.over.retain(|former| fingerprint(&former.generation.members) != known);
+        self.over.push(Former { generation: Arc::new(others), since: now });
+        let too_many = self.over.len().saturating_sub(MOST_KEPT);
+        self.over.drain(..too_many);
+    }
+
+    /// What time, and what nodes say they need, change. Whether they did.
+    pub(super) fn advance(&mut self, needs: Needs<'_>, now: Duration) -> bool {
+        let before = self.over.len();
+        self.over.retain(|former| !former.is_over(needs, now));
+        self.over.len() != before
+    }
+
+    /// When time alone changes something.
+    pub(super) fn due(&self, now: Duration) -> Option<Duration> {
+        self.over.iter().filter_map(|former| former.due(now)).min()
+    }
+
+    /// What was in force meanwhile, the oldest first.
+    pub(super) fn generations(&self) -> impl Iterator<Item = Arc<Generation>> {
+        self.over.iter().map(|former| Arc::clone(&former.generation))
+    }
+}

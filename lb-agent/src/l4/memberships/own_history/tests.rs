@@ -1,0 +1,170 @@
+//! The history by its clock.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use lb_common::row::MemberId;
+
+use super::super::former::{LEAST, MOST};
+use super::*;
+use crate::l4::rows::fingerprint;
+
+const SECOND: Duration = Duration::from_secs(1);
+const START: Duration = Duration::from_secs(1_000);
+
+fn members(ids: &[MemberId]) -> Members {
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let member = |&id: &MemberId| {
+        (format!("edge-{id}"), Member { name: format!("edge-{id}"), id, address, weight: 100 })
+    };
+    ids.iter().map(member).collect()
+}
+
+/// A history at its clock.
+struct Test {
+    history: OwnHistory,
+    now: Duration,
+    of: BTreeMap<MemberId, BTreeSet<u64>>,
+    down: BTreeSet<MemberId>,
+}
+
+impl Test {
+    /// With these members in force.
+    fn new(ids: &[MemberId]) -> Self {
+        let (of, down) = (BTreeMap::new(), BTreeSet::new());
+        let mut test = Self { history: OwnHistory::default(), now: START, of, down };
+        test.observe(ids);
+        test
+    }
+
+    fn observe(&mut self, ids: &[MemberId]) {
+        self.history.observe(&members(ids), self.now);
+    }
+
+    fn pass(&mut self, time: Duration) -> bool {
+        self.now += time;
+        self.history.advance(Needs { of: &self.of, down: &self.down }, self.now)
+    }
+
+    /// `step: ids`, the oldest first.
+    #[track_caller]
+    fn check(&self, expected: &[(Step, &[MemberId])]) {
+        let found = self.history.generations();
+        let found: Vec<_> = found
+            .iter()
+            .map(|generation| {
+                let ids: Vec<_> = generation.members.values().map(|member| member.id).collect();
+                (generation.step, ids)
+            })
+            .collect();
+        assert_eq!(found, expected.iter().map(|(step, ids)| (*step, ids.to_vec())).collect::<Vec<_>>());
+        let numbers: Vec<_> = self.history.generations().iter().map(|generation| generation.number).collect();
+        assert!(numbers.is_sorted() && !numbers.contains(&0), "{numbers:?}");
+    }
+
+    /// All the members say that they need only these.
+    fn say(&mut self, ids: &[MemberId], needed: &[&[MemberId]]) {
+        let needed: BTreeSet<_> = needed.iter().map(|ids| fingerprint(&members(ids))).collect();
+        self.of = ids.iter().map(|&id| (id, needed.clone())).collect();
+    }
+}
+
+use Step::{Learn, Settled, Switch};
+
+#[test]
+fn the_first_membership_is_in_force_at_once() {
+    let test = Test::new(&[1, 2]);
+    test.check(&[(Settled, &[1, 2])]);
+    assert_eq!(test.history.due(test.now), None);
+}
+
+#[test]
+fn a_change_is_learned_then_in_force_and_the_one_before_stays() {
+    let mut test = Test::new(&[1, 2]);
+    test.observe(&[1, 2, 3]);
+    test.check(&[(Settled, &[1, 2]), (Learn, &[1, 2, 3])]);
+    assert_eq!(test.history.due(test.now), Some(START + LEARN));
+    assert!(!test.pass(LEARN - SECOND));
+    test.check(&[(Settled, &[1, 2]), (Learn, &[1, 2, 3])]);
+    assert!(test.pass(SECOND));
+    test.check(&[(Settled, &[1, 2]), (Switch, &[1, 2, 3])]);
+    assert!(!test.pass(SECOND));
+}
+
+#[test]
+fn further_changes_wait_and_merge() {
+    let mut test = Test::new(&[1]);
+    test.observe(&[1, 2]);
+    test.observe(&[1, 2, 3]);
+    test.observe(&[1, 2, 3, 4]);
+    test.check(&[(Settled, &[1]), (Learn, &[1, 2])]);
+    assert!(test.pass(LEARN));
+    test.check(&[(Settled, &[1]), (Switch, &[1, 2]), (Learn, &[1, 2, 3, 4])]);
+    // Taken back before its turn came.
+    test.observe(&[1]);
+    test.observe(&[1, 2, 3, 4]);
+    assert!(test.pass(LEARN));
+    test.check(&[(Settled, &[1]), (Settled, &[1, 2]), (Switch, &[1, 2, 3, 4])]);
+}
+
+#[test]
+fn two_former_ones_are_kept_at_most() {
+    let mut test = Test::new(&[1]);
+    for ids in [&[1, 2][..], &[1, 2, 3], &[1, 2, 3, 4]] {
+        test.observe(ids);
+        assert!(test.pass(LEARN));
+    }
+    test.check(&[(Settled, &[1, 2]), (Settled, &[1, 2, 3]), (Switch, &[1, 2, 3, 4])]);
+}
+
+#[test]
+fn a_former_one_goes_when_all_its_members_say_that_they_need_it_no_more() {
+    let mut test = Test::new(&[1, 2]);
+    test.observe(&[2, 3]);
+    test.pass(LEARN);
+    test.say(&[1, 2, 3], &[]);
+    assert!(!test.pass(LEAST - SECOND), "what they say may be older than the change");
+    test.say(&[1, 2, 3], &[&[1, 2]]);
+    assert!(!test.pass(SECOND));
+    test.say(&[2, 3], &[]);
+    assert!(!test.pass(SECOND), "nothing is known of the one that left");
+    test.say(&[1, 2], &[&[2, 3]]);
+    assert!(test.pass(SECOND));
+    test.check(&[(Settled, &[2, 3])]);
+}
+
+#[test]
+fn who_is_down_is_not_waited_for() {
+    let mut test = Test::new(&[1, 2]);
+    test.observe(&[2]);
+    test.pass(LEARN);
+    test.say(&[2], &[]);
+    assert!(!test.pass(LEAST));
+    test.down.insert(1);
+    assert!(test.pass(SECOND));
+    test.check(&[(Settled, &[2])]);
+}
+
+#[test]
+fn a_former_one_goes_at_its_deadline() {
+    let mut test = Test::new(&[1, 2]);
+    test.observe(&[2]);
+    test.pass(LEARN);
+    assert_eq!(test.history.due(test.now), Some(test.now + LEAST));
+    assert!(!test.pass(MOST - SECOND));
+    assert_eq!(test.history.due(test.now), Some(test.now + SECOND));
+    assert!(test.pass(SECOND));
+    test.check(&[(Settled, &[2])]);
+    assert_eq!(test.history.due(test.now), None);
+}
+
+#[test]
+fn another_address_is_no_change_of_rows() {
+    let mut test = Test::new(&[1]);
+    let mut moved = members(&[1]);
+    let address = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+    moved.values_mut().for_each(|member| member.address = address);
+    test.history.observe(&moved, test.now);
+    test.check(&[(Settled, &[1])]);
+    assert_eq!(test.history.generations()[0].members, moved);
+}

@@ -1,0 +1,142 @@
+//! A node's own history across agents: what was in force when one ends is so when the next begins.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::former::Former;
+use super::own_history::OwnHistory;
+use crate::model::{Generation, Member, Step};
+
+/// The file. Times are seconds of the clock that runs while the machine does.
+#[derive(Serialize, Deserialize)]
+struct File {
+    former: Vec<Membership>,
+    in_force: Option<Membership>,
+    learned: Option<Membership>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Membership {
+    number: u64,
+    since: f64,
+    members: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    name: String,
+    id: u16,
+    address: IpAddr,
+    weight: u32,
+}
+
+/// None if there is none, or it makes no sense: then the first membership is in force at once.
+pub(super) fn read(file: &Path, now: Duration) -> Option<OwnHistory> {
+    let text = match fs::read(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            warn!(file = %file.display(), %error, "who was a member before this start is not known");
+            return None;
+        }
+    };
+    match serde_json::from_slice(&text) {
+        Ok(saved) => Some(history(saved, now)),
+        Err(error) => {
+            warn!(file = %file.display(), %error, "who was a member before this start is not known");
+            None
+        }
+    }
+}
+
+/// In one step; what cannot be saved is lost for the next agent only.
+pub(super) fn write(file: &Path, history: &OwnHistory) {
+    let draft = file.with_extension("new");
+    let text = serde_json::to_vec(&saved(history)).expect("plain data has a JSON form");
+    let folder = file.parent().map_or(Ok(()), fs::create_dir_all);
+    let written = folder.and_then(|()| fs::write(&draft, text)).and_then(|()| fs::rename(&draft, file));
+    if let Err(error) = written {
+        warn!(file = %file.display(), %error, "the next agent will not know who was a member before");
+    }
+}
+
+fn history(saved: File, now: Duration) -> OwnHistory {
+    let read = |membership: Membership, step| {
+        // Another start of the machine had another clock.
+        let since = Duration::try_from_secs_f64(membership.since).unwrap_or(now).min(now);
+        let member =
+            |Entry { name, id, address, weight }| (name.clone(), Member { name, id, address, weight });
+        let members: BTreeMap<_, _> = membership.members.into_iter().map(member).collect();
+        (Arc::new(Generation { number: membership.number, step, members }), since)
+    };
+    let former: Vec<_> = saved.former.into_iter().map(|former| read(former, Step::Settled)).collect();
+    let step = if former.is_empty() { Step::Settled } else { Step::Switch };
+    OwnHistory {
+        former: former.into_iter().map(|(generation, since)| Former { generation, since }).collect(),
+        in_force: saved.in_force.map(|in_force| read(in_force, step).0),
+        learned: saved.learned.map(|learned| read(learned, Step::Learn)),
+        ..OwnHistory::default()
+    }
+}
+
+fn saved(history: &OwnHistory) -> File {
+    let membership = |generation: &Generation, since: Duration| Membership {
+        number: generation.number,
+        since: since.as_secs_f64(),
+        members: generation.members.values().map(entry).collect(),
+    };
+    let former = history.former.iter().map(|former| membership(&former.generation, former.since));
+    File {
+        former: former.collect(),
+        in_force: history.in_force.as_deref().map(|in_force| membership(in_force, Duration::ZERO)),
+        learned: history.learned.as_ref().map(|(learned, since)| membership(learned, *since)),
+    }
+}
+
+fn entry(member: &Member) -> Entry {
+    let Member { name, id, address, weight } = member.clone();
+    Entry { name, id, address, weight }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn generation(number: u64, step: Step, ids: &[u16]) -> Arc<Generation> {
+        let member = |&id: &u16| {
+            let name = format!("edge-{id}");
+            (name.clone(), Member { name, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), weight: 100 })
+        };
+        Arc::new(Generation { number, step, members: ids.iter().map(member).collect() })
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("state/memberships.json");
+        let now = Duration::from_secs(100);
+        assert_eq!(read(&file, now), None);
+        let history = OwnHistory {
+            former: vec![Former { generation: generation(1, Step::Settled, &[1]), since: now / 2 }],
+            in_force: Some(generation(2, Step::Switch, &[1, 2])),
+            learned: Some((generation(3, Step::Learn, &[1, 2, 3]), now)),
+            ..OwnHistory::default()
+        };
+        write(&file, &history);
+        assert_eq!(read(&file, now), Some(history));
+        let rebooted = read(&file, Duration::from_secs(10)).expect("it is there");
+        assert_eq!(rebooted.former[0].since, Duration::from_secs(10), "no time in the future");
+        fs::write(&file, "{").expect("writable");
+        assert_eq!(read(&file, now), None, "what makes no sense is not there");
+    }
+}

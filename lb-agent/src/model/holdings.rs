@@ -1,0 +1,18 @@
+//! What of clients' connections is on this node.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// The node's own connections to VIPs: established, half closed, or half open.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Holdings {
+    /// How many there are.
+    pub held: usize,
+    /// How long the oldest one has been seen; not longer than this agent runs.
+    pub oldest: Option<Duration>,
+    /// The oldest generation that any of them needs, the newest included: rows of earlier ones may go. `None` if none is
+    /// held.
+    pub needed: Option<u64>,
+    /// The former memberships that they need, by their fingerprints: the same on all nodes, where numbers are not.
+    pub former: BTreeSet<u64>,
+}
