@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use super::attach::{self, Attachment};
 use super::holdings::Question;
 use super::maps::Maps;
-use super::memberships::{Memberships, Needs};
+use super::memberships::{Memberships, Needs, Opened};
 use super::netlink::Change;
 use super::pins::{PinLock, Pins};
 use super::plan::{Installed, carry_out, plan};
@@ -195,10 +195,12 @@ impl Datapath {
                 let counted = held.borrow_and_update().clone();
                 self.step(&snapshot, &mut inputs, counted.as_ref());
                 match self.apply(&snapshot).await {
-                    Ok(()) => _ = live.send_replace(self.loaded(&snapshot, counted.as_ref())),
+                    Ok(()) => {
+                        live.send_replace(self.loaded(&snapshot, counted.as_ref()));
+                        self.ask(&snapshot, &questions);
+                    }
                     Err(error) => warn!(%error, generation = snapshot.generation, "the last state stays"),
                 }
-                self.ask(&snapshot, &questions);
             }
             tokio::select! {
                 changed = inputs.snapshots.changed() => if changed.is_err() { return Ok(()) },
@@ -257,6 +259,7 @@ impl Datapath {
             vips: snapshot.vips.clone(),
             key: self.local.key,
             this,
+            steps: self.memberships.steps(),
             is_pressing: opened.len() > 1 || drains,
             opened,
         });

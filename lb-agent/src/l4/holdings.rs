@@ -15,7 +15,7 @@ use tracing::warn;
 use super::memberships::Opened;
 use super::sockets::{self, Connection};
 use super::wanted::words;
-use crate::model::{Holdings, Protocol};
+use crate::model::{Holdings, Protocol, Step};
 
 /// How often sockets are counted while somebody waits for their end.
 const PRESSING: Duration = Duration::from_secs(1);
@@ -30,6 +30,8 @@ pub(crate) struct Question {
     pub(crate) key: FlowKey,
     /// This node.
     pub(crate) this: MemberId,
+    /// The generations in the kernel.
+    pub(crate) steps: Vec<(u64, Step)>,
     /// The memberships in which flows may have opened, the newest first.
     pub(crate) opened: Vec<Opened>,
     /// Whether somebody waits for connections to end.
@@ -74,7 +76,7 @@ impl Seen {
     fn count(&mut self, all: &[Connection], question: &Question, now: Instant) -> Holdings {
         let ours = all.iter().filter(|connection| question.vips.contains(&connection.local.ip()));
         let mut before = std::mem::take(&mut self.0);
-        let mut holdings = Holdings::default();
+        let mut holdings = Holdings { steps: question.steps.clone(), ..Holdings::default() };
         for connection in ours {
             holdings.held += 1;
             let first = before.remove(&connection.cookie).unwrap_or(now);
@@ -145,9 +147,14 @@ mod tests {
             vips,
             key: keys::derive(b"a secret of these tests"),
             this: THIS,
+            steps: vec![(7, Step::Switch)],
             opened,
             is_pressing: true,
         }
+    }
+
+    fn nothing() -> Holdings {
+        Holdings { steps: vec![(7, Step::Switch)], ..Holdings::default() }
     }
 
     fn connection(port: u16, cookie: u64) -> Connection {
@@ -169,7 +176,7 @@ mod tests {
         assert_eq!((holdings.needed, holdings.former.len()), (Some(3), 0));
         let holdings = seen.count(&[connection(1, 3)], &question, later);
         assert_eq!(holdings.oldest, Some(Duration::ZERO), "the same ports, but another connection");
-        assert_eq!(seen.count(&[], &question, later), Holdings::default());
+        assert_eq!(seen.count(&[], &question, later), nothing());
     }
 
     #[test]
@@ -219,7 +226,7 @@ mod tests {
         let holdings = held(&mut told, 3).await;
         assert_eq!((holdings.needed, holdings.former), (Some(4), BTreeSet::from([104])));
         drop((clients, servers));
-        assert_eq!(held(&mut told, 0).await, Holdings::default());
+        assert_eq!(held(&mut told, 0).await, nothing());
         counting.abort();
     }
 }

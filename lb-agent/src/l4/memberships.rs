@@ -112,6 +112,11 @@ impl Memberships {
         members
     }
 
+    /// How far those are that all nodes agree on, the oldest first.
+    pub(crate) fn steps(&self) -> Vec<(u64, Step)> {
+        self.agreed.iter().map(|generation| (generation.number, generation.step)).collect()
+    }
+
     /// The newest membership, in force or not.
     pub(crate) fn newest(&self) -> Option<&Generation> {
         self.agreed.last().map(Arc::as_ref)

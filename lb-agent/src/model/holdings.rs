@@ -3,9 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::Step;
+
 /// The node's own connections to VIPs: established, half closed, or half open.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Holdings {
+    /// The generations, the oldest first, with the steps at which they were in the kernel when the count began: of a later
+    /// step it says nothing.
+    pub steps: Vec<(u64, Step)>,
     /// How many there are.
     pub held: usize,
     /// How long the oldest one has been seen; not longer than this agent runs.

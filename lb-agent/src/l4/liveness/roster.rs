@@ -76,7 +76,7 @@ mod tests {
         };
         Snapshot {
             generation: 9,
-            membership: Mark { number: 5, step: Step::Settled },
+            membership: Mark { number: 5, step: Step::Settled, oldest: 4 },
             members: [member(1, 100), member(2, 0)].into(),
             generations: vec![
                 generation(4, Step::Settled, &[(2, 100), (3, 100)]),
