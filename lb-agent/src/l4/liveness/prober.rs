@@ -138,16 +138,20 @@ impl Prober {
         }
     }
 
-    /// Time has passed. To be called after all that came in was taken.
-    pub(super) fn look(&mut self, now: Instant) {
-        let absence = now.saturating_duration_since(self.looked).saturating_sub(LATE);
-        self.looked = now;
+    /// Time has passed. To be called after all that came in was taken. True if a peer is in another state since the
+    /// last look.
+    pub(super) fn look(&mut self, now: Instant) -> bool {
+        let before = std::mem::replace(&mut self.looked, now);
+        let absence = now.saturating_duration_since(before).saturating_sub(LATE);
+        let mut is_other = false;
         for peer in self.peers.values_mut() {
             if !absence.is_zero() {
                 peer.verdict.excuse(absence);
             }
             peer.verdict.look(now);
+            is_other |= peer.verdict.state().1 > before;
         }
+        is_other
     }
 
     /// What is known of each peer.

@@ -20,6 +20,9 @@ use crate::model::Peers;
 /// Longest time without a look at the inputs and the peers.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Figures are told this often, and at once when a peer comes up or goes down.
+const PUBLISH: Duration = Duration::from_millis(100);
+
 /// An address that cannot be had is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -72,14 +75,19 @@ struct Line {
 
 impl Line {
     fn run(mut self, stop: &AtomicBool) {
+        let mut published = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             self.follow();
             self.wait();
             let stuck = self.inputs.beats.stuck();
             self.receive(stuck.is_none());
-            self.prober.look(Instant::now());
+            let now = Instant::now();
+            let is_news = self.prober.look(now);
             self.ask();
-            self.publish(stuck);
+            if is_news || now.saturating_duration_since(published) >= PUBLISH {
+                published = now;
+                self.publish(stuck);
+            }
         }
     }
 
