@@ -301,6 +301,9 @@ pub struct Doctor {
     /// Where maps and links are pinned.
     #[arg(long, env = "EDGELB_BPFFS", value_name = "DIR", default_value = crate::l4::pins::DEFAULT_ROOT)]
     pub bpffs: PathBuf,
+    /// Where an agent that runs here is asked how it is.
+    #[command(flatten)]
+    pub admin_socket: AdminSocket,
 }
 
 /// `lb-agent uninstall`

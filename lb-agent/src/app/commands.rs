@@ -78,7 +78,9 @@ pub(super) async fn look(doctor: Doctor) -> Result<ExitCode> {
         Ok(uplinks) => Ok(uplinks.into_iter().map(|uplink| (uplink.name, uplink.why)).collect()),
         Err(error) => Err(error.to_string()),
     };
-    let options = admin::doctor::Options { uplinks, bpffs: doctor.bpffs, bpf };
+    // Before an agent is installed there is none to ask.
+    let agent = admin::health(&doctor.admin_socket.admin_socket, admin::Probe::Ready).await.ok();
+    let options = admin::doctor::Options { uplinks, bpffs: doctor.bpffs, bpf, agent };
     let report = admin::doctor::doctor(&options).await;
     print!("{}", report.render(std::io::stdout().is_terminal()));
     Ok(if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -18,7 +18,9 @@ use std::path::PathBuf;
 pub use report::{Report, Status};
 
 use link::Link;
-use report::{Judgement, Section};
+use report::{Finding, Judgement, Section};
+
+use super::client::Health;
 
 /// What only the packet path's stage can ask of the kernel; the app hands it over.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,8 @@ pub struct Options {
     pub bpffs: PathBuf,
     /// How to ask for programs.
     pub bpf: Bpf,
+    /// What the agent that runs here says of itself, if one does.
+    pub agent: Option<Health>,
 }
 
 /// Looks at the machine, from the network namespace that it is called in.
@@ -56,6 +60,7 @@ pub async fn doctor(options: &Options) -> Report {
             sections.push(Section::new("Interfaces", vec![report::unknown("interfaces", &unread)]))
         }
     }
+    sections.extend(options.agent.as_ref().map(|health| Section::new("Agent", agent(health))));
     Report { sections }
 }
 
@@ -68,6 +73,18 @@ fn interfaces(links: &[Link], options: &Options) -> Vec<Section> {
         |link: &Link| Section::new(format!("Interface {}", link.name), interface::look(link, options.bpf));
     let chosen = Section::new("Packets for VIPs", vec![uplinks(&options.uplinks).about("interfaces")]);
     std::iter::once(chosen).chain(links.iter().filter(is_used).map(look)).collect()
+}
+
+/// What an agent says of its readiness, then one by one what is amiss all the same: members that are silent, kinds
+/// that are not followed.
+fn agent(health: &Health) -> Vec<Finding> {
+    let mut words = health.message.split("; ");
+    let first = words.next().unwrap_or_default();
+    let readiness =
+        if health.is_well { report::ok(first) } else { report::fail(first, "the agent's log says why") };
+    let amiss =
+        words.map(|words| report::warn(words, "lb-agent doctor there, and the log here").about("agent"));
+    std::iter::once(readiness.about("agent")).chain(amiss).collect()
 }
 
 fn uplinks(found: &Result<Vec<(String, String)>, String>) -> Judgement {
@@ -84,6 +101,18 @@ fn uplinks(found: &Result<Vec<(String, String)>, String>) -> Judgement {
 mod tests {
     use super::report::tests::check;
     use super::*;
+
+    #[test]
+    fn what_the_agent_says_is_amiss_is_told_one_by_one() {
+        let said = |is_well, message: &str| agent(&Health { is_well, message: message.to_owned() });
+        let silent = "edge-2 is silent since 3 s: no new flows go there";
+        let report = |findings| Report { sections: vec![Section::new("Agent", findings)] };
+        let warned = report(said(true, &format!("ready: generation 1, packets on eth0; {silent}")));
+        assert_eq!((warned.count(Status::Ok), warned.count(Status::Warn)), (1, 1));
+        assert!(warned.render(false).contains(&format!("warn  agent            {silent}")));
+        assert_eq!(report(said(true, "ready: generation 1")).count(Status::Warn), 0);
+        assert!(report(said(false, "not ready: the proxy serves no snapshot yet")).has_failed());
+    }
 
     #[test]
     fn where_packets_come_in() {
