@@ -30,6 +30,16 @@ impl Transport {
         Self { protocol: 6, bytes }
     }
 
+    /// A TCP segment without data or a checksum.
+    #[must_use]
+    pub fn segment(source: u16, destination: u16, segment: Segment) -> Self {
+        let mut bytes = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+        bytes.extend(segment.sequence.to_be_bytes());
+        bytes.extend(segment.acknowledged.to_be_bytes());
+        bytes.extend([5 << 4, segment.flags, 0xff, 0xff, 0, 0, 0, 0]);
+        Self { protocol: 6, bytes }
+    }
+
     /// A UDP datagram without a checksum.
     #[must_use]
     pub fn udp(source: u16, destination: u16, payload: &[u8]) -> Self {
@@ -44,6 +54,29 @@ impl Transport {
     pub fn other(protocol: u8, bytes: &[u8]) -> Self {
         Self { protocol, bytes: bytes.to_vec() }
     }
+}
+
+/// What tells a TCP segment from others of its flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Segment {
+    /// `flags::*` bits.
+    pub flags: u8,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgement number.
+    pub acknowledged: u32,
+}
+
+/// Bits of a TCP header's 14th byte.
+pub mod flags {
+    /// No more data comes.
+    pub const FIN: u8 = 0x01;
+    /// Opens a connection.
+    pub const SYN: u8 = 0x02;
+    /// Refuses a segment.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement number means something.
+    pub const ACK: u8 = 0x10;
 }
 
 /// An IP packet.
@@ -92,6 +125,22 @@ impl Ip {
     #[must_use]
     pub fn fragment(mut self, field: u16) -> Self {
         self.fragment = field;
+        self
+    }
+
+    /// With the right checksum of a TCP segment.
+    #[must_use]
+    pub fn summed(mut self) -> Self {
+        const CHECKSUM: std::ops::Range<usize> = 16..18;
+        self.transport.bytes[CHECKSUM].fill(0);
+        let addresses = match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => [source.octets(), destination.octets()].concat(),
+            (IpAddr::V6(source), IpAddr::V6(destination)) => [source.octets(), destination.octets()].concat(),
+            _ => panic!("addresses of two families"),
+        };
+        let pseudo = [self.transport.protocol.into(), self.transport.bytes.len() as u32];
+        let sum = checksum::sum(&addresses) + pseudo[0] + pseudo[1] + checksum::sum(&self.transport.bytes);
+        self.transport.bytes[CHECKSUM].copy_from_slice(&checksum::finish(sum).to_be_bytes());
         self
     }
 

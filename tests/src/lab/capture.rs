@@ -1,7 +1,7 @@
 //! Packets as the router sees them, and packets put on the wire as they are: for forgeries.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -42,6 +42,14 @@ impl Capture {
         Self::of(namespace, Family::V4)
     }
 
+    /// Of the family of `address`, on all interfaces of a namespace.
+    ///
+    /// # Errors
+    /// Without CAP_NET_RAW.
+    pub fn like(namespace: &Namespace, address: IpAddr) -> Result<Self> {
+        Self::of(namespace, if address.is_ipv4() { Family::V4 } else { Family::V6 })
+    }
+
     pub(crate) fn of(namespace: &Namespace, family: Family) -> Result<Self> {
         let protocol = Protocol::from(family.protocol());
         Ok(Self(namespace.run(|| Socket::new(Domain::PACKET, Type::DGRAM, Some(protocol)))?))
@@ -52,7 +60,7 @@ impl Capture {
         &self.0
     }
 
-    /// The next packet, from its IPv4 header on, that `wanted` says yes to.
+    /// The next packet, from its IP header on, that `wanted` says yes to.
     ///
     /// # Errors
     /// When the deadline is over.
@@ -73,13 +81,21 @@ impl Capture {
     }
 }
 
-/// Sends an IPv4 packet from a namespace as it is, whatever source address it names.
+/// Sends an IP packet from a namespace as it is, whatever source address it names.
 ///
 /// # Errors
 /// Without CAP_NET_RAW, or without a route to its destination.
 pub fn inject(from: &Namespace, packet: &[u8]) -> Result<()> {
-    let destination: [u8; 4] = packet.get(16..20).context("not an IPv4 packet")?.try_into()?;
-    let socket = from.run(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(RAW))))?;
-    socket.send_to(packet, &SockAddr::from(SocketAddrV4::new(Ipv4Addr::from(destination), 0)))?;
+    let (domain, destination) = match packet.first().context("an empty packet")? >> 4 {
+        4 => (Domain::IPV4, address::<4>(packet, 16)?.into()),
+        _ => (Domain::IPV6, IpAddr::from(address::<16>(packet, 24)?)),
+    };
+    let socket = from.run(|| Socket::new(domain, Type::RAW, Some(Protocol::from(RAW))))?;
+    socket.send_to(packet, &SockAddr::from(SocketAddr::new(destination, 0)))?;
     Ok(())
+}
+
+fn address<const N: usize>(packet: &[u8], offset: usize) -> Result<[u8; N]> {
+    let bytes = packet.get(offset..offset + N).context("the packet ends in its IP header")?;
+    Ok(bytes.try_into()?)
 }

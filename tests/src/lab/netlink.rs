@@ -240,6 +240,42 @@ pub(crate) fn neighbour_route(end: End<'_>, host: Ipv4Addr) -> Result<()> {
     .with_context(|| format!("route to {host} by {} of {}", end.interface, end.namespace.name()))
 }
 
+/// Makes `host` the neighbour at the other end of a link, with a MAC address that nobody has to be asked for.
+///
+/// # Errors
+/// If there is no such interface, or it is down.
+pub fn fixed_neighbour(end: End<'_>, host: IpAddr, mac: [u8; 6]) -> Result<()> {
+    request(end.namespace, async |handle| {
+        let index = index(&handle, end.interface).await?;
+        let route = match host {
+            IpAddr::V4(host) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(host, 32)
+                .output_interface(index)
+                .scope(RouteScope::Link)
+                .build(),
+            IpAddr::V6(host) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(host, 128)
+                .output_interface(index)
+                .build(),
+        };
+        handle.route().add(route).execute().await?;
+        Ok(handle.neighbours().add(index, host).link_layer_address(&mac).execute().await?)
+    })
+    .with_context(|| format!("neighbour {host} by {} of {}", end.interface, end.namespace.name()))
+}
+
+/// Gives an interface, which must be down, a MAC address.
+///
+/// # Errors
+/// If there is no such interface, or without CAP_NET_ADMIN.
+pub fn set_mac(end: End<'_>, mac: [u8; 6]) -> Result<()> {
+    request(end.namespace, async |handle| {
+        let index = index(&handle, end.interface).await?;
+        let message = LinkUnspec::new_with_index(index).address(mac.to_vec()).build();
+        Ok(handle.link().set(message).execute().await?)
+    })
+}
+
 /// A default route of each family.
 pub(crate) fn default_route(namespace: &Namespace, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<()> {
     request(namespace, async |handle| {
