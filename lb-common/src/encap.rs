@@ -17,7 +17,8 @@
 //! ```
 
 use crate::hash::{self, FlowKey};
-use crate::row::{MemberId, ROW_MEMBERS, Row};
+
+pub use crate::chain::{Chain, Direction, PackedChain};
 
 /// The UDP port that members listen on, unless configured otherwise.
 pub const DEFAULT_PORT: u16 = 6080;
@@ -46,70 +47,6 @@ const GUE_FIRST: u8 = 4;
 /// The first bit of the outer source port: with it set, the port is in IANA's dynamic range.
 const ENTROPY_BASE: u16 = 0xc000;
 
-/// Which way the packet walks along its chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Direction {
-    /// From the opener to the oldest: packets that cannot open a flow.
-    FromOpener,
-    /// From the oldest to the opener: packets that can.
-    ToOpener,
-}
-
-/// The row as it travels with a packet, with the packet's place in it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Chain {
-    /// The members that may have the flow.
-    pub row: Row,
-    /// Which way it walks.
-    pub direction: Direction,
-    /// The place of the opener in the row, 0..3.
-    pub opener: u8,
-    /// The place in the row of the member that this packet is sent to, 0..3.
-    pub hop: u8,
-}
-
-impl Chain {
-    /// The chain of a packet on its way to the row's opener, with no other place to ask.
-    #[inline(always)]
-    #[must_use]
-    pub const fn to_opener(row: Row) -> Self {
-        Self { row, direction: Direction::FromOpener, opener: 0, hop: 0 }
-    }
-
-    /// The member that the packet is for; `None` if the hop lies outside of the row.
-    #[inline(always)]
-    #[must_use]
-    pub const fn target(self) -> Option<MemberId> {
-        let [first, second, third] = self.row.members();
-        match self.hop {
-            0 => Some(first),
-            1 => Some(second),
-            2 => Some(third),
-            _ => None,
-        }
-    }
-
-    #[inline(always)]
-    const fn first_byte(self) -> u8 {
-        let direction = match self.direction {
-            Direction::FromOpener => 0,
-            Direction::ToOpener => 1,
-        };
-        VERSION << 4 | direction << 2 | (self.opener & 3)
-    }
-
-    /// Bytes 0..8 of the private data as one little-endian word.
-    #[inline(always)]
-    const fn word(self) -> u64 {
-        let [first, second, third] = self.row.members();
-        self.first_byte() as u64
-            | (self.hop as u64) << 8
-            | (first.swap_bytes() as u64) << 16
-            | (second.swap_bytes() as u64) << 32
-            | (third.swap_bytes() as u64) << 48
-    }
-}
-
 /// Why a header is not one of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HeaderError {
@@ -137,7 +74,19 @@ impl Header {
     #[inline(always)]
     #[must_use]
     pub const fn new(inner: u8, chain: Chain, cluster: u32, key: &FlowKey, flow_hash: u64) -> Self {
-        let word = chain.word();
+        Self::packed(inner, chain.packed(), cluster, key, flow_hash)
+    }
+
+    /// The same for a packed chain.
+    #[inline(always)]
+    #[must_use]
+    pub const fn packed(
+        inner: u8,
+        PackedChain(word): PackedChain,
+        cluster: u32,
+        key: &FlowKey,
+        flow_hash: u64,
+    ) -> Self {
         Self {
             gue: [GUE_FIRST, inner, 0, 0],
             chain: word.to_le(),
@@ -168,7 +117,7 @@ impl Header {
         if first != GUE_FIRST || flags_high | flags_low != 0 || (inner != INNER_V4 && inner != INNER_V6) {
             return Err(HeaderError::NotGue);
         }
-        if (u64::from_le(self.chain) as u8) >> 4 != VERSION {
+        if self.packed_chain().version() != VERSION {
             return Err(HeaderError::Version);
         }
         Ok(inner)
@@ -178,15 +127,14 @@ impl Header {
     #[inline(always)]
     #[must_use]
     pub const fn chain(&self) -> Chain {
-        let word = u64::from_le(self.chain);
-        let first = word as u8;
-        let direction = if first & 4 == 0 { Direction::FromOpener } else { Direction::ToOpener };
-        let row = Row::new([
-            ((word >> 16) as u16).swap_bytes(),
-            ((word >> 32) as u16).swap_bytes(),
-            ((word >> 48) as u16).swap_bytes(),
-        ]);
-        Chain { row, direction, opener: first & 3, hop: (word >> 8) as u8 }
+        self.packed_chain().unpacked()
+    }
+
+    /// The same as it lies in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn packed_chain(&self) -> PackedChain {
+        PackedChain(u64::from_le(self.chain))
     }
 
     /// The cluster that the packet belongs to.
@@ -212,12 +160,11 @@ pub const fn source_port(flow_hash: u64) -> u16 {
     ENTROPY_BASE | (flow_hash as u16 & !ENTROPY_BASE)
 }
 
-const _: () = assert!(ROW_MEMBERS == 3);
-
 #[cfg(test)]
 mod tests {
     extern crate std;
     use super::*;
+    use crate::row::Row;
 
     const KEY: FlowKey = FlowKey::new([
         0x9216_d5d9_8979_fb1b,

@@ -3,6 +3,7 @@
 
 #![no_std]
 
+mod chain;
 pub mod checksum;
 pub mod encap;
 pub mod hash;

@@ -63,6 +63,30 @@ impl Row {
     pub const fn members(self) -> [MemberId; ROW_MEMBERS] {
         [self.0 as u16, (self.0 >> 16) as u16, (self.0 >> 32) as u16]
     }
+
+    /// Whether the opener is all there is: nobody opened flows of the bucket before it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_alone(self) -> bool {
+        self.0 >> 16 == 0
+    }
+
+    /// Its places in reverse.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        let [first, second, third] = self.members();
+        Self::new([third, second, first])
+    }
+
+    /// Whether it names a member at two places.
+    #[inline(always)]
+    #[must_use]
+    pub const fn names_one_twice(self) -> bool {
+        let [first, second, third] = self.members();
+        (second != NO_MEMBER && (first == second || second == third))
+            || (third != NO_MEMBER && first == third)
+    }
 }
 
 /// The bucket of a flow: the upper half of its hash scaled to `0..BUCKETS`.
@@ -85,6 +109,17 @@ mod tests {
         assert_eq!(row.bits(), 0x8000_ffff_0001);
         assert_eq!(Row::from_bits(row.bits() | 0xabcd << 48), row);
         assert_eq!(Row::of(7).members(), [7, NO_MEMBER, NO_MEMBER]);
+    }
+
+    #[test]
+    fn a_member_at_two_places_is_seen() {
+        for row in [[1, 1, 0], [1, 2, 1], [1, 2, 2], [1, 1, 1], [0, 1, 1]] {
+            assert!(Row::new(row).names_one_twice(), "{row:?}");
+        }
+        for row in [[1, 0, 0], [1, 2, 0], [1, 2, 3], [1, 0, 2], [0, 0, 0]] {
+            assert!(!Row::new(row).names_one_twice(), "{row:?}");
+        }
+        assert!(Row::of(1).is_alone() && !Row::new([1, 0, 2]).is_alone());
     }
 
     #[test]

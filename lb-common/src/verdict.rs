@@ -6,6 +6,28 @@ pub const COUNTERS: u32 = 64;
 
 const FIRST_DROP: u32 = 16;
 
+/// A verdict by its number: for where the packet path computes which one it is, and branches over names would be
+/// so many ways more for the kernel's verifier to follow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Counter(pub u32);
+
+impl Counter {
+    /// Whether it is one of a packet that was lost.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_drop(self) -> bool {
+        self.0 >= FIRST_DROP
+    }
+}
+
+impl From<Verdict> for Counter {
+    #[inline(always)]
+    fn from(verdict: Verdict) -> Self {
+        Self(verdict.counter())
+    }
+}
+
 /// What happened to a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Verdict {
@@ -19,12 +41,24 @@ pub enum Verdict {
     NoService,
     /// This node is the first hop and the owner: delivered here.
     DeliveredFirstHop,
-    /// Came encapsulated from a first hop: decapsulated and delivered here.
+    /// Came encapsulated for this node alone: decapsulated and delivered here.
     DeliveredMember,
-    /// Encapsulated and sent to the member that owns it.
+    /// Encapsulated and sent to the first member of its row that is to be asked.
     Sent,
     /// Another member's probe: stamped and left to this node's agent.
     Probe,
+    /// Of several members that may have the flow this one has it, and is its row's opener: delivered here.
+    FoundFirst,
+    /// The same, but it was the opener before: the row's second place.
+    FoundSecond,
+    /// The same, but it was the opener before that: the row's third place.
+    FoundThird,
+    /// Of several members none has the flow: delivered to the last one asked, whose kernel refuses it.
+    FoundNowhere,
+    /// Can open a flow, and of several members none has it yet: delivered to the last one asked, the opener.
+    Opened,
+    /// Came encapsulated, but this member does not have the flow: sent on to the next one of its row.
+    PassedOn,
     /// Lost, and why.
     Drop(DropReason),
 }
@@ -35,7 +69,7 @@ impl Verdict {
         Self::KEPT.into_iter().chain(DropReason::ALL.into_iter().map(Self::Drop))
     }
 
-    const KEPT: [Self; 8] = [
+    const KEPT: [Self; 14] = [
         Self::NotForVip,
         Self::Unparsed,
         Self::OtherProtocol,
@@ -44,6 +78,12 @@ impl Verdict {
         Self::DeliveredMember,
         Self::Sent,
         Self::Probe,
+        Self::FoundFirst,
+        Self::FoundSecond,
+        Self::FoundThird,
+        Self::FoundNowhere,
+        Self::Opened,
+        Self::PassedOn,
     ];
 
     /// The index of this verdict's counter.
@@ -59,6 +99,12 @@ impl Verdict {
             Self::DeliveredMember => 5,
             Self::Sent => 6,
             Self::Probe => 7,
+            Self::FoundFirst => 8,
+            Self::FoundSecond => 9,
+            Self::FoundThird => 10,
+            Self::FoundNowhere => 11,
+            Self::Opened => 12,
+            Self::PassedOn => 13,
             Self::Drop(reason) => FIRST_DROP + reason as u32,
         }
     }
@@ -75,6 +121,12 @@ impl Verdict {
             Self::DeliveredMember => "delivered_member",
             Self::Sent => "sent",
             Self::Probe => "probe",
+            Self::FoundFirst => "found_first",
+            Self::FoundSecond => "found_second",
+            Self::FoundThird => "found_third",
+            Self::FoundNowhere => "found_nowhere",
+            Self::Opened => "opened",
+            Self::PassedOn => "passed_on",
             Self::Drop(reason) => reason.label(),
         }
     }
@@ -133,7 +185,7 @@ drop_reasons! {
     WrongCluster = 10 "wrong_cluster",
     /// An encapsulated packet without a right tag: forged, or made with another key.
     BadTag = 11 "bad_tag",
-    /// An encapsulated packet whose chain names a member that this node does not know, or such a member's probe.
+    /// An encapsulated packet whose chain leads on to a member that this node does not know, or such a member's probe.
     UnknownChain = 12 "unknown_chain",
     /// An encapsulated packet whose chain does not lead to this node, or a probe for another one.
     NotMyHop = 13 "not_my_hop",
@@ -141,6 +193,8 @@ drop_reasons! {
     NotAVip = 14 "not_a_vip",
     /// Congestion was marked outside on a packet that cannot carry the mark inside (RFC 6040).
     EcnLost = 15 "ecn_lost",
+    /// An encapsulated packet whose chain names a member twice: it would come back.
+    LoopingChain = 16 "looping_chain",
 }
 
 impl From<DropReason> for Verdict {

@@ -1,15 +1,20 @@
-//! Member: proves that an encapsulated packet is ours and takes the outer headers off.
+//! Member: proves that an encapsulated packet is ours, then takes the outer headers off, or sends it on to the
+//! next member of its chain.
 
-use lb_common::encap::{HEADER_LEN, Header, HeaderError, INNER_V4};
+use lb_common::encap::{HEADER_LEN, Header, HeaderError, INNER_V4, PackedChain};
 use lb_common::hash::{Ports, flow_hash};
-use lb_common::map::{Config, member};
-use lb_common::row::{MemberId, NO_MEMBER};
-use lb_common::verdict::DropReason;
+use lb_common::map::Config;
+use lb_common::row::NO_MEMBER;
+use lb_common::verdict::{DropReason, Verdict};
 
 use crate::access::Window;
+use crate::encap;
 use crate::frame::{Frame, Maps};
 use crate::ip::{CONGESTION, Family, Packet, Transport, UDP, V4, V6};
 use crate::link::Link;
+use crate::process::{Fate, stay};
+use crate::select::{self, Step};
+use crate::walk::Walk;
 
 const UDP_LEN: usize = 8;
 const ECN: u8 = 3;
@@ -21,7 +26,7 @@ pub(crate) fn is_encapsulated<F: Family>(config: &Config, packet: &Packet<F>, po
     ports.protocol == UDP && ports.destination == config.port && packet.destination == F::local(config)
 }
 
-/// Takes the client's packet out of `outer`.
+/// Takes the client's packet out of `outer`, or sends it on.
 #[inline(always)]
 pub(crate) fn receive<F: Family>(
     frame: &mut impl Frame,
@@ -29,14 +34,13 @@ pub(crate) fn receive<F: Family>(
     link: &Link,
     outer: &Packet<F>,
     config: &Config,
-) -> Result<(), DropReason> {
+) -> Result<Fate, DropReason> {
     let header = Window::<HEADER_LEN>::new(frame, outer.payload + UDP_LEN)
         .ok_or(DropReason::MalformedEncap)?
         .load::<Header, 0>();
-    let offset = outer.payload + UDP_LEN + HEADER_LEN;
     match header.inner() {
-        Ok(INNER_V4) => open::<V4>(frame, maps, link, outer.tos, config, &header, offset),
-        Ok(_) => open::<V6>(frame, maps, link, outer.tos, config, &header, offset),
+        Ok(INNER_V4) => open::<F, V4>(frame, maps, link, outer, config, &header),
+        Ok(_) => open::<F, V6>(frame, maps, link, outer, config, &header),
         Err(HeaderError::NotGue) => Err(DropReason::MalformedEncap),
         Err(HeaderError::Version) => Err(DropReason::UnknownVersion),
     }
@@ -44,45 +48,54 @@ pub(crate) fn receive<F: Family>(
 
 /// Nothing that the packet says is believed before its tag is right.
 #[inline(always)]
-fn open<F: Family>(
+fn open<O: Family, F: Family>(
     frame: &mut impl Frame,
     maps: &impl Maps,
     link: &Link,
-    outer_tos: u8,
+    outer: &Packet<O>,
     config: &Config,
     header: &Header,
-    offset: usize,
-) -> Result<(), DropReason> {
+) -> Result<Fate, DropReason> {
     if header.cluster() != config.cluster {
         return Err(DropReason::WrongCluster);
     }
+    let offset = outer.payload + UDP_LEN + HEADER_LEN;
     let inner = F::parse(frame, offset).ok_or(DropReason::MalformedEncap)?;
     let Transport::Flow(ports) = inner.transport else { return Err(DropReason::MalformedEncap) };
-    if !header.is_tagged(&config.key, flow_hash(&config.key, &inner.tuple(ports))) {
+    let hash = flow_hash(&config.key, &inner.tuple(ports));
+    if !header.is_tagged(&config.key, hash) {
         return Err(DropReason::BadTag);
     }
-    check_chain(maps, header, config.member)?;
     if !inner.is_for_vip(maps) {
         return Err(DropReason::NotAVip);
     }
-    carry_congestion::<F>(frame, outer_tos, inner.tos, offset)?;
-    unwrap::<F>(frame, link, offset).ok_or(DropReason::MalformedEncap)
-}
-
-/// All members of the chain must be known, and its current hop must be this node.
-#[inline(always)]
-fn check_chain(maps: &impl Maps, header: &Header, this: MemberId) -> Result<(), DropReason> {
-    let chain = header.chain();
-    for id in chain.row.members() {
-        let is_known = id == NO_MEMBER || maps.member(id).is_some_and(|m| m.flags & member::KNOWN != 0);
-        if !is_known {
-            return Err(DropReason::UnknownChain);
+    let chain = header.packed_chain();
+    let step = if chain.is_alone() {
+        alone(chain, config)?
+    } else {
+        select::among(frame, maps, &Walk::go_on(&inner, ports, chain, config.member))?
+    };
+    match step {
+        Step::Stay(counter) if counter.is_drop() => Ok(stay(counter)),
+        Step::Stay(counter) => {
+            carry_congestion::<F>(frame, outer.tos, inner.tos, offset)?;
+            unwrap::<F>(frame, link, offset).ok_or(DropReason::MalformedEncap)?;
+            Ok(stay(counter))
+        }
+        Step::Send(chain, to) => {
+            let header = Header::packed(F::INNER, chain, config.cluster, &config.key, hash);
+            Ok((Verdict::PassedOn.into(), encap::send_on(frame, link, outer, config, to, header, hash)?))
         }
     }
-    if this == NO_MEMBER || chain.target() != Some(this) {
+}
+
+/// The step in a row of one member: it must be this node.
+#[inline(always)]
+fn alone<'m>(chain: PackedChain, config: &Config) -> Result<Step<'m>, DropReason> {
+    if config.member == NO_MEMBER || chain.member(0) != config.member {
         return Err(DropReason::NotMyHop);
     }
-    Ok(())
+    Ok(Step::Stay(Verdict::DeliveredMember.into()))
 }
 
 /// Congestion met between first hop and member is told to the client's connection (RFC 6040, figure 4).

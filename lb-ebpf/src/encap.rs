@@ -1,4 +1,5 @@
-//! First hop: puts outer Ethernet, IP and UDP headers and ours in front of the client's packet.
+//! Puts outer Ethernet, IP and UDP headers and ours in front of the client's packet (first hop), or in the place
+//! of those that are there (member).
 
 use lb_common::checksum;
 use lb_common::encap::{HEADER_LEN, Header, OVERHEAD_V4, OVERHEAD_V6, source_port};
@@ -10,6 +11,8 @@ use crate::frame::{Action, Frame};
 use crate::ip::{Family, Packet, UDP};
 use crate::link::{IPV4, IPV6, Link};
 
+const V4_LEN: usize = 20;
+const V6_LEN: usize = 40;
 const UDP_LEN: usize = 8;
 const TTL: u8 = 64;
 /// Don't fragment: the member's decapsulation sees whole packets only.
@@ -42,6 +45,9 @@ pub(crate) fn send<F: Family>(
     if usize::from(packet.len) + overhead > usize::from(to.mtu) {
         return Err(DropReason::TooBig);
     }
+    if !frame.adjust_head(-(overhead as i32)) {
+        return Err(DropReason::NoHeadroom);
+    }
     let body = packet.len + (UDP_LEN + HEADER_LEN) as u16;
     let outer = Outer { body, tos: packet.tos, flow_hash, header };
     let written = if is_v6 {
@@ -50,18 +56,55 @@ pub(crate) fn send<F: Family>(
         write_v4(frame, link, config, to, &outer)
     };
     written.ok_or(DropReason::NoHeadroom)?;
-    Ok(if to.ifindex == frame.interface() { Action::Transmit } else { Action::Redirect(to.ifindex) })
+    Ok(leave(frame, to))
+}
+
+/// Sends the encapsulated packet `packet` on to `to`, with `header` in the place of its own. DSCP and ECN stay:
+/// congestion met on the way here is told at the end of the way.
+#[inline(always)]
+pub(crate) fn send_on<F: Family>(
+    frame: &mut impl Frame,
+    link: &Link,
+    packet: &Packet<F>,
+    config: &Config,
+    to: &Member,
+    header: Header,
+    flow_hash: u64,
+) -> Result<Action, DropReason> {
+    let is_v6 = to.flags & member::V6 != 0;
+    if is_v6 != (F::ETHERTYPE == IPV6) {
+        return Err(DropReason::NoNextHop);
+    }
+    if packet.len > to.mtu {
+        return Err(DropReason::TooBig);
+    }
+    let ip_len = packet.payload - link.len();
+    let expected = if is_v6 { V6_LEN } else { V4_LEN };
+    if ip_len != expected {
+        return Err(DropReason::MalformedEncap);
+    }
+    let outer = Outer { body: packet.len - expected as u16, tos: packet.tos, flow_hash, header };
+    let written = if is_v6 {
+        write_v6(frame, link, config, to, &outer)
+    } else {
+        write_v4(frame, link, config, to, &outer)
+    };
+    written.ok_or(DropReason::MalformedEncap)?;
+    Ok(leave(frame, to))
+}
+
+/// Out of the interface towards `to`.
+#[inline(always)]
+fn leave(frame: &impl Frame, to: &Member) -> Action {
+    if to.ifindex == frame.interface() { Action::Transmit } else { Action::Redirect(to.ifindex) }
 }
 
 #[inline(always)]
 fn write_v4(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, outer: &Outer) -> Option<()> {
-    if !frame.adjust_head(-(OVERHEAD_V4 as i32)) {
-        return None;
-    }
     link.write(frame, to.next_hop, to.source, IPV4)?;
     let window = Window::<OVERHEAD_V4>::new(frame, link.len())?;
     let first = 0x4500 | u32::from(outer.tos);
-    let len = u32::from(outer.body) + 20;
+    let len = u32::from(outer.body) + V4_LEN as u32;
     let fragment = u32::from(DONT_FRAGMENT);
     let protocol = u32::from(TTL) << 8 | u32::from(UDP);
     let destination = to.address[0] as u32;
@@ -79,9 +122,6 @@ fn write_v4(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, o
 
 #[inline(always)]
 fn write_v6(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, outer: &Outer) -> Option<()> {
-    if !frame.adjust_head(-(OVERHEAD_V6 as i32)) {
-        return None;
-    }
     link.write(frame, to.next_hop, to.source, IPV6)?;
     let window = Window::<OVERHEAD_V6>::new(frame, link.len())?;
     // The flow label (RFC 6437): the same entropy as in the source port, for routers that hash only this.

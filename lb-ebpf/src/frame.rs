@@ -1,9 +1,12 @@
-//! What the steps need of the world: the frame's memory, the maps, and a way to say what becomes of it.
+//! What the steps need of the world: the frame's memory, the node's sockets, the maps, and a way to say what
+//! becomes of the frame.
 
 use lb_common::map::{Config, Member, TableHead};
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
-use lb_common::verdict::Verdict;
+use lb_common::verdict::Counter;
+
+use crate::walk::{Next, Walk};
 
 /// A frame as the driver holds it.
 ///
@@ -21,6 +24,34 @@ pub unsafe trait Frame {
     /// False, and nothing moved, if there is no such room.
     #[must_use]
     fn adjust_head(&mut self, delta: i32) -> bool;
+    /// `step()` of a walk, with this node's sockets and maps. In the kernel it is a function that the verifier
+    /// looks at once: inlined, it would look at it for each of the many ways that lead there.
+    fn walk(&self, walk: &Walk) -> Next;
+}
+
+/// The node's sockets.
+pub trait Sockets {
+    /// What the node's kernel has for the TCP segment `walk`, which begins with `tcp`.
+    fn socket(&self, walk: &Walk, tcp: &TcpHeader) -> Socket;
+}
+
+/// The first 20 bytes of a TCP segment as words loaded from the packet (network order).
+pub type TcpHeader = [u32; 5];
+
+/// What a node's kernel has for a TCP segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Socket {
+    /// Nothing.
+    None,
+    /// A listener to which the segment means nothing.
+    Listener,
+    /// A listener whose SYN cookie the segment brings back: the third packet of a handshake of which the node
+    /// keeps no state.
+    Cookie,
+    /// What is left of a closed connection (TIME_WAIT; also FIN_WAIT_2 once the process is done with it).
+    TimeWait,
+    /// A connection, half-open or open.
+    Connection,
 }
 
 /// The maps, as the steps use them.
@@ -38,7 +69,7 @@ pub trait Maps {
     /// A member by its id.
     fn member(&self, id: MemberId) -> Option<&Member>;
     /// Counts a packet.
-    fn count(&self, verdict: Verdict);
+    fn count(&self, counter: Counter);
     /// Counts a service's packet of `bytes` bytes.
     fn count_traffic(&self, service: u32, bytes: u16);
 }

@@ -16,7 +16,9 @@ mod probe;
 mod process;
 mod select;
 mod sk_lookup;
+mod walk;
 
-pub use frame::{Action, Frame, Maps};
+pub use frame::{Action, Frame, Maps, Socket, Sockets, TcpHeader};
 pub use process::process;
 pub use sk_lookup::{Choice, Lookup, choose};
+pub use walk::{Next, Walk, step};

@@ -5,10 +5,11 @@
 #![expect(unreachable_pub, missing_docs, reason = "aya's macros export programs by name")]
 
 mod bench;
+mod socket;
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::bindings::{sk_action, xdp_action};
+use aya_ebpf::bindings::{sk_action, xdp_action, xdp_md};
 use aya_ebpf::btf_maps::{Array, PerCpuArray, SockMap};
 use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head};
 use aya_ebpf::macros::{btf_map, sk_lookup, xdp};
@@ -19,8 +20,8 @@ use lb_common::map::{
 };
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
-use lb_common::verdict::{COUNTERS, Verdict};
-use lb_ebpf::{Action, Choice, Frame, Lookup, Maps, choose, process};
+use lb_common::verdict::{COUNTERS, Counter, DropReason, Verdict};
+use lb_ebpf::{Action, Choice, Frame, Lookup, Maps, Next, Walk, choose, process, step};
 
 #[btf_map]
 static CONFIG: Array<Config, 1> = Array::new();
@@ -77,6 +78,20 @@ fn local_ip6(words: &[u32; 4]) -> [u64; 2] {
     [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32]
 }
 
+/// A global function in the kernel's words: verified on its own, for any walk.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_walk(context: *mut xdp_md, walk: *const Walk) -> u64 {
+    // SAFETY: the kernel checks at each call that it points to a whole one, or null.
+    match unsafe { walk.as_ref() } {
+        Some(walk) => {
+            step(walk, &XdpFrame(XdpContext::new(context)), &KernelMaps, &socket::Kernel(context)).0
+        }
+        // It never is.
+        None => Verdict::Drop(DropReason::NoMember).counter().into(),
+    }
+}
+
 /// Lets everything through: `XDP_TX` into a veth arrives only if its other end has a program too.
 #[xdp]
 pub fn pass(_context: XdpContext) -> u32 {
@@ -121,6 +136,11 @@ unsafe impl Frame for XdpFrame {
         // SAFETY: the kernel hands a valid context.
         unsafe { bpf_xdp_adjust_head(self.0.ctx, delta) == 0 }
     }
+
+    #[inline(always)]
+    fn walk(&self, walk: &Walk) -> Next {
+        Next(edgelb_walk(self.0.ctx, walk))
+    }
 }
 
 struct KernelMaps;
@@ -157,8 +177,8 @@ impl Maps for KernelMaps {
     }
 
     #[inline(always)]
-    fn count(&self, verdict: Verdict) {
-        if let Some(counter) = VERDICTS.get_ptr_mut(verdict.counter()) {
+    fn count(&self, Counter(index): Counter) {
+        if let Some(counter) = VERDICTS.get_ptr_mut(index) {
             // SAFETY: a valid slot of this CPU, and nothing preempts the program on it.
             unsafe { *counter += 1 };
         }

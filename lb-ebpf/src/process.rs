@@ -1,17 +1,19 @@
 //! The life of a packet.
 
-use lb_common::encap::{Chain, Header};
+use lb_common::encap::Header;
 use lb_common::hash::{Ports, flow_hash};
 use lb_common::map::{Config, config, service};
-use lb_common::verdict::{DropReason, Verdict};
+use lb_common::verdict::{Counter, DropReason, Verdict};
 
 use crate::frame::{Action, Frame, Maps};
 use crate::ip::{Family, Packet, Transport, V4, V6};
 use crate::link::{IPV4, IPV6, Link};
-use crate::{decap, encap, probe, select};
+use crate::select::{self, Step};
+use crate::walk::Walk;
+use crate::{decap, encap, probe};
 
 /// What became of a packet, and what the driver does about it.
-type Fate = (Verdict, Action);
+pub(crate) type Fate = (Counter, Action);
 
 /// Decides about one frame, changes it accordingly, and counts the verdict.
 #[inline(always)]
@@ -24,8 +26,8 @@ pub fn process(frame: &mut impl Frame, maps: &impl Maps) -> Action {
             _ => Ok(pass(Verdict::NotForVip)),
         },
     };
-    let (verdict, action) = fate.unwrap_or_else(|reason| (reason.into(), Action::Drop));
-    maps.count(verdict);
+    let (counter, action) = fate.unwrap_or_else(|reason| (Verdict::from(reason).into(), Action::Drop));
+    maps.count(counter);
     action
 }
 
@@ -64,8 +66,7 @@ fn flow<F: Family>(
             probe::receive(frame, maps, link, packet, config)?;
             return Ok(pass(Verdict::Probe));
         }
-        decap::receive(frame, maps, link, packet, config)?;
-        return Ok(pass(Verdict::DeliveredMember));
+        return decap::receive(frame, maps, link, packet, config);
     }
     let is_for_vip = packet.is_for_vip(maps);
     Ok(pass(if is_for_vip { Verdict::NoService } else { Verdict::NotForVip }))
@@ -83,16 +84,28 @@ fn first_hop<F: Family>(
 ) -> Result<Fate, DropReason> {
     let hash = flow_hash(&config.key, &packet.tuple(ports));
     let row = select::row(maps, table, hash)?;
-    if row.opener() == config.member {
-        return Ok(pass(Verdict::DeliveredFirstHop));
+    let step = if row.is_alone() {
+        select::alone(maps, config, row)?
+    } else {
+        select::among(frame, maps, &Walk::start(packet, ports, row, config.member))?
+    };
+    match step {
+        Step::Stay(counter) => Ok(stay(counter)),
+        Step::Send(chain, to) => {
+            let header = Header::packed(F::INNER, chain, config.cluster, &config.key, hash);
+            Ok((Verdict::Sent.into(), encap::send(frame, link, packet, config, to, header, hash)?))
+        }
     }
-    let to = select::opener(maps, row)?;
-    let header = Header::new(F::INNER, Chain::to_opener(row), config.cluster, &config.key, hash);
-    let action = encap::send(frame, link, packet, config, to, header, hash)?;
-    Ok((Verdict::Sent, action))
 }
 
+/// Leaves the frame to the kernel.
 #[inline(always)]
 fn pass(verdict: Verdict) -> Fate {
-    (verdict, Action::Pass)
+    (verdict.into(), Action::Pass)
+}
+
+/// The fate of a packet that does not leave this node.
+#[inline(always)]
+pub(crate) fn stay(counter: Counter) -> Fate {
+    (counter, if counter.is_drop() { Action::Drop } else { Action::Pass })
 }

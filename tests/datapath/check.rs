@@ -1,8 +1,9 @@
 //! One check for all tables of cases: the kernel and the host do the same, and it is what is expected.
 
 use lb_agent::l4::wanted::Wanted;
+use lb_common::hash::Tuple;
 use lb_common::verdict::Verdict;
-use lb_ebpf::Action;
+use lb_ebpf::{Action, Socket};
 use lb_tests::fixture::{self, Outer};
 use lb_tests::host::Host;
 use lb_tests::kernel::{Kernel, Outcome};
@@ -22,6 +23,11 @@ impl Both {
     pub(crate) fn with(wanted: &Wanted) -> Self {
         let kernel = Kernel::with(wanted).expect("the program loads: these tests need CAP_BPF");
         Self { kernel, host: Host::with(wanted) }
+    }
+
+    /// From now on, what the host has for a flow; the kernel knows its sockets.
+    pub(crate) fn host_has(&mut self, flow: Tuple, socket: Socket) {
+        self.host.has(flow, socket);
     }
 
     /// What both do to a packet; it is the same, and counted once.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use lb_common::checksum;
-use lb_common::encap::{Chain, DEFAULT_PORT, Direction, Header, INNER_V4, INNER_V6};
+use lb_common::encap::{Chain, DEFAULT_PORT, INNER_V6};
 use lb_common::hash::{FlowKey, flow_hash};
 use lb_common::row::Row;
 use lb_common::verdict::{DropReason, Verdict};
@@ -11,57 +11,10 @@ use lb_ebpf::Action;
 use lb_tests::fixture::{
     self, CLIENT4, CLIENT6, CLUSTER, FAR, NEAR, Outer, THIS, VIP4, VIP6, address, port_owned_by, tuple,
 };
-use lb_tests::packet::{Ip, NODE_MAC, ROUTER_MAC, Transport, link};
+use lb_tests::packet::{Ip, Transport};
 
 use crate::check::Both;
-
-const CLIENT_PORT: u16 = 40_000;
-
-/// An encapsulated packet, right unless changed.
-struct Encapsulated {
-    outer: Outer,
-    inner: Ip,
-    hash: u64,
-    protocol: u8,
-    chain: Chain,
-    cluster: u32,
-    key: FlowKey,
-    outer_tos: u8,
-}
-
-impl Encapsulated {
-    fn new(outer: Outer, client: IpAddr, vip: IpAddr) -> Self {
-        let key = fixture::local().key;
-        Self {
-            outer,
-            inner: Ip::new(client, vip, Transport::tcp(CLIENT_PORT, 443, b"hello")),
-            hash: flow_hash(&key, &tuple(client, vip, 6, CLIENT_PORT, 443)),
-            protocol: if vip.is_ipv4() { INNER_V4 } else { INNER_V6 },
-            chain: Chain::to_opener(Row::of(THIS)),
-            cluster: CLUSTER,
-            key,
-            outer_tos: 0,
-        }
-    }
-
-    fn v4() -> Self {
-        Self::new(Outer::V4, CLIENT4, VIP4)
-    }
-
-    fn header(&self) -> [u8; 20] {
-        Header::new(self.protocol, self.chain, self.cluster, &self.key, self.hash).bytes()
-    }
-
-    fn datagram(&self) -> Ip {
-        let payload = [self.header().as_slice(), &self.inner.bytes()].concat();
-        let udp = Transport::udp(0xc123, DEFAULT_PORT, &payload);
-        Ip::new(address(self.outer, NEAR), address(self.outer, THIS), udp).tos(self.outer_tos)
-    }
-
-    fn frame(&self) -> Vec<u8> {
-        self.datagram().frame()
-    }
-}
+use crate::wire::{CLIENT_PORT, Encapsulated, Wire};
 
 const FAMILIES: [(IpAddr, IpAddr); 2] = [(CLIENT4, VIP4), (CLIENT6, VIP6)];
 
@@ -77,31 +30,11 @@ fn a_first_hop_sends_what_a_member_takes() {
                 let name = format!("{outer:?} outside, {vip}, {} tags", tags.len());
                 let sent = both.run(&name, &inner.tagged(tags));
                 assert_eq!((sent.verdicts[0], sent.action), (Verdict::Sent, Action::Transmit), "{name}");
-                let expected = expected(outer, &inner, tuple(client, vip, 6, port, 443), tags);
-                assert_eq!(sent.frame, expected, "{name}");
+                let wire = Wire { tags, ..Wire::new(outer, Chain::to_opener(Row::of(NEAR))) };
+                assert_eq!(sent.frame, wire.frame(&inner, tuple(client, vip, 6, port, 443)), "{name}");
             }
         }
     }
-}
-
-/// The frame of `datapath`'s wire format, built from the specification rather than by the code under test:
-/// outer Ethernet, IP, UDP, GUE.
-fn expected(outer: Outer, inner: &Ip, tuple: lb_common::hash::Tuple, tags: &[(u16, u16)]) -> Vec<u8> {
-    let key = fixture::local().key;
-    let hash = flow_hash(&key, &tuple);
-    let protocol = if inner.bytes()[0] >> 4 == 4 { INNER_V4 } else { INNER_V6 };
-    let header = Header::new(protocol, Chain::to_opener(Row::of(NEAR)), CLUSTER, &key, hash).bytes();
-    let payload = [header.as_slice(), &inner.bytes()].concat();
-    let udp = Transport::udp(0xc000 | (hash as u16 & 0x3fff), DEFAULT_PORT, &payload);
-    let packet = Ip::new(address(outer, THIS), address(outer, NEAR), udp).tos(0xba);
-    let mut bytes = packet.fragment(0x4000).bytes();
-    if outer == Outer::V6 {
-        let label = hash as u32 & 0xf_ffff;
-        let first = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) | label;
-        bytes[..4].copy_from_slice(&first.to_be_bytes());
-    }
-    let ethertype = if outer == Outer::V4 { 0x0800 } else { 0x86dd };
-    [link(ROUTER_MAC, NODE_MAC, tags, ethertype), bytes].concat()
 }
 
 #[test]
@@ -120,19 +53,6 @@ fn a_member_takes_the_packet_out() {
                 );
                 assert_eq!(taken.frame, packet.inner.tagged(tags), "{name}");
             }
-        }
-    }
-}
-
-#[test]
-fn a_member_takes_packets_of_every_hop_that_is_its_own() {
-    let mut both = Both::fixture(Outer::V4);
-    for (row, hop) in [([NEAR, THIS, 0], 1), ([FAR, NEAR, THIS], 2)] {
-        for direction in [Direction::FromOpener, Direction::ToOpener] {
-            let chain = Chain { row: Row::new(row), direction, opener: 0, hop };
-            let frame = Encapsulated { chain, ..Encapsulated::v4() }.frame();
-            let taken = both.run(&format!("{row:?} {hop}"), &frame);
-            assert_eq!(taken.verdicts, [Verdict::DeliveredMember]);
         }
     }
 }
@@ -163,6 +83,21 @@ fn what_is_not_proven_is_dropped() {
         (
             "a hop outside of the row",
             Encapsulated { chain: Chain { hop: 3, ..to_opener([THIS, 0, 0]) }, ..good() },
+            DropReason::NotMyHop,
+        ),
+        (
+            "a member twice in the row",
+            Encapsulated { chain: to_opener([THIS, NEAR, THIS]), ..good() },
+            DropReason::LoopingChain,
+        ),
+        (
+            "another member twice in the row",
+            Encapsulated { chain: to_opener([THIS, NEAR, NEAR]), ..good() },
+            DropReason::LoopingChain,
+        ),
+        (
+            "a hop beyond the row's end",
+            Encapsulated { chain: Chain { hop: 1, ..to_opener([THIS, 0, 0]) }, ..good() },
             DropReason::NotMyHop,
         ),
         (

@@ -7,4 +7,7 @@ mod encapsulation;
 mod probe;
 mod random;
 mod socket;
+mod sockets;
 mod state;
+mod walk;
+mod wire;

@@ -1,32 +1,44 @@
 //! Random and mutated packets: the kernel and the host agree, every packet is counted, nothing is lost
 //! without a reason.
 
+use lb_common::encap::{Chain, Direction};
+use lb_common::row::Row;
 use lb_common::verdict::Verdict;
 use lb_ebpf::Action;
 use lb_tests::bench::xdp::encapsulated;
-use lb_tests::fixture::{CLIENT4, CLIENT6, Outer, VIP4, VIP6};
-use lb_tests::packet::{Ip, Transport};
+use lb_tests::fixture::{CLIENT4, CLIENT6, FAR, NEAR, Outer, THIS, VIP4, VIP6, wanted, wanted_row};
+use lb_tests::packet::flags::SYN;
+use lb_tests::packet::{Ip, Segment, Transport};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::check::Both;
 use crate::probe;
+use crate::wire::Encapsulated;
 
 /// Frames that the kernel's test run takes: it wants a link header.
 const LENGTHS: std::ops::Range<usize> = 14..200;
 
 fn seeds() -> Vec<Vec<u8>> {
     let tcp = Transport::tcp(40_000, 443, b"hello");
+    let syn = Segment { flags: SYN, sequence: 1, acknowledged: 0 };
+    let chain = Chain::start(Row::new([THIS, NEAR, FAR]), Direction::FromOpener);
     vec![
         Ip::new(CLIENT4, VIP4, tcp.clone()).frame(),
         Ip::new(CLIENT4, VIP4, tcp.clone()).options(&[1; 12]).frame(),
         Ip::new(CLIENT4, VIP4, tcp.clone()).tagged(&[(0x88a8, 5), (0x8100, 6)]),
         Ip::new(CLIENT6, VIP6, tcp.clone()).frame(),
         Ip::new(CLIENT6, VIP6, tcp).extension(0).extension(51).frame(),
+        Ip::new(CLIENT4, VIP4, Transport::segment(40_000, 443, syn)).frame(),
+        Ip::new(CLIENT6, VIP6, Transport::segment(40_000, 443, syn)).frame(),
+        Ip::new(CLIENT6, VIP6, Transport::udp(40_000, 443, b"q")).frame(),
         encapsulated(CLIENT4, VIP4),
         encapsulated(CLIENT6, VIP6),
         probe::frame(Outer::V4),
         probe::frame(Outer::V6),
+        Encapsulated { chain, ..Encapsulated::v4() }.frame(),
+        Encapsulated { chain, ..Encapsulated::new(Outer::V4, CLIENT6, VIP6) }.frame(),
+        Encapsulated { chain, ..Encapsulated::new(Outer::V6, CLIENT4, VIP4) }.frame(),
     ]
 }
 
@@ -53,11 +65,16 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn kernel_and_host_agree_on_random_packets() {
-    for outer in [Outer::V4, Outer::V6] {
-        let mut both = Both::fixture(outer);
+    for (outer, row) in [
+        (Outer::V4, None),
+        (Outer::V6, None),
+        (Outer::V4, Some([THIS, NEAR, FAR])),
+        (Outer::V6, Some([FAR, THIS, NEAR])),
+    ] {
+        let mut both = Both::with(&row.map_or_else(|| wanted(outer), |row| wanted_row(outer, row)));
         let both = std::cell::RefCell::new(&mut both);
         let mut runner =
-            TestRunner::new(Config { cases: 4_000, failure_persistence: None, ..Config::default() });
+            TestRunner::new(Config { cases: 2_000, failure_persistence: None, ..Config::default() });
         let result = runner.run(&frames(), |frame| {
             let outcome = both.borrow_mut().run("random", &frame);
             let is_lost = outcome.action == Action::Drop;

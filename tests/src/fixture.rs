@@ -110,6 +110,18 @@ pub fn wanted_of(snapshot: &Snapshot, outer: Outer) -> Wanted {
     Wanted::new(snapshot, table, &local(), &reach)
 }
 
+/// What the maps hold if every bucket has the same row.
+#[must_use]
+pub fn wanted_row(outer: Outer, row: [MemberId; 3]) -> Wanted {
+    let mut wanted = wanted(outer);
+    for table in wanted.tables.values_mut() {
+        let rows = vec![Row::new(row).bits(); table.rows.len()].into();
+        // Of equal rows any number is as good a digest as their hash.
+        *table = Arc::new(maglev::Table { rows, digest: Row::new(row).bits() });
+    }
+    wanted
+}
+
 /// A flow's identity as the packet path sees it.
 #[must_use]
 pub fn tuple(source: IpAddr, destination: IpAddr, protocol: u8, from: u16, to: u16) -> Tuple {

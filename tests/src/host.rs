@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use lb_agent::l4::plan::{Installed, plan};
 use lb_agent::l4::service_table::{Place, vacancy};
 use lb_agent::l4::wanted::{MapKey, Wanted, map_key};
+use lb_common::hash::{Ports, Tuple};
 use lb_common::map::{Config, Member, SERVICE_BUCKETS, Service, TableHead};
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey, ServiceKey4, ServiceKey6, candidates};
-use lb_common::verdict::Verdict;
-use lb_ebpf::{Frame, Maps, process};
+use lb_common::verdict::{Counter, Verdict};
+use lb_ebpf::{Frame, Maps, Next, Socket, Sockets, TcpHeader, Walk, process, step};
 
 use crate::fixture::INGRESS;
 use crate::kernel::Outcome;
@@ -28,6 +29,7 @@ pub struct Host {
     services6: Vec<ServiceBucket<ServiceKey6>>,
     rows: HashMap<u32, Box<[u64]>>,
     counted: RefCell<Vec<Verdict>>,
+    sockets: HashMap<Tuple, Socket>,
 }
 
 impl Host {
@@ -46,6 +48,7 @@ impl Host {
             services4: vec![ServiceBucket::EMPTY; SERVICE_BUCKETS as usize],
             services6: vec![ServiceBucket::EMPTY; SERVICE_BUCKETS as usize],
             counted: RefCell::default(),
+            sockets: HashMap::new(),
             installed,
         };
         for (key, service) in &host.installed.services {
@@ -60,12 +63,17 @@ impl Host {
         host
     }
 
+    /// From now on, what this node's kernel has for a flow.
+    pub fn has(&mut self, flow: Tuple, socket: Socket) {
+        self.sockets.insert(flow, socket);
+    }
+
     /// Gives a packet to the steps.
     #[must_use]
     pub fn run(&self, frame: &[u8]) -> Outcome {
         let mut buffer = vec![POISON; HEADROOM];
         buffer.extend(frame);
-        let mut memory = Memory { start: HEADROOM, buffer };
+        let mut memory = Memory { start: HEADROOM, buffer, host: self };
         let action = process(&mut memory, self);
         let start = memory.start;
         Outcome { action, verdicts: self.counted.take(), frame: memory.buffer.split_off(start) }
@@ -104,20 +112,40 @@ impl Maps for Host {
         self.installed.members.get(&id)
     }
 
-    fn count(&self, verdict: Verdict) {
-        self.counted.borrow_mut().push(verdict);
+    fn count(&self, counter: Counter) {
+        let verdict = Verdict::all().find(|verdict| Counter::from(*verdict) == counter);
+        self.counted.borrow_mut().push(verdict.expect("every counter has a verdict"));
     }
 
     fn count_traffic(&self, _service: u32, _bytes: u16) {}
 }
 
-struct Memory {
+impl Sockets for Host {
+    fn socket(&self, walk: &Walk, _tcp: &TcpHeader) -> Socket {
+        self.sockets.get(&flow(walk)).copied().unwrap_or(Socket::None)
+    }
+}
+
+/// The flow of a TCP segment, from the parts that the kernel gets.
+fn flow(walk: &Walk) -> Tuple {
+    const TCP: u8 = 6;
+    let ip = walk.ip();
+    let ports = |both: u32| Ports { source: both as u16, destination: (both >> 16) as u16, protocol: TCP };
+    if !walk.is_v6() {
+        return Tuple::V4 { source: ip[3], destination: ip[4], ports: ports(ip[5]) };
+    }
+    let address = |first: usize| [first, first + 2].map(|at| u64::from(ip[at]) | u64::from(ip[at + 1]) << 32);
+    Tuple::V6 { source: address(2), destination: address(6), ports: ports(ip[10]) }
+}
+
+struct Memory<'h> {
     buffer: Vec<u8>,
     start: usize,
+    host: &'h Host,
 }
 
 // SAFETY: the bytes are the vector's own, whose length never changes.
-unsafe impl Frame for Memory {
+unsafe impl Frame for Memory<'_> {
     fn start(&self) -> usize {
         self.buffer.as_ptr() as usize + self.start
     }
@@ -139,5 +167,8 @@ unsafe impl Frame for Memory {
             }
             _ => false,
         }
+    }
+    fn walk(&self, walk: &Walk) -> Next {
+        step(walk, self, self.host, self.host)
     }
 }

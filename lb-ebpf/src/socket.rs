@@ -1,0 +1,65 @@
+//! Asks the kernel for the socket of a TCP segment. Every socket that it lends is given back.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{
+    bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as Tuple4,
+    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as Tuple6, tcphdr, xdp_md,
+};
+use aya_ebpf::helpers::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie};
+use lb_ebpf::{Socket, Sockets, TcpHeader, Walk};
+
+/// The network namespace of the interface that the frame came in on.
+const ITS_NAMESPACE: u64 = -1_i32 as u64;
+
+/// Socket states (`include/net/tcp_states.h`).
+const TIME_WAIT: u32 = 6;
+const LISTEN: u32 = 10;
+
+/// The sockets of the network namespace in which a packet came in.
+pub struct Kernel(pub *mut xdp_md);
+
+impl Sockets for Kernel {
+    #[inline(always)]
+    fn socket(&self, walk: &Walk, tcp: &TcpHeader) -> Socket {
+        // The IP header, and the part of it where the flow's addresses and ports begin.
+        let ip = walk.ip();
+        if walk.is_v6() {
+            ask::<Tuple6>(self.0, ip[2..].as_ptr(), ip.as_ptr(), 40, tcp)
+        } else {
+            ask::<Tuple4>(self.0, ip[3..].as_ptr(), ip.as_ptr(), 20, tcp)
+        }
+    }
+}
+
+/// `flow` points to a `K`: the kernel's tuple of one family. The kernel only reads.
+#[inline(always)]
+fn ask<K>(context: *mut xdp_md, flow: *const u32, ip: *const u32, ip_len: u32, tcp: &TcpHeader) -> Socket {
+    let flow: *mut bpf_sock_tuple = flow.cast_mut().cast();
+    // SAFETY: the kernel hands a valid context, and checks that the tuple's bytes are there.
+    let socket = unsafe { bpf_skc_lookup_tcp(context.cast(), flow, size_of::<K>() as u32, ITS_NAMESPACE, 0) };
+    if socket.is_null() {
+        return Socket::None;
+    }
+    // SAFETY: a socket that the kernel lends until it is released below.
+    let state = unsafe { (*socket).state };
+    let found = match state {
+        TIME_WAIT => Socket::TimeWait,
+        LISTEN => {
+            let ip: *mut c_void = ip.cast_mut().cast();
+            let tcp: *mut tcphdr = (&raw const *tcp).cast_mut().cast();
+            // SAFETY: a listener, and headers of these sizes. The kernel says no without a recent overflow of this
+            // listener's queue, before it looks at the cookie.
+            match unsafe {
+                bpf_tcp_check_syncookie(socket.cast(), ip, ip_len, tcp, size_of::<TcpHeader>() as u32)
+            } {
+                0 => Socket::Cookie,
+                _ => Socket::Listener,
+            }
+        }
+        _ => Socket::Connection,
+    };
+    // SAFETY: lent above, given back once.
+    unsafe { bpf_sk_release(socket.cast()) };
+    found
+}

@@ -1,0 +1,211 @@
+//! The walk along a row of several members: each is asked in turn whether it has the flow, and the first that
+//! has it gets the packet. The question is the kernel's to answer: it knows its sockets, and no other state has
+//! to be kept or shared.
+
+use lb_common::encap::{Chain, Direction, PackedChain};
+use lb_common::hash::{Ports, Tuple};
+use lb_common::row::{MemberId, NO_MEMBER, ROW_MEMBERS, Row};
+use lb_common::verdict::{Counter, DropReason, Verdict};
+
+use crate::access::Window;
+use crate::frame::{Frame, Maps, Socket, Sockets, TcpHeader};
+use crate::ip::{Family, Packet, TCP};
+use crate::select::way;
+
+/// Further than any parser here goes, and as near as the verifier wants it.
+const MAX_OFFSET: u16 = 0x7fff;
+
+const SYN: u32 = 0x02;
+const ACK: u32 = 0x10;
+
+/// A packet at some place of its walk. Plain integers: in the kernel it goes to a function of its own, which
+/// hands parts of it to the kernel as they lie here.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Walk {
+    /// The chain that it came with, packed, or the row to start in.
+    chain: u64,
+    /// An IP header, of which version and addresses are filled in, with the ports behind it.
+    ip: [u32; IP_WORDS],
+    /// Where its transport header begins, from the frame's start.
+    transport: u16,
+    /// This node.
+    this: MemberId,
+    protocol: u8,
+    is_v6: u8,
+    has_come: u8,
+    zero: [u8; 5],
+}
+
+/// Words of an IPv6 header and two ports.
+const IP_WORDS: usize = 11;
+
+const _: () = assert!(size_of::<Walk>() == 8 + IP_WORDS * 4 + 2 * 2 + 3 + 5);
+
+/// What a walk comes to at this node, as a number that goes through the kernel's function call: the packed chain
+/// with which the packet leaves, or else a verdict's number, which is smaller than any chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Next(pub u64);
+
+const MAX_VERDICT: u64 = 0xff;
+
+impl Next {
+    #[inline(always)]
+    fn verdict(verdict: impl Into<Verdict>) -> Self {
+        Self(verdict.into().counter().into())
+    }
+
+    /// The chain to send, or else what became of the packet.
+    #[inline(always)]
+    pub(crate) const fn chain(self) -> Result<PackedChain, Counter> {
+        if self.0 > MAX_VERDICT { Ok(PackedChain(self.0)) } else { Err(Counter(self.0 as u32)) }
+    }
+}
+
+impl Walk {
+    /// The walk of a packet in a row, at its first place.
+    #[inline(always)]
+    pub(crate) fn start<F: Family>(packet: &Packet<F>, ports: Ports, row: Row, this: MemberId) -> Self {
+        Self::of(packet, ports, row.bits(), this, false)
+    }
+
+    /// The walk of a packet that came with a chain.
+    #[inline(always)]
+    pub(crate) fn go_on<F: Family>(
+        packet: &Packet<F>,
+        ports: Ports,
+        PackedChain(chain): PackedChain,
+        this: MemberId,
+    ) -> Self {
+        Self::of(packet, ports, chain, this, true)
+    }
+
+    #[inline(always)]
+    fn of<F: Family>(packet: &Packet<F>, ports: Ports, chain: u64, this: MemberId, has_come: bool) -> Self {
+        let both = u32::from(ports.source) | u32::from(ports.destination) << 16;
+        let (ip, is_v6) = match packet.tuple(ports) {
+            Tuple::V4 { source, destination, .. } => {
+                ([0x45, 0, 0, source, destination, both, 0, 0, 0, 0, 0], 0)
+            }
+            Tuple::V6 { source, destination, .. } => {
+                let ([a, b, c, d], [e, f, g, h]) = (words(source), words(destination));
+                ([0x60, 0, a, b, c, d, e, f, g, h, both], 1)
+            }
+        };
+        Self {
+            ip,
+            chain,
+            transport: packet.payload as u16,
+            this,
+            protocol: ports.protocol,
+            is_v6,
+            has_come: u8::from(has_come),
+            zero: [0; 5],
+        }
+    }
+
+    /// Where the packet is. One that can open a flow must pass those that opened before: else a repeated SYN would
+    /// open a second connection at the new opener, which would then claim the first one's packets.
+    #[inline(always)]
+    fn chain(&self, tcp: &TcpHeader) -> Chain {
+        if self.has_come == 1 {
+            return PackedChain(self.chain).unpacked();
+        }
+        let opens = self.protocol != TCP || (tcp[3] >> 8) & (SYN | ACK) == SYN;
+        let direction = if opens { Direction::ToOpener } else { Direction::FromOpener };
+        Chain::start(Row::from_bits(self.chain), direction)
+    }
+
+    /// The start of its TCP header; zeros if there is none: what is shorter opens nothing, and whoever it goes to
+    /// discards it.
+    #[inline(always)]
+    fn tcp(&self, frame: &impl Frame) -> TcpHeader {
+        Window::<20>::new(frame, usize::from(self.transport & MAX_OFFSET))
+            .map_or([0; 5], |window| window.load::<TcpHeader, 0>())
+    }
+
+    /// Whether it is an IPv6 packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v6(&self) -> bool {
+        self.is_v6 == 1
+    }
+
+    /// An IP header that says version and addresses only, with the ports of the flow behind it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ip(&self) -> &[u32; IP_WORDS] {
+        &self.ip
+    }
+}
+
+/// The next step of a walk. A chain that came must lead to this node, and once only. Whoever cannot be reached is
+/// left out. The last one asked delivers; but if the flow may be with one that was left out, a packet that cannot
+/// open it is dropped: refusing it would break the connection.
+#[inline(always)]
+pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl Sockets) -> Next {
+    let tcp = walk.tcp(frame);
+    let mut chain = walk.chain(&tcp);
+    if walk.has_come == 1 {
+        if walk.this == NO_MEMBER || chain.target() != Some(walk.this) {
+            return Next::verdict(DropReason::NotMyHop);
+        }
+        if chain.row.names_one_twice() {
+            return Next::verdict(DropReason::LoopingChain);
+        }
+    }
+    let opens = matches!(chain.direction, Direction::ToOpener);
+    let mut rest = chain.rest();
+    let mut asked = false;
+    let mut left_out = None;
+    for _ in 0..ROW_MEMBERS {
+        let id = rest as MemberId;
+        if id == walk.this && id != NO_MEMBER {
+            if holds(walk, &tcp, opens, sockets) {
+                return Next::verdict(found(chain.hop));
+            }
+            asked = true;
+        } else if id != NO_MEMBER {
+            match way(maps, id) {
+                Ok(_) => return Next(chain.packed().0),
+                Err(reason) => left_out = Some(reason),
+            }
+        }
+        rest >>= 16;
+        chain = chain.next();
+    }
+    match left_out {
+        _ if asked && opens => Next::verdict(Verdict::Opened),
+        Some(DropReason::UnknownMember) if walk.has_come == 1 => Next::verdict(DropReason::UnknownChain),
+        Some(reason) => Next::verdict(reason),
+        None if asked => Next::verdict(Verdict::FoundNowhere),
+        None => Next::verdict(DropReason::NoMember),
+    }
+}
+
+#[inline(always)]
+const fn found(place: u8) -> Verdict {
+    match place {
+        0 => Verdict::FoundFirst,
+        1 => Verdict::FoundSecond,
+        _ => Verdict::FoundThird,
+    }
+}
+
+/// Whether this node has the packet's flow. TIME_WAIT is no answer to a SYN, which may open the next connection
+/// with the same ports.
+#[inline(always)]
+fn holds(walk: &Walk, tcp: &TcpHeader, opens: bool, sockets: &impl Sockets) -> bool {
+    walk.protocol == TCP
+        && match sockets.socket(walk, tcp) {
+            Socket::Connection | Socket::Cookie => true,
+            Socket::TimeWait => !opens,
+            Socket::None | Socket::Listener => false,
+        }
+}
+
+#[inline(always)]
+const fn words([first, second]: [u64; 2]) -> [u32; 4] {
+    [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32]
+}
