@@ -5,7 +5,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use lb_common::hash::Tuple;
-use lb_tests::fixture::{CLIENT4, CLIENT6, VIP4, VIP6, tuple};
+use lb_tests::fixture::{CLIENT4, CLIENT6, Outer, VIP4, VIP6, address, tuple};
 use lb_tests::lab::Namespace;
 use lb_tests::lab::capture::{Capture, inject};
 use lb_tests::lab::netlink::{End, add_address, connect, fixed_neighbour, set_mac, set_up};
@@ -16,6 +16,9 @@ pub(crate) const PORT: u16 = 443;
 
 /// First sequence number of every client.
 const START: u32 = 1000;
+
+/// A number among the members' that none of them has.
+const ROUTER: u16 = 100;
 
 const MADE: &str = "a node in namespaces can be made: these tests need root";
 
@@ -50,6 +53,10 @@ impl Node {
         for (end, mac) in [(uplink, NODE_MAC), (far, ROUTER_MAC)] {
             set_mac(end, mac).expect(MADE);
             set_up(end, true).expect(MADE);
+        }
+        for outer in [Outer::V4, Outer::V6] {
+            // Without one of its own the kernel sends nothing, whatever source a packet names.
+            add_address(&router, "node", address(outer, ROUTER)).expect(MADE);
         }
         for (client, vip) in [(CLIENT4, VIP4), (CLIENT6, VIP6)] {
             add_address(&namespace, "lo", vip).expect(MADE);
