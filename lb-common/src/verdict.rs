@@ -35,7 +35,7 @@ pub enum Verdict {
     NotForVip,
     /// Not understood within the parser's bounds: left as it was for the kernel.
     Unparsed,
-    /// For a VIP, but neither TCP nor UDP (ping, say): left to the kernel.
+    /// For a VIP, but neither TCP nor UDP nor a ping: left to the kernel.
     OtherProtocol,
     /// For a port of a VIP that no Service names: left to the kernel, which refuses it.
     NoService,
@@ -59,6 +59,8 @@ pub enum Verdict {
     Opened,
     /// Came encapsulated, but this member does not have the flow: sent on to the next one of its row.
     PassedOn,
+    /// A ping of a VIP: answered here.
+    Echoed,
     /// Lost, and why.
     Drop(DropReason),
 }
@@ -84,6 +86,7 @@ impl Verdict {
         Self::FoundNowhere,
         Self::Opened,
         Self::PassedOn,
+        Self::Echoed,
     ];
 
     /// The index of this verdict's counter.
@@ -105,6 +108,7 @@ impl Verdict {
             Self::FoundNowhere => 11,
             Self::Opened => 12,
             Self::PassedOn => 13,
+            Self::Echoed => 14,
             Self::Drop(reason) => FIRST_DROP + reason as u32,
         }
     }
@@ -127,6 +131,7 @@ impl Verdict {
             Self::FoundNowhere => "found_nowhere",
             Self::Opened => "opened",
             Self::PassedOn => "passed_on",
+            Self::Echoed => "echoed",
             Self::Drop(reason) => reason.label(),
         }
     }

@@ -8,13 +8,12 @@ use lb_common::verdict::DropReason;
 
 use crate::access::Window;
 use crate::frame::{Action, Frame};
-use crate::ip::{Family, Packet, UDP};
+use crate::ip::{Family, Packet, TTL, UDP};
 use crate::link::{IPV4, IPV6, Link};
 
 const V4_LEN: usize = 20;
 const V6_LEN: usize = 40;
 const UDP_LEN: usize = 8;
-const TTL: u8 = 64;
 /// Don't fragment: the member's decapsulation sees whole packets only.
 const DONT_FRAGMENT: u16 = 0x4000;
 

@@ -7,6 +7,7 @@
 
 mod access;
 mod decap;
+mod echo;
 mod encap;
 pub mod floor;
 mod frame;

@@ -10,7 +10,7 @@ use crate::ip::{Family, Packet, Transport, V4, V6};
 use crate::link::{IPV4, IPV6, Link};
 use crate::select::{self, Step};
 use crate::walk::Walk;
-use crate::{decap, encap, probe};
+use crate::{decap, echo, encap, probe};
 
 /// What became of a packet, and what the driver does about it.
 pub(crate) type Fate = (Counter, Action);
@@ -38,7 +38,10 @@ fn packet<F: Family>(frame: &mut impl Frame, maps: &impl Maps, link: &Link) -> R
         Transport::Flow(ports) => flow(frame, maps, link, &packet, ports),
         _ if !packet.is_for_vip(maps) => Ok(pass(Verdict::NotForVip)),
         Transport::Fragment => Err(DropReason::Fragment),
-        Transport::Other => Ok(pass(Verdict::OtherProtocol)),
+        Transport::Other => Ok(match echo::answer(frame, link, &packet) {
+            Some(action) => (Verdict::Echoed.into(), action),
+            None => pass(Verdict::OtherProtocol),
+        }),
     }
 }
 

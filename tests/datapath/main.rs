@@ -3,6 +3,7 @@
 mod cases;
 mod check;
 mod complexity;
+mod echo;
 mod encapsulation;
 mod probe;
 mod random;

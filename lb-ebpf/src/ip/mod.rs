@@ -19,6 +19,9 @@ pub(crate) const TCP: u8 = 6;
 /// UDP's protocol number.
 pub(crate) const UDP: u8 = 17;
 
+/// The TTL or hop limit of packets that begin here.
+pub(crate) const TTL: u8 = 64;
+
 /// Congestion experienced, of the two ECN bits (RFC 3168).
 pub(crate) const CONGESTION: u8 = 3;
 
@@ -31,6 +34,13 @@ pub(crate) trait Family: Sized {
     /// The protocol number of such a packet within another.
     const INNER: u8;
 
+    /// ICMP's protocol number.
+    const ICMP: u8;
+    /// ICMP's type of an echo request.
+    const ECHO_REQUEST: u8;
+    /// ICMP's type of its reply.
+    const ECHO_REPLY: u8;
+
     /// The packet at `offset`. `None` if it is malformed, cut short, or has more headers than are walked.
     fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>>;
     /// The service at an address; port and protocol 0 for the VIP itself.
@@ -39,6 +49,10 @@ pub(crate) trait Family: Sized {
     fn tuple(source: Self::Address, destination: Self::Address, ports: Ports) -> Tuple;
     /// This node's outer address.
     fn local(config: &Config) -> Self::Address;
+    /// Whether an address is one host's: neither a group nor unspecified.
+    fn is_host(address: Self::Address) -> bool;
+    /// Makes the packet at `offset` one of this node to its source.
+    fn turn_round(frame: &mut impl Frame, offset: usize) -> Option<()>;
     /// Sets the congestion mark on the packet at `offset`.
     fn mark_congestion(frame: &mut impl Frame, offset: usize) -> Option<()>;
 }
@@ -49,6 +63,8 @@ pub(crate) struct Packet<F: Family> {
     pub(crate) source: F::Address,
     pub(crate) destination: F::Address,
     pub(crate) transport: Transport,
+    /// The number of the protocol in `transport`.
+    pub(crate) protocol: u8,
     /// Where the transport header starts, from the frame's start.
     pub(crate) payload: usize,
     /// Length in bytes by its own header: Ethernet padding does not count.

@@ -6,7 +6,7 @@ use lb_common::hash::{Ports, Tuple};
 use lb_common::map::{Config, Service};
 use lb_common::service_table::{ServiceKey4, candidates};
 
-use super::{CONGESTION, Family, Packet, TCP, Transport, UDP, has, ports};
+use super::{CONGESTION, Family, Packet, TCP, TTL, Transport, UDP, has, ports};
 use crate::access::Window;
 use crate::frame::{Frame, Maps};
 use crate::link::IPV4;
@@ -22,6 +22,9 @@ impl Family for V4 {
     type Address = u32;
     const ETHERTYPE: u16 = IPV4;
     const INNER: u8 = INNER_V4;
+    const ICMP: u8 = 1;
+    const ECHO_REQUEST: u8 = 8;
+    const ECHO_REPLY: u8 = 0;
 
     #[inline(always)]
     fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>> {
@@ -37,15 +40,17 @@ impl Family for V4 {
             return None;
         }
         let payload = offset + header_len;
-        let transport = match header.load::<u8, 9>() {
+        let protocol = header.load::<u8, 9>();
+        let transport = match protocol {
             _ if header.load::<u16, 6>() & FRAGMENT_BITS != 0 => Transport::Fragment,
-            protocol @ (TCP | UDP) => ports(frame, payload, offset + usize::from(len), protocol)?,
+            TCP | UDP => ports(frame, payload, offset + usize::from(len), protocol)?,
             _ => Transport::Other,
         };
         Some(Packet {
             source: header.load::<u32, 12>(),
             destination: header.load::<u32, 16>(),
             transport,
+            protocol,
             payload,
             len,
             tos: header.load::<u8, 1>(),
@@ -70,6 +75,27 @@ impl Family for V4 {
     #[inline(always)]
     fn local(config: &Config) -> u32 {
         config.local_v4
+    }
+
+    /// Classes D and E, broadcast and "this network" are nobody's.
+    #[inline(always)]
+    fn is_host(address: u32) -> bool {
+        let first = address as u8;
+        first != 0 && first < 224
+    }
+
+    #[inline(always)]
+    fn turn_round(frame: &mut impl Frame, offset: usize) -> Option<()> {
+        let header = Window::<MIN_LEN>::new(frame, offset)?;
+        let (source, destination) = (header.load::<u32, 12>(), header.load::<u32, 16>());
+        let old = header.load::<u16, 8>();
+        let new = old & 0xff00 | u16::from(TTL);
+        header.store::<u16, 8>(new);
+        // The order of addresses does not change their sum.
+        header.store::<u16, 10>(checksum::update(header.load::<u16, 10>(), old, new));
+        header.store::<u32, 12>(destination);
+        header.store::<u32, 16>(source);
+        Some(())
     }
 
     #[inline(always)]

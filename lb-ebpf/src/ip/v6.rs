@@ -5,7 +5,7 @@ use lb_common::hash::{Ports, Tuple};
 use lb_common::map::{Config, Service};
 use lb_common::service_table::{ServiceKey6, candidates};
 
-use super::{CONGESTION, Family, Packet, TCP, Transport, UDP, has, ports};
+use super::{CONGESTION, Family, Packet, TCP, TTL, Transport, UDP, has, ports};
 use crate::access::Window;
 use crate::frame::{Frame, Maps};
 use crate::link::IPV6;
@@ -27,6 +27,9 @@ impl Family for V6 {
     type Address = [u64; 2];
     const ETHERTYPE: u16 = IPV6;
     const INNER: u8 = INNER_V6;
+    const ICMP: u8 = 58;
+    const ECHO_REQUEST: u8 = 128;
+    const ECHO_REPLY: u8 = 129;
 
     #[inline(always)]
     fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>> {
@@ -46,6 +49,7 @@ impl Family for V6 {
             source: [header.load::<u64, 8>(), header.load::<u64, 16>()],
             destination: [header.load::<u64, 24>(), header.load::<u64, 32>()],
             transport,
+            protocol,
             payload,
             len,
             tos: (first >> 4) as u8,
@@ -70,6 +74,25 @@ impl Family for V6 {
     #[inline(always)]
     fn local(config: &Config) -> [u64; 2] {
         config.local_v6
+    }
+
+    #[inline(always)]
+    fn is_host(address: [u64; 2]) -> bool {
+        const GROUP: u8 = 0xff;
+        address != [0; 2] && address[0] as u8 != GROUP
+    }
+
+    #[inline(always)]
+    fn turn_round(frame: &mut impl Frame, offset: usize) -> Option<()> {
+        let header = Window::<LEN>::new(frame, offset)?;
+        let source = [header.load::<u64, 8>(), header.load::<u64, 16>()];
+        let destination = [header.load::<u64, 24>(), header.load::<u64, 32>()];
+        header.store::<u8, 7>(TTL);
+        header.store::<u64, 8>(destination[0]);
+        header.store::<u64, 16>(destination[1]);
+        header.store::<u64, 24>(source[0]);
+        header.store::<u64, 32>(source[1]);
+        Some(())
     }
 
     #[inline(always)]
