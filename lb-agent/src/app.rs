@@ -128,6 +128,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let writing = input.cluster().map(|source| (source, StatusMetrics::new(&mut registry)));
     let counters = counters(&run, snapshots.clone(), attachments);
     packet_metrics::register(&mut registry, live.clone(), counters);
+    // Nothing new is wanted from the moment at which this agent is told to stop.
     let writer = match writing {
         Some((source, metrics)) => Some(Writer::start(&run, &source, &live, metrics).await?),
         None => None,

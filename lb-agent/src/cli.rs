@@ -181,6 +181,12 @@ pub struct Run {
     /// left. Told twice, it stops at once.
     #[arg(long, env = "EDGELB_GRACE", value_name = "SECONDS", default_value_t = 10)]
     pub grace: u16,
+    /// How long connections may hold up a change of the edge nodes: a node that drains counts as drained after that, and
+    /// flows that opened before a change are looked for where it was before. The default outlasts downloads, long
+    /// polling and most WebSocket sessions, and lets all nodes of a site be replaced one by one within a day. Of the
+    /// leader, so best the same on all nodes.
+    #[arg(long, env = "EDGELB_DRAIN_DEADLINE", value_name = "SECONDS", default_value_t = 3600)]
+    pub drain_deadline: u32,
     /// Answer on ordinary sockets instead: no XDP, no VIPs, no rights. Takes --http, --https or both.
     #[arg(long, env = "EDGELB_NO_XDP", conflicts_with_all = ["interface", "hash_key_file"])]
     pub no_xdp: bool,

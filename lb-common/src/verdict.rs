@@ -71,7 +71,7 @@ impl Verdict {
         Self::KEPT.into_iter().chain(DropReason::ALL.into_iter().map(Self::Drop))
     }
 
-    const KEPT: [Self; 14] = [
+    const KEPT: [Self; 15] = [
         Self::NotForVip,
         Self::Unparsed,
         Self::OtherProtocol,

@@ -8,7 +8,11 @@ use std::net::IpAddr;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::{ClusterResourceScope, Metadata, Resource};
 use serde::ser::SerializeStruct;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+mod check;
+
+pub use check::{MOST_GENERATIONS, MOST_NUMBER, Nonsense};
 
 /// The history of memberships.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -17,8 +21,10 @@ pub struct EdgeMembership {
     /// Its name is `EdgeMembership::NAME`; it has no namespace, as Nodes have none.
     pub metadata: ObjectMeta,
     /// The history itself: all that tables depend on.
+    #[serde(deserialize_with = "spec")]
     pub spec: EdgeMembershipSpec,
     /// For people: how far the nodes are with it.
+    #[serde(deserialize_with = "status")]
     pub status: Option<EdgeMembershipStatus>,
 }
 
@@ -30,6 +36,9 @@ pub struct EdgeMembershipSpec {
     pub generations: Vec<MembershipGeneration>,
     /// The id that was given last: the next one is looked for behind it, so that ids are re-used late.
     pub last_id: u16,
+    /// What is wrong with a spec that somebody wrote by hand and that does not parse: all else in it is then empty.
+    #[serde(skip)]
+    pub unreadable: Option<String>,
 }
 
 /// Who owns flows, from one change to the next.
@@ -48,11 +57,13 @@ pub struct MembershipGeneration {
 }
 
 /// The steps of a generation. New flows open at its members from `Switch` on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize, Serialize)]
 pub enum MembershipStep {
-    /// In force; not all members have said yet that it is in their kernels.
+    /// Its members are asked for flows that they may have; new ones open as before. Only the last one is at it.
+    Learn,
+    /// In force; not all live nodes have said yet that it is in their kernels.
     Switch,
-    /// In force, and all members that live have it in their kernels.
+    /// In force, and all live nodes have it in their kernels.
     Settled,
 }
 
@@ -92,14 +103,24 @@ pub struct EdgeMembershipStatus {
     pub step: Option<MembershipStep>,
     /// Its members' names, separated by commas.
     pub members: String,
+    /// Those of them at which no flow opens yet, separated by commas.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub joining: String,
     /// Those of them that drain, separated by commas.
     pub draining: String,
-    /// How many have it in their kernels: `2 of 3`.
+    /// What those have left: `edge-2: 3 connections left, the oldest 4 min`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drains: Vec<String>,
+    /// Members of earlier generations whose agents are gone, separated by commas.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub dead: String,
+    /// How many live nodes have it in their kernels: `2 of 3`.
     pub acknowledged: String,
     /// Members whose rows differ from those of most others, though all acknowledge the same generation.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub diverging: Vec<String>,
-    /// Nodes whose change waits until earlier generations are settled.
+    /// The change that waits for earlier ones, and for whom: `change 9 queued (edge-4 joins): edge-2 holds flows of
+    /// generation 7`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<String>,
 }
@@ -107,6 +128,22 @@ pub struct EdgeMembershipStatus {
 impl EdgeMembership {
     /// The name of the one object of this kind.
     pub const NAME: &'static str = "edgelb";
+}
+
+/// An object that does not parse would be none at all to its readers: they could neither say what is wrong with it,
+/// nor mend it.
+fn spec<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EdgeMembershipSpec, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_else(|error: serde_json::Error| EdgeMembershipSpec {
+        unreadable: Some(error.to_string()),
+        ..EdgeMembershipSpec::default()
+    }))
+}
+
+/// It is for people alone, and written anew.
+fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EdgeMembershipStatus>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
 /// As the API server wants it: with `apiVersion` and `kind`.

@@ -4,8 +4,8 @@ mod edge_membership;
 mod ingress_parameters;
 
 pub use edge_membership::{
-    EdgeMember, EdgeMembership, EdgeMembershipSpec, EdgeMembershipStatus, MemberState, MembershipGeneration,
-    MembershipStep,
+    EdgeMember, EdgeMembership, EdgeMembershipSpec, EdgeMembershipStatus, MOST_GENERATIONS, MOST_NUMBER,
+    MemberState, MembershipGeneration, MembershipStep, Nonsense,
 };
 pub use ingress_parameters::{
     DefaultBackend, IngressParameters, IngressParametersSpec, SecretRef, ServiceRef,

@@ -170,11 +170,8 @@ impl PacketPath {
         let sockets = proxy.steered_sockets();
         let of_family = |is_v4: bool| sockets.iter().find(move |socket| socket.address.is_ipv4() == is_v4);
         packet_path.steer_to(of_family(true), of_family(false))?;
-        let inputs = Inputs {
-            snapshots,
-            down: self.outlook.down(),
-            needs: watch::Sender::default().subscribe(),
-        };
+        let inputs =
+            Inputs { snapshots, down: self.outlook.down(), needs: watch::Sender::default().subscribe() };
         let outputs = Outputs { live: self.live.clone(), holdings: self.holdings.clone() };
         Ok(packet_path.run(inputs, outputs).await?)
     }

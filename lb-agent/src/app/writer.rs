@@ -1,5 +1,7 @@
 //! What this agent writes to the cluster, as a task of its own: a stalled API server holds up nothing else.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -28,8 +30,9 @@ impl Writer {
         metrics: StatusMetrics,
     ) -> Result<Self> {
         let client = connect::writer(run.kubeconfig.as_deref()).await?;
-        let options =
-            Options { namespace: run.namespace.clone(), node: live.node.clone(), timing: Timing::default() };
+        let drain_deadline = Duration::from_secs(run.drain_deadline.into());
+        let timing = Timing { drain_deadline, ..Timing::default() };
+        let options = Options { namespace: run.namespace.clone(), node: live.node.clone(), timing };
         let (state, says) = watch::channel(None);
         let inputs = Inputs {
             state: says,
@@ -135,7 +138,7 @@ mod tests {
             let loaded = Loaded { generation: kernel, ..Loaded::default() };
             let kernel = Some(watch::Sender::new(loaded).subscribe());
             let (turn, proxy) = (watch::Sender::new(turn).subscribe(), watch::Sender::new(proxy).subscribe());
-            let draining = draining.then(|| Draining::within(std::time::Duration::ZERO));
+            let draining = draining.then(|| Draining::within(Duration::ZERO));
             let draining = watch::Sender::new(draining).subscribe();
             Parts { turn, kernel, proxy, draining }.state()
         };

@@ -25,7 +25,7 @@ mod turn;
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
 pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
 pub use draining::{ConnectionKind, DrainProgress, Draining, LAST_WORDS, Left};
-pub use edge_node::EdgeNode;
+pub use edge_node::{Drain, EdgeNode};
 pub use following::{Basis, Condition, Following, Watch};
 pub use generation::{Generation, Mark, Step};
 pub use holdings::Holdings;

@@ -10,8 +10,9 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
 use super::certificate::{self, CertificateError};
 use super::changes::Changes;
+use super::last_good::LastGood;
 use super::{Answer, Answers, Object, names};
-use crate::api::{EdgeMembership, IngressParameters};
+use crate::api::{EdgeMembership, IngressParameters, Nonsense};
 use crate::model::{Certificate, Kind, ObjectRef, Origin};
 
 /// Objects by name, each with the place that it was read from.
@@ -24,6 +25,7 @@ pub struct Index {
     secrets: BTreeMap<ObjectRef, usize>,
     /// What the names of Services of type ExternalName stand for.
     answers: Answers,
+    history: LastGood,
     changes: Changes,
 }
 
@@ -59,6 +61,9 @@ impl Index {
     /// tells of itself in its status alone cannot.
     pub fn apply(&mut self, object: Object, origin: Origin) -> bool {
         let name = object.reference();
+        if let Object::EdgeMembership(history) = &object {
+            self.history.take(history);
+        }
         let mut entry = Entry { object, origin, certificate: OnceLock::new(), last_good: None };
         match self.entries.entry(name.clone()) {
             MapEntry::Occupied(mut present) if present.get().object.says_the_same(&entry.object) => {
@@ -224,13 +229,20 @@ impl Index {
         }
     }
 
-    /// The history of memberships; objects of other names mean nothing.
-    pub(super) fn edge_membership(&self) -> Option<(&ObjectRef, &EdgeMembership)> {
-        let name = ObjectRef::new(Kind::EdgeMembership, "", EdgeMembership::NAME);
-        let (name, entry) = self.entries.get_key_value(&name)?;
-        match &entry.object {
-            Object::EdgeMembership(membership) => Some((name, membership)),
-            _ => None,
+    /// The last good history of memberships.
+    pub(super) fn history(&self) -> Option<&Arc<EdgeMembership>> {
+        self.history.object()
+    }
+
+    /// What is wrong with the history as it is now, if that is why another one is the last good one.
+    pub(super) fn nonsense(&self) -> Option<&Nonsense> {
+        self.history.nonsense()
+    }
+
+    /// Goes on with the last good history that another index had, as long as there is none here.
+    pub(super) fn inherit_history(&mut self, other: &Self) {
+        if self.history.inherit(&other.history) {
+            self.note(LastGood::name());
         }
     }
 

@@ -7,6 +7,7 @@ pub mod kube;
 mod certificate;
 mod changes;
 mod index;
+mod last_good;
 mod names;
 mod object;
 mod publish;

@@ -3,6 +3,12 @@
 /// Label of Nodes that take part: `"true"`.
 pub(super) const EDGE: &str = "edgelb.dev/edge";
 
+/// Annotation of edge nodes: their share of new flows, in relation to others'.
+pub(super) const WEIGHT: &str = "edgelb.dev/weight";
+
+/// Taint of edge nodes that are to get no new flows, whatever its value and effect.
+pub(super) const DRAIN: &str = "edgelb.dev/drain";
+
 /// Annotation of our Services: their VIPs, separated by commas.
 pub(super) const VIPS: &str = "edgelb.dev/vips";
 
@@ -35,7 +41,7 @@ pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-cl
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The labels and annotations that are read, beside `GUARDS`.
-const METADATA: [&str; 6] = [EDGE, VIPS, LEGACY_CLASS, CANARY, DEFAULT_CLASS, SERVICE_NAME];
+const METADATA: [&str; 7] = [EDGE, WEIGHT, VIPS, LEGACY_CLASS, CANARY, DEFAULT_CLASS, SERVICE_NAME];
 
 /// Whether a label or annotation is read.
 pub(super) fn is_read(key: &str) -> bool {

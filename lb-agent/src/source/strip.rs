@@ -2,7 +2,8 @@
 //! a heartbeat in a Node's status would else look like a change.
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, LoadBalancerIngress, LoadBalancerStatus, Node, NodeStatus, Secret, Service, ServiceStatus,
+    ConfigMap, LoadBalancerIngress, LoadBalancerStatus, Node, NodeSpec, NodeStatus, Secret, Service,
+    ServiceStatus,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{
@@ -16,9 +17,17 @@ use crate::api::{EdgeMembership, IngressParameters};
 
 pub(super) fn node(node: Node) -> Node {
     let addresses = node.status.and_then(|status| status.addresses);
+    let spec = node.spec.unwrap_or_default();
+    let mut taints = spec.taints.unwrap_or_default();
+    taints.retain(|taint| taint.key == names::DRAIN);
+    let kept = NodeSpec {
+        unschedulable: spec.unschedulable.filter(|is_so| *is_so),
+        taints: Some(taints).filter(|taints| !taints.is_empty()),
+        ..NodeSpec::default()
+    };
     Node {
         metadata: metadata(node.metadata),
-        spec: None,
+        spec: Some(kept).filter(|kept| *kept != NodeSpec::default()),
         status: Some(NodeStatus { addresses, ..NodeStatus::default() }),
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::lease::NodeLease;
+use super::lease::{AgentState, NodeLease};
 
 /// Whether an agent lives, as far as can be told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +90,24 @@ impl Agents {
         self.seen.values().filter(live).map(|seen| &seen.lease)
     }
 
+    /// Those whose kernels forward by what they acknowledge: all wait for them with the next step.
+    pub(super) fn live(&self, now: Instant) -> impl Iterator<Item = &NodeLease> {
+        self.leases(now).filter(|lease| [AgentState::Ready, AgentState::Draining].contains(&lease.state))
+    }
+
+    /// Nodes that were silent for so much longer than a Lease lasts.
+    pub(super) fn silent_for(&self, time: Duration, now: Instant) -> impl Iterator<Item = &str> {
+        let is_old = move |seen: &&Seen| now >= seen.at.max(self.since) + seen.lease.duration + time;
+        self.seen.values().filter(is_old).map(|seen| seen.lease.node.as_str())
+    }
+
+    /// A Lease is gone, and its agent silent: nobody is waited for any more.
+    pub(super) fn forget(&mut self, node: &str, now: Instant) {
+        if self.liveness(node, now) == Liveness::Silent {
+            self.seen.remove(node);
+        }
+    }
+
     /// Whether the node's agent lives. A Lease that was deleted counts as not renewed.
     pub(super) fn liveness(&self, node: &str, now: Instant) -> Liveness {
         match self.seen.get(node) {
@@ -115,9 +133,10 @@ impl Agents {
         self.seen.values().any(|seen| self.judge(seen, now) == Liveness::Alive)
     }
 
-    /// The newest generation that anyone ever had in its kernel.
-    pub(super) fn acknowledged(&self) -> Option<u64> {
-        self.seen.values().map(|seen| seen.lease.acknowledged.number).max()
+    /// The newest generation that anyone ever had in its kernel, of those up to `most`: a Lease can be edited, too.
+    pub(super) fn acknowledged(&self, most: u64) -> u64 {
+        let numbers = self.seen.values().map(|seen| seen.lease.acknowledged.number);
+        numbers.filter(|number| *number <= most).max().unwrap_or(0)
     }
 
     /// How long nobody was heard.
@@ -132,7 +151,6 @@ mod tests {
 
     use super::*;
     use crate::model::Mark;
-    use crate::status::AgentState;
 
     const PERIOD: Duration = Duration::from_secs(12);
 
@@ -145,6 +163,9 @@ mod tests {
             state: AgentState::Ready,
             acknowledged: Mark::default(),
             rows: None,
+            needed: None,
+            held: 0,
+            oldest: None,
             addresses: Vec::new(),
         }
     }
@@ -183,6 +204,17 @@ mod tests {
         assert_eq!(agents.liveness("b", at(14)), Liveness::Alive);
         assert_eq!(agents.liveness("b", at(15)), Liveness::Silent);
         assert!(agents.is_in_contact(at(15)));
+    }
+
+    #[test]
+    fn who_is_gone_for_long_can_be_forgotten() {
+        let (mut agents, at) = after(&[(3, Some(3), Some(3)), (6, Some(6), None), (9, Some(9), None)]);
+        let late = |agents: &Agents, second| agents.silent_for(PERIOD, at(second)).count();
+        assert_eq!((late(&agents, 26), late(&agents, 27)), (0, 1));
+        agents.forget("a", at(15));
+        assert!(agents.lease("a").is_some(), "it is no more than a Lease that somebody deleted");
+        agents.forget("b", at(15));
+        assert!(agents.lease("b").is_none());
     }
 
     #[test]

@@ -7,29 +7,38 @@ use std::time::{Duration, Instant};
 use futures_util::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use kube::api::DeleteParams;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::agents::Agents;
-use super::error::{Remedy, StatusError};
+use super::error::{Remedy, StatusError, write};
 use super::history::History;
 use super::lease::NodeLease;
+use super::membership::{Sight, Since};
 use super::pace::backoff;
 use super::progress::progress;
 use super::{Told, membership, names};
-use crate::metrics::StatusMetrics;
+use crate::metrics::{StatusMetrics, Written};
 use crate::model::{EdgeNode, Kind, ObjectRef, Problem};
 
 /// Time alone changes things, too: Leases run out, Nodes get labels.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// A Lease is deleted after so many more periods of silence, if its Node is gone.
+const FORGET: u32 = 5;
 
 /// What writes the history while this process leads.
 pub(super) struct Duty<'a> {
     pub(super) leases: Api<Lease>,
     pub(super) history: History,
     pub(super) period: Duration,
+    pub(super) patience: Duration,
+    /// Flows hold up a change for as long.
+    pub(super) deadline: Duration,
+    pub(super) since: Since,
     pub(super) edge_nodes: watch::Receiver<Option<Vec<EdgeNode>>>,
     /// Until when this process leads.
     pub(super) until: watch::Receiver<Option<Instant>>,
@@ -94,7 +103,11 @@ impl Duty<'_> {
                 debug!("the watch of Leases is silent: it is made anew");
                 return true;
             }
-            match self.decide(agents).await {
+            let done = match self.decide(agents).await {
+                Ok(()) => self.clean_up(agents).await,
+                error => error,
+            };
+            match done {
                 Ok(()) => self.is_failing = false,
                 Err(error) if error.remedy() == Remedy::LookAgain => {}
                 Err(error) => {
@@ -111,12 +124,14 @@ impl Duty<'_> {
         let Some(nodes) = self.edge_nodes.borrow().clone() else { return Ok(()) };
         self.history.refresh().await?;
         let now = Instant::now();
-        let next = membership::next(self.history.spec(), agents, &nodes, now);
+        self.since.observe(self.history.spec(), now);
+        let sight = Sight { agents, nodes: &nodes, since: &self.since, deadline: self.deadline, now };
+        let next = membership::next(self.history.spec(), &sight);
         let history = next.history.as_ref().unwrap_or_else(|| self.history.spec());
         if history.generations.is_empty() {
             return Ok(());
         }
-        let status = progress(history, agents, next.waiting, now);
+        let status = progress(history, &sight, next.waiting);
         self.tell(&nodes, next.problems, &status.diverging);
         self.metrics.generation.set(status.generation.cast_signed());
         self.metrics.diverging.set(status.diverging.len() as i64);
@@ -133,17 +148,49 @@ impl Duty<'_> {
         Ok(())
     }
 
+    /// Deletes Leases that nobody will renew: those of Nodes that are edge nodes no more, and silent for long. One that
+    /// comes back writes a new one.
+    async fn clean_up(&self, agents: &mut Agents) -> Result<(), StatusError> {
+        let now = Instant::now();
+        let nodes = self.edge_nodes.borrow().clone();
+        let Some(nodes) = nodes.filter(|_| agents.is_in_contact(now)) else { return Ok(()) };
+        let generations = &self.history.spec().generations;
+        let is_named =
+            |name: &str| generations.iter().flat_map(|g| &g.members).any(|member| member.name == name);
+        let is_edge = |name: &str| nodes.iter().any(|node| node.name == name);
+        let silent = agents.silent_for(self.period * FORGET, now);
+        let gone: Vec<_> =
+            silent.filter(|name| !is_named(name) && !is_edge(name)).map(str::to_owned).collect();
+        for node in gone {
+            let lease = names::node_lease(&node);
+            let params = DeleteParams::default();
+            let request = self.leases.delete(&lease, &params);
+            match write(Written::Lease, &self.metrics, self.patience, request).await {
+                Ok(_) => info!(node, lease, "the Lease of a node that is gone is deleted"),
+                Err(error) if error.remedy() == Remedy::Missing => {}
+                Err(error) => return Err(error),
+            }
+            agents.forget(&node, now);
+        }
+        Ok(())
+    }
+
     fn tell(&self, nodes: &[EdgeNode], mut problems: Vec<Problem>, diverging: &[String]) {
         for name in diverging {
             let node = ObjectRef::new(Kind::Node, "", name);
             problems.push(Problem::error(&node, "", DIVERGES));
         }
+        let history = self.history.nonsense().map(|(problem, uid)| (problem.clone(), uid.to_owned()));
         let about: BTreeSet<_> = problems.iter().filter_map(|problem| problem.object.clone()).collect();
         let uid = |object: ObjectRef| {
             let node = nodes.iter().find(|node| node.name == object.name)?;
             Some((object, node.uid.clone()))
         };
-        let told = Told { problems, uids: about.into_iter().filter_map(uid).collect() };
+        let mut told = Told { problems, uids: about.into_iter().filter_map(uid).collect() };
+        if let Some((problem, uid)) = history {
+            told.uids.extend(problem.object.clone().map(|object| (object, uid)));
+            told.problems.push(problem);
+        }
         self.told.send_if_modified(|before| {
             let is_new = *before != told;
             if is_new {
@@ -198,7 +245,11 @@ impl Found {
                 }
             }
             // It may come again; if not, it runs out.
-            Some(Ok(Event::Delete(_))) => {}
+            Some(Ok(Event::Delete(lease))) => {
+                if let Some(lease) = NodeLease::read(&lease) {
+                    agents.forget(&lease.node, now);
+                }
+            }
         }
         Heard::Nothing
     }

@@ -6,14 +6,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::error::{Remedy, StatusError, ask, write};
 use crate::api::{EdgeMembership, EdgeMembershipSpec, EdgeMembershipStatus};
 use crate::metrics::{StatusMetrics, Written};
+use crate::model::{Kind, ObjectRef, Problem};
 
 /// Somebody may have edited or deleted it: it is read anew every so often.
-const REREAD: Duration = Duration::from_secs(30);
+const REREAD: Duration = Duration::from_secs(5);
+
+/// What somebody made of it is told for as long after it was mended: Events take a moment.
+const TOLD: Duration = Duration::from_secs(60);
 
 /// The history as the API server holds it, as far as this process knows.
 pub(super) struct History {
@@ -22,11 +26,28 @@ pub(super) struct History {
     metrics: StatusMetrics,
     held: EdgeMembership,
     read_at: Option<Instant>,
+    refused: Option<Refused>,
+}
+
+/// What somebody wrote that makes no sense.
+struct Refused {
+    at: Instant,
+    uid: String,
+    problem: Problem,
+    /// Whether it is in the object's place still.
+    is_there: bool,
 }
 
 impl History {
     pub(super) fn new(client: Client, patience: Duration, metrics: StatusMetrics) -> Self {
-        Self { api: Api::all(client), patience, metrics, held: EdgeMembership::default(), read_at: None }
+        Self {
+            api: Api::all(client),
+            patience,
+            metrics,
+            held: EdgeMembership::default(),
+            read_at: None,
+            refused: None,
+        }
     }
 
     /// What it holds.
@@ -41,11 +62,44 @@ impl History {
         }
         let asked = Instant::now();
         match ask(self.patience, self.api.get_opt(EdgeMembership::NAME)).await? {
-            Some(found) => self.held = found,
+            Some(found) => self.take(found),
             None => self.forget_version(),
         }
         self.read_at = Some(asked);
         Ok(())
+    }
+
+    /// Takes what was found; of what makes no sense only the version, so that it can be replaced. Without a better one,
+    /// whoever decides on the history sees what there is, for its ids.
+    fn take(&mut self, found: EdgeMembership) {
+        let is_known = !self.held.spec.generations.is_empty() && self.held.spec.check().is_ok();
+        let checked = found.spec.check().and_then(|()| match is_known {
+            true => found.spec.check_after(&self.held.spec),
+            false => Ok(()),
+        });
+        let Err(nonsense) = checked else {
+            self.refused.iter_mut().for_each(|refused| refused.is_there = false);
+            self.held = found;
+            return;
+        };
+        let name = ObjectRef::new(Kind::EdgeMembership, "", EdgeMembership::NAME);
+        let message = format!("{}; the last good history is written again", nonsense.message);
+        let problem = Problem::error(&name, nonsense.field, message);
+        warn!(%problem, "membership");
+        let uid = found.metadata.uid.clone().unwrap_or_default();
+        self.refused = Some(Refused { at: Instant::now(), uid, problem, is_there: true });
+        if is_known {
+            self.held.metadata = found.metadata;
+        } else {
+            self.held = found;
+        }
+    }
+
+    /// What somebody wrote that makes no sense, and the object's uid.
+    pub(super) fn nonsense(&self) -> Option<(&Problem, &str)> {
+        let refused =
+            self.refused.as_ref().filter(|refused| refused.is_there || refused.at.elapsed() < TOLD)?;
+        Some((&refused.problem, &refused.uid))
     }
 
     /// Writes it, if it is not so already.
@@ -54,7 +108,10 @@ impl History {
         spec: Option<EdgeMembershipSpec>,
         status: EdgeMembershipStatus,
     ) -> Result<(), StatusError> {
-        let is_lost = self.held.metadata.resource_version.is_none() && !self.held.spec.generations.is_empty();
+        let is_refused = self.refused.as_ref().is_some_and(|refused| refused.is_there);
+        let is_unwritten =
+            self.held.metadata.resource_version.is_none() && !self.held.spec.generations.is_empty();
+        let is_lost = is_unwritten || is_refused;
         if spec.is_none()
             && !is_lost
             && self.held.status.as_ref().unwrap_or(&EdgeMembershipStatus::default()) == &status
@@ -80,6 +137,7 @@ impl History {
             Ok(written) => {
                 self.tell(&written);
                 self.held = written;
+                self.refused.iter_mut().for_each(|refused| refused.is_there = false);
                 Ok(())
             }
             Err(error) => {

@@ -68,6 +68,12 @@ pub(super) struct NodeLease {
     pub(super) acknowledged: Mark,
     /// The digest of its rows there.
     pub(super) rows: Option<u64>,
+    /// The oldest generation that flows on the node still need.
+    pub(super) needed: Option<u64>,
+    /// Open connections to VIPs there.
+    pub(super) held: u64,
+    /// The age of the oldest of them, in whole seconds.
+    pub(super) oldest: Option<Duration>,
     /// The node's addresses, for people.
     pub(super) addresses: Vec<IpAddr>,
 }
@@ -76,6 +82,7 @@ impl NodeLease {
     /// What the Lease says; `None` of one that is no agent's. What cannot be read counts as not said.
     pub(super) fn read(lease: &Lease) -> Option<Self> {
         let annotation = |name| Some(lease.metadata.annotations.as_ref()?.get(name)?.as_str());
+        let number = |name| annotation(name)?.parse().ok();
         let label = || lease.metadata.labels.as_ref()?.get(names::NODE_LABEL).map(String::as_str);
         let spec = lease.spec.as_ref()?;
         Some(Self {
@@ -86,6 +93,9 @@ impl NodeLease {
             state: annotation(names::STATE).and_then(AgentState::parse).unwrap_or_default(),
             acknowledged: annotation(names::ACKNOWLEDGED).and_then(mark).unwrap_or_default(),
             rows: annotation(names::ROWS).and_then(|text| u64::from_str_radix(text, 16).ok()),
+            needed: number(names::NEEDED),
+            held: number(names::HELD).unwrap_or(0),
+            oldest: number(names::OLDEST).map(Duration::from_secs),
             addresses: annotation(names::ADDRESSES).map(addresses).unwrap_or_default(),
         })
     }
@@ -101,6 +111,11 @@ impl NodeLease {
         ]);
         if let Some(rows) = self.rows {
             annotations.insert(names::ROWS.to_owned(), format!("{rows:016x}"));
+        }
+        let oldest = self.oldest.map(|oldest| oldest.as_secs());
+        let numbers = [(names::NEEDED, self.needed), (names::HELD, Some(self.held)), (names::OLDEST, oldest)];
+        for (name, number) in numbers {
+            annotations.extend(number.map(|number| (name.to_owned(), number.to_string())));
         }
         Lease {
             metadata: ObjectMeta {
@@ -163,6 +178,9 @@ mod tests {
             state: AgentState::Draining,
             acknowledged: Mark { number: 7, step: Step::Switch, oldest: 6 },
             rows: Some(0xab),
+            needed: Some(6),
+            held: 3,
+            oldest: Some(Duration::from_secs(240)),
             addresses: vec![IpAddr::from([198, 51, 100, 1])],
         }
     }
@@ -172,7 +190,7 @@ mod tests {
         let node = format!("{}.example.org", "n".repeat(240));
         for lease in [
             lease(),
-            NodeLease { rows: None, addresses: Vec::new(), ..lease() },
+            NodeLease { rows: None, needed: None, oldest: None, addresses: Vec::new(), ..lease() },
             NodeLease { node, state: AgentState::Stopped, ..lease() },
         ] {
             assert_eq!(NodeLease::read(&lease.write(None)), Some(lease));
@@ -187,6 +205,7 @@ mod tests {
         }
         let read = NodeLease::read(&object).expect("it is a node's");
         assert_eq!((read.state, read.acknowledged, read.rows), (AgentState::Starting, Mark::default(), None));
+        assert_eq!((read.needed, read.held, read.oldest), (None, 0, None));
         object.metadata.annotations = None;
         assert_eq!(NodeLease::read(&object).map(|lease| lease.node).as_deref(), Some("edge-1"));
         object.spec.as_mut().expect("it has one").lease_duration_seconds = Some(-3);

@@ -1,243 +1,166 @@
 //! From the history, the agents that are heard and the edge nodes to the next history: pure.
 //!
 //! - Members are edge nodes whose agents are ready. Who is silent goes, but for when nobody is heard at all.
-//! - A generation is settled when all its members that live have it in their kernels; those before it go.
-//! - At most two generations are unsettled: further changes wait and merge. Deaths never wait.
+//! - A change goes in steps: Learn, Switch, Settled, and those before it are retired when nobody needs them. Each waits
+//!   until all live agents have the one before in their kernels.
+//! - At most two generations are unretired beside the one in force: further changes wait and merge. Deaths never wait.
 //! - Nobody is ever left without members: when none is to be had, the last ones stay.
 
+mod candidates;
 mod ids;
+mod since;
+pub(super) mod steps;
+mod waiting;
 
 #[cfg(test)]
 mod property;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use self::candidates::{Candidates, Place};
 use self::ids::Ids;
-use super::AgentState;
-use super::agents::{Agents, Liveness};
-use crate::api::{EdgeMember, EdgeMembershipSpec, MemberState, MembershipGeneration, MembershipStep};
-use crate::model::{EdgeNode, Kind, ObjectRef, Problem};
+pub(super) use self::since::Since;
+use super::agents::Agents;
+use crate::api::{
+    EdgeMember, EdgeMembershipSpec, MOST_GENERATIONS, MOST_NUMBER, MembershipGeneration, MembershipStep,
+};
+use crate::model::{EdgeNode, Problem};
 
-/// Every member takes an equal share.
-const WEIGHT: u32 = 100;
+/// The one in force and two beside it: as many members as a row has places.
+const MOST_AT_ONCE: usize = 3;
 
-/// Generations that not all members have in their kernels yet.
-const MOST_UNSETTLED: usize = 2;
-
-/// More are not kept, however many died before anything settled (the CRD has the same bound).
-const MOST_GENERATIONS: usize = 8;
+/// What the leader sees.
+#[derive(Clone, Copy)]
+pub(super) struct Sight<'a> {
+    pub(super) agents: &'a Agents,
+    pub(super) nodes: &'a [EdgeNode],
+    pub(super) since: &'a Since,
+    /// Flows hold up a change for as long.
+    pub(super) deadline: Duration,
+    pub(super) now: Instant,
+}
 
 /// What to write, and what to say of it.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Next {
     /// The history as it should be; `None` if it is so. New generations say not since when.
     pub(super) history: Option<EdgeMembershipSpec>,
-    /// Nodes whose change waits for unsettled generations, by name.
-    pub(super) waiting: Vec<String>,
-    /// What keeps edge nodes from being members.
+    /// The change that waits for earlier ones, and for whom.
+    pub(super) waiting: Option<String>,
+    /// What keeps edge nodes from being members, or from draining.
     pub(super) problems: Vec<Problem>,
 }
 
 /// The history that follows from `history`.
-pub(super) fn next(history: &EdgeMembershipSpec, agents: &Agents, nodes: &[EdgeNode], now: Instant) -> Next {
-    let mut next = history.clone();
-    settle(&mut next, agents, now);
-
-    let newest = next.generations.last().map(|newest| newest.members.clone()).unwrap_or_default();
+pub(super) fn next(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Next {
+    let mut draft = Draft { next: sound(history), ids: Ids::new(history), sight };
     let mut problems = Vec::new();
-    let candidates = Candidates::new(&newest, agents, nodes, now, &mut problems);
-    let mut waiting = Vec::new();
-    let unsettled = next.generations.iter().filter(|g| g.step == MembershipStep::Switch).count();
-    let wanted = if unsettled < MOST_UNSETTLED {
-        candidates.wanted
-    } else {
-        waiting = changes(&newest, &candidates.wanted, &candidates.gone);
-        newest.iter().filter(|member| !candidates.gone.contains(&member.name)).map(Place::of).collect()
-    };
-    propose(&mut next, wanted, agents);
-    let history = (next != *history).then_some(next);
+    let candidates = Candidates::new(&draft.next, sight, &mut problems);
+    // First: what the living have learned may have none of them in it.
+    draft.bury(&candidates);
+    steps::advance(&mut draft.next, sight);
+    steps::retire(&mut draft.next, sight);
+    let waiting = draft.propose(candidates);
+    draft.next.last_id = draft.ids.last();
+    let history = (draft.next != *history).then_some(draft.next);
     Next { history, waiting, problems }
 }
 
-/// Settles the generations that all their live members have, and drops those before the last settled one. One
-/// whose members are all gone is nobody's any more.
-fn settle(history: &mut EdgeMembershipSpec, agents: &Agents, now: Instant) {
-    history.generations.sort_by_key(|generation| generation.number);
-    for generation in &mut history.generations {
-        let live: Vec<_> = generation
-            .members
-            .iter()
-            .filter(|member| agents.liveness(&member.name, now) != Liveness::Silent)
-            .filter_map(|member| agents.lease(&member.name))
-            .filter(|lease| [AgentState::Ready, AgentState::Draining].contains(&lease.state))
-            .collect();
-        let is_known = !live.is_empty() || agents.is_in_contact(now);
-        if is_known && live.iter().all(|lease| lease.acknowledged.number >= generation.number) {
-            generation.step = MembershipStep::Settled;
+/// The history; one that makes no sense is begun anew, with the ids that can be saved.
+fn sound(history: &EdgeMembershipSpec) -> EdgeMembershipSpec {
+    match history.check() {
+        Ok(()) => history.clone(),
+        Err(_) => EdgeMembershipSpec { last_id: history.last_id, ..EdgeMembershipSpec::default() },
+    }
+}
+
+/// The newest generation at whose members flows open.
+pub(super) fn in_force(history: &EdgeMembershipSpec) -> Option<&MembershipGeneration> {
+    history.generations.iter().rev().find(|generation| generation.step > MembershipStep::Learn)
+}
+
+/// A history on its way.
+struct Draft<'a> {
+    next: EdgeMembershipSpec,
+    ids: Ids,
+    sight: &'a Sight<'a>,
+}
+
+impl Draft<'_> {
+    /// Takes those who are gone out of what is in force. Nobody has to learn that: without them, flows already open by
+    /// the table that this makes. What was only being learned is given up: no flow has opened there.
+    ///
+    /// The same is done when agents had a later history than this one: somebody put an old one back.
+    fn bury(&mut self, candidates: &Candidates) {
+        let (Some(newest), Some(in_force)) = (self.next.generations.last(), in_force(&self.next)) else {
+            return;
+        };
+        let is_gone = |member: &&EdgeMember| candidates.gone.contains(&member.name);
+        let names_gone = |generation: &MembershipGeneration| generation.members.iter().any(|m| is_gone(&m));
+        let is_behind = newest.number < self.acknowledged();
+        if !is_behind && !names_gone(newest) && !names_gone(in_force) {
+            return;
         }
-    }
-    let settled = history.generations.iter().rposition(|g| g.step == MembershipStep::Settled);
-    history.generations.drain(..settled.unwrap_or(0));
-}
-
-/// A member to be, without its id.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Place {
-    name: String,
-    address: IpAddr,
-    weight: u32,
-    state: MemberState,
-}
-
-impl Place {
-    fn of(member: &EdgeMember) -> Self {
-        let EdgeMember { name, address, weight, state, .. } = member.clone();
-        Self { name, address, weight, state }
-    }
-}
-
-/// Who should be a member now.
-struct Candidates {
-    /// By name.
-    wanted: Vec<Place>,
-    /// Members of before whose agents are no more.
-    gone: BTreeSet<String>,
-}
-
-impl Candidates {
-    fn new(
-        newest: &[EdgeMember],
-        agents: &Agents,
-        nodes: &[EdgeNode],
-        now: Instant,
-        problems: &mut Vec<Problem>,
-    ) -> Self {
-        let members: BTreeMap<&str, &EdgeMember> = newest.iter().map(|m| (m.name.as_str(), m)).collect();
-        let is_in_contact = agents.is_in_contact(now);
-        let standing = |name: &str| match members.contains_key(name) {
-            true => stays(agents, name, is_in_contact, now),
-            false => joins(agents, name, now),
+        let survivors = |generation: &MembershipGeneration| {
+            generation.members.iter().filter(|member| !is_gone(member)).map(Place::of).collect::<Vec<_>>()
         };
-        let gone = members.keys().filter(|name| standing(name).is_none()).map(|&name| name.to_owned());
-        let mut places: Vec<_> = addresses(newest, nodes, problems)
-            .into_iter()
-            .filter_map(|(node, address)| Some((node, address, standing(&node.name)?)))
-            .map(|(node, address, state)| Place { name: node.name.clone(), address, weight: WEIGHT, state })
-            .collect();
-        places.sort_by(|one, other| one.name.cmp(&other.name));
-        Self { wanted: places, gone: gone.collect() }
+        let places = [survivors(in_force), survivors(newest)].into_iter().find(|places| !places.is_empty());
+        let (number, is_learned) = (newest.number, newest.step == MembershipStep::Learn);
+        let Some(places) = places else { return };
+        if is_learned {
+            self.next.generations.pop();
+        }
+        self.add(number, MembershipStep::Switch, places);
     }
-}
 
-/// Whether a member stays, and as what.
-fn stays(agents: &Agents, name: &str, is_in_contact: bool, now: Instant) -> Option<MemberState> {
-    let state = agents.lease(name).map(|lease| lease.state);
-    let is_silent = agents.liveness(name, now) == Liveness::Silent;
-    match state {
-        // What it said itself holds however long ago.
-        Some(AgentState::Stopped) => None,
-        Some(AgentState::Starting) if !is_silent => None,
-        _ if is_silent && is_in_contact => None,
-        Some(AgentState::Draining) => Some(MemberState::Draining),
-        _ => Some(MemberState::Active),
-    }
-}
-
-/// Whether a node becomes a member: only who is heard.
-fn joins(agents: &Agents, name: &str, now: Instant) -> Option<MemberState> {
-    let is_ready = agents.lease(name).is_some_and(|lease| lease.state == AgentState::Ready);
-    (is_ready && agents.liveness(name, now) == Liveness::Alive).then_some(MemberState::Active)
-}
-
-/// Each edge node with its InternalIP of the cluster's family: that of the members there are, or of the first
-/// InternalIP of the first edge node, by name, that has one. Of two nodes with one address a member keeps it.
-fn addresses<'a>(
-    newest: &[EdgeMember],
-    nodes: &'a [EdgeNode],
-    problems: &mut Vec<Problem>,
-) -> Vec<(&'a EdgeNode, IpAddr)> {
-    let is_member = |node: &EdgeNode| newest.iter().any(|member| member.name == node.name);
-    let mut nodes: Vec<_> = nodes.iter().collect();
-    nodes.sort_by(|one, other| one.name.cmp(&other.name));
-    let first = || nodes.iter().find_map(|node| node.addresses.first().copied());
-    let family = newest.first().map(|member| member.address).or_else(first).map(|address| address.is_ipv4());
-    nodes.sort_by_key(|node| !is_member(node));
-
-    let mut taken: BTreeMap<IpAddr, &EdgeNode> = BTreeMap::new();
-    let mut found = Vec::new();
-    for node in nodes {
-        let problem = match node.addresses.iter().find(|address| Some(address.is_ipv4()) == family) {
-            Some(&address) => match taken.insert(address, node) {
-                None => {
-                    found.push((node, address));
-                    continue;
-                }
-                Some(owner) => {
-                    taken.insert(address, owner);
-                    format!(
-                        "{address} is the InternalIP of Node {} too; this node is not a member",
-                        owner.name
-                    )
-                }
-            },
-            None => no_address(family).to_owned(),
+    /// Adds a generation of these members, if they are not those of the newest one; or says why that has to wait.
+    fn propose(&mut self, candidates: Candidates) -> Option<String> {
+        let wanted = &candidates.wanted;
+        let Some(newest) = self.next.generations.last() else {
+            // Nobody has flows that could be looked for elsewhere.
+            if !wanted.is_empty() {
+                self.add(0, MembershipStep::Switch, candidates.wanted);
+            }
+            return None;
         };
-        problems.push(Problem::error(
-            &ObjectRef::new(Kind::Node, "", &node.name),
-            "status.addresses",
-            problem,
-        ));
+        if wanted.is_empty() || newest.members.iter().map(Place::of).eq(wanted.iter().cloned()) {
+            return None;
+        }
+        if let Some(reason) = waiting::reason(&self.next, self.sight) {
+            return Some(waiting::queued(newest, wanted, &reason));
+        }
+        // With nobody in force, there is nothing to learn beside.
+        let is_open = in_force(&self.next).is_some_and(|generation| {
+            generation.members.iter().any(|member| !candidates.gone.contains(&member.name))
+        });
+        let step = if is_open { MembershipStep::Learn } else { MembershipStep::Switch };
+        self.add(newest.number, step, candidates.wanted);
+        None
     }
-    found
-}
 
-fn no_address(family: Option<bool>) -> &'static str {
-    match family {
-        Some(true) => "the edge node has no IPv4 InternalIP, the family of the members; it is not a member",
-        Some(false) => "the edge node has no IPv6 InternalIP, the family of the members; it is not a member",
-        None => "the edge node has no InternalIP; it is not a member",
+    fn add(&mut self, newest: u64, step: MembershipStep, places: Vec<Place>) {
+        let number = newest.max(self.acknowledged()).saturating_add(1);
+        if number > MOST_NUMBER {
+            // A change a second for as long as there were people has not used them up; somebody wrote that.
+            return;
+        }
+        let ids = &mut self.ids;
+        let member = |place: Place| {
+            let Place { name, address, weight, state } = place;
+            let id = ids.give(&name)?;
+            Some(EdgeMember { name, id, address, weight, state })
+        };
+        let members = places.into_iter().filter_map(member).collect();
+        let generations = &mut self.next.generations;
+        generations.push(MembershipGeneration { number, step, members, since: None });
+        let surplus = generations.len().saturating_sub(MOST_GENERATIONS);
+        generations.drain(..surplus);
     }
-}
 
-/// Names of nodes that are other than they should be, but for those that are gone.
-fn changes(newest: &[EdgeMember], wanted: &[Place], gone: &BTreeSet<String>) -> Vec<String> {
-    let is: BTreeMap<_, _> = newest.iter().map(|member| (member.name.as_str(), Place::of(member))).collect();
-    let should: BTreeMap<_, _> = wanted.iter().map(|place| (place.name.as_str(), place)).collect();
-    let names: BTreeSet<&str> = is.keys().chain(should.keys()).copied().collect();
-    let differs = |name: &&str| is.get(name) != should.get(name).copied() && !gone.contains(*name);
-    names.into_iter().filter(differs).map(str::to_owned).collect()
-}
-
-/// Adds a generation of these members, if they are not those of the newest one.
-fn propose(history: &mut EdgeMembershipSpec, wanted: Vec<Place>, agents: &Agents) {
-    let newest = history.generations.last();
-    let is_so = newest.is_some_and(|newest| newest.members.iter().map(Place::of).eq(wanted.iter().cloned()));
-    if wanted.is_empty() || (is_so && newest.is_some_and(|newest| ids::are_sound(&newest.members))) {
-        return;
+    /// The newest generation that agents had, if that can be: numbers rise behind it.
+    fn acknowledged(&self) -> u64 {
+        self.sight.agents.acknowledged(MOST_NUMBER / 2)
     }
-    let number = match newest {
-        Some(newest) => newest.number + 1,
-        // Somebody deleted the history: numbers rise all the same.
-        None => agents.acknowledged().map_or(1, |acknowledged| acknowledged + 1),
-    };
-    let mut ids = Ids::new(history);
-    let members = wanted.into_iter().filter_map(|place| {
-        let Place { name, address, weight, state } = place;
-        let id = ids.give(&name)?;
-        Some(EdgeMember { name, id, address, weight, state })
-    });
-    let members = members.collect();
-    history.last_id = ids.last();
-    history.generations.push(MembershipGeneration {
-        number,
-        step: MembershipStep::Switch,
-        members,
-        since: None,
-    });
-    let surplus = history.generations.len().saturating_sub(MOST_GENERATIONS);
-    history.generations.drain(..surplus);
 }

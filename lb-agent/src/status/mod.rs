@@ -65,6 +65,9 @@ pub struct Timing {
     pub leader_period: Duration,
     /// The leader renews, and others look at it, every so often.
     pub leader_retry: Duration,
+    /// Flows hold up a change of the membership for as long: then the generation that they need is retired, and a node
+    /// that drains counts as drained.
+    pub drain_deadline: Duration,
     /// The API server has as long to answer.
     pub patience: Duration,
     /// Requests a second for addresses of Services and Ingresses.
@@ -80,6 +83,7 @@ impl Default for Timing {
             agent_renewal: Duration::from_secs(3),
             leader_period: Duration::from_secs(15),
             leader_retry: Duration::from_secs(2),
+            drain_deadline: Duration::from_secs(3600),
             patience: Duration::from_secs(5),
             writes_per_second: 200,
             events_per_second: 20,
@@ -93,7 +97,8 @@ pub type AskReport = Box<dyn Fn() -> BoxFuture<'static, Option<Report>> + Send +
 /// What the agent's other stages tell.
 pub struct Inputs {
     /// What this agent is up to; `None` while another agent speaks for this node. `Stopped` is not for it to say: that
-    /// follows from `stop`.
+    /// follows from `stop`. `Draining` is the word of whoever runs the agent: what its Node object says of that, the
+    /// leader reads by itself.
     pub state: watch::Receiver<Option<AgentState>>,
     /// What is in this node's kernel; `None` without a packet path: then the node is no edge node and has no Lease.
     pub loaded: Option<watch::Receiver<Loaded>>,

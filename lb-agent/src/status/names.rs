@@ -30,6 +30,15 @@ pub(super) const ACKNOWLEDGED: &str = "edgelb.dev/acknowledged";
 /// Annotation: the digest of its rows there, hexadecimal.
 pub(super) const ROWS: &str = "edgelb.dev/rows";
 
+/// Annotation: the oldest generation whose rows flows on the node still need; not there if the newest will do.
+pub(super) const NEEDED: &str = "edgelb.dev/needed";
+
+/// Annotation: open connections to VIPs on the node.
+pub(super) const HELD: &str = "edgelb.dev/held";
+
+/// Annotation: the age of the oldest of them, in seconds.
+pub(super) const OLDEST: &str = "edgelb.dev/oldest";
+
 /// The Secret of the flow hash.
 pub(super) const KEYS: &str = "edgelb-keys";
 

@@ -53,10 +53,13 @@ impl Says {
         own.map(|own| own.addresses.clone()).unwrap_or_default()
     }
 
-    /// What is worth a write before its time.
+    /// What is worth a write before its time. How many connections there are is not: the next renewal tells, but for the
+    /// end of the last one, which somebody waits for.
     fn words(&mut self) -> Words {
-        let Loaded { membership, rows, .. } = *self.loaded.borrow_and_update();
-        (*self.state.borrow_and_update(), membership, rows)
+        let Loaded { membership, rows, needed, held, .. } = *self.loaded.borrow_and_update();
+        let state = *self.state.borrow_and_update();
+        let is_drained = state == Some(AgentState::Draining) && held == 0;
+        Words { state, membership, rows, needed, is_drained }
     }
 
     /// Waits until there is something else to say. Most snapshots change neither members nor rows: endpoints come and
@@ -73,8 +76,15 @@ impl Says {
     }
 }
 
-/// What the agent is up to, the generation of the history in the kernel, and the rows there.
-type Words = (Option<AgentState>, Mark, Option<u64>);
+/// What others wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Words {
+    state: Option<AgentState>,
+    membership: Mark,
+    rows: Option<u64>,
+    needed: Option<u64>,
+    is_drained: bool,
+}
 
 /// The keeper.
 pub(super) struct Keeper {
@@ -115,7 +125,7 @@ impl Keeper {
         let mut is_told = false;
         loop {
             let words = self.says.words();
-            let Some(state) = words.0 else {
+            let Some(state) = words.state else {
                 self.claim.yielded();
                 self.says.news(words).await;
                 continue;
@@ -191,7 +201,7 @@ impl Keeper {
     }
 
     fn lease(&mut self, state: AgentState) -> NodeLease {
-        let Loaded { membership, rows, .. } = *self.says.loaded.borrow_and_update();
+        let Loaded { membership, rows, needed, held, oldest, .. } = *self.says.loaded.borrow_and_update();
         NodeLease {
             node: self.node.clone(),
             holder: self.identity.clone(),
@@ -200,6 +210,9 @@ impl Keeper {
             state,
             acknowledged: membership,
             rows: rows.filter(|_| membership.number > 0),
+            needed,
+            held,
+            oldest: oldest.map(|oldest| Duration::from_secs(oldest.as_secs())),
             addresses: self.says.addresses(&self.node),
         }
     }
@@ -274,6 +287,9 @@ mod tests {
             state,
             acknowledged: Mark::default(),
             rows: None,
+            needed: None,
+            held: 0,
+            oldest: None,
             addresses: Vec::new(),
         }
     }

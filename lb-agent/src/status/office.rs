@@ -14,6 +14,7 @@ use super::duty::Duty;
 use super::events::Events;
 use super::history::History;
 use super::keys::Keys;
+use super::membership::Since;
 use super::pace::Bucket;
 use super::{Inputs, Options, Timing, Told, reports};
 use crate::metrics::StatusMetrics;
@@ -90,6 +91,9 @@ impl Office<'_> {
             leases,
             history: History::new(self.client.clone(), timing.patience, self.metrics.clone()),
             period: timing.agent_period,
+            patience: timing.patience,
+            deadline: timing.drain_deadline,
+            since: Since::default(),
             edge_nodes: self.inputs.edge_nodes.clone(),
             until: self.until.clone(),
             told: &self.told,

@@ -1,37 +1,71 @@
 //! How far the nodes are with the history, for people: pure.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::agents::{Agents, Liveness};
 use super::lease::NodeLease;
-use crate::api::{EdgeMember, EdgeMembershipSpec, EdgeMembershipStatus, MemberState};
+use super::membership::{Sight, in_force, steps};
+use crate::api::{EdgeMember, EdgeMembershipSpec, EdgeMembershipStatus, MemberState, MembershipGeneration};
 use crate::model::Mark;
 
 /// The status that goes with a history.
 pub(super) fn progress(
     history: &EdgeMembershipSpec,
-    agents: &Agents,
-    waiting: Vec<String>,
-    now: Instant,
+    sight: &Sight<'_>,
+    waiting: Option<String>,
 ) -> EdgeMembershipStatus {
     let Some(newest) = history.generations.last() else { return EdgeMembershipStatus::default() };
-    let names = |members: &mut dyn Iterator<Item = &EdgeMember>| {
-        members.map(|member| member.name.as_str()).collect::<Vec<_>>().join(",")
-    };
-    let has_it = |member: &&EdgeMember| {
-        agents.lease(&member.name).is_some_and(|lease| lease.acknowledged.number >= newest.number)
-            && agents.liveness(&member.name, now) != Liveness::Silent
-    };
-    let acknowledged = newest.members.iter().filter(has_it).count();
+    let members = || newest.members.iter();
+    let open: BTreeSet<_> = in_force(history).into_iter().flat_map(|g| &g.members).map(|m| &m.name).collect();
+    let drain = || members().filter(|member| member.state == MemberState::Draining);
+    let live: Vec<_> = sight.agents.live(sight.now).collect();
+    let lacking = steps::lacking(newest, sight).count();
     EdgeMembershipStatus {
         generation: newest.number,
         step: Some(newest.step),
-        members: names(&mut newest.members.iter()),
-        draining: names(&mut newest.members.iter().filter(|member| member.state == MemberState::Draining)),
-        acknowledged: format!("{acknowledged} of {}", newest.members.len()),
-        diverging: diverging(agents.leases(now)),
-        waiting,
+        members: names(members()),
+        joining: names(members().filter(|member| !open.contains(&member.name))),
+        draining: names(drain()),
+        drains: drain().map(|member| left(&member.name, sight)).collect(),
+        dead: dead(history, newest, sight),
+        acknowledged: format!("{} of {}", live.len() - lacking, live.len()),
+        diverging: diverging(live.into_iter()),
+        waiting: waiting.into_iter().collect(),
+    }
+}
+
+fn names<'a>(members: impl Iterator<Item = &'a EdgeMember>) -> String {
+    members.map(|member| member.name.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// Members of earlier generations whose agents are gone.
+fn dead(history: &EdgeMembershipSpec, newest: &MembershipGeneration, sight: &Sight<'_>) -> String {
+    let is = |name: &str| newest.members.iter().any(|member| member.name == name);
+    let live: BTreeSet<_> = sight.agents.live(sight.now).map(|lease| lease.node.as_str()).collect();
+    let members = history.generations.iter().flat_map(|generation| &generation.members);
+    let names: BTreeSet<_> = members.map(|member| member.name.as_str()).collect();
+    let dead: Vec<_> = names.into_iter().filter(|name| !is(name) && !live.contains(name)).collect();
+    dead.join(",")
+}
+
+/// What a draining node has left, no finer than people want it: each new word is a write.
+fn left(node: &str, sight: &Sight<'_>) -> String {
+    let Some(lease) = sight.agents.lease(node) else { return format!("{node}: nothing is known") };
+    if lease.held == 0 {
+        return format!("{node}: done");
+    }
+    let is_over = sight.since.drains_for(node, sight.deadline, sight.now);
+    let over = if is_over { "past the deadline, " } else { "" };
+    let connections = if lease.held == 1 { "connection" } else { "connections" };
+    let oldest = lease.oldest.map(|oldest| format!(", the oldest {}", age(oldest))).unwrap_or_default();
+    format!("{node}: {over}{} {connections} left{oldest}", lease.held)
+}
+
+fn age(age: Duration) -> String {
+    match age.as_secs() / 60 {
+        0 => "under 1 min".to_owned(),
+        minutes @ 1..120 => format!("{minutes} min"),
+        minutes => format!("{} h", minutes / 60),
     }
 }
 
@@ -58,11 +92,13 @@ fn minority(nodes: &[(&str, u64)]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::Instant;
 
     use super::*;
-    use crate::api::{MembershipGeneration, MembershipStep};
+    use crate::api::MembershipStep;
     use crate::status::AgentState;
+    use crate::status::agents::Agents;
+    use crate::status::membership::Since;
 
     fn lease(node: &str, acknowledged: u64, rows: Option<u64>) -> NodeLease {
         NodeLease {
@@ -73,6 +109,9 @@ mod tests {
             state: AgentState::Ready,
             acknowledged: Mark { number: acknowledged, ..Mark::default() },
             rows,
+            needed: None,
+            held: 0,
+            oldest: None,
             addresses: Vec::new(),
         }
     }
@@ -102,22 +141,70 @@ mod tests {
             weight: 100,
             state,
         };
-        let members = vec![member("a", 1, MemberState::Active), member("b", 2, MemberState::Draining)];
-        let newest = MembershipGeneration { number: 7, step: MembershipStep::Switch, members, since: None };
-        let history = EdgeMembershipSpec { generations: vec![newest], last_id: 2 };
+        let (a, b) = (member("a", 1, MemberState::Active), member("b", 2, MemberState::Draining));
+        let generation = |number, step, members| MembershipGeneration { number, step, members, since: None };
+        let old = vec![a.clone(), member("d", 4, MemberState::Active)];
+        let before = vec![a.clone(), b.clone()];
+        let newest = vec![a, b, member("c", 3, MemberState::Active)];
+        let generations = vec![
+            generation(5, MembershipStep::Settled, old),
+            generation(6, MembershipStep::Settled, before),
+            generation(7, MembershipStep::Learn, newest),
+        ];
+        let history = EdgeMembershipSpec { generations, last_id: 4, unreadable: None };
         let now = Instant::now();
         let mut agents = Agents::new(Duration::from_secs(12), now);
         agents.apply(lease("a", 7, None), now);
-        agents.apply(lease("b", 6, None), now);
+        agents
+            .apply(NodeLease { held: 3, oldest: Some(Duration::from_secs(270)), ..lease("b", 6, None) }, now);
+        agents.apply(NodeLease { state: AgentState::Stopped, ..lease("d", 6, None) }, now);
+        let since = Since::default();
+        let deadline = Duration::from_secs(3600);
+        let sight = Sight { agents: &agents, nodes: &[], since: &since, deadline, now };
         let expected = EdgeMembershipStatus {
             generation: 7,
-            step: Some(MembershipStep::Switch),
-            members: "a,b".to_owned(),
+            step: Some(MembershipStep::Learn),
+            members: "a,b,c".to_owned(),
+            joining: "c".to_owned(),
             draining: "b".to_owned(),
+            drains: vec!["b: 3 connections left, the oldest 4 min".to_owned()],
+            dead: "d".to_owned(),
             acknowledged: "1 of 2".to_owned(),
             diverging: Vec::new(),
-            waiting: vec!["c".to_owned()],
+            waiting: vec!["change 8 queued".to_owned()],
         };
-        assert_eq!(progress(&history, &agents, vec!["c".to_owned()], now), expected);
+        assert_eq!(progress(&history, &sight, Some("change 8 queued".to_owned())), expected);
+    }
+
+    #[test]
+    fn what_a_draining_node_has_left() {
+        let start = Instant::now();
+        let member = EdgeMember {
+            name: "a".to_owned(),
+            id: 1,
+            address: [198, 51, 100, 1].into(),
+            weight: 100,
+            state: MemberState::Draining,
+        };
+        let step = MembershipStep::Settled;
+        let generation = MembershipGeneration { number: 1, step, members: vec![member], since: None };
+        let history = EdgeMembershipSpec { generations: vec![generation], last_id: 1, unreadable: None };
+        let mut since = Since::default();
+        since.observe(&history, start);
+        for (held, oldest, seconds, expected) in [
+            (0, None, 9, "a: done"),
+            (1, Some(59), 9, "a: 1 connection left, the oldest under 1 min"),
+            (2, Some(7199), 9, "a: 2 connections left, the oldest 119 min"),
+            (2, Some(7200), 9, "a: 2 connections left, the oldest 2 h"),
+            (2, None, 60, "a: past the deadline, 2 connections left"),
+        ] {
+            let now = start + Duration::from_secs(seconds);
+            let mut agents = Agents::new(Duration::from_secs(12), now);
+            let oldest = oldest.map(Duration::from_secs);
+            agents.apply(NodeLease { held, oldest, ..lease("a", 1, None) }, now);
+            let deadline = Duration::from_secs(60);
+            let sight = Sight { agents: &agents, nodes: &[], since: &since, deadline, now };
+            assert_eq!(progress(&history, &sight, None).drains, [expected]);
+        }
     }
 }

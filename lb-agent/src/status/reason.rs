@@ -21,6 +21,10 @@ pub(super) enum Reason {
     Port,
     /// A node that cannot be a member.
     NoMember,
+    /// A node that goes on though it is to drain: all are.
+    AllDrain,
+    /// The history of memberships.
+    History,
     /// A node whose rows are not those of the others.
     Diverging,
     /// Whatever else.
@@ -39,6 +43,8 @@ impl Reason {
             Self::Vip => "InvalidVIP",
             Self::Port => "InvalidPort",
             Self::NoMember => "NotAMember",
+            Self::AllDrain => "AllNodesDrain",
+            Self::History => "InvalidHistory",
             Self::Diverging => "RowsDiverge",
             Self::Other => "InvalidField",
         }
@@ -50,8 +56,11 @@ impl Reason {
         let kind = object.as_ref().map(|object| object.kind);
         let has = |parts: &[&str]| parts.iter().any(|part| field.contains(part));
         match kind {
-            Some(Kind::Node | Kind::EdgeMembership) if field.is_empty() => Self::Diverging,
-            Some(Kind::Node | Kind::EdgeMembership) => Self::NoMember,
+            Some(Kind::EdgeMembership) => Self::History,
+            Some(Kind::Node) if message.starts_with(ALL_DRAIN) => Self::AllDrain,
+            Some(Kind::Node) if has(&["metadata.annotations"]) => Self::Other,
+            Some(Kind::Node) if field.is_empty() => Self::Diverging,
+            Some(Kind::Node) => Self::NoMember,
             _ if CONFLICTS.iter().any(|words| message.contains(words)) => Self::Conflict,
             Some(Kind::Secret) => Self::Certificate,
             Some(Kind::IngressClass | Kind::IngressParameters) => Self::Class,
@@ -66,6 +75,9 @@ impl Reason {
         }
     }
 }
+
+/// What is said of each node when all drain.
+pub(super) const ALL_DRAIN: &str = "all edge nodes drain";
 
 /// What the messages of conflicts have in common.
 const CONFLICTS: [&str; 3] = ["older or first by name", "is already given", "gives way"];
@@ -103,6 +115,10 @@ mod tests {
             (Kind::IngressClass, "spec.parameters", "no", "InvalidClass"),
             (Kind::Node, "status.addresses", "no", "NotAMember"),
             (Kind::Node, "", "no", "RowsDiverge"),
+            (Kind::Node, "spec.unschedulable", "all edge nodes drain: no", "AllNodesDrain"),
+            (Kind::Node, "", "all edge nodes drain: no", "AllNodesDrain"),
+            (Kind::Node, "metadata.annotations[edgelb.dev/weight]", "no", "InvalidField"),
+            (Kind::EdgeMembership, "spec.generations[0].members[1].id", "no", "InvalidHistory"),
         ] {
             let problem = Problem::error(&ObjectRef::new(kind, "", "x"), field, message);
             assert_eq!(Reason::of(&problem).as_str(), expected, "{kind:?} {field}");

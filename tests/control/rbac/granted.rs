@@ -27,7 +27,7 @@ const EVERYWHERE: [&str; 8] = [
 
 /// Besides, in its own namespace.
 const AT_HOME: [&str; 2] = [
-    "leases.coordination.k8s.io: create,get,list,update,watch",
+    "leases.coordination.k8s.io: create,delete,get,list,update,watch",
     "secrets[edgelb-keys,edgelb-tickets]: get,list,update,watch",
 ];
 

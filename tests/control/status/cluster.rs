@@ -1,6 +1,5 @@
 //! A control plane with our kinds, and agents in this process.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use lb_agent::api::EdgeMembership;
 use lb_agent::metrics::StatusMetrics;
-use lb_agent::model::{EdgeNode, Loaded, Mark, Report};
+use lb_agent::model::{EdgeNode, Loaded, Mark, Report, Step};
 use lb_agent::status::{self, AgentState, Inputs, Options, Timing};
 use lb_tests::cluster::{ControlPlane, Fault, Login};
 use prometheus_client::registry::Registry;
@@ -33,6 +32,7 @@ pub(super) const TIMING: Timing = Timing {
     agent_renewal: Duration::from_millis(600),
     leader_period: Duration::from_secs(3),
     leader_retry: Duration::from_millis(400),
+    drain_deadline: Duration::from_secs(3600),
     patience: Duration::from_secs(1),
     writes_per_second: 1000,
     events_per_second: 100,
@@ -80,6 +80,8 @@ impl Cluster {
             name: (*name).to_owned(),
             uid: format!("uid-{name}"),
             addresses: vec![[198, 51, 100, at as u8 + 1].into()],
+            weight: EdgeNode::WEIGHT,
+            drain: None,
         };
         let nodes = nodes.iter().enumerate().map(node).collect();
         Ok(Self {
@@ -127,12 +129,12 @@ impl Cluster {
         Ok(Api::all(self.client.clone()).get_opt(EdgeMembership::NAME).await?)
     }
 
-    /// Generations as `2! a1 b2*`: `!` is unsettled, `*` drains.
+    /// Generations as `2! a1 b2*`: `?` is learned, `!` is switched to, `*` drains.
     pub(super) async fn generations(&self) -> Result<Vec<String>> {
-        use lb_agent::api::{MemberState, MembershipStep};
+        use lb_agent::api::MemberState;
         let history = self.history().await?.unwrap_or_default();
         let generations = history.spec.generations.iter().map(|generation| {
-            let mark = if generation.step == MembershipStep::Switch { "!" } else { "" };
+            let mark = ["?", "!", ""][generation.step as usize];
             let members = generation.members.iter().map(|member| {
                 let mark = if member.state == MemberState::Draining { "*" } else { "" };
                 format!(" {}{}{mark}", member.name, member.id)
@@ -230,6 +232,11 @@ impl Agent {
         let _ = (&mut self.follower).await;
     }
 
+    /// Has it again.
+    pub(super) fn thaw(&mut self, cluster: &Cluster) {
+        self.follower = tokio::spawn(follow(cluster.client.clone(), self.loaded.clone()));
+    }
+
     /// What a metric says, by the beginning of its line.
     pub(super) fn metric(&self, line: &str) -> Result<u64> {
         let mut text = String::new();
@@ -247,20 +254,33 @@ impl Drop for Agent {
     }
 }
 
-/// The packet path of a test: what the newest generation says is in the kernel at once, with rows that depend on the
-/// members alone.
+/// The packet path of a test: what the history says is in the kernel at once, with rows that depend on it alone. What a
+/// test says of connections stays.
 async fn follow(client: Client, loaded: watch::Sender<Loaded>) {
     let histories: Api<EdgeMembership> = Api::all(client);
     loop {
         if let Ok(Some(history)) = histories.get_opt(EdgeMembership::NAME).await
-            && let Some(newest) = history.spec.generations.last()
+            && let Some(membership) = mark(&history)
         {
-            let ids: BTreeSet<u64> = newest.members.iter().map(|member| member.id.into()).collect();
-            let rows = ids.iter().fold(7, |digest: u64, id| digest.wrapping_mul(31).wrapping_add(*id));
-            let membership = Mark { number: newest.number, ..Mark::default() };
-            let now = Loaded { generation: 1, membership, rows: Some(rows), ..Loaded::default() };
-            loaded.send_if_modified(|before| std::mem::replace(before, now) != now);
+            let generations = history.spec.generations.iter();
+            let members =
+                generations.flat_map(|generation| generation.members.iter().map(|member| member.id));
+            let marks = [membership.number, membership.step as u64, membership.oldest].into_iter();
+            let parts = members.map(u64::from).chain(marks);
+            let rows = parts.fold(7, |digest: u64, part| digest.wrapping_mul(31).wrapping_add(part));
+            loaded.send_if_modified(|before| {
+                let now = Loaded { generation: 1, membership, rows: Some(rows), ..*before };
+                std::mem::replace(before, now) != now
+            });
         }
         sleep(Duration::from_millis(30)).await;
     }
+}
+
+/// What a node acknowledges that has this in its kernel.
+fn mark(history: &EdgeMembership) -> Option<Mark> {
+    let generations = &history.spec.generations;
+    let (oldest, newest) = (generations.first()?, generations.last()?);
+    let step = [Step::Learn, Step::Switch, Step::Settled][newest.step as usize];
+    Some(Mark { number: newest.number, step, oldest: oldest.number })
 }

@@ -103,7 +103,9 @@ impl Builder {
         let snapshot = match &mut self.stored {
             Some(stored) if basis != Basis::Cluster => self.translator.translate(&mut stored.index, now()),
             _ => {
-                self.stored = None;
+                if let Some(stored) = self.stored.take().filter(|stored| stored.is_of(&self.state)) {
+                    self.state.index.inherit_history(&stored.index);
+                }
                 let snapshot = self.translator.translate(&mut self.state.index, now());
                 with_problems(snapshot, self.state.problems())
             }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -10,6 +11,7 @@ use tracing::{info, warn};
 
 use super::state::State;
 use super::stored::{self, Contents, Stored};
+use crate::model::Kind;
 use crate::source::Object;
 
 /// The file's name in the folder.
@@ -85,7 +87,11 @@ impl Keeper {
         self.due = None;
         let Some(cluster) = state.cluster.clone() else { return };
         let is_of_use = |object: &&Object| !matches!(object, Object::ConfigMap(_));
-        let objects = state.index.objects().filter(is_of_use).cloned().collect();
+        // A start goes on with the last good history, not with what somebody made of it since.
+        let history = state.index.history().map(|good| Object::EdgeMembership(Arc::clone(good)));
+        let is_other = |object: &&Object| object.kind() != Kind::EdgeMembership;
+        let others = state.index.objects().filter(is_of_use).filter(is_other).cloned();
+        let objects = others.chain(history).collect();
         let (node, flow_key) = (self.node.clone(), state.flow_key.clone());
         let contents = Contents { node, cluster, flow_key, objects };
         let path = self.path.clone();

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::feed::FlowSecret;
+use super::state::State;
 use crate::model::{Kind, Origin};
 use crate::source::{Index, Object};
 
@@ -41,6 +42,13 @@ pub(super) struct Stored {
     pub(super) flow_key: Option<FlowSecret>,
     /// The objects.
     pub(super) index: Index,
+}
+
+impl Stored {
+    /// Whether it is of the cluster that this state is of.
+    pub(super) fn is_of(&self, state: &State) -> bool {
+        state.cluster.as_ref() == Some(&self.cluster)
+    }
 }
 
 /// What is to be stored: cheap to make, and written elsewhere.

@@ -397,12 +397,12 @@ fn a_history_that_somebody_deletes_stays_in_force() {
     let feed = Feed::Kind(Kind::EdgeMembership);
     let written = |number: u64| {
         let text = format!(
-            "{{apiVersion: edgelb.dev/v1alpha1, kind: EdgeMembership, metadata: {{name: edgelb}}, spec: {{lastId: 1, generations: [{{number: {number}, step: Settled, members: []}}]}}}}"
+            "{{apiVersion: edgelb.dev/v1alpha1, kind: EdgeMembership, metadata: {{name: edgelb}}, spec: {{lastId: 1, generations: [{{number: {number}, step: Settled, members: [{{name: a, id: 1, address: 198.51.100.1, weight: 1, state: Active}}]}}]}}}}"
         );
         objects(&text).remove(0)
     };
     let number = |state: &State| {
-        let (_, history) = state.index.edge_membership().expect("it is there");
+        let history = state.index.history().expect("it is there");
         history.spec.generations[0].number
     };
     state.take(&feed, Event::Init);

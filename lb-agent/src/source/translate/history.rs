@@ -1,32 +1,63 @@
-//! The history of memberships -> members: the same on all nodes, whatever each of them sees of the others.
+//! The history of memberships -> generations: the same on all nodes, whatever each of them sees of the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::api::{EdgeMember, MemberState, MembershipGeneration};
-use crate::model::{Member, Problem};
+use crate::api::{EdgeMember, EdgeMembership, MemberState, MembershipGeneration, MembershipStep, Nonsense};
+use crate::model::{Generation, Kind, Member, ObjectRef, Problem, Step};
 use crate::source::Index;
 
-/// The newest generation's number and members by name. Without a history there are none: nobody guesses.
-pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> (u64, BTreeMap<String, Member>) {
-    let Some((name, history)) = index.edge_membership() else { return (0, BTreeMap::new()) };
-    let generations = &history.spec.generations;
-    let Some((at, newest)) = generations.iter().enumerate().max_by_key(|(_, generation)| generation.number)
-    else {
-        return (0, BTreeMap::new());
-    };
-    let field = |rest: &str| format!("spec.generations[{at}]{rest}");
-    if let Err((rest, message)) = check(newest) {
-        problems.push(Problem::error(name, field(&rest), message));
-        return (0, BTreeMap::new());
+/// The generations of the last good history, the oldest first. Without a history there are none: nobody guesses.
+pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> Vec<Arc<Generation>> {
+    let history = index.history();
+    if let Some(nonsense) = index.nonsense() {
+        problems.push(refused(nonsense, history.map(|history| &**history)));
     }
+    let generations = history.iter().flat_map(|history| &history.spec.generations);
+    generations.map(|generation| Arc::new(translated(generation))).collect()
+}
+
+/// All that rows can name: members of any generation by name, as the newest that names them has them.
+pub(super) fn members(generations: &[Arc<Generation>]) -> BTreeMap<String, Member> {
+    let members = generations.iter().flat_map(|generation| &generation.members);
+    members.map(|(name, member)| (name.clone(), member.clone())).collect()
+}
+
+fn refused(nonsense: &Nonsense, stays: Option<&EdgeMembership>) -> Problem {
+    let newest = stays.and_then(|history| history.spec.generations.last());
+    let stays = match newest {
+        Some(newest) => format!("generation {} stays in force", newest.number),
+        None => "there are no members until it is mended".to_owned(),
+    };
+    let name = ObjectRef::new(Kind::EdgeMembership, "", EdgeMembership::NAME);
+    Problem::error(
+        &name,
+        nonsense.field.as_str(),
+        format!("{}; the history is refused, and {stays}", nonsense.message),
+    )
+}
+
+fn translated(generation: &MembershipGeneration) -> Generation {
     // When nobody takes new flows, everybody has to go on.
-    let is_open = newest.members.iter().any(|member| weight(member) > 0);
+    let is_open = generation.members.iter().any(|member| weight(member) > 0);
     let member = |member: &EdgeMember| {
         let weight = if is_open { weight(member) } else { member.weight.max(1) };
         let &EdgeMember { id, address, .. } = member;
         (member.name.clone(), Member { name: member.name.clone(), id, address, weight })
     };
-    (newest.number, newest.members.iter().map(member).collect())
+    Generation {
+        number: generation.number,
+        step: step(generation.step),
+        members: generation.members.iter().map(member).collect(),
+    }
+}
+
+const fn step(step: MembershipStep) -> Step {
+    match step {
+        MembershipStep::Learn => Step::Learn,
+        MembershipStep::Switch => Step::Switch,
+        MembershipStep::Settled => Step::Settled,
+    }
 }
 
 /// The member's share of new flows.
@@ -37,87 +68,112 @@ fn weight(member: &EdgeMember) -> u32 {
     }
 }
 
-/// The field and what is wrong with it, of a history that somebody wrote by hand.
-fn check(generation: &MembershipGeneration) -> Result<(), (String, String)> {
-    let (mut names, mut ids, mut addresses) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for (at, member) in generation.members.iter().enumerate() {
-        let bad = |field: &str, message: String| Err((format!(".members[{at}].{field}"), message));
-        if !names.insert(&member.name) {
-            return bad("name", format!("there are two members {:?}: there are none now", member.name));
-        }
-        if member.id == 0 || !ids.insert(member.id) {
-            return bad("id", format!("{} is no id, or that of two members: there are none now", member.id));
-        }
-        if !addresses.insert(member.address) {
-            return bad("address", format!("two members have {}: there are none now", member.address));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::source::translate::fixture::{assert_complaints, snapshot};
-    use crate::source::{Membership, Settings};
+    use std::path::PathBuf;
 
-    /// Members as `name id address weight`.
-    #[track_caller]
-    fn check(generations: &str, expected: (u64, &[&str]), problems: &[&str]) {
-        let yaml = format!(
-            "apiVersion: edgelb.dev/v1alpha1\nkind: EdgeMembership\nmetadata: {{name: edgelb}}\n\
-             spec: {{lastId: 3, generations: [{generations}]}}\n"
-        );
+    use super::*;
+    use crate::model::{Mark, Origin, Snapshot};
+    use crate::source::files::parse_text;
+    use crate::source::translate::fixture::{NOW, assert_complaints};
+    use crate::source::{Membership, Settings, Translator};
+
+    /// The snapshot after these versions of the history, each a list of generations.
+    fn after(versions: &[String]) -> Snapshot {
         let settings = Settings { membership: Membership::History, ..Settings::default() };
-        let snapshot = snapshot(&yaml, &settings);
-        let found: Vec<_> = snapshot
-            .members
-            .values()
-            .map(|member| format!("{} {} {} {}", member.name, member.id, member.address, member.weight))
-            .collect();
-        assert_eq!(
-            (snapshot.membership.number, found),
-            (expected.0, expected.1.iter().map(ToString::to_string).collect())
-        );
-        assert_complaints(&snapshot, problems);
+        let (mut index, mut translator) = (Index::default(), Translator::new(settings));
+        for generations in versions {
+            let yaml = format!(
+                "apiVersion: edgelb.dev/v1alpha1\nkind: EdgeMembership\nmetadata: {{name: edgelb}}\n\
+                 spec: {{lastId: 3, generations: [{generations}]}}\n"
+            );
+            let path = PathBuf::from("test.yaml");
+            for (object, line) in parse_text(&path, &yaml).0 {
+                index.apply(object, Origin::File { path: path.clone(), line });
+            }
+        }
+        translator.translate(&mut index, NOW)
     }
 
-    fn generation(number: u64, members: &[(&str, u16, &str)]) -> String {
+    /// Generations as `4 Switch b:0 c:100`, members with their weights.
+    fn generations(snapshot: &Snapshot) -> Vec<String> {
+        let words = |generation: &Arc<Generation>| {
+            let members =
+                generation.members.values().map(|member| format!(" {}:{}", member.name, member.weight));
+            format!("{} {}{}", generation.number, generation.step, members.collect::<String>())
+        };
+        snapshot.generations.iter().map(words).collect()
+    }
+
+    fn generation(number: u64, step: &str, members: &[(&str, u16, &str)]) -> String {
         let member = |&(name, id, state): &(&str, u16, &str)| {
             format!("{{name: {name}, id: {id}, address: 198.51.100.{id}, weight: 100, state: {state}}}")
         };
         let members: Vec<_> = members.iter().map(member).collect();
-        format!("{{number: {number}, step: Switch, members: [{}]}}", members.join(", "))
+        format!("{{number: {number}, step: {step}, members: [{}]}}", members.join(", "))
     }
 
     #[test]
-    fn members_are_those_of_the_newest_generation() {
+    fn all_generations_are_there_and_all_their_members() {
         let history = [
-            generation(3, &[("a", 1, "Active"), ("b", 2, "Active")]),
-            generation(4, &[("b", 2, "Draining"), ("c", 3, "Active")]),
+            generation(3, "Settled", &[("a", 1, "Active"), ("b", 2, "Active")]),
+            generation(4, "Switch", &[("b", 2, "Draining"), ("c", 3, "Active")]),
+            generation(5, "Learn", &[("c", 3, "Active")]),
         ];
-        check(&history.join(", "), (4, &["b 2 198.51.100.2 0", "c 3 198.51.100.3 100"]), &[]);
+        let snapshot = after(&[history.join(", ")]);
+        assert_eq!(generations(&snapshot), ["3 Settled a:100 b:100", "4 Switch b:0 c:100", "5 Learn c:100"]);
+        assert_eq!(snapshot.membership, Mark { number: 5, step: Step::Learn, oldest: 3 });
+        let members: Vec<_> =
+            snapshot.members.values().map(|m| format!("{} {} {}", m.name, m.id, m.address)).collect();
+        assert_eq!(members, ["a 1 198.51.100.1", "b 2 198.51.100.2", "c 3 198.51.100.3"]);
+        assert_complaints(&snapshot, &[]);
+    }
+
+    #[test]
+    fn the_newest_word_on_an_address_counts() {
+        let moved = "{number: 2, step: Learn, members: [{name: a, id: 1, address: 198.51.100.9, weight: 100, state: Active}]}";
+        let snapshot =
+            after(&[[generation(1, "Settled", &[("a", 1, "Active")]), moved.to_owned()].join(", ")]);
+        assert_eq!(snapshot.members["a"].address.to_string(), "198.51.100.9");
     }
 
     #[test]
     fn all_go_on_when_all_drain() {
-        let history = generation(1, &[("a", 1, "Draining"), ("b", 2, "Draining")]);
-        check(&history, (1, &["a 1 198.51.100.1 100", "b 2 198.51.100.2 100"]), &[]);
+        let history = generation(1, "Settled", &[("a", 1, "Draining"), ("b", 2, "Draining")]);
+        assert_eq!(generations(&after(&[history])), ["1 Settled a:100 b:100"]);
     }
 
     #[test]
     fn without_a_history_there_are_no_members() {
-        check("", (0, &[]), &[]);
-        let edge = "{apiVersion: v1, kind: Node, metadata: {name: a, labels: {edgelb.dev/edge: 'true'}}, \
-                    status: {addresses: [{type: InternalIP, address: 198.51.100.1}]}}";
-        let settings = Settings { membership: Membership::History, ..Settings::default() };
-        assert!(snapshot(edge, &settings).members.is_empty());
+        for versions in [&[][..], &[String::new()]] {
+            let snapshot = after(versions);
+            assert!(snapshot.generations.is_empty() && snapshot.members.is_empty());
+            assert_eq!(snapshot.membership, Mark::default());
+            assert_complaints(&snapshot, &[]);
+        }
     }
 
     #[test]
-    fn nonsense_is_named() {
-        let twice = [("a", 1, "Active"), ("b", 1, "Active")];
-        let problem =
-            "EdgeMembership edgelb: spec.generations[0].members[1].id: 1 is no id, or that of two members";
-        check(&generation(1, &twice), (0, &[]), &[problem]);
+    fn nonsense_is_named_and_the_last_good_history_stays() {
+        let good = generation(7, "Settled", &[("a", 1, "Active")]);
+        let twice = generation(8, "Switch", &[("a", 1, "Active"), ("b", 1, "Active")]);
+        let back = generation(6, "Settled", &[("a", 1, "Active")]);
+        for (bad, problem) in [
+            (twice.clone(), "spec.generations[0].members[1].id: 1 is no id"),
+            (back, "spec.generations[0].number: it is behind 7 Settled"),
+            (String::new(), "spec.generations: they are gone"),
+            ("{number: many}".to_owned(), "EdgeMembership edgelb: spec: "),
+        ] {
+            let snapshot = after(&[good.clone(), bad]);
+            assert_eq!(generations(&snapshot), ["7 Settled a:100"], "{problem}");
+            assert_complaints(&snapshot, &[problem]);
+        }
+        let snapshot = after(std::slice::from_ref(&twice));
+        assert!(snapshot.generations.is_empty());
+        assert_complaints(&snapshot, &["there are no members until it is mended"]);
+        let mended = generation(9, "Switch", &[("b", 2, "Active")]);
+        let snapshot = after(&[good, twice, mended]);
+        assert_eq!(generations(&snapshot), ["9 Switch b:100"]);
+        assert_complaints(&snapshot, &[]);
     }
 }

@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Node;
 use siphasher::sip::SipHasher24;
 
-use crate::model::{EdgeNode, Member, ObjectRef, Problem};
+use crate::model::{Drain, EdgeNode, Member, ObjectRef, Problem};
 use crate::source::{Index, names};
 
-/// Every member takes an equal share.
-const WEIGHT: u32 = 100;
+/// Weights are in relation to each other: more would be no finer a share than a table's rows allow.
+const MOST_WEIGHT: u32 = 1000;
 
 /// The key of the hash that gives ids. It is no secret and never changes: ids travel between nodes.
 const ID_KEY: (u64, u64) = (0x6564_6765_6c62_2e6d, 0x656d_6265_722e_6964);
@@ -20,6 +20,7 @@ const ID_KEY: (u64, u64) = (0x6564_6765_6c62_2e6d, 0x656d_6265_722e_6964);
 /// the first InternalIP of the first edge node, by name, that has one.
 pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> BTreeMap<String, Member> {
     let edge: Vec<(&ObjectRef, &Node)> = index.nodes().filter(|(_, node)| is_edge(node)).collect();
+    let weights = weights(&edge, problems);
     let family =
         edge.iter().find_map(|(_, node)| internal_addresses(node).next()).map(|first| first.is_ipv4());
     let mut addresses = BTreeMap::new();
@@ -47,9 +48,55 @@ pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> BTreeMap<
                 problems.push(Problem::error(node, "", "there are more edge nodes than ids (65,535)"));
                 return None;
             };
-            Some((node.name.clone(), Member { name: node.name.clone(), id, address, weight: WEIGHT }))
+            let weight = weights[&node.name];
+            Some((node.name.clone(), Member { name: node.name.clone(), id, address, weight }))
         })
         .collect()
+}
+
+/// The members' weights. When none has any, all have to go on.
+fn weights(edge: &[(&ObjectRef, &Node)], problems: &mut Vec<Problem>) -> BTreeMap<String, u32> {
+    let mut weights = BTreeMap::new();
+    for (name, node) in edge {
+        let (weight, problem) = weight(name, node);
+        weights.insert(name.name.clone(), weight);
+        problems.extend(problem);
+    }
+    if weights.values().all(|weight| *weight == 0) {
+        weights.values_mut().for_each(|weight| *weight = 1);
+    }
+    weights
+}
+
+/// What is wrong with edge nodes that become members by a history, but for what its writer tells.
+pub(super) fn check(index: &Index, problems: &mut Vec<Problem>) {
+    let edge = index.nodes().filter(|(_, node)| is_edge(node));
+    problems.extend(edge.filter_map(|(name, node)| weight(name, node).1));
+}
+
+/// The node's share of new flows; one that cannot be read is a problem, and as if it was not there.
+fn weight(name: &ObjectRef, node: &Node) -> (u32, Option<Problem>) {
+    let annotations = node.metadata.annotations.as_ref();
+    let text = annotations.and_then(|annotations| annotations.get(names::WEIGHT));
+    let Some(text) = text else { return (EdgeNode::WEIGHT, None) };
+    match text.parse() {
+        Ok(weight @ 0..=MOST_WEIGHT) => (weight, None),
+        _ => {
+            let default = EdgeNode::WEIGHT;
+            let message = format!("{text:?} is no whole number from 0 to {MOST_WEIGHT}; it is {default} now");
+            let field = format!("metadata.annotations[{}]", names::WEIGHT);
+            (default, Some(Problem::error(name, field, message)))
+        }
+    }
+}
+
+fn drain(node: &Node) -> Option<Drain> {
+    let spec = node.spec.as_ref()?;
+    let is_tainted = || spec.taints.iter().flatten().any(|taint| taint.key == names::DRAIN);
+    match spec.unschedulable {
+        Some(true) => Some(Drain::Cordoned),
+        _ => is_tainted().then_some(Drain::Tainted),
+    }
 }
 
 /// The Nodes with the edge label, by name: what a leader makes the history of.
@@ -60,6 +107,8 @@ pub(in crate::source) fn edge_nodes(index: &Index) -> Vec<EdgeNode> {
             name: name.name.clone(),
             uid: node.metadata.uid.clone().unwrap_or_default(),
             addresses: internal_addresses(node).collect(),
+            weight: weight(name, node).0,
+            drain: drain(node),
         })
         .collect();
     found.sort_by(|one, other| one.name.cmp(&other.name));
@@ -121,8 +170,8 @@ fn hashed_id(name: &str) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Settings;
     use crate::source::translate::fixture::{assert_complaints, snapshot};
+    use crate::source::{Membership, Settings};
 
     fn node(name: &str, labels: &str, addresses: &[(&str, &str)]) -> String {
         let addresses: String = addresses
@@ -189,6 +238,53 @@ mod tests {
     fn cordoned_nodes_stay_members() {
         let yaml = node("a", EDGE, &[("InternalIP", "198.51.100.11")]) + "spec: {unschedulable: true}\n";
         check(&yaml, &[("a", "198.51.100.11")], &[]);
+    }
+
+    /// As an edge node with these annotations and this spec.
+    fn annotated(name: &str, annotations: &str, spec: &str) -> String {
+        let address = format!("198.51.100.{}", name.as_bytes()[0]);
+        node(name, EDGE, &[("InternalIP", &address)])
+            .replace("metadata: {", &format!("metadata: {{annotations: {{{annotations}}}, "))
+            + &format!("spec: {{{spec}}}\n")
+    }
+
+    #[test]
+    fn weights_are_annotations() {
+        let weights = |yaml: &str| -> Vec<u32> {
+            snapshot(yaml, &Settings::default()).members.values().map(|member| member.weight).collect()
+        };
+        let weight =
+            |name: &str, weight: &str| annotated(name, &format!("edgelb.dev/weight: '{weight}'"), "");
+        assert_eq!(
+            weights(&(weight("a", "250") + &weight("b", "0") + &annotated("c", "", ""))),
+            [250, 0, 100]
+        );
+        assert_eq!(weights(&(weight("a", "0") + &weight("b", "0"))), [1, 1], "somebody has to");
+        for settings in [Membership::Nodes, Membership::History] {
+            let settings = Settings { membership: settings, ..Settings::default() };
+            let bad = ["-1", "1001", "much", ""].map(|text| {
+                let found = snapshot(&weight("a", text), &settings);
+                assert_complaints(&found, &["Node a: metadata.annotations[edgelb.dev/weight]: "]);
+                found.members.values().map(|member| member.weight).collect::<Vec<_>>()
+            });
+            assert!(bad.iter().flatten().all(|weight| *weight == 100), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_drains_a_node() {
+        for (spec, expected) in [
+            ("", None),
+            ("unschedulable: false", None),
+            ("unschedulable: true", Some(Drain::Cordoned)),
+            ("taints: [{key: edgelb.dev/drain, effect: NoSchedule}]", Some(Drain::Tainted)),
+            ("taints: [{key: other, effect: NoExecute}]", None),
+        ] {
+            let index =
+                crate::source::translate::fixture::index(&annotated("a", "edgelb.dev/weight: '7'", spec));
+            let found = edge_nodes(&index);
+            assert_eq!((found[0].weight, found[0].drain), (7, expected), "{spec}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::model::{
 use crate::source::{Changes, Index, Membership, Settings};
 
 /// Follows an index. What it makes depends on the objects, the settings and the time alone, never on what was there
-/// before; but for a Secret's last good certificate, which the index keeps.
+/// before; but for a Secret's last good certificate and the last good history, which the index keeps.
 #[derive(Debug)]
 pub struct Translator {
     pub(super) settings: Settings,
@@ -140,17 +140,22 @@ impl Translator {
     }
 
     fn members(&mut self, round: &Round<'_>) {
-        if !round.changes.any_of(&[Kind::Node, Kind::EdgeMembership]) {
+        if self.translated.is_some() && !round.changes.any_of(&[Kind::Node, Kind::EdgeMembership]) {
             return;
         }
         let mut found = Vec::new();
-        let (number, members) = match self.settings.membership {
-            Membership::Nodes => (0, members::translate(round.index, &mut found)),
-            Membership::History => history::translate(round.index, &mut found),
+        self.generations = match self.settings.membership {
+            Membership::Nodes => {
+                let members = members::translate(round.index, &mut found);
+                vec![Arc::new(Generation { number: 0, step: Step::Settled, members })]
+            }
+            Membership::History => {
+                members::check(round.index, &mut found);
+                history::translate(round.index, &mut found)
+            }
         };
-        self.members.clone_from(&members);
+        self.members = history::members(&self.generations);
         self.register.replace(&mut self.found.members, found, round.index);
-        self.generations = vec![Arc::new(Generation { number, step: Step::Settled, members })];
     }
 
     fn services(&mut self, round: &mut Round<'_>) {
