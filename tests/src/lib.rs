@@ -11,4 +11,6 @@ mod interrupt;
 pub mod kernel;
 pub mod lab;
 pub mod packet;
+pub mod pattern;
 pub mod proc;
+pub mod websocket;

@@ -6,6 +6,7 @@
 //! | edge node n | 198.51.100.(10 + n) | 2001:db8:e:n::2 |
 //! | pod k of app a | 192.0.2.(10a + k) | 2001:db8:f:(10a + k)::2 |
 //! | client | 192.0.2.100 | 2001:db8:c::2 |
+//! | relay | 192.0.2.101 | 2001:db8:a::2 |
 //! | router, towards each | 198.51.100.1, 192.0.2.1 | ::1 of the same /64 |
 //! | VIPs | 203.0.113.0/24 | 2001:db8:53::/64 |
 //!
@@ -64,6 +65,12 @@ impl Link {
         Self::new([192, 0, 2], 100, 0xc, 0)
     }
 
+    /// The link of the relay, through which a run may lead packets.
+    #[must_use]
+    pub fn relay() -> Self {
+        Self::new([192, 0, 2], 101, 0xa, 0)
+    }
+
     /// The link of the edge node `n`, from 1.
     #[must_use]
     pub fn edge(n: u8) -> Self {
@@ -100,7 +107,8 @@ mod tests {
     #[test]
     fn no_two_hosts_share_an_address() {
         let pods = (1..=MAX_PODS).flat_map(|app| (1..=MAX_PODS).map(move |pod| Link::pod(app, pod)));
-        let links: Vec<Link> = (1..=MAX_EDGES).map(Link::edge).chain(pods).chain([Link::client()]).collect();
+        let links: Vec<Link> =
+            (1..=MAX_EDGES).map(Link::edge).chain(pods).chain([Link::client(), Link::relay()]).collect();
         let hosts: BTreeSet<IpAddr> = links.iter().flat_map(|link| link.host.both()).collect();
         assert_eq!(hosts.len(), 2 * links.len());
         assert!(links.iter().all(|link| link.router.both().iter().all(|router| !hosts.contains(router))));

@@ -9,7 +9,9 @@ pub mod capture;
 pub mod certificates;
 pub(crate) mod cgroup;
 pub(crate) mod claim;
+pub mod divert;
 mod evidence;
+pub mod first_hop;
 pub mod http;
 pub mod icmp;
 pub mod manifests;
@@ -24,6 +26,7 @@ mod recorder;
 pub mod server;
 pub mod site;
 pub mod spread;
+pub mod streams;
 pub mod tls;
 pub mod topology;
 mod view;
@@ -125,6 +128,14 @@ impl Lab {
         topology::spread_vips(&self.router, &links)
     }
 
+    /// A host beside the client, for a program that handles packets which the router leads there (`divert`).
+    ///
+    /// # Errors
+    /// If there is one already.
+    pub fn raise_relay(&self) -> Result<Namespace> {
+        topology::raise_host(&self.claim, &self.router, "relay", Link::relay())
+    }
+
     /// `nodes.yaml`: the lab's Node objects; those named in `out` are no edge nodes.
     ///
     /// # Errors
@@ -191,4 +202,4 @@ impl Lab {
 }
 
 /// Any 64 bytes: all nodes of a lab share them.
-const HASH_KEY: &[u8; 64] = b"the lab's hash key is known to all who read this, as it may be..";
+pub(crate) const HASH_KEY: &[u8; 64] = b"the lab's hash key is known to all who read this, as it may be..";

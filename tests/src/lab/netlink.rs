@@ -329,14 +329,17 @@ async fn set_state(handle: &Handle, index: u32, up: bool) -> Result<()> {
     Ok(handle.link().set(link.build()).execute().await?)
 }
 
-async fn index(handle: &Handle, interface: &str) -> Result<u32> {
+pub(crate) async fn index(handle: &Handle, interface: &str) -> Result<u32> {
     let mut links = handle.link().get().match_name(interface.to_owned()).execute();
     let link = links.try_next().await?.with_context(|| format!("no interface {interface}"))?;
     Ok(link.header.index)
 }
 
 /// Asks the kernel from inside a namespace.
-fn request<T: Send>(namespace: &Namespace, work: impl AsyncFnOnce(Handle) -> Result<T> + Send) -> Result<T> {
+pub(crate) fn request<T: Send>(
+    namespace: &Namespace,
+    work: impl AsyncFnOnce(Handle) -> Result<T> + Send,
+) -> Result<T> {
     namespace.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {

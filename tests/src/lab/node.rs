@@ -1,5 +1,6 @@
 //! An edge node of the lab: its namespace, its place in the address plan, and the agent that runs on it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -7,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use lb_common::verdict::Verdict;
 
-use super::address::Link;
+use super::address::{Addresses, Link};
 use super::admin;
 use super::claim::Claim;
 use super::namespace::Namespace;
-use super::netlink::{End, set_up};
+use super::netlink::{End, add_address, set_up};
 use super::pass;
 use super::process::{self, Process, program};
 use super::topology::{self, UPLINK};
@@ -88,10 +89,20 @@ impl Node {
     /// # Errors
     /// If none runs; those of `run_agent`.
     pub fn run_next_agent(&mut self) -> Result<Process> {
+        let before = self.start_next_agent(&[])?;
+        self.await_ready()?;
+        Ok(before)
+    }
+
+    /// As `run_next_agent`, with more arguments and without waiting for anything.
+    ///
+    /// # Errors
+    /// If none runs; those of `start_agent`.
+    pub fn start_next_agent(&mut self, arguments: &[&str]) -> Result<Process> {
         let before = self.agent.take().context("no agent was started")?;
         self.admin_socket = format!("after-{}.sock", before.id());
         let socket = format!("/run/edgelb/{}", self.admin_socket);
-        self.run_agent(&["--take-over", "--admin-socket", &socket])?;
+        self.start_agent(&[&["--take-over", "--admin-socket", &socket], arguments].concat())?;
         Ok(before)
     }
 
@@ -205,6 +216,42 @@ impl Node {
             Some(mut agent) => agent.kill(),
             None => Ok(()),
         }
+    }
+
+    /// Takes the link down, as a pulled cable does; addresses stay, and the agent goes on.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn link_down(&self) -> Result<()> {
+        // The kernel forgets IPv6 addresses otherwise.
+        self.namespace.set_sysctl(&format!("ipv6/conf/{UPLINK}/keep_addr_on_down"), "1")?;
+        set_up(End { namespace: &self.namespace, interface: UPLINK }, false)
+    }
+
+    /// Takes the link up again, with its routes.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn link_up(&self) -> Result<()> {
+        topology::raise_link(&self.namespace, self.link)
+    }
+
+    /// Starts the agent as a plain proxy on a VIP that is an address of the node: what answers behind a router that
+    /// spreads packets when there is no edgelb.
+    ///
+    /// # Errors
+    /// As `start_agent`.
+    pub fn start_plain_proxy(&mut self, vip: Addresses) -> Result<()> {
+        let mut command = self.agent_command("run")?;
+        command.arg("--manifests").arg(self.folder.join("manifests"));
+        command.args(["--node", &self.name, "--no-xdp", "--grace", "600"]);
+        for address in vip.both() {
+            add_address(&self.namespace, "lo", address)?;
+            command.args(["--http", &SocketAddr::new(address, 80).to_string()]);
+            command.args(["--https", &SocketAddr::new(address, 443).to_string()]);
+        }
+        self.agent = Some(self.start(&format!("{}-agent", self.name), command)?);
+        Ok(())
     }
 
     /// Where the agent's admin socket is, seen from outside; on the node the first one has it where agents have it by

@@ -99,6 +99,14 @@ impl Process {
         self.wait(END)
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(self.child.id().cast_signed()), signal)?)
+    }
+
     /// Ends it at once (SIGKILL).
     ///
     /// # Errors

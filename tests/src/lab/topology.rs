@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use super::address::{Link, VIPS_V4, VIPS_V6};
 use super::claim::Claim;
 use super::namespace::Namespace;
-use super::netlink::{End, bridge_over, configure, default_route, neighbour_route, pair, spread};
+use super::netlink::{End, bridge_over, configure, default_route, neighbour_route, pair, set_up, spread};
 use super::offload::finish_checksums;
 
 /// The name of the one interface of every namespace but the router's.
@@ -94,6 +94,14 @@ pub(crate) fn raise_host(claim: &Claim, router: &Namespace, name: &str, link: Li
     }
     default_route(&host, link.router.v4, link.router.v6)?;
     Ok(host)
+}
+
+/// Takes a host's link up again, with the routes that went when it was taken down.
+pub(crate) fn raise_link(host: &Namespace, link: Link) -> Result<()> {
+    let end = End { namespace: host, interface: UPLINK };
+    set_up(end, true)?;
+    neighbour_route(end, link.router.v4)?;
+    default_route(host, link.router.v4, link.router.v6)
 }
 
 /// Puts a bridge over the host's uplink, and on it the addresses and routes that the uplink had.
