@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod bench;
+pub mod chaos;
 pub mod cluster;
 pub mod demo;
 pub mod fixture;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod build_ebpf;
+mod chaos;
 mod cluster;
 mod demo;
 mod dist;
@@ -26,6 +27,8 @@ use clap::Parser;
 enum Task {
     /// Show edgelb at work: three edge nodes in network namespaces, and real clients.
     Demo(demo::Options),
+    /// Count the connections that break while nodes come, die and change, in network namespaces.
+    Chaos(chaos::Options),
     /// Build the kernel program into target/bpf/edgelb.bpf.o, installing what that needs.
     BuildEbpf,
     /// Run the test tiers: all that the repository has, or those that are named.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Cluster(options) => cluster::run(options),
         Task::Dist(options) => dist::run(&options),
         Task::Tidy => tidy::run(),
+        Task::Chaos(options) => chaos::run(&options).map(|never| match never {}),
         Task::Demo(options) => demo::run(options).map(|never| match never {}),
         Task::Bench(options) => bench::run(options).map(|never| match never {}),
     };

@@ -1,0 +1,50 @@
+//! `cargo xtask chaos` in short: connections of all kinds while something happens, and a baseline that shows that
+//! the counting counts.
+
+use anyhow::{Context, Result};
+use lb_tests::chaos::event::Event;
+use lb_tests::chaos::judgement::{Judgement, Verdict};
+use lb_tests::chaos::kind::Kind;
+use lb_tests::chaos::stage::Mode;
+use lb_tests::chaos::{Scale, play};
+
+/// Plays an event, which must prove something.
+fn proven(event: &str, mode: Mode) -> Result<Judgement> {
+    let event = Event::named(event).context("no such event")?;
+    let report = play(event, mode, Scale::short())?;
+    println!("{report}");
+    for kind in Kind::HELD.into_iter().chain([Kind::Connect, Kind::ConnectRough]) {
+        assert!(report.kinds.get(&kind).is_some_and(|count| count.all > 0), "no {kind:?}");
+    }
+    assert!(report.relay.lost > 0 && report.relay.repeated > 0 && report.relay.delayed > 0);
+    assert_eq!(report.judgement.verdict, Verdict::Held);
+    Ok(report.judgement)
+}
+
+#[test]
+fn a_rehash_of_the_router_breaks_nothing() -> Result<()> {
+    assert_eq!(proven("router-rehash", Mode::Edgelb)?.broken, 0);
+    Ok(())
+}
+
+#[test]
+fn an_upgrade_of_an_agent_breaks_nothing() -> Result<()> {
+    assert_eq!(proven("agent-restarted", Mode::Edgelb)?.broken, 0);
+    Ok(())
+}
+
+/// The members' rows move by a quarter, and nobody asks the member that was there before.
+#[test]
+fn a_node_that_joins_breaks_what_plain_consistent_hashing_moves() -> Result<()> {
+    let judgement = proven("node-added", Mode::ConsistentHashing)?;
+    assert!((0.15..0.35).contains(&judgement.moved_row), "{judgement:?}");
+    assert_eq!(judgement.broken, judgement.predicted_broken, "{judgement:?}");
+    Ok(())
+}
+
+#[test]
+fn a_rehash_breaks_what_ecmp_alone_moves() -> Result<()> {
+    let judgement = proven("router-rehash", Mode::RandomEcmp)?;
+    assert!(judgement.broken > 0, "{judgement:?}");
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! What an event is, and the list of all.
+
+use anyhow::Result;
+
+use super::events::{agent, membership, node, router};
+use super::stage::{Mode, Played, Stage};
+
+/// The router's next hops before an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hops {
+    /// All nodes.
+    All,
+    /// The nodes that are members.
+    Members,
+    /// All nodes but the last.
+    AllButLast,
+    /// The first node alone.
+    First,
+}
+
+/// Something that happens while connections live.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// Nodes of the lab.
+    pub nodes: u8,
+    /// Nodes that are no members at first.
+    pub out: &'static [usize],
+    /// The router's next hops at first.
+    pub hops: Hops,
+    /// What breaks connections in it.
+    pub baselines: &'static [Mode],
+    /// Flows must have had three openers in it.
+    pub needs_three_openers: bool,
+    /// Plays it.
+    pub play: fn(&mut Stage) -> Result<Played>,
+}
+
+impl Event {
+    /// The event of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|event| event.name == name)
+    }
+}
+
+/// The usual lab.
+const THREE: Event = Event {
+    name: "",
+    about: "",
+    nodes: 3,
+    out: &[],
+    hops: Hops::All,
+    baselines: &[],
+    needs_three_openers: false,
+    play: |_| Ok(Played::now()),
+};
+
+/// Each packet of a flow that comes to another node breaks it.
+const ECMP: &[Mode] = &[Mode::RandomEcmp];
+
+/// Each flow whose bucket opens elsewhere breaks, too.
+const BOTH: &[Mode] = &[Mode::ConsistentHashing, Mode::RandomEcmp];
+
+/// All events, in the order in which `--all` plays them.
+pub const ALL: &[Event] = &[
+    Event {
+        name: "router-rehash",
+        about: "a next hop is added to the router's ECMP, then its hash seed changes",
+        hops: Hops::AllButLast,
+        baselines: ECMP,
+        play: router::rehash,
+        ..THREE
+    },
+    Event {
+        name: "announcements-moved",
+        about: "the node that attracts all packets is another one from now on",
+        hops: Hops::First,
+        baselines: ECMP,
+        play: router::announcements_moved,
+        ..THREE
+    },
+    Event {
+        name: "node-added",
+        about: "a fourth node becomes a member and a next hop",
+        nodes: 4,
+        out: &[3],
+        hops: Hops::Members,
+        baselines: BOTH,
+        play: membership::node_added,
+        ..THREE
+    },
+    Event {
+        name: "many-changes",
+        about: "5 changes of membership in 30 s, with 6 members at any time",
+        nodes: 7,
+        out: &[6],
+        baselines: &[Mode::ConsistentHashing],
+        needs_three_openers: true,
+        play: membership::many_changes,
+        ..THREE
+    },
+    Event {
+        name: "node-killed",
+        about: "power cut: a node's link goes down, and with it all that it had",
+        baselines: ECMP,
+        play: node::killed,
+        ..THREE
+    },
+    Event { name: "node-stalled", about: "a node's link is down for 2 s", play: node::stalled, ..THREE },
+    Event { name: "agent-stalled", about: "an agent stands still for 2 s", play: agent::stalled, ..THREE },
+    Event {
+        name: "agent-killed",
+        about: "kill -9 of an agent; its kernel goes on",
+        play: agent::killed,
+        ..THREE
+    },
+    Event {
+        name: "agent-restarted",
+        about: "the next agent takes over on a node, and the one before is stopped",
+        play: agent::restarted,
+        ..THREE
+    },
+    Event {
+        name: "agent-upgraded",
+        about: "the same on all nodes, one after the other",
+        play: agent::upgraded,
+        ..THREE
+    },
+    Event {
+        name: "upgrade-under-flood",
+        about: "the same on one node under a SYN flood from random sources",
+        play: agent::upgraded_under_flood,
+        ..THREE
+    },
+    Event {
+        name: "new-process-dies",
+        about: "the next agent is killed half-way, twice; the one before goes on",
+        play: agent::next_one_dies,
+        ..THREE
+    },
+    Event {
+        name: "rollback",
+        about: "the next agent takes over, and the former version from it",
+        play: agent::rolled_back,
+        ..THREE
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_in_the_help() {
+        let names: BTreeSet<_> = ALL.iter().map(|event| event.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        let help = include_str!("help.txt");
+        for event in ALL {
+            assert!(help.contains(&format!("  {:<22}{}", event.name, event.about)), "{}", event.name);
+        }
+    }
+
+    #[test]
+    fn nodes_that_are_out_are_the_last_ones() {
+        for event in ALL {
+            let nodes = usize::from(event.nodes);
+            assert!(event.out.iter().eq((nodes - event.out.len()..nodes).collect::<Vec<_>>().iter()));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! An agent stands still, dies, or is followed by the next one.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use super::flood::Flood;
+use super::node::STALL;
+use crate::chaos::stage::{GRACE, Played, Stage, pass};
+use crate::lab::wait::until;
+
+/// How long a step of an agent may take.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The node whose agent it is.
+const NODE: usize = 0;
+
+fn touched(nodes: impl IntoIterator<Item = usize>) -> Played {
+    Played { touched: nodes.into_iter().collect(), ..Played::now() }
+}
+
+/// SIGSTOP, and SIGCONT after a while.
+///
+/// # Errors
+/// If there is no agent.
+pub fn stalled(stage: &mut Stage) -> Result<Played> {
+    let played = touched([NODE]);
+    let agent = stage.lab.edges[NODE].agent().context("no agent")?;
+    agent.signal(Signal::SIGSTOP)?;
+    pass(STALL);
+    agent.signal(Signal::SIGCONT)?;
+    Ok(played)
+}
+
+/// SIGKILL; nobody starts another.
+///
+/// # Errors
+/// If there is no agent.
+pub fn killed(stage: &mut Stage) -> Result<Played> {
+    let played = Played { dead: vec![NODE], ..Played::now() };
+    stage.lab.edges[NODE].kill_agent()?;
+    Ok(played)
+}
+
+/// The next one on one node.
+///
+/// # Errors
+/// If it does not take over.
+pub fn restarted(stage: &mut Stage) -> Result<Played> {
+    let played = touched([NODE]);
+    stage.renew_agent(NODE)?;
+    Ok(played)
+}
+
+/// The next one on each node.
+///
+/// # Errors
+/// If one does not take over.
+pub fn upgraded(stage: &mut Stage) -> Result<Played> {
+    let nodes = 0..stage.lab.edges.len();
+    let played = touched(nodes.clone());
+    for node in nodes {
+        stage.renew_agent(node)?;
+    }
+    Ok(played)
+}
+
+/// The next one while SYNs from everywhere fill the queues.
+///
+/// # Errors
+/// If it does not take over, or the kernel sent no cookie.
+pub fn upgraded_under_flood(stage: &mut Stage) -> Result<Played> {
+    let mut played = touched([NODE]);
+    let flood = Flood::start(&stage.lab)?;
+    until("SYN cookies", SOON, || flood.cookies(&stage.lab).is_ok_and(|sent| sent > 0))?;
+    stage.renew_agent(NODE)?;
+    pass(STALL);
+    played.notes.push(format!("{} cookies for {} forged SYNs", flood.cookies(&stage.lab)?, flood.sent()));
+    Ok(played)
+}
+
+/// Twice, and back to the old version's program.
+///
+/// # Errors
+/// If one does not take over.
+pub fn rolled_back(stage: &mut Stage) -> Result<Played> {
+    let played = touched([NODE]);
+    stage.renew_agent(NODE)?;
+    stage.renew_agent(NODE)?;
+    Ok(played)
+}
+
+/// Killed when it answers its operator, and killed as soon as the one before has let go.
+///
+/// # Errors
+/// If the one before does not go on.
+pub fn next_one_dies(stage: &mut Stage) -> Result<Played> {
+    let mut played = touched([NODE]);
+    for is_at_hand_over in [false, true] {
+        let node = &mut stage.lab.edges[NODE];
+        let meeting = node.hand_over_socket();
+        let socket = inode(&meeting);
+        ensure!(socket.is_some(), "the agent waits for no other");
+        let before = node.start_next_agent(&GRACE)?;
+        let admin = node.admin_socket();
+        let is_there = || if is_at_hand_over { inode(&meeting) != socket } else { admin.exists() };
+        until("the next agent", SOON, is_there)?;
+        let was_ready = node.admin("/readyz").is_ok_and(|answer| answer.status == 200);
+        node.kill_agent()?;
+        node.agent_before(before);
+        played
+            .notes
+            .push(format!("killed {}", if was_ready { "when it was ready" } else { "before it was ready" }));
+        let node = &stage.lab.edges[NODE];
+        until("the agent before", SOON, || {
+            inode(&meeting).is_some() && node.admin("/readyz").is_ok_and(|answer| answer.status == 200)
+        })?;
+    }
+    Ok(played)
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|file| file.ino())
+}

@@ -1,0 +1,36 @@
+//! Other nodes are members than before.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::chaos::stage::{Played, Stage, pass};
+
+/// Between two of the many changes: five of them in 30 s.
+const BETWEEN: Duration = Duration::from_secs(6);
+
+/// All nodes become members, then next hops.
+///
+/// # Errors
+/// If an agent does not follow.
+pub fn node_added(stage: &mut Stage) -> Result<Played> {
+    let played = Played::now();
+    stage.set_members(&[])?;
+    let all: Vec<usize> = (0..stage.lab.edges.len()).collect();
+    stage.spread(&all)?;
+    Ok(played)
+}
+
+/// One node after the other leaves while the one before it comes back.
+///
+/// # Errors
+/// If an agent does not follow.
+pub fn many_changes(stage: &mut Stage) -> Result<Played> {
+    let played = Played::now();
+    for (change, out) in (0..5).enumerate() {
+        stage.set_members(&[out])?;
+        let due = BETWEEN * (change as u32 + 1);
+        pass(due.saturating_sub(played.began.elapsed()));
+    }
+    Ok(played)
+}

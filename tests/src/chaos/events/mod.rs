@@ -1,0 +1,7 @@
+//! The events: what happens to a lab whose connections live.
+
+pub mod agent;
+mod flood;
+pub mod membership;
+pub mod node;
+pub mod router;

@@ -1,0 +1,36 @@
+//! A node's link goes down.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::chaos::stage::{Played, Stage, pass};
+
+/// How long a stalled node, or a stalled agent, stands still.
+pub(super) const STALL: Duration = Duration::from_secs(2);
+
+/// A power cut of the last node.
+///
+/// # Errors
+/// Those of netlink.
+pub fn killed(stage: &mut Stage) -> Result<Played> {
+    let last = stage.lab.edges.len() - 1;
+    let mut played = Played::now();
+    stage.lab.edges[last].power_cut()?;
+    played.dead = vec![last];
+    Ok(played)
+}
+
+/// The last node's link is down for a while.
+///
+/// # Errors
+/// Those of netlink.
+pub fn stalled(stage: &mut Stage) -> Result<Played> {
+    let last = stage.lab.edges.len() - 1;
+    let mut played = Played::now();
+    stage.lab.edges[last].link_down()?;
+    pass(STALL);
+    stage.lab.edges[last].link_up()?;
+    played.touched = vec![last];
+    Ok(played)
+}

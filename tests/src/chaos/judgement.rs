@@ -1,0 +1,294 @@
+//! What a run proves: whether the promise held, and whether there was anything to break. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::fate::{Fate, Flow, broken};
+use super::kind::Kind;
+use super::picture::Nodes;
+use super::stage::Mode;
+
+/// Flows that an event must have moved, of all.
+const MOVED: f64 = 0.2;
+
+/// Flows that must have broken in a baseline, of those that theory names.
+const BITTEN: f64 = 0.8;
+
+/// New connections must succeed again so soon after a death, each within the same time.
+const RECOVERED: Duration = Duration::from_secs(1);
+
+/// What was seen of a run.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Who shared out the packets.
+    pub mode: Mode,
+    /// The connections that were held.
+    pub flows: Vec<Flow>,
+    /// What became of all connections.
+    pub fates: Vec<Fate>,
+    /// The router's next hops before and after.
+    pub hops: [Nodes; 2],
+    /// Openers before and after each change; the last ones are those of the end.
+    pub openings: Vec<Nodes>,
+    /// Who had which connection before.
+    pub holders: BTreeMap<Flow, String>,
+    /// Nodes that died.
+    pub dead: BTreeSet<String>,
+    /// Nodes whose agent was replaced, stopped or stalled.
+    pub touched: BTreeSet<String>,
+    /// When the event began.
+    pub began: Instant,
+    /// Whether flows must have had three openers.
+    pub needs_three_openers: bool,
+}
+
+/// What it proves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "is", content = "why", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// No connection broke that was not to break; a baseline broke what theory names.
+    Held,
+    /// Connections broke.
+    Broken(String),
+    /// Nothing is proven.
+    Void(String),
+}
+
+/// The figures behind it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judgement {
+    /// What is proven.
+    pub verdict: Verdict,
+    /// Held connections that broke.
+    pub broken: usize,
+    /// Of them, those that a dead node had.
+    pub broken_with_the_dead: usize,
+    /// Connections that a dead node had.
+    pub held_by_the_dead: usize,
+    /// New connections that failed, other than at once after a death.
+    pub refused: usize,
+    /// Seconds from a death until new connections succeed; none without a death.
+    pub recovered_s: Option<f64>,
+    /// Share of the flows with another first hop, of those of IPv4.
+    pub moved_hop: f64,
+    /// Share of the flows with another opener.
+    pub moved_row: f64,
+    /// Share of the flows at a node that died, stalled or got another agent.
+    pub at_touched: f64,
+    /// Share of the flows that had three openers or more.
+    pub three_openers: f64,
+    /// Connections that a baseline breaks in theory.
+    pub predicted: usize,
+    /// Of them, those that broke.
+    pub predicted_broken: usize,
+}
+
+impl Seen {
+    /// What it proves.
+    #[must_use]
+    pub fn judge(&self) -> Judgement {
+        let (held, new): (Vec<Fate>, Vec<Fate>) =
+            self.fates.iter().cloned().partition(|fate| Kind::HELD.contains(&fate.kind));
+        let broken = broken(&held);
+        let of_the_dead: BTreeSet<Flow> = self.flows_of(&self.dead);
+        let predicted = self.predicted();
+        let late = new.iter().filter(|fate| self.is_refused(fate));
+        let mut judgement = Judgement {
+            verdict: Verdict::Held,
+            broken: broken.len(),
+            broken_with_the_dead: broken.intersection(&of_the_dead).count(),
+            held_by_the_dead: of_the_dead.len(),
+            refused: late.count(),
+            recovered_s: (!self.dead.is_empty()).then(|| self.recovered(&new).as_secs_f64()),
+            moved_hop: self.moved_hops(),
+            moved_row: self.share(self.moved_rows()),
+            at_touched: self.share(self.flows_of(&self.touched).len() + of_the_dead.len()),
+            three_openers: self.share(self.with_three_openers()),
+            predicted: predicted.len(),
+            predicted_broken: predicted.intersection(&broken).count(),
+        };
+        judgement.verdict = self.verdict(&judgement);
+        judgement
+    }
+
+    fn verdict(&self, of: &Judgement) -> Verdict {
+        if let Some(why) = self.proves_nothing(of) {
+            return Verdict::Void(why);
+        }
+        if self.mode != Mode::Edgelb {
+            return Verdict::Held;
+        }
+        let others = of.broken - of.broken_with_the_dead;
+        let late = of.recovered_s.filter(|&seconds| seconds > RECOVERED.as_secs_f64());
+        match (others, of.refused, late) {
+            (1.., _, _) => Verdict::Broken(format!("{others} connections broke")),
+            (0, 1.., None) => Verdict::Broken(format!("{} new connections failed", of.refused)),
+            (0, _, Some(late)) => {
+                Verdict::Broken(format!("new connections failed until {late:.1} s after the death"))
+            }
+            (0, 0, None) => Verdict::Held,
+        }
+    }
+
+    fn proves_nothing(&self, of: &Judgement) -> Option<String> {
+        let moved = of.moved_hop.max(of.moved_row).max(of.at_touched);
+        if moved < MOVED {
+            return Some(format!("only {:.0} % of the flows were concerned", 100.0 * moved));
+        }
+        if self.mode != Mode::Edgelb {
+            let least = BITTEN * of.predicted as f64;
+            return ((of.predicted_broken as f64) < least || of.predicted == 0)
+                .then(|| format!("{} of the {} that theory names broke", of.predicted_broken, of.predicted));
+        }
+        (self.needs_three_openers && of.three_openers == 0.0).then(|| "no flow had three openers".into())
+    }
+
+    /// What breaks without the second chance: flows that are at another node now. An end that is where the
+    /// beginning was proves nothing either way.
+    fn predicted(&self) -> BTreeSet<Flow> {
+        let moved = |from: &Nodes, to: &Nodes| {
+            let pairs = self.flows.iter().zip(from.iter().zip(to));
+            pairs.filter(|(_, (from, to))| from != to).map(|(&flow, _)| flow).collect()
+        };
+        match (self.mode, &self.openings[..]) {
+            (Mode::Edgelb, _) => BTreeSet::new(),
+            (Mode::RandomEcmp, _) => moved(&self.hops[0], &self.hops[1]),
+            (Mode::ConsistentHashing, [first, .., last]) => moved(first, last),
+            (Mode::ConsistentHashing, _) => BTreeSet::new(),
+        }
+    }
+
+    /// Of those whose next hop is known.
+    fn moved_hops(&self) -> f64 {
+        let [before, after] = &self.hops;
+        let known = before.iter().zip(after).filter(|(before, _)| before.is_some());
+        let moved = known.clone().filter(|(before, after)| before != after).count();
+        moved as f64 / known.count().max(1) as f64
+    }
+
+    fn moved_rows(&self) -> usize {
+        let at = |flow: usize| self.openings.iter().map(move |nodes| &nodes[flow]);
+        (0..self.flows.len()).filter(|&flow| at(flow).collect::<BTreeSet<_>>().len() > 1).count()
+    }
+
+    fn with_three_openers(&self) -> usize {
+        let at = |flow: usize| self.openings.iter().map(move |nodes| &nodes[flow]);
+        (0..self.flows.len()).filter(|&flow| at(flow).collect::<BTreeSet<_>>().len() > 2).count()
+    }
+
+    fn flows_of(&self, nodes: &BTreeSet<String>) -> BTreeSet<Flow> {
+        let held =
+            self.flows.iter().filter(|flow| self.holders.get(flow).is_some_and(|at| nodes.contains(at)));
+        held.copied().collect()
+    }
+
+    /// A failure that no death excuses: one that began before it, or soon after, is the dead node's.
+    fn is_refused(&self, fate: &Fate) -> bool {
+        fate.end.is_broken() && (self.dead.is_empty() || fate.at > self.began + RECOVERED)
+    }
+
+    /// Until when new connections failed, or took longer than they may.
+    fn recovered(&self, new: &[Fate]) -> Duration {
+        // Those of the relay wait for its sake.
+        let bad = new
+            .iter()
+            .filter(|fate| fate.end.is_broken() || fate.kind == Kind::Connect && fate.stall > RECOVERED);
+        let last = bad.map(|fate| fate.at.saturating_duration_since(self.began)).max();
+        last.unwrap_or_default()
+    }
+
+    fn share(&self, flows: usize) -> f64 {
+        flows as f64 / self.flows.len().max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::fate::{End, tests::fate};
+
+    /// Ten held connections, of which those before `moved` have another first hop and opener at the end.
+    fn seen(mode: Mode, moved: usize, ends: impl Fn(usize) -> End) -> Seen {
+        let began = Instant::now();
+        let fates: Vec<Fate> = (0..10).map(|n| fate(Kind::Idle, n as u16, ends(n), began)).collect();
+        let flows: Vec<Flow> = fates.iter().map(|fate| fate.flow).collect();
+        let nodes =
+            |moved| (0..10).map(|n| Some(if n < moved { "edge-2" } else { "edge-1" }.into())).collect();
+        let (before, after): (Nodes, Nodes) = (nodes(0), nodes(moved));
+        Seen {
+            mode,
+            holders: flows.iter().map(|&flow| (flow, "edge-1".into())).collect(),
+            flows,
+            fates,
+            hops: [before.clone(), after.clone()],
+            openings: vec![before, after],
+            dead: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            began,
+            needs_three_openers: false,
+        }
+    }
+
+    fn kept(_: usize) -> End {
+        End::Kept
+    }
+
+    #[test]
+    fn a_run_holds_breaks_or_proves_nothing() {
+        assert_eq!(seen(Mode::Edgelb, 3, kept).judge().verdict, Verdict::Held);
+        let one = seen(Mode::Edgelb, 3, |n| if n == 7 { End::Reset } else { End::InOrder }).judge();
+        assert_eq!((one.broken, &one.verdict), (1, &Verdict::Broken("1 connections broke".into())));
+        assert!(matches!(seen(Mode::Edgelb, 1, kept).judge().verdict, Verdict::Void(_)));
+        let mut three = seen(Mode::Edgelb, 3, kept);
+        three.needs_three_openers = true;
+        assert!(matches!(three.judge().verdict, Verdict::Void(_)));
+        three.openings.push(vec![Some("edge-3".into()); 10]);
+        assert_eq!(three.judge().verdict, Verdict::Held);
+        assert_eq!(three.judge().three_openers, 0.3);
+    }
+
+    #[test]
+    fn a_baseline_must_break_what_theory_names() {
+        for mode in [Mode::ConsistentHashing, Mode::RandomEcmp] {
+            let breaks = |broken: usize| {
+                seen(mode, 5, move |n| if n < broken { End::Reset } else { End::Kept }).judge()
+            };
+            assert_eq!((breaks(4).predicted, breaks(4).verdict), (5, Verdict::Held));
+            assert!(matches!(breaks(3).verdict, Verdict::Void(_)));
+            // Others than those that theory names do not count.
+            let others = seen(mode, 5, |n| if n < 5 { End::Kept } else { End::Reset }).judge();
+            assert_eq!(others.predicted_broken, 0);
+            assert!(matches!(others.verdict, Verdict::Void(_)));
+        }
+    }
+
+    #[test]
+    fn a_death_excuses_what_the_dead_held_and_one_second() {
+        let mut killed = seen(Mode::Edgelb, 0, |n| if n < 3 { End::TimedOut } else { End::Kept });
+        killed.dead = BTreeSet::from(["edge-3".into()]);
+        for flow in &killed.flows[..3] {
+            killed.holders.insert(*flow, "edge-3".into());
+        }
+        assert_eq!(killed.judge().verdict, Verdict::Held);
+        let call =
+            |after: u64, end| fate(Kind::Connect, 99, end, killed.began + Duration::from_millis(after));
+        let (soon, late) = (call(900, End::TimedOut), call(1_100, End::Reset));
+        killed.fates.push(soon);
+        assert_eq!(killed.judge().verdict, Verdict::Held);
+        assert_eq!(killed.judge().recovered_s, Some(0.9));
+        killed.fates.push(late);
+        assert!(matches!(killed.judge().verdict, Verdict::Broken(why) if why.contains("1.1 s after")));
+        killed.fates.truncate(10);
+        killed.holders.insert(killed.flows[0], "edge-1".into());
+        assert_eq!(killed.judge().verdict, Verdict::Broken("1 connections broke".into()));
+    }
+
+    #[test]
+    fn without_a_death_no_new_connection_may_fail() {
+        let mut run = seen(Mode::Edgelb, 3, kept);
+        run.fates.push(fate(Kind::ConnectRough, 99, End::Reset, run.began));
+        assert_eq!(run.judge().verdict, Verdict::Broken("1 new connections failed".into()));
+    }
+}
