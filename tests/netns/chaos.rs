@@ -27,12 +27,6 @@ fn a_rehash_of_the_router_breaks_nothing() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn an_upgrade_of_an_agent_breaks_nothing() -> Result<()> {
-    assert_eq!(proven("agent-restarted", Mode::Edgelb)?.broken, 0);
-    Ok(())
-}
-
 /// The members' rows move by a quarter, and nobody asks the member that was there before.
 #[test]
 fn a_node_that_joins_breaks_what_plain_consistent_hashing_moves() -> Result<()> {

@@ -1,5 +1,7 @@
 //! Bytes that say where in which stream they are: a lost, repeated or swapped one shows, whichever it is.
 
+use std::ops::Range;
+
 /// A stream's bytes, one place after the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pattern {
@@ -28,9 +30,12 @@ impl Pattern {
     }
 
     /// Writes the next bytes.
-    pub fn fill(&mut self, buffer: &mut [u8]) {
-        for byte in buffer {
-            *byte = self.next();
+    pub fn fill(&mut self, mut buffer: &mut [u8]) {
+        while !buffer.is_empty() {
+            let (word, range) = self.next(buffer.len());
+            let (now, later) = buffer.split_at_mut(range.len());
+            now.copy_from_slice(&word[range]);
+            buffer = later;
         }
     }
 
@@ -46,26 +51,32 @@ impl Pattern {
     ///
     /// # Errors
     /// The first that is wrong; the pattern then stands behind it.
-    pub fn check(&mut self, bytes: &[u8]) -> Result<(), Mismatch> {
-        for &byte in bytes {
-            let at = self.at;
-            if self.next() != byte {
-                return Err(Mismatch { at });
+    pub fn check(&mut self, mut bytes: &[u8]) -> Result<(), Mismatch> {
+        while !bytes.is_empty() {
+            let start = self.at;
+            let (word, range) = self.next(bytes.len());
+            let (now, later) = bytes.split_at(range.len());
+            let expected = &word[range];
+            if now != expected {
+                let wrong = now.iter().zip(expected).take_while(|(byte, right)| byte == right).count();
+                return Err(Mismatch { at: start + wrong as u64 });
             }
+            bytes = later;
         }
         Ok(())
     }
 
-    /// Words of eight bytes, each a mixture of the seed and the word's number (as in SplitMix64): no two places of
-    /// a stream look alike.
-    const fn next(&mut self) -> u8 {
+    /// The word at which the stream is, the part of it that comes next, `most` bytes at most; and goes on behind.
+    /// Words are mixtures of the seed and the word's number (as in SplitMix64): no two places of a stream look alike.
+    fn next(&mut self, most: usize) -> ([u8; 8], Range<usize>) {
         let word = self.at / 8;
         let mut mixed = self.seed ^ word.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed ^= mixed >> 27;
-        let byte = (mixed >> (8 * (self.at % 8))) as u8;
-        self.at += 1;
-        byte
+        let from = (self.at % 8) as usize;
+        let to = 8.min(from + most);
+        self.at += (to - from) as u64;
+        (mixed.to_le_bytes(), from..to)
     }
 }
 

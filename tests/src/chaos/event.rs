@@ -96,8 +96,8 @@ pub const ALL: &[Event] = &[
     Event {
         name: "many-changes",
         about: "5 changes of membership in 30 s, with 6 members at any time",
-        nodes: 7,
-        out: &[6],
+        nodes: 8,
+        out: &[6, 7],
         baselines: &[Mode::ConsistentHashing],
         needs_three_openers: true,
         play: membership::many_changes,

@@ -142,7 +142,8 @@ impl Seen {
             return ((of.predicted_broken as f64) < least || of.predicted == 0)
                 .then(|| format!("{} of the {} that theory names broke", of.predicted_broken, of.predicted));
         }
-        (self.needs_three_openers && of.three_openers == 0.0).then(|| "no flow had three openers".into())
+        let has_three = !self.needs_three_openers || of.three_openers > 0.0;
+        (!has_three).then(|| "no flow had three openers".into())
     }
 
     /// What breaks without the second chance: flows that are at another node now. An end that is where the

@@ -53,7 +53,7 @@ pub struct Scale {
     pub connections: usize,
     /// How long connections live before the event, and how long after it until each is asked once more.
     pub around: [Duration; 2],
-    /// Bytes and bytes a second of the downloads that are to reach their end.
+    /// Bytes and bytes a second of the first download of each IP family, which is to reach its end.
     pub whole: (u64, u64),
 }
 
@@ -62,7 +62,7 @@ impl Scale {
     #[must_use]
     pub const fn full(connections: usize) -> Self {
         let around = [Duration::from_secs(2), Duration::from_secs(5)];
-        Self { connections, around, whole: (100_000_000, 12_000_000) }
+        Self { connections, around, whole: (100_000_000, 10_000_000) }
     }
 
     /// As the tests have it.
@@ -142,7 +142,7 @@ pub fn play(event: &Event, mode: Mode, scale: Scale) -> Result<Report> {
         vip: stage.lab.vip(),
         tls: trust(&stage.lab.authority)?,
         whole: scale.whole,
-        patience: Duration::from_secs(30 + scale.connections as u64 / 100),
+        patience: Duration::from_secs(30 + scale.connections as u64 / 50),
     };
     let clients = Clients::open(&stage.lab.client, &plan)?;
     stage.flows = clients.flows();

@@ -15,7 +15,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Most edge nodes that a lab can have.
-pub const MAX_EDGES: u8 = 7;
+pub const MAX_EDGES: u8 = 8;
 
 /// Most apps, and most pods of one app, that a lab can have.
 pub const MAX_PODS: u8 = 8;

@@ -25,7 +25,7 @@ pub(super) fn whole(bytes: impl Into<Bytes>) -> Body {
 }
 
 /// Between two parts of a stream that has a rate.
-pub const PACE: Duration = Duration::from_millis(500);
+pub const PACE: Duration = Duration::from_secs(1);
 
 /// `/pattern/SEED/BYTES/RATE`: so many bytes of the stream of this seed, so many of them a second.
 pub(super) fn pattern(uri: &Uri) -> Option<Response<Body>> {

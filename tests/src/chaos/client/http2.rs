@@ -88,6 +88,7 @@ enum Taken {
 }
 
 async fn requests(life: &Life, sender: &Sender) -> Result<Taken, Failure> {
+    life.live().await;
     let mut turns = life.turns();
     loop {
         let is_last = tokio::select! {

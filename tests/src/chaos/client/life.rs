@@ -19,7 +19,9 @@ pub(super) const EACH: Duration = Duration::from_secs(1);
 /// What clients do at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
-    /// They open, and go on.
+    /// They open, and are quiet: what they will do would make opening the rest slow.
+    Opening,
+    /// They do what their kind does.
     Live,
     /// Each proves once more that it lives, and ends.
     Last,
@@ -93,6 +95,12 @@ impl Life {
 
     pub(super) fn is_last(&self) -> bool {
         *self.phase.borrow() == Phase::Last
+    }
+
+    /// Waits until all are open.
+    pub(super) async fn live(&self) {
+        // As in `last`.
+        let _ = self.phase.clone().wait_for(|phase| *phase != Phase::Opening).await;
     }
 
     /// Waits until it is to end.

@@ -39,6 +39,7 @@ pub(super) async fn live(life: &Life, stream: TcpStream) -> Result<(), Failure> 
     let mut pattern = Pattern::new(life.number);
     life.wait(Duration::ZERO, echo(&mut http, &mut pattern)).await?;
     life.opened();
+    life.live().await;
     let mut turns = life.turns();
     loop {
         tokio::select! {

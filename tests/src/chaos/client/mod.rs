@@ -47,9 +47,6 @@ const CALLERS: u16 = 8;
 /// 100 MB, which nobody gets to the end of at this rate.
 const SLOW: Stream = Stream { bytes: 100_000_000, rate: 8_192 };
 
-/// Every so many downloads one is to reach its end within a run.
-const ONE_WHOLE_IN: u64 = 100;
-
 /// What is opened, and where to.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -59,7 +56,7 @@ pub struct Plan {
     pub vip: Addresses,
     /// For TLS, without ALPN.
     pub tls: Arc<ClientConfig>,
-    /// Bytes and rate of the downloads that are to reach their end.
+    /// Bytes and rate of the first download of each IP family, which is to reach its end.
     pub whole: (u64, u64),
     /// How long opening all may take.
     pub patience: Duration,
@@ -80,7 +77,7 @@ impl Clients {
     /// # Errors
     /// The first one's that cannot be opened.
     pub fn open(namespace: &Namespace, plan: &Plan) -> Result<Self> {
-        let (phase, phases) = watch::channel(Phase::Live);
+        let (phase, phases) = watch::channel(Phase::Opening);
         let (failed, failures) = mpsc::channel();
         let told = Arc::new(Told::default());
         let all = All { plan: plan.clone(), phases, told: told.clone(), failed };
@@ -96,6 +93,7 @@ impl Clients {
             ensure!(open >= plan.connections, "{open} of {} are open", plan.connections);
             Ok(Ok(()))
         })??;
+        clients.phase.send(Phase::Live).context("the clients ended")?;
         Ok(clients)
     }
 
@@ -144,8 +142,10 @@ impl All {
         let mut phases = all.phases.clone();
         let every = all.clone();
         tokio::task::spawn_local(async move {
-            every.await_open().await;
-            every.callers(&sender);
+            // New connections would disturb opening. Without the other end there is nobody to call for.
+            if every.phases.clone().wait_for(|phase| *phase == Phase::Live).await.is_ok() {
+                every.callers(&sender);
+            }
         });
         // Whoever has the sender is gone when the run is given up.
         let _ = phases.wait_for(|phase| *phase == Phase::Last).await;
@@ -157,14 +157,6 @@ impl All {
             ends.push(fate);
         }
         Ok(ends)
-    }
-
-    /// New connections would disturb opening, and are counted from when all are open.
-    async fn await_open(&self) {
-        let mut look = tokio::time::interval(Duration::from_millis(20));
-        while self.told.count() < self.plan.connections {
-            look.tick().await;
-        }
     }
 
     fn callers(&self, fates: &queue::UnboundedSender<Fate>) {
@@ -231,8 +223,8 @@ impl All {
 
     fn amount(&self, number: u64) -> Stream {
         let (bytes, rate) = self.plan.whole;
-        let download = number / (2 * Kind::HELD.len() as u64);
-        if download.is_multiple_of(ONE_WHOLE_IN) { Stream { bytes, rate } } else { SLOW }
+        let is_first = number / (2 * Kind::HELD.len() as u64) == 0;
+        if is_first { Stream { bytes, rate } } else { SLOW }
     }
 
     async fn secure(

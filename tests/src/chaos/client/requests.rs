@@ -16,6 +16,7 @@ pub(super) async fn live<S: AsyncRead + AsyncWrite + Unpin>(
     let mut http = Http::new(stream);
     life.wait(Duration::ZERO, http.exchange("")).await?;
     life.opened();
+    life.live().await;
     let mut turns = life.turns();
     loop {
         let is_last = tokio::select! {

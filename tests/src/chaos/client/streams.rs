@@ -70,6 +70,7 @@ pub(super) async fn upload(life: &Life, stream: TcpStream, what: Stream) -> Resu
         life.wait(Duration::ZERO, http.send(&chunk(&bytes))).await?;
         if pattern.at() == part {
             life.opened();
+            life.live().await;
         }
     }
     life.wait(Duration::ZERO, http.send(b"0\r\n\r\n")).await?;
