@@ -13,7 +13,7 @@ use tokio::time::Duration;
 
 use super::super::fate::{End, Failure};
 use super::life::Life;
-use super::streams::Stream;
+use super::streams::{PROOFS, Stream};
 use crate::lab::site::SHOP;
 use crate::lab::streams::PACE;
 use crate::pattern::Pattern;
@@ -64,17 +64,15 @@ async fn open(sender: &Sender, seed: u64, what: Stream) -> Result<Incoming, Fail
 
 async fn receive(life: &Life, mut body: Incoming, seed: u64, what: Stream) -> Result<(), Failure> {
     let mut pattern = Pattern::new(seed);
-    while pattern.at() < what.bytes {
-        let is_last = life.is_last();
+    let mut proofs = 0;
+    while pattern.at() < what.bytes && proofs < PROOFS {
+        proofs += u8::from(life.is_last());
         let frame = life.wait(PACE, async { Ok(body.frame().await) }).await?;
         let Some(frame) = frame else {
             return Err(Failure::new(End::Reset, format!("a stream ended at {}", pattern.at())));
         };
         if let Ok(data) = frame?.into_data() {
             pattern.check(&data)?;
-        }
-        if is_last {
-            break;
         }
     }
     Ok(())
