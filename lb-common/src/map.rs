@@ -167,6 +167,8 @@ pub mod member {
     pub const V6: u16 = 2;
     /// `next_hop`, `source`, `ifindex` and `mtu` are filled in.
     pub const REACHABLE: u16 = 4;
+    /// It does not answer this node: nothing that can open a flow is to go by it.
+    pub const DOWN: u16 = 8;
 }
 
 /// A service's packets and bytes (of IP, without the link layer) as this node was the first hop for them.

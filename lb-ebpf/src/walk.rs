@@ -4,6 +4,8 @@
 
 use lb_common::encap::{Chain, Direction, PackedChain};
 use lb_common::hash::{Ports, Tuple};
+use lb_common::map::member;
+
 use lb_common::row::{MemberId, NO_MEMBER, ROW_MEMBERS, Row};
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
@@ -168,6 +170,8 @@ pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl So
             asked = true;
         } else if id != NO_MEMBER {
             match way(maps, id) {
+                // It may only be stalled, and have its flows still; but who wants to open one must not wait for it.
+                Ok(to) if opens && to.flags & member::DOWN != 0 => {}
                 Ok(_) => return Next(chain.packed().0),
                 Err(reason) => left_out = Some(reason),
             }

@@ -162,6 +162,26 @@ fn who_cannot_be_reached_is_left_out() {
 }
 
 #[test]
+fn nothing_opens_by_way_of_who_is_down() {
+    let with = |row| {
+        let mut wanted = wanted_row(OUTER, row);
+        wanted.members.get_mut(&FAR).expect("a member of the fixture").flags |= member::DOWN;
+        Both::with(&wanted)
+    };
+    for (row, direction, flags, hop) in [
+        ([NEAR, FAR, 0], ToOpener, SYN, 0),
+        ([NEAR, THIS, FAR], ToOpener, SYN, 0),
+        // It may have the flows that it had.
+        ([THIS, FAR, 0], FromOpener, ACK, 1),
+    ] {
+        let inner = segment(flags).tos(0xba);
+        let wire = Wire::new(OUTER, chain(row, direction, hop));
+        leaves(&mut with(row), &format!("{row:?}"), &inner.frame(), Verdict::Sent, &wire, &inner);
+    }
+    with([THIS, FAR, 0]).passes("the opener", &segment(SYN).frame(), Verdict::Opened);
+}
+
+#[test]
 fn nobody_left_to_ask_is_no_reason_to_refuse_a_connection() {
     const UNKNOWN: MemberId = 77;
     let with = |row| {

@@ -338,7 +338,8 @@ impl Datapath {
         let members = self.memberships.members();
         self.resolve(&members).await?;
         let rows = self.memberships.rows();
-        let wanted = Wanted::with_members(snapshot, &members, rows, &self.local, &self.ways.reach);
+        let down = self.memberships.down();
+        let wanted = Wanted::with_members(snapshot, &members, down, rows, &self.local, &self.ways.reach);
         self.tell_of(&wanted).await;
         let operations = plan(&self.installed, &wanted)?;
         let write = |operation: &_| self.maps.carry_out(operation);

@@ -122,6 +122,11 @@ impl Memberships {
         self.agreed.last().map(Arc::as_ref)
     }
 
+    /// Who is down, as this node sees it.
+    pub(crate) fn down(&self) -> &BTreeSet<MemberId> {
+        &self.down
+    }
+
     /// The rows that all nodes agree on, whoever is down.
     pub(crate) fn agreed_rows(&mut self) -> Arc<Table> {
         self.agreed_rows.make(self.agreed.clone(), BTreeSet::new(), &mut self.openers)

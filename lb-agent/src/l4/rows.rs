@@ -34,7 +34,8 @@ pub struct Openers {
 /// 3. the opener that is down, for it may only be stalled, and have its flows still;
 /// 4. the openers of earlier generations, newest to oldest.
 ///
-/// In each generation, who is down opens nothing as long as anyone is up.
+/// In each generation, who is down opens nothing as long as anyone is up; and who is down is asked last, for a packet
+/// that goes to a dead member comes to no other.
 #[must_use]
 pub fn rows(generations: &[Arc<Generation>], down: &BTreeSet<MemberId>, openers: &mut Openers) -> Table {
     let first_learned = generations.iter().rposition(|generation| generation.step >= Step::Switch);
@@ -48,7 +49,18 @@ pub fn rows(generations: &[Arc<Generation>], down: &BTreeSet<MemberId>, openers:
     columns.extend(learned.into_iter().flat_map(Opening::columns));
     columns.extend(newest.and_then(|newest| newest.passed_over));
     columns.extend(in_force.flat_map(Opening::columns));
-    Table::new(join(&columns))
+    let mut rows = join(&columns);
+    if !down.is_empty() {
+        rows.iter_mut().for_each(|row| *row = down_last(*row, down));
+    }
+    Table::new(rows)
+}
+
+fn down_last(row: u64, down: &BTreeSet<MemberId>) -> u64 {
+    let mut members = Row::from_bits(row).members();
+    // Stable: all else stays in order. An opener that is down has nobody before it that is up.
+    members[1..].sort_by_key(|id| *id == NO_MEMBER || down.contains(id));
+    Row::new(members).bits()
 }
 
 /// Who opens in one generation.

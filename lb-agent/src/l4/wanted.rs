@@ -86,19 +86,28 @@ impl Wanted {
         local: &Local,
         reach: &BTreeMap<IpAddr, Reach>,
     ) -> Self {
-        Self::with_members(snapshot, &snapshot.members, table, local, reach)
+        Self::with_members(snapshot, &snapshot.members, &BTreeSet::new(), table, local, reach)
     }
 
-    /// As `new`, with the members that may own flows where they are not the snapshot's alone.
+    /// As `new`, with the members that may own flows where they are not the snapshot's alone, and those that are down.
     #[must_use]
     pub fn with_members(
         snapshot: &Snapshot,
         members: &BTreeMap<String, model::Member>,
+        down: &BTreeSet<MemberId>,
         table: Arc<Table>,
         local: &Local,
         reach: &BTreeMap<IpAddr, Reach>,
     ) -> Self {
-        let member = |m: &model::Member| (m.id, member_of(m.address, reach.get(&m.address)));
+        // Where all are down, rows are as if none were.
+        let is_any_up = members.values().any(|member| !down.contains(&member.id));
+        let member = |m: &model::Member| {
+            let mut found = member_of(m.address, reach.get(&m.address));
+            if is_any_up && down.contains(&m.id) {
+                found.flags |= member::DOWN;
+            }
+            (m.id, found)
+        };
         Self {
             config: config_of(members, local, reach),
             services: services(snapshot),

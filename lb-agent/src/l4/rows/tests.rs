@@ -62,7 +62,7 @@ fn a_row_asks_in_the_order_of_the_rule() {
     let passed = of(&all, &[down]);
     assert!(passed[0] != down && all[2].members.values().any(|member| member.id == passed[0]));
     assert_eq!(passed[1..], [d[0], down]);
-    assert_eq!(of(&all[..3], &[down])[1..], [down, b[0]]);
+    assert_eq!(of(&all[..3], &[down])[1..], [b[0], down], "who is down is asked last");
 }
 
 #[test]
