@@ -187,6 +187,9 @@ pub struct Run {
     /// leader, so best the same on all nodes.
     #[arg(long, env = "EDGELB_DRAIN_DEADLINE", value_name = "SECONDS", default_value_t = 3600)]
     pub drain_deadline: u32,
+    /// Forget who opened flows before, to compare: plain consistent hashing. Changes of members break connections then.
+    #[arg(long, hide = true)]
+    pub no_second_chance: bool,
     /// Answer on ordinary sockets instead: no XDP, no VIPs, no rights. Takes --http, --https or both.
     #[arg(long, env = "EDGELB_NO_XDP", conflicts_with_all = ["interface", "hash_key_file"])]
     pub no_xdp: bool,

@@ -45,6 +45,7 @@ struct PathOptions {
     port: u16,
     pins: Pins,
     history: Option<PathBuf>,
+    openers_only: bool,
     socket: PathBuf,
     may_take_over: bool,
 }
@@ -67,6 +68,7 @@ impl PacketPath {
             port: run.encap_port,
             pins: Pins::new(run.bpffs.clone()),
             history: run.manifests.is_some().then(|| run.state.join(HISTORY)),
+            openers_only: run.no_second_chance,
             socket: run.state.join(HAND_OVER),
             may_take_over: run.take_over,
         };
@@ -155,11 +157,13 @@ impl PacketPath {
     }
 
     fn succession(&self, key: FlowKey) -> Succession {
-        let PathOptions { node, cluster, port, pins, history, socket, may_take_over } = &self.options;
+        let PathOptions { node, cluster, port, pins, history, openers_only, socket, may_take_over } =
+            &self.options;
         let local = Local { node: node.clone(), key, cluster: *cluster, port: *port };
         let interfaces = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
         let history = history.clone();
-        let options = l4::Options { local, interfaces, pins: pins.clone(), history };
+        let openers_only = *openers_only;
+        let options = l4::Options { local, interfaces, pins: pins.clone(), history, openers_only };
         Succession::new(options, socket.clone(), *may_take_over)
     }
 

@@ -46,6 +46,8 @@ pub struct Options {
     pub pins: Pins,
     /// Where this node keeps who was a member, if nobody writes a history for all.
     pub history: Option<PathBuf>,
+    /// Whether rows have nobody but their openers: plain consistent hashing, to compare with.
+    pub openers_only: bool,
 }
 
 /// What the packet path follows.
@@ -75,6 +77,7 @@ pub struct Datapath {
     netlink: Handle,
     attachments: Vec<Attachment>,
     installed: Installed,
+    openers_only: bool,
     memberships: Memberships,
     /// Entries for which there is no place, as far as they are told.
     left_out: BTreeSet<Key>,
@@ -108,7 +111,7 @@ impl Datapath {
     /// # Errors
     /// `L4Error`, with what to do about it; what was attached before stays attached.
     pub async fn start(options: Options) -> Result<Self, L4Error> {
-        let Options { local, interfaces, pins, history } = options;
+        let Options { local, interfaces, pins, history, openers_only } = options;
         let netlink = netlink::connect()?;
         for name in &interfaces {
             attach::expect_free(&netlink, &pins, name).await?;
@@ -132,6 +135,7 @@ impl Datapath {
             netlink,
             attachments,
             installed,
+            openers_only,
             memberships: Memberships::restore(history, clock::now()),
             left_out: BTreeSet::new(),
             ways: Ways::default(),
@@ -337,7 +341,10 @@ impl Datapath {
         self.steer()?;
         let members = self.memberships.members();
         self.resolve(&members).await?;
-        let rows = self.memberships.rows();
+        let mut rows = self.memberships.rows();
+        if self.openers_only {
+            rows = Arc::new(rows.openers_only());
+        }
         let down = self.memberships.down();
         let wanted = Wanted::with_members(snapshot, &members, down, rows, &self.local, &self.ways.reach);
         self.tell_of(&wanted).await;

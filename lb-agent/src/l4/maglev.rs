@@ -73,6 +73,12 @@ impl Table {
         }
         Self { digest: hasher.finish(), rows }
     }
+
+    /// The same without those that opened before.
+    #[must_use]
+    pub fn openers_only(&self) -> Self {
+        Self::new(self.rows.iter().map(|&row| Row::of(Row::from_bits(row).opener()).bits()).collect())
+    }
 }
 
 /// A member's place in its permutation of the buckets.

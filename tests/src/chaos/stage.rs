@@ -22,6 +22,9 @@ const SOON: Duration = Duration::from_secs(20);
 /// Old agents end their own connections when they are done, not when a short grace is over.
 pub const GRACE: [&str; 2] = ["--grace", "600"];
 
+/// The same, for agents without a second chance.
+const ALONE: [&str; 3] = ["--grace", "600", "--no-second-chance"];
+
 /// Who shares out the packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -48,7 +51,8 @@ impl Mode {
     /// What the agents are started with.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Edgelb | Self::ConsistentHashing | Self::RandomEcmp => &GRACE,
+            Self::Edgelb | Self::RandomEcmp => &GRACE,
+            Self::ConsistentHashing => &ALONE,
         }
     }
 }
