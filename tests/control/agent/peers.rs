@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use lb_agent::api::{EdgeMembership, MembershipStep};
+use lb_agent::api::{EdgeMembership, MembershipGeneration, MembershipStep};
 use lb_agent::status::Timing;
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -73,7 +73,9 @@ async fn renew(client: Client, name: &str, hours: i64, late: Duration, is_silent
 
 async fn write(client: &Client, name: &str, hours: i64) -> Result<()> {
     let history = history(client).await?;
-    let acknowledged = history.spec.generations.last().map_or(0, |newest| newest.number);
+    let oldest = history.spec.generations.first().map_or(0, |oldest| oldest.number);
+    let mark = |newest: &MembershipGeneration| format!("{} {:?} {oldest}", newest.number, newest.step);
+    let acknowledged = history.spec.generations.last().map(mark).unwrap_or_default();
     let renewal = Timestamp::now() + SignedDuration::from_hours(hours);
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
@@ -82,7 +84,7 @@ async fn write(client: &Client, name: &str, hours: i64) -> Result<()> {
             "labels": { "edgelb.dev/node": name },
             "annotations": {
                 "edgelb.dev/node-name": name, "edgelb.dev/state": "ready",
-                "edgelb.dev/acknowledged": acknowledged.to_string(),
+                "edgelb.dev/acknowledged": acknowledged,
             },
         },
         "spec": {
@@ -106,7 +108,7 @@ async fn history(client: &Client) -> Result<EdgeMembership> {
 async fn generations(client: &Client) -> Result<Vec<String>> {
     let history = history(client).await?;
     let generations = history.spec.generations.iter().map(|generation| {
-        let mark = if generation.step == MembershipStep::Switch { "!" } else { "" };
+        let mark = if generation.step == MembershipStep::Settled { "" } else { "!" };
         let names: String = generation.members.iter().map(|member| format!(" {}", member.name)).collect();
         format!("{}{mark}{names}", generation.number)
     });

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use lb_agent::api::EdgeMembership;
-use lb_agent::model::{Drain, Loaded};
+use lb_agent::model::{Drain, Loaded, Step};
 use lb_agent::status::AgentState;
 use lb_tests::cluster::Matching;
 use serde_json::json;
@@ -290,7 +290,13 @@ async fn nonsense_in_the_history_is_mended() -> Result<()> {
 async fn rows_that_differ_are_reported() -> Result<()> {
     let cluster = Cluster::start(&NAMES).await?;
     let mut agents = three(&cluster).await?;
-    let membership = agents[2].loaded.borrow().membership;
+    cluster.settled(&NAMES).await?;
+    let mark = |agent: &Agent| agent.loaded.borrow().membership;
+    until("all have the last step", async || {
+        Ok(agents.iter().all(|agent| mark(agent).step == Step::Settled && mark(agent) == mark(&agents[0])))
+    })
+    .await?;
+    let membership = mark(&agents[2]);
     agents[2].freeze().await;
     agents[2].loaded.send_replace(Loaded { generation: 1, membership, rows: Some(666), ..Loaded::default() });
     until("edge-3 diverges", async || {
@@ -298,9 +304,11 @@ async fn rows_that_differ_are_reported() -> Result<()> {
         Ok(status.diverging == ["edge-3"])
     })
     .await?;
-    let sum: u64 = agents.iter().filter_map(|agent| agent.metric("lb_status_diverging_members").ok()).sum();
-    assert_eq!(sum, 1);
-    Ok(())
+    until("the leader's metric says so", async || {
+        let of = |agent: &Agent| agent.metric("lb_status_diverging_members").ok();
+        Ok(agents.iter().filter_map(of).sum::<u64>() == 1)
+    })
+    .await
 }
 
 /// What people do to the object is no harm: numbers rise, and it is there again.
@@ -312,9 +320,12 @@ async fn a_history_that_was_deleted_or_edited_is_written_again() -> Result<()> {
     let histories = kube::Api::<EdgeMembership>::all(cluster.client.clone());
     histories.delete(EdgeMembership::NAME, &DeleteParams::default()).await?;
     agents[0].state.send_replace(Some(AgentState::Draining));
-    until("it is back", async || Ok(cluster.history().await?.is_some())).await?;
-    let newest = cluster.history().await?.and_then(|history| Some(history.spec.generations.last()?.number));
-    ensure!(newest > Some(number), "{newest:?} after {number}");
+    until("it is back, and goes on from where it was", async || {
+        let newest =
+            cluster.history().await?.and_then(|history| Some(history.spec.generations.last()?.number));
+        Ok(newest > Some(number))
+    })
+    .await?;
     // Its version is not the one that the leader knows any more.
     let note = json!({"metadata": {"annotations": {"someone": "was here"}}});
     histories.patch(EdgeMembership::NAME, &PatchParams::default(), &Patch::Merge(note)).await?;
