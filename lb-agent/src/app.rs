@@ -101,12 +101,12 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let beats = Beats::default();
     let proxy = Arc::new(Proxy::start(proxy_config(&run, &uplinks, &beats)?, metrics)?);
     // The kernel last: what fails before it leaves nothing there.
-    let packet_path = PacketPath::new(&run, &node, uplinks, beats);
+    let drain = Drain::new(&node);
+    let packet_path = PacketPath::new(&run, &node, uplinks, beats, drain.told().subscribe());
 
     let (served, to_kernel) = watch::channel(None);
     let (proxy_live, proxy_generation) = watch::channel(0);
     let attachments = packet_path.as_ref().map(PacketPath::attachments);
-    let drain = Drain::new(&node);
     let attracted = watch::Sender::default();
     let live = Live {
         node,
@@ -123,6 +123,9 @@ async fn agent(run: Run) -> Result<ExitCode> {
         attracted: attracted.subscribe(),
         peers: packet_path.as_ref().map(PacketPath::peers),
         alone: packet_path.as_ref().map(PacketPath::alone),
+        heard: packet_path.as_ref().map(PacketPath::heard),
+        history: packet_path.as_ref().map(PacketPath::history),
+        holdings: packet_path.as_ref().map(PacketPath::holdings),
     };
     // Registered before anyone reads them.
     let writing = input.cluster().map(|source| (source, StatusMetrics::new(&mut registry)));
@@ -143,7 +146,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         result = input.run(turn.clone()) => result.map(|()| grace)?,
         result = steer(packet_path, key, &proxy, to_kernel) => result.map(|()| grace)?,
         () = publish(&proxy, snapshots.clone(), served, proxy_live) => grace,
-        never = drain.run(&proxy, &snapshots) => match never {},
+        never = drain.run(&proxy, live.history.as_ref()) => match never {},
         never = attract(&live, attracted) => match never {},
         never = service::tell(&live) => match never {},
         never = Silent.run(live.attracted.clone()) => match never {},
@@ -268,7 +271,8 @@ async fn attract(live: &Live, attracted: watch::Sender<Attracted>) -> Infallible
             is_loaded: live.kernel_generation().is_some_and(|loaded| loaded > 0)
                 && live.proxy_generation() > 0,
             snapshot: &snapshot,
-            has_yielded: live.draining.borrow().is_some() && !snapshot.opens_at(&live.node),
+            is_alone: live.is_alone(),
+            has_yielded: live.draining.borrow().is_some() && !live.history().opens_at(&live.node),
         };
         let now = standing.attracted();
         attracted.send_if_modified(|before| {
@@ -283,6 +287,8 @@ async fn attract(live: &Live, attracted: watch::Sender<Attracted>) -> Infallible
             Ok(()) = live.draining.changed() => {}
             Ok(()) = live.proxy.changed() => {}
             Ok(()) = writer::changed(&mut live.kernel) => {}
+            Ok(()) = writer::changed(&mut live.history) => {}
+            Ok(()) = writer::changed(&mut live.alone) => {}
             else => std::future::pending().await,
         }
     }

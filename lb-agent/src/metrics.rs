@@ -39,6 +39,15 @@ pub(crate) const PEER_FLAPS: Named =
     ("lb_l4_peer_flaps", "How often a member went down after it had been up.");
 pub(crate) const ALONE: Named =
     ("lb_l4_alone", "1 while no member answers and this node's own link or gateway is to blame.");
+pub(crate) const MEMBERSHIPS: Named = (
+    "lb_l4_memberships",
+    "Memberships that rows are made of: the one in force, former ones, one that is learned.",
+);
+pub(crate) const CHANGE_QUEUED: Named = (
+    "lb_l4_change_queued",
+    "1 while a change of the members waits, for flows need all former memberships that there is room for.",
+);
+pub(crate) const HELD: Named = ("lb_l4_connections", "Open connections to VIPs on this node.");
 pub(crate) const INTERFACE_MODE: Named =
     ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it.");
 pub(crate) const PACKETS: Named =

@@ -7,7 +7,7 @@
 //! +-------+-+-----+---------------+-------------------------------+
 //! |0 0|1|hlen = 13|  type = 0x80  |  flags = 0                    |  GUE; the type is one of those for own use
 //! +-------+-+-----+---------------+-------------------------------+
-//! |  version      |  kind         |  state bits   |  step         |  private data
+//! |  version      |  kind         |  state bits   |  0            |  private data
 //! +---------------+---------------+---------------+---------------+
 //! |  cluster id                                                   |
 //! +-------------------------------+-------------------------------+
@@ -15,9 +15,11 @@
 //! +-------------------------------+-------------------------------+
 //! |  sequence (64 bits)                                           |
 //! +---------------------------------------------------------------+
-//! |  acknowledged generation (64 bits)                            |
+//! |  membership in force                                          |  fingerprints of memberships; 0 for none
 //! +---------------------------------------------------------------+
-//! |  needed generation (64 bits)                                  |
+//! |  needed former memberships (three)                            |
+//! |                                                               |
+//! |                                                               |
 //! +---------------------------------------------------------------+
 //! |  room                                                         |
 //! +---------------+-----------------------------------------------+
@@ -84,26 +86,33 @@ const ANSWER: u8 = 2;
 mod state {
     /// The sender takes no new flows.
     pub(super) const DRAINING: u8 = 1;
+    /// Its flows need the former memberships that the message names, and no others.
+    pub(super) const COUNTED: u8 = 2;
+    /// The receiver is down for the sender.
+    pub(super) const DOWN: u8 = 4;
 }
 
-/// What a member says of itself with each probe.
+/// Former memberships that a message has room for.
+pub const MOST_NEEDED: usize = 3;
+
+/// What a member says of itself with each probe. A membership is told by a fingerprint that is the same on all nodes,
+/// never 0. Fingerprints of 32 bits will do: where two are alike, a membership stays longer than it has to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Said {
     /// Whether it is draining: it takes no new flows.
     pub is_draining: bool,
-    /// The newest generation of the membership history that is in its kernel; 0 for none.
-    pub acknowledged: u64,
-    /// How far that generation is there: the number of its step, 0 for none.
-    pub step: u8,
-    /// The oldest generation whose rows its flows still need; 0 without a history.
-    pub needed: u64,
+    /// The membership by which its kernel opens flows; 0 for none.
+    pub in_force: u32,
+    /// The former memberships that its flows need, with 0 where there are fewer; `None` while it does not know, or
+    /// where there are more.
+    pub needed: Option<[u32; MOST_NEEDED]>,
     /// How many more flows it can take; `u32::MAX` where it knows no bound.
     pub room: u32,
 }
 
 impl Default for Said {
     fn default() -> Self {
-        Self { is_draining: false, acknowledged: 0, step: 0, needed: 0, room: u32::MAX }
+        Self { is_draining: false, in_force: 0, needed: None, room: u32::MAX }
     }
 }
 
@@ -122,6 +131,8 @@ pub struct Probe {
     pub sequence: u64,
     /// What the sender says of itself.
     pub said: Said,
+    /// Whether the receiver is down for the sender: flows that were the receiver's to take have opened elsewhere.
+    pub is_down: bool,
 }
 
 /// A probe as it lies in the packet: read and written as words.
@@ -146,14 +157,20 @@ impl Message {
             Kind::Ask => ASK,
             Kind::Answer => ANSWER,
         };
-        let state = if said.is_draining { state::DRAINING } else { 0 };
+        let (counted, [n0, n1, n2]) = match said.needed {
+            Some(needed) => (state::COUNTED, needed),
+            None => (0, [0; MOST_NEEDED]),
+        };
+        let draining = if said.is_draining { state::DRAINING } else { 0 };
+        let down = if probe.is_down { state::DOWN } else { 0 };
+        let state = draining | counted | down;
         let members = probe.from.swap_bytes() as u64 | (probe.to.swap_bytes() as u64) << 16;
         let words = [
-            u64::from_le_bytes([GUE_FIRST, TYPE, 0, 0, VERSION, kind, state, said.step]),
+            u64::from_le_bytes([GUE_FIRST, TYPE, 0, 0, VERSION, kind, state, 0]),
             probe.cluster.swap_bytes() as u64 | members << 32,
             probe.sequence.swap_bytes(),
-            said.acknowledged.swap_bytes(),
-            said.needed.swap_bytes(),
+            pair(said.in_force, n0),
+            pair(n1, n2),
             said.room.swap_bytes() as u64,
             0,
         ];
@@ -247,16 +264,17 @@ impl Message {
             Ok(kind) => kind,
             Err(error) => return Err(error),
         };
-        let [first, _, sequence, acknowledged, needed, room, _] = self.0;
+        let [first, _, sequence, one, two, room, _] = self.0;
+        let state = (first >> 48) as u8;
+        let ((in_force, n0), (n1, n2)) = (halves(one), halves(two));
         let said = Said {
-            is_draining: (first >> 48) as u8 & state::DRAINING != 0,
-            acknowledged: acknowledged.swap_bytes(),
-            step: (first >> 56) as u8,
-            needed: needed.swap_bytes(),
+            is_draining: state & state::DRAINING != 0,
+            in_force,
+            needed: if state & state::COUNTED != 0 { Some([n0, n1, n2]) } else { None },
             room: (room as u32).swap_bytes(),
         };
-        let sequence = sequence.swap_bytes();
-        Ok(Probe { kind, from: self.from(), to: self.to(), cluster: self.cluster(), sequence, said })
+        let (sequence, is_down) = (sequence.swap_bytes(), state & state::DOWN != 0);
+        Ok(Probe { kind, from: self.from(), to: self.to(), cluster: self.cluster(), sequence, said, is_down })
     }
 
     #[inline(always)]
@@ -264,6 +282,16 @@ impl Message {
         let [w0, w1, w2, w3, w4, w5, _] = self.0;
         siphash::tag(key.of_probes(), [w0, w1, w2, w3, w4, w5 & !STAMP_MASK])
     }
+}
+
+/// Two numbers as they lie in a word, the first one first.
+const fn pair(first: u32, second: u32) -> u64 {
+    first.swap_bytes() as u64 | (second.swap_bytes() as u64) << 32
+}
+
+/// The same back.
+const fn halves(word: u64) -> (u32, u32) {
+    ((word as u32).swap_bytes(), ((word >> 32) as u32).swap_bytes())
 }
 
 #[cfg(test)]

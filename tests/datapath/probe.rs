@@ -11,10 +11,17 @@ use lb_tests::packet::{Ip, Transport};
 
 use crate::check::Both;
 
-const GOOD: Probe =
-    Probe { kind: Kind::Ask, from: NEAR, to: THIS, cluster: CLUSTER, sequence: 7, said: SAID };
+const GOOD: Probe = Probe {
+    kind: Kind::Ask,
+    from: NEAR,
+    to: THIS,
+    cluster: CLUSTER,
+    sequence: 7,
+    said: SAID,
+    is_down: false,
+};
 
-const SAID: Said = Said { is_draining: true, acknowledged: 5, step: 2, needed: 4, room: 100 };
+const SAID: Said = Said { is_draining: true, in_force: 5, needed: Some([4, 0, 0]), room: 100 };
 
 fn message(probe: &Probe) -> [u8; LEN] {
     Message::new(probe, &fixture::local().key).bytes()

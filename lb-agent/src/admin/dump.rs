@@ -1,6 +1,8 @@
 //! The node's state as JSON for people. Each field is named here one by one: what a snapshot holds and
 //! this file does not name, private keys above all, cannot get out.
 
+mod memberships;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use aws_lc_rs::digest;
 use serde::Serialize;
 use x509_parser::time::ASN1Time;
 
+use self::memberships::MembershipsDump;
 use super::drain::DrainReport;
 use super::live::{Attachment, Live, utc};
 use crate::model::{
@@ -36,6 +39,8 @@ pub(super) struct Dump {
     alone: bool,
     /// The stage of this agent for which it does not answer others.
     stuck: Option<String>,
+    /// What rows are made of; `null` without a packet path.
+    memberships: Option<MembershipsDump>,
     /// How a cluster is followed; `null` for a folder.
     source: Option<SourceDump>,
     snapshot: Option<SnapshotDump>,
@@ -204,6 +209,7 @@ impl Dump {
             peers: peers.all.iter().map(PeerDump::new).collect(),
             alone: live.is_alone(),
             stuck: peers.stuck,
+            memberships: live.history.as_ref().map(|_| MembershipsDump::new(live)),
             source: live.following().map(SourceDump::new),
             snapshot: snapshot.as_deref().map(SnapshotDump::new),
         }

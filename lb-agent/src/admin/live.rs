@@ -10,7 +10,8 @@ use x509_parser::time::ASN1Time;
 
 use super::drain::DrainReport;
 use crate::model::{
-    Basis, Condition, DrainProgress, Draining, Following, Loaded, PeerState, Peers, Snapshot, Turn,
+    Basis, Condition, DrainProgress, Draining, Following, Heard, History, Holdings, Loaded, PeerState, Peers,
+    Snapshot, Turn,
 };
 
 /// The node's moving parts, as their stages tell of them. A clone follows the same ones.
@@ -44,6 +45,12 @@ pub struct Live {
     pub peers: Option<watch::Receiver<Peers>>,
     /// Whether no member answers, for this node's own fault; `None` as above.
     pub alone: Option<watch::Receiver<bool>>,
+    /// What members say of themselves, by their ids; `None` as above.
+    pub heard: Option<watch::Receiver<BTreeMap<u16, Heard>>>,
+    /// What the rows of this node are made of; `None` as above.
+    pub history: Option<watch::Receiver<History>>,
+    /// The connections on this node; `None` as above, or while they are not known.
+    pub holdings: Option<watch::Receiver<Option<Holdings>>>,
 }
 
 /// An interface with the packet path on it.
@@ -96,19 +103,35 @@ impl Live {
         self.peers.as_ref().map(|peers| peers.borrow().clone()).unwrap_or_default()
     }
 
+    /// What the rows of this node are made of.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.history.as_ref().map(|history| history.borrow().clone()).unwrap_or_default()
+    }
+
+    /// The connections on this node, while they are known.
+    #[must_use]
+    pub fn holdings(&self) -> Option<Holdings> {
+        self.holdings.as_ref().and_then(|holdings| holdings.borrow().clone())
+    }
+
     /// Whether no member answers, for this node's own fault.
     #[must_use]
     pub fn is_alone(&self) -> bool {
         self.alone.as_ref().is_some_and(|alone| *alone.borrow())
     }
 
-    /// The members that do not answer, in words; and why others may take this node for dead.
+    /// What waits, the members that do not answer, in words; and why others may take this node for dead.
     fn silent(&self) -> String {
         let Peers { all, stuck } = self.peers();
         let down = all.iter().filter(|peer| peer.state == PeerState::Down).map(ToString::to_string);
         let stuck = stuck.map(|stage| format!("{stage} is stuck: this node does not answer other members"));
         let alone = self.is_alone().then(|| "this node is alone: nor does its gateway answer".to_owned());
-        down.chain(stuck).chain(alone).map(|words| format!("; {words}")).collect()
+        down.chain(stuck)
+            .chain(alone)
+            .chain(self.history().queued)
+            .map(|words| format!("; {words}"))
+            .collect()
     }
 
     /// What a node that is ready has, in words.
@@ -225,6 +248,9 @@ pub(super) mod tests {
             attracted: watch::Sender::default().subscribe(),
             peers: None,
             alone: None,
+            heard: None,
+            history: None,
+            holdings: None,
             attachments: Some(
                 watch::Sender::new(vec![Attachment {
                     interface: "eth0".to_owned(),

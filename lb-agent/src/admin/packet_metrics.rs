@@ -16,9 +16,9 @@ use prometheus_client::registry::Registry;
 
 use super::Live;
 use crate::metrics::{
-    AGENT, ALONE, GENERATION, INTERFACE_MODE, MEMBERS, Named, PACKETS, PEER_FLAPS, PEER_LOST, PEER_PROBES,
-    PEER_ROUND_TRIP, PEER_STATE, PROBLEMS, SERVICE_BYTES, SERVICE_PACKETS, SOURCE_FAILURES, SOURCE_SINCE,
-    SOURCE_STORED, SOURCE_WATCH,
+    AGENT, ALONE, CHANGE_QUEUED, GENERATION, HELD, INTERFACE_MODE, MEMBERS, MEMBERSHIPS, Named, PACKETS,
+    PEER_FLAPS, PEER_LOST, PEER_PROBES, PEER_ROUND_TRIP, PEER_STATE, PROBLEMS, SERVICE_BYTES,
+    SERVICE_PACKETS, SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOURCE_WATCH,
 };
 use crate::model::{Basis, Following, Peer, Protocol, ServiceAddress, Severity, Watch};
 
@@ -71,6 +71,7 @@ fn encode_live(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result 
     gauges(encoder, GENERATION, stages)?;
     encode_following(encoder, live)?;
     encode_peers(encoder, live)?;
+    encode_memberships(encoder, live)?;
     gauges(
         encoder,
         INTERFACE_MODE,
@@ -106,6 +107,20 @@ fn encode_peers(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result
     counters(encoder, PEER_FLAPS, all.iter().map(|peer| (member(peer), peer.flaps)))?;
     let alone = ConstGauge::new(u64::from(live.is_alone()));
     alone.encode(encoder.encode_descriptor(ALONE.0, ALONE.1, None, GAUGE)?)
+}
+
+fn encode_memberships(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+    if live.history.is_none() {
+        return Ok(());
+    }
+    let history = live.history();
+    let count = (history.agreed.len() + history.absences.len()) as u64;
+    let held = live.holdings().map(|holdings| (HELD, holdings.held as u64));
+    let all = [(MEMBERSHIPS, count), (CHANGE_QUEUED, u64::from(history.queued.is_some()))];
+    for ((name, help), value) in all.into_iter().chain(held) {
+        ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, GAUGE)?)?;
+    }
+    Ok(())
 }
 
 fn encode_following(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
@@ -177,7 +192,9 @@ mod tests {
     use super::super::dump::tests::snapshot;
     use super::super::live::tests::{following, live, peer};
     use super::*;
-    use crate::model::{Condition, PeerState, Peers};
+    use std::sync::Arc;
+
+    use crate::model::{Condition, Generation, History, Holdings, PeerState, Peers, Step};
 
     fn scrape(live: Live, counters: Option<Counters>) -> String {
         let mut registry = Registry::default();
@@ -211,6 +228,27 @@ mod tests {
                 "lb_l4_alone 0",
             ],
         );
+    }
+
+    #[test]
+    fn a_scrape_has_what_rows_are_made_of() {
+        let generation =
+            |number| Arc::new(Generation { number, step: Step::Settled, members: BTreeMap::new() });
+        let queued = Some("change queued: edge-2 holds flows of membership 1".to_owned());
+        let history = History { agreed: vec![generation(1), generation(2)], absences: Vec::new(), queued };
+        let holdings = Some(Holdings { held: 3, ..Holdings::default() });
+        let live = Live {
+            history: Some(tokio::sync::watch::Sender::new(history).subscribe()),
+            holdings: Some(tokio::sync::watch::Sender::new(holdings).subscribe()),
+            ..live(Some(1), 1, None)
+        };
+        assert!(
+            live.ready().ends_with("; change queued: edge-2 holds flows of membership 1"),
+            "{}",
+            live.ready()
+        );
+        let lines = ["lb_l4_memberships 2", "lb_l4_change_queued 1", "lb_l4_connections 3"];
+        check(&scrape(live, None), &lines);
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub struct Standing<'a> {
     pub turn: Turn,
     /// Whether a state is live in kernel and proxy.
     pub is_loaded: bool,
+    /// Whether this node's own link or gateway is to blame that no member answers: what the network sends is lost, and
+    /// other nodes serve.
+    pub is_alone: bool,
     /// What is live.
     pub snapshot: &'a Snapshot,
     /// Whether it drains, and new flows open at other nodes. While they open here, the network had better send them
@@ -39,7 +42,11 @@ impl Standing<'_> {
     #[must_use]
     pub fn attracted(&self) -> Attracted {
         let serves = matches!(self.turn, Turn::Holding | Turn::After) && self.is_loaded;
-        if serves && !self.has_yielded { self.snapshot.vips.clone() } else { Attracted::new() }
+        if serves && !self.is_alone && !self.has_yielded {
+            self.snapshot.vips.clone()
+        } else {
+            Attracted::new()
+        }
     }
 }
 
@@ -71,18 +78,19 @@ mod tests {
     fn a_node_attracts_what_it_serves_until_it_has_yielded() {
         let vips = BTreeSet::from([IpAddr::from([198, 51, 100, 1])]);
         let snapshot = Snapshot { vips: vips.clone(), ..Snapshot::default() };
-        for (turn, is_loaded, has_yielded, attracts) in [
-            (Turn::Before, true, false, false),
-            (Turn::Waiting, true, false, false),
-            (Turn::Holding, false, false, false),
-            (Turn::Holding, true, false, true),
-            (Turn::Holding, true, true, false),
-            (Turn::After, true, false, true),
-            (Turn::After, true, true, false),
+        for (turn, is_loaded, is_alone, has_yielded, attracts) in [
+            (Turn::Before, true, false, false, false),
+            (Turn::Waiting, true, false, false, false),
+            (Turn::Holding, false, false, false, false),
+            (Turn::Holding, true, false, false, true),
+            (Turn::Holding, true, false, true, false),
+            (Turn::Holding, true, true, false, false),
+            (Turn::After, true, false, false, true),
+            (Turn::After, true, false, true, false),
         ] {
-            let standing = Standing { turn, is_loaded, snapshot: &snapshot, has_yielded };
+            let standing = Standing { turn, is_loaded, is_alone, snapshot: &snapshot, has_yielded };
             let expected = if attracts { vips.clone() } else { BTreeSet::new() };
-            assert_eq!(standing.attracted(), expected, "{turn:?} {is_loaded} {has_yielded}");
+            assert_eq!(standing.attracted(), expected, "{turn:?} {is_loaded} {is_alone} {has_yielded}");
         }
     }
 }

@@ -10,9 +10,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::info;
 
-use super::{Snapshots, service};
+use super::service;
 use crate::l7::Proxy;
-use crate::model::{DrainProgress, Draining, LAST_WORDS, Snapshot, Turn};
+use crate::model::{DrainProgress, Draining, History, LAST_WORDS, Turn};
+
+type Histories = watch::Receiver<History>;
 
 /// How often progress is told.
 const TELLING: Duration = Duration::from_millis(200);
@@ -40,13 +42,13 @@ impl Drain {
     }
 
     /// Carries out what is told.
-    pub(super) async fn run(&self, proxy: &Proxy, snapshots: &Snapshots) -> Infallible {
+    pub(super) async fn run(&self, proxy: &Proxy, history: Option<&Histories>) -> Infallible {
         let mut told = self.told.subscribe();
         loop {
             let now = *told.borrow_and_update();
             let work = async {
                 match now {
-                    Some(draining) => self.carry_out(draining, proxy, snapshots.clone()).await,
+                    Some(draining) => self.carry_out(draining, proxy, history.cloned()).await,
                     None => self.serve(proxy).await,
                 }
             };
@@ -65,7 +67,7 @@ impl Drain {
         std::future::pending().await
     }
 
-    async fn carry_out(&self, draining: Draining, proxy: &Proxy, snapshots: Snapshots) -> Infallible {
+    async fn carry_out(&self, draining: Draining, proxy: &Proxy, history: Option<Histories>) -> Infallible {
         info!("draining: this node is to own no new flows");
         let of = Some(draining);
         self.progress.send_replace(DrainProgress { of, ends_by: None, left: proxy.left() });
@@ -77,7 +79,7 @@ impl Drain {
         };
         let patience = if draining.stops { draining.span() / 2 } else { Duration::MAX };
         tokio::select! {
-            _ = timeout(patience, self.elsewhere(snapshots, draining)) => {}
+            _ = timeout(patience, self.elsewhere(history, draining)) => {}
             () = tell_left() => {}
         }
         // However long that took, connections have their time.
@@ -90,14 +92,14 @@ impl Drain {
     }
 
     /// Waits until new flows open at other nodes. If there are none, the last one that stops has nobody to wait for;
-    /// one that does not stop serves on.
-    async fn elsewhere(&self, mut snapshots: Snapshots, draining: Draining) {
-        let is_so = |snapshot: &Snapshot| {
-            let is_alone = draining.stops && !snapshot.opens_beside(&self.node);
-            is_alone || !snapshot.opens_at(&self.node)
+    /// one that does not stop serves on. Without a packet path, nobody sends flows here but clients themselves.
+    async fn elsewhere(&self, history: Option<Histories>, draining: Draining) {
+        let Some(mut history) = history else { return };
+        let is_so = |history: &History| {
+            let is_last = draining.stops && !history.opens_beside(&self.node);
+            is_last || !history.opens_at(&self.node)
         };
-        let told = snapshots.wait_for(|snapshot| snapshot.as_ref().is_some_and(|snapshot| is_so(snapshot)));
-        if told.await.is_err() {
+        if history.wait_for(is_so).await.is_err() {
             std::future::pending().await
         }
     }

@@ -1,4 +1,4 @@
-//! The prober as a part of the agent: fed from the snapshots that are served and what of them is in the kernel.
+//! The prober as a part of the agent: fed from what is in the kernel.
 
 use std::time::Duration;
 
@@ -6,10 +6,9 @@ use anyhow::Result;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Snapshots;
 use crate::beat::{Beat, Beats};
 use crate::l4::liveness::{self, Cluster, Inputs, Outlook, Probing, Roster};
-use crate::model::Loaded;
+use crate::model::{Draining, History, Loaded};
 
 /// The runtime of source, packet path and admin: it may be busy with a large state for a while.
 const STUCK: Duration = Duration::from_secs(5);
@@ -43,16 +42,19 @@ impl Liveness {
     pub(super) async fn feed(
         self,
         node: String,
-        mut snapshots: Snapshots,
+        mut history: watch::Receiver<History>,
         mut live: watch::Receiver<Loaded>,
+        mut draining: watch::Receiver<Option<Draining>>,
         uplinks: Vec<String>,
     ) -> Result<()> {
         let outlook = self.outlook.clone();
         let follow = async {
             loop {
-                self.tell(&node, snapshots.borrow_and_update().as_deref(), *live.borrow_and_update());
+                let drains = draining.borrow_and_update().is_some();
+                self.tell(&node, &history.borrow_and_update(), *live.borrow_and_update(), drains);
                 tokio::select! {
-                    Ok(()) = snapshots.changed() => {}
+                    Ok(()) = history.changed() => {}
+                    Ok(()) = draining.changed() => {}
                     Ok(()) = live.changed() => {}
                     else => std::future::pending::<()>().await,
                 }
@@ -65,11 +67,10 @@ impl Liveness {
         }
     }
 
-    fn tell(&self, node: &str, snapshot: Option<&crate::model::Snapshot>, loaded: Loaded) {
-        let Some(snapshot) = snapshot else { return };
-        let roster = Roster::of(snapshot, node);
+    fn tell(&self, node: &str, history: &History, loaded: Loaded, drains: bool) {
+        let roster = Roster::of(history, node);
         self.roster.send_if_modified(|before| std::mem::replace(before, roster.clone()) != roster);
-        self.said.send_replace(liveness::said(snapshot, loaded, node));
+        self.said.send_replace(liveness::said(loaded, drains));
     }
 }
 

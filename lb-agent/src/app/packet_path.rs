@@ -1,10 +1,13 @@
 //! The packet path as a part of the agent: begun once its key is known, which in a cluster may take
 //! a while, in this agent's turn among those of its node.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use lb_common::hash::FlowKey;
+use lb_common::row::MemberId;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -18,7 +21,7 @@ use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
 use crate::l4::{self, Datapath, Inputs, Outputs, Succession, Uplink};
 use crate::l7::Proxy;
-use crate::model::{Holdings, Loaded, Peers, Turn};
+use crate::model::{Draining, Heard, History, Holdings, Loaded, Peers, Turn};
 
 /// Where agents of a node ask each other for the packet path, in their state folder.
 pub(super) const HAND_OVER: &str = "handover.sock";
@@ -32,7 +35,9 @@ pub(super) struct PacketPath {
     uplinks: Vec<Uplink>,
     attachments: watch::Sender<Vec<admin::Attachment>>,
     live: watch::Sender<Loaded>,
+    history: watch::Sender<History>,
     holdings: watch::Sender<Option<Holdings>>,
+    draining: watch::Receiver<Option<Draining>>,
     turn: watch::Sender<Turn>,
     outlook: Outlook,
     beats: Beats,
@@ -46,6 +51,7 @@ struct PathOptions {
     pins: Pins,
     history: Option<PathBuf>,
     openers_only: bool,
+    drain_deadline: Duration,
     socket: PathBuf,
     may_take_over: bool,
 }
@@ -61,7 +67,13 @@ pub(super) async fn uplinks(run: &Run) -> Result<Vec<Uplink>> {
 
 impl PacketPath {
     /// None with `--no-xdp`.
-    pub(super) fn new(run: &Run, node: &str, uplinks: Vec<Uplink>, beats: Beats) -> Option<Self> {
+    pub(super) fn new(
+        run: &Run,
+        node: &str,
+        uplinks: Vec<Uplink>,
+        beats: Beats,
+        draining: watch::Receiver<Option<Draining>>,
+    ) -> Option<Self> {
         let options = PathOptions {
             node: node.to_owned(),
             cluster: run.cluster_id,
@@ -69,6 +81,7 @@ impl PacketPath {
             pins: Pins::new(run.bpffs.clone()),
             history: run.manifests.is_some().then(|| run.state.join(HISTORY)),
             openers_only: run.no_second_chance,
+            drain_deadline: Duration::from_secs(run.drain_deadline.into()),
             socket: run.state.join(HAND_OVER),
             may_take_over: run.take_over,
         };
@@ -77,7 +90,9 @@ impl PacketPath {
             uplinks,
             attachments: watch::Sender::default(),
             live: watch::Sender::default(),
+            history: watch::Sender::default(),
             holdings: watch::Sender::default(),
+            draining,
             turn: watch::Sender::default(),
             outlook: Outlook::default(),
             beats,
@@ -92,6 +107,21 @@ impl PacketPath {
     /// What is in the kernel's maps.
     pub(super) fn live(&self) -> watch::Receiver<Loaded> {
         self.live.subscribe()
+    }
+
+    /// What its rows are made of.
+    pub(super) fn history(&self) -> watch::Receiver<History> {
+        self.history.subscribe()
+    }
+
+    /// The connections on this node.
+    pub(super) fn holdings(&self) -> watch::Receiver<Option<Holdings>> {
+        self.holdings.subscribe()
+    }
+
+    /// What other members say of themselves.
+    pub(super) fn heard(&self) -> watch::Receiver<BTreeMap<MemberId, Heard>> {
+        self.outlook.heard()
     }
 
     /// Whether the packet path is this agent's.
@@ -121,11 +151,12 @@ impl PacketPath {
         let mut succession = self.succession(key);
         let cluster = Cluster { key, id: self.options.cluster, port: self.options.port };
         let names = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
-        let (node, live) = (self.options.node.clone(), self.live.subscribe());
+        let (node, live, history) =
+            (self.options.node.clone(), self.live.subscribe(), self.history.subscribe());
         let probing = Liveness::start(cluster, succession.holds(), self.beats.clone(), self.outlook.clone())?;
         tokio::select! {
-            result = self.take_turns(&mut succession, proxy, snapshots.clone()) => result,
-            result = probing.feed(node, snapshots, live, names) => result,
+            result = self.take_turns(&mut succession, proxy, snapshots) => result,
+            result = probing.feed(node, history, live, self.draining.clone(), names) => result,
         }
     }
 
@@ -157,14 +188,23 @@ impl PacketPath {
     }
 
     fn succession(&self, key: FlowKey) -> Succession {
-        let PathOptions { node, cluster, port, pins, history, openers_only, socket, may_take_over } =
-            &self.options;
-        let local = Local { node: node.clone(), key, cluster: *cluster, port: *port };
+        let options = &self.options;
         let interfaces = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
-        let history = history.clone();
-        let openers_only = *openers_only;
-        let options = l4::Options { local, interfaces, pins: pins.clone(), history, openers_only };
-        Succession::new(options, socket.clone(), *may_take_over)
+        let local = Local {
+            node: options.node.clone(),
+            key,
+            cluster: options.cluster,
+            port: options.port,
+        };
+        let datapath = l4::Options {
+            local,
+            interfaces,
+            pins: options.pins.clone(),
+            history: options.history.clone(),
+            openers_only: options.openers_only,
+            drain_deadline: options.drain_deadline,
+        };
+        Succession::new(datapath, options.socket.clone(), options.may_take_over)
     }
 
     /// This agent's turn.
@@ -174,9 +214,15 @@ impl PacketPath {
         let sockets = proxy.steered_sockets();
         let of_family = |is_v4: bool| sockets.iter().find(move |socket| socket.address.is_ipv4() == is_v4);
         packet_path.steer_to(of_family(true), of_family(false))?;
-        let inputs =
-            Inputs { snapshots, down: self.outlook.down(), needs: watch::Sender::default().subscribe() };
-        let outputs = Outputs { live: self.live.clone(), holdings: self.holdings.clone() };
+        let inputs = Inputs {
+            snapshots,
+            down: self.outlook.down(),
+            heard: self.outlook.heard(),
+            judged: self.outlook.judged(),
+            draining: self.draining.clone(),
+        };
+        let (live, history) = (self.live.clone(), self.history.clone());
+        let outputs = Outputs { live, history, holdings: self.holdings.clone() };
         Ok(packet_path.run(inputs, outputs).await?)
     }
 }

@@ -119,11 +119,9 @@ impl Parts {
     }
 }
 
-pub(super) async fn changed(
-    kernel: &mut Option<watch::Receiver<Loaded>>,
-) -> Result<(), watch::error::RecvError> {
-    match kernel {
-        Some(kernel) => kernel.changed().await,
+pub(super) async fn changed<T>(part: &mut Option<watch::Receiver<T>>) -> Result<(), watch::error::RecvError> {
+    match part {
+        Some(part) => part.changed().await,
         None => std::future::pending().await,
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use futures_util::{FutureExt, Stream, StreamExt};
 use lb_common::map::{LISTENER_V4, LISTENER_V6, config, name};
+use lb_common::probe::MOST_NEEDED;
 use lb_common::row::{MemberId, NO_MEMBER};
 use rtnetlink::Handle;
 use tokio::sync::watch;
@@ -20,20 +21,23 @@ use tracing::{debug, info, warn};
 use super::attach::{self, Attachment};
 use super::holdings::Question;
 use super::maps::Maps;
-use super::memberships::{Memberships, Needs, Opened};
+use super::memberships::{Memberships, Opened, Sight};
 use super::netlink::Change;
 use super::pins::{PinLock, Pins};
 use super::plan::{Installed, carry_out, plan};
 use super::reach::Ways;
 use super::wanted::{INGRESS_TABLE, Key, Local, Wanted, peers};
 use super::{L4Error, clock, holdings, interface, loader, netlink, reach, routes, uplink};
-use crate::model::{Holdings, Loaded, Member, Snapshot};
+use crate::model::{Draining, Heard, History, Holdings, Loaded, Member, Snapshot};
 
 /// Changes of routes and neighbours come in bursts: wait this long for the end of one.
 const BURST: Duration = Duration::from_millis(20);
 
 /// The kernel tells of every change, but ways that cannot be told of (a route's MTU, say) are asked for.
 const REFRESH: Duration = Duration::from_secs(5);
+
+/// By then each member has answered or is down, from the start on: the two seconds that one has which was never heard.
+const VERDICT: Duration = Duration::from_millis(2500);
 
 /// What the packet path is started with.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub struct Options {
     pub history: Option<PathBuf>,
     /// Whether rows have nobody but their openers: plain consistent hashing, to compare with.
     pub openers_only: bool,
+    /// So long flows may hold up a change of such members.
+    pub drain_deadline: Duration,
 }
 
 /// What the packet path follows.
@@ -57,8 +63,12 @@ pub struct Inputs {
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Members that do not answer this node.
     pub down: watch::Receiver<BTreeSet<MemberId>>,
-    /// What other members say that their flows need, as `Holdings::former` has it; nothing of those that say nothing.
-    pub needs: watch::Receiver<BTreeMap<MemberId, BTreeSet<u64>>>,
+    /// What other members say of themselves; nothing of those that were never heard.
+    pub heard: watch::Receiver<BTreeMap<MemberId, Heard>>,
+    /// Whether it is known of each member whether it answers.
+    pub judged: watch::Receiver<bool>,
+    /// Whether this node drains.
+    pub draining: watch::Receiver<Option<Draining>>,
 }
 
 /// What the packet path tells.
@@ -66,6 +76,8 @@ pub struct Inputs {
 pub struct Outputs {
     /// What is in the kernel.
     pub live: watch::Sender<Loaded>,
+    /// What rows are made of.
+    pub history: watch::Sender<History>,
     /// The connections that are on this node; none while they are not known.
     pub holdings: watch::Sender<Option<Holdings>>,
 }
@@ -79,6 +91,8 @@ pub struct Datapath {
     installed: Installed,
     openers_only: bool,
     memberships: Memberships,
+    /// Until then the rows of the agent before stay: this one does not know yet who is down.
+    keeps_rows: Option<Duration>,
     /// Entries for which there is no place, as far as they are told.
     left_out: BTreeSet<Key>,
     ways: Ways,
@@ -111,7 +125,7 @@ impl Datapath {
     /// # Errors
     /// `L4Error`, with what to do about it; what was attached before stays attached.
     pub async fn start(options: Options) -> Result<Self, L4Error> {
-        let Options { local, interfaces, pins, history, openers_only } = options;
+        let Options { local, interfaces, pins, history, openers_only, drain_deadline } = options;
         let netlink = netlink::connect()?;
         for name in &interfaces {
             attach::expect_free(&netlink, &pins, name).await?;
@@ -129,6 +143,8 @@ impl Datapath {
         attach::sk_lookup(&mut object, &pins)?;
         pins.remove_other_layouts()?;
         let installed = maps.read()?;
+        let now = clock::now();
+        let has_rows = installed.tables.contains_key(&INGRESS_TABLE);
         Ok(Self {
             local,
             maps,
@@ -136,7 +152,8 @@ impl Datapath {
             attachments,
             installed,
             openers_only,
-            memberships: Memberships::restore(history, clock::now()),
+            memberships: Memberships::restore(history, drain_deadline, now),
+            keeps_rows: has_rows.then(|| now + VERDICT),
             left_out: BTreeSet::new(),
             ways: Ways::default(),
             vips: BTreeSet::new(),
@@ -188,7 +205,7 @@ impl Datapath {
         let mut changes = netlink::changes()?;
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let Outputs { live, holdings } = outputs;
+        let Outputs { live, history, holdings } = outputs;
         let (questions, asked) = watch::channel(None);
         let mut held = holdings.subscribe();
         tokio::spawn(holdings::follow(asked, holdings));
@@ -200,7 +217,11 @@ impl Datapath {
                 self.step(&snapshot, &mut inputs, counted.as_ref());
                 match self.apply(&snapshot).await {
                     Ok(()) => {
-                        live.send_replace(self.loaded(&snapshot, counted.as_ref()));
+                        self.tell(&history);
+                        // Who keeps the rows of before has loaded none of its own.
+                        if self.keeps_rows.is_none() {
+                            live.send_replace(self.loaded(&snapshot, counted.as_ref()));
+                        }
                         self.ask(&snapshot, &questions);
                     }
                     Err(error) => warn!(%error, generation = snapshot.generation, "the last state stays"),
@@ -209,13 +230,20 @@ impl Datapath {
             tokio::select! {
                 changed = inputs.snapshots.changed() => if changed.is_err() { return Ok(()) },
                 Ok(()) = inputs.down.changed() => {}
-                Ok(()) = inputs.needs.changed() => {}
+                Ok(()) = inputs.heard.changed() => {}
+                Ok(()) = inputs.judged.changed() => {}
+                Ok(()) = inputs.draining.changed() => {}
                 Ok(()) = held.changed() => {}
-                () = clock::reach(self.memberships.due(clock::now())) => {}
+                () = clock::reach(self.due()) => {}
                 Some(()) = self.follow(&mut changes) => {}
                 _ = refresh.tick() => self.stale.ways = true,
             }
         }
+    }
+
+    /// When time alone changes something.
+    fn due(&self) -> Option<Duration> {
+        self.memberships.due(clock::now()).into_iter().chain(self.keeps_rows).min()
     }
 
     fn loaded(&mut self, snapshot: &Snapshot, held: Option<&Holdings>) -> Loaded {
@@ -224,8 +252,8 @@ impl Datapath {
         let opened = self.memberships.opened();
         let number = |opened: Option<&Opened>| opened.map(|opened| opened.number);
         let (newest, oldest) = (number(opened.first()), number(opened.last()));
-        // What was counted before a step was in the kernel says nothing of flows that opened since.
-        let needed = match held.filter(|held| held.steps == self.memberships.steps()) {
+        let counted = held.filter(|held| self.is_of_now(held));
+        let needed = match counted {
             Some(held) => held.needed,
             None => oldest,
         };
@@ -234,22 +262,47 @@ impl Datapath {
             membership: snapshot.membership,
             rows,
             needed: needed.filter(|&needed| Some(needed) < newest),
+            in_force: opened.first().map_or(0, |newest| newest.fingerprint),
+            former: counted.and_then(|held| former(&held.former)),
             held: held.map_or(0, |held| held.held as u64),
             oldest: held.and_then(|held| held.oldest),
         }
     }
 
+    /// What was counted before a step was in the kernel says nothing of flows that opened since.
+    fn is_of_now(&mut self, held: &Holdings) -> bool {
+        let opened = self.memberships.opened();
+        held.steps == self.memberships.steps()
+            && held.opened.iter().copied().eq(opened.iter().map(|opened| opened.fingerprint))
+    }
+
     /// Brings the memberships to this moment.
     fn step(&mut self, snapshot: &Snapshot, inputs: &mut Inputs, held: Option<&Holdings>) {
         let now = clock::now();
+        let is_judged = *inputs.judged.borrow_and_update();
+        self.keeps_rows = self.keeps_rows.filter(|&until| !is_judged && now < until);
         let down = inputs.down.borrow_and_update().clone();
-        let mut needs = inputs.needs.borrow_and_update().clone();
-        let this = self.memberships.members().get(&self.local.node).map(|member| member.id);
-        needs.extend(this.zip(held.map(|held| held.former.clone())));
-        self.memberships.observe(&snapshot.generations, &down, now);
-        if self.memberships.advance(Needs { of: &needs, down: &down }, now) {
+        let heard = inputs.heard.borrow_and_update().clone();
+        let held = held.filter(|held| self.is_of_now(held));
+        let sight = Sight {
+            node: &self.local.node,
+            drains: inputs.draining.borrow_and_update().is_some(),
+            down: &down,
+            heard: &heard,
+            needed: held.map(|held| &held.former),
+        };
+        if self.memberships.observe(&snapshot.generations, sight, now) {
             let generations = self.memberships.opened().len();
             info!(generations, "another step of the memberships");
+        }
+    }
+
+    fn tell(&self, history: &watch::Sender<History>) {
+        let now = self.memberships.history();
+        let before = history.send_replace(now.clone());
+        match now.queued {
+            Some(words) if before.queued.is_none() => info!("{words}"),
+            _ => {}
         }
     }
 
@@ -346,7 +399,10 @@ impl Datapath {
             rows = Arc::new(rows.openers_only());
         }
         let down = self.memberships.down();
-        let wanted = Wanted::with_members(snapshot, &members, down, rows, &self.local, &self.ways.reach);
+        let mut wanted = Wanted::with_members(snapshot, &members, down, rows, &self.local, &self.ways.reach);
+        if self.keeps_rows.is_some() {
+            wanted.keep_rows(&self.installed.members);
+        }
         self.tell_of(&wanted).await;
         let operations = plan(&self.installed, &wanted)?;
         let write = |operation: &_| self.maps.carry_out(operation);
@@ -434,6 +490,14 @@ impl Datapath {
         }
         Ok(())
     }
+}
+
+/// Former memberships as others are told of them, if there is room for them.
+fn former(needed: &BTreeSet<u32>) -> Option<[u32; MOST_NEEDED]> {
+    let mut all = [0; MOST_NEEDED];
+    let is_enough = needed.len() <= all.len();
+    all.iter_mut().zip(needed).for_each(|(place, &fingerprint)| *place = fingerprint);
+    is_enough.then_some(all)
 }
 
 /// Removes the links of interfaces that are no longer named.

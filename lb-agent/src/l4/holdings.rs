@@ -76,7 +76,8 @@ impl Seen {
     fn count(&mut self, all: &[Connection], question: &Question, now: Instant) -> Holdings {
         let ours = all.iter().filter(|connection| question.vips.contains(&connection.local.ip()));
         let mut before = std::mem::take(&mut self.0);
-        let mut holdings = Holdings { steps: question.steps.clone(), ..Holdings::default() };
+        let opened = question.opened.iter().map(|opened| opened.fingerprint).collect();
+        let mut holdings = Holdings { steps: question.steps.clone(), opened, ..Holdings::default() };
         for connection in ours {
             holdings.held += 1;
             let first = before.remove(&connection.cookie).unwrap_or(now);
@@ -138,7 +139,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn all_at(number: u64, opener: MemberId) -> Opened {
-        Opened { number, fingerprint: 100 + number, openers: vec![opener; BUCKETS as usize].into() }
+        Opened { number, fingerprint: 100 + number as u32, openers: vec![opener; BUCKETS as usize].into() }
     }
 
     fn question(vip: IpAddr, opened: Vec<Opened>) -> Question {
@@ -153,8 +154,8 @@ mod tests {
         }
     }
 
-    fn nothing() -> Holdings {
-        Holdings { steps: vec![(7, Step::Switch)], ..Holdings::default() }
+    fn nothing(opened: &[u32]) -> Holdings {
+        Holdings { steps: vec![(7, Step::Switch)], opened: opened.to_vec(), ..Holdings::default() }
     }
 
     fn connection(port: u16, cookie: u64) -> Connection {
@@ -176,13 +177,13 @@ mod tests {
         assert_eq!((holdings.needed, holdings.former.len()), (Some(3), 0));
         let holdings = seen.count(&[connection(1, 3)], &question, later);
         assert_eq!(holdings.oldest, Some(Duration::ZERO), "the same ports, but another connection");
-        assert_eq!(seen.count(&[], &question, later), nothing());
+        assert_eq!(seen.count(&[], &question, later), nothing(&[103]));
     }
 
     #[test]
     fn a_connection_needs_the_newest_membership_that_leads_to_it() {
         let vip = IpAddr::from([203, 0, 113, 10]);
-        let check = |opened: Vec<Opened>, needed, former: &[u64]| {
+        let check = |opened: Vec<Opened>, needed, former: &[u32]| {
             let holdings = Seen::default().count(&[connection(1, 1)], &question(vip, opened), Instant::now());
             assert_eq!((holdings.needed, holdings.former), (needed, former.iter().copied().collect()));
         };
@@ -226,7 +227,7 @@ mod tests {
         let holdings = held(&mut told, 3).await;
         assert_eq!((holdings.needed, holdings.former), (Some(4), BTreeSet::from([104])));
         drop((clients, servers));
-        assert_eq!(held(&mut told, 0).await, nothing());
+        assert_eq!(held(&mut told, 0).await, nothing(&[105, 104]));
         counting.abort();
     }
 }

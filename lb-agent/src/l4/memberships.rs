@@ -14,11 +14,29 @@ use std::time::Duration;
 use lb_common::row::MemberId;
 
 use self::absences::Absences;
-pub(crate) use self::former::Needs;
+use self::former::Needs;
 use self::own_history::OwnHistory;
 use super::maglev::Table;
 use super::rows::{Column, Openers, fingerprint, rows};
-use crate::model::{Generation, Member, Step};
+use crate::model::{Generation, Heard, History, Member, Step};
+
+/// Who is down for so long holds no flows any more: one that was only stalled may come back with all of them.
+const GONE: Duration = Duration::from_secs(30);
+
+/// What this node knows of itself and others at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight<'a> {
+    /// This node's name.
+    pub(crate) node: &'a str,
+    /// Whether this node drains.
+    pub(crate) drains: bool,
+    /// Members that do not answer.
+    pub(crate) down: &'a BTreeSet<MemberId>,
+    /// What members said last.
+    pub(crate) heard: &'a BTreeMap<MemberId, Heard>,
+    /// The former memberships that this node's own flows need, if that is known.
+    pub(crate) needed: Option<&'a BTreeSet<u32>>,
+}
 
 /// What is in force on this node. `now` is always of a clock that never goes back.
 #[derive(Debug, Default)]
@@ -28,7 +46,13 @@ pub(crate) struct Memberships {
     own: Option<OwnHistory>,
     file: Option<PathBuf>,
     absences: Absences,
+    /// When others, which are down, fell silent.
+    silent: BTreeMap<MemberId, Duration>,
     down: BTreeSet<MemberId>,
+    needs: BTreeMap<MemberId, BTreeSet<u32>>,
+    queued: Option<String>,
+    /// So long flows may hold up a change.
+    deadline: Duration,
     openers: Openers,
     agreed_rows: Made,
     rows: Made,
@@ -48,63 +72,111 @@ pub(crate) struct Opened {
     /// Its number in the history.
     pub(crate) number: u64,
     /// The same on all nodes, whoever gave the number.
-    pub(crate) fingerprint: u64,
+    pub(crate) fingerprint: u32,
     /// Who opens in it.
     pub(crate) openers: Column,
 }
 
 impl Memberships {
     /// What an agent of this node before kept in `file`, if it kept anything.
-    pub(crate) fn restore(file: Option<PathBuf>, now: Duration) -> Self {
+    pub(crate) fn restore(file: Option<PathBuf>, deadline: Duration, now: Duration) -> Self {
         let own = file.as_deref().and_then(|file| saved::read(file, now));
-        Self { own, file, ..Self::default() }
+        Self { own, file, deadline, ..Self::default() }
     }
 
-    /// Takes note of a snapshot's generations and of who is down.
-    pub(crate) fn observe(&mut self, told: &[Arc<Generation>], down: &BTreeSet<MemberId>, now: Duration) {
+    /// Brings them to this moment: to a snapshot's generations, to what members say, and to the time. Whether another
+    /// step was taken.
+    pub(crate) fn observe(&mut self, told: &[Arc<Generation>], sight: Sight<'_>, now: Duration) -> bool {
+        let before = self.generations();
         match told {
-            [only] if only.number == 0 => {
-                let own = self.own.get_or_insert_default();
-                let before = own.generations();
-                own.observe(&only.members, now);
-                self.agreed = own.generations();
-                if self.agreed != before {
-                    self.save();
-                }
-            }
+            [only] if only.number == 0 => self.observe_own(&only.members, sight, now),
             _ => {
                 self.own = None;
                 self.agreed = told.to_vec();
             }
         }
+        self.down.clone_from(sight.down);
+        self.silent.retain(|id, _| sight.down.contains(id));
+        sight.down.iter().for_each(|&id| _ = self.silent.entry(id).or_insert(now));
         if let Some(in_force) = in_force(&self.agreed) {
-            self.absences.observe(in_force, down, now);
+            self.absences.observe(in_force, sight.down, now);
+            if let Some(this) = away(in_force, sight) {
+                self.absences.was_away(in_force, this, now);
+            }
         }
-        self.down.clone_from(down);
+        self.hear(sight);
+        self.advance(now);
+        !before.is_empty() && self.generations() != before
     }
 
-    /// What time, and what nodes say they need, change. Whether they did.
-    pub(crate) fn advance(&mut self, needs: Needs<'_>, now: Duration) -> bool {
-        let is_back = self.absences.advance(needs, now);
-        let Some(own) = &mut self.own else { return is_back };
-        let is_stepped = own.advance(needs, now);
+    fn observe_own(&mut self, members: &BTreeMap<String, Member>, sight: Sight<'_>, now: Duration) {
+        let is_new = self.own.is_none();
+        let own = self.own.get_or_insert_default();
+        let before = own.generations();
+        own.observe(&weighed(members, before.last().map(Arc::as_ref), sight), self.absences.len(), now);
         self.agreed = own.generations();
+        // Nothing is known of before: it may have just joined, or been away.
+        if let (true, Some(newest)) = (is_new, self.agreed.last())
+            && let Some(this) = newest.members.get(sight.node)
+        {
+            self.absences.was_away(newest, this.id, now);
+        }
+        if self.agreed != before {
+            self.save();
+        }
+    }
+
+    /// Takes note of what flows need. Who opens by another membership than this node says so: then that one is needed.
+    fn hear(&mut self, sight: Sight<'_>) {
+        let said = sight.heard.iter().filter_map(|(&id, heard)| {
+            let needed = heard.needed?.into_iter().chain([heard.in_force]);
+            Some((id, needed.filter(|&fingerprint| fingerprint != 0).collect()))
+        });
+        self.needs = said.collect();
+        let this = self.members().get(sight.node).map(|member| member.id);
+        self.needs.extend(this.zip(sight.needed.cloned()));
+    }
+
+    /// What time, and what nodes say they need, change.
+    fn advance(&mut self, now: Duration) {
+        let is_gone = |(&id, &since): (&MemberId, &Duration)| (now >= since + GONE).then_some(id);
+        let gone: BTreeSet<_> = self.silent.iter().filter_map(is_gone).collect();
+        let needs = Needs { of: &self.needs, gone: &gone, deadline: self.deadline };
+        self.absences.advance(needs, now);
+        let Some(own) = &mut self.own else { return };
+        let is_stepped = own.advance(needs, self.absences.len(), now);
+        self.agreed = own.generations();
+        self.queued = own.queued(needs).map(|former| {
+            let all: Vec<_> = former.into_iter().chain(self.absences.words(needs)).collect();
+            format!("change queued: {}", all.join(" and "))
+        });
         if is_stepped {
             self.save();
         }
-        is_stepped || is_back
     }
 
     /// When time alone changes something.
     pub(crate) fn due(&self, now: Duration) -> Option<Duration> {
-        let own = self.own.as_ref().and_then(|own| own.due(now));
-        own.into_iter().chain(self.absences.due(now)).min()
+        let own = self.own.as_ref().and_then(|own| own.due(self.deadline, now));
+        let gone = self.silent.values().map(|&since| since + GONE).filter(|&at| at > now);
+        own.into_iter().chain(self.absences.due(self.deadline, now)).chain(gone).min()
+    }
+
+    /// As others of the agent see them.
+    pub(crate) fn history(&self) -> History {
+        History {
+            agreed: self.agreed.clone(),
+            absences: self.absences.generations().collect(),
+            queued: self.queued.clone(),
+        }
     }
 
     /// All members of any of them; where they disagree, the newest is right.
     pub(crate) fn members(&self) -> BTreeMap<String, Member> {
         let (mut members, mut ids) = (BTreeMap::new(), BTreeSet::new());
-        for member in self.agreed.iter().rev().flat_map(|generation| generation.members.values()) {
+        let absences = self.absences.generations();
+        let generations: Vec<_> = absences.chain(self.agreed.iter().map(Arc::clone)).collect();
+        for member in generations.iter().rev().flat_map(|generation| generation.members.values()) {
             if !members.contains_key(&member.name) && ids.insert(member.id) {
                 members.insert(member.name.clone(), member.clone());
             }
@@ -190,6 +262,31 @@ impl Made {
 /// The newest that opens flows.
 fn in_force(generations: &[Arc<Generation>]) -> Option<&Generation> {
     generations.iter().rev().find(|generation| generation.step >= Step::Switch).map(Arc::as_ref)
+}
+
+/// The members as they open flows now: one that drains has no weight. Who was not heard yet drains if it did before.
+fn weighed(
+    members: &BTreeMap<String, Member>,
+    newest: Option<&Generation>,
+    sight: Sight<'_>,
+) -> BTreeMap<String, Member> {
+    let drained =
+        |name: &str| newest.and_then(|newest| newest.members.get(name)).is_some_and(|m| m.weight == 0);
+    let drains = |member: &Member| match sight.heard.get(&member.id) {
+        _ if member.name == sight.node => sight.drains,
+        Some(heard) => heard.is_draining,
+        None => drained(&member.name),
+    };
+    let mut members = members.clone();
+    members.values_mut().filter(|member| drains(member)).for_each(|member| member.weight = 0);
+    members
+}
+
+/// This node's id, if another one that answers takes it for down.
+fn away(in_force: &Generation, sight: Sight<'_>) -> Option<MemberId> {
+    let mut up = sight.heard.iter().filter(|(id, _)| !sight.down.contains(id));
+    let is_away = up.any(|(_, heard)| heard.takes_for_down);
+    in_force.members.get(sight.node).map(|member| member.id).filter(|_| is_away)
 }
 
 #[cfg(test)]

@@ -91,9 +91,9 @@ impl Opening {
     }
 }
 
-/// What tells memberships apart by their openers alone, the same on all nodes.
+/// What tells memberships apart by their openers alone, the same on all nodes, and never 0.
 #[must_use]
-pub fn fingerprint(members: &BTreeMap<String, Member>) -> u64 {
+pub fn fingerprint(members: &BTreeMap<String, Member>) -> u32 {
     let mut hasher = SipHasher24::new();
     for Member { name, id, weight, .. } in takers(members.values().collect()) {
         hasher.write(name.as_bytes());
@@ -101,7 +101,7 @@ pub fn fingerprint(members: &BTreeMap<String, Member>) -> u64 {
         hasher.write(&id.to_le_bytes());
         hasher.write(&weight.to_le_bytes());
     }
-    hasher.finish()
+    (hasher.finish() as u32).max(1)
 }
 
 impl Openers {

@@ -118,6 +118,16 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// Leaves the rows as they are, and the members that they may name.
+    pub fn keep_rows(&mut self, installed: &BTreeMap<MemberId, Member>) {
+        self.tables.clear();
+        for (&id, member) in installed {
+            self.members.entry(id).or_insert(*member);
+        }
+    }
+}
+
 /// Addresses to which this node needs a way.
 #[must_use]
 pub fn peers(members: &BTreeMap<String, model::Member>, node: &str) -> BTreeSet<IpAddr> {

@@ -36,8 +36,9 @@ pub enum StartError {
     Random,
 }
 
-/// A worker that has not come to its tick for this long is stuck: the tick is at most half of it.
-const STUCK: Duration = Duration::from_secs(1);
+/// A worker that has not come to its tick for this long is stuck. The tick is half a second at most: a loaded machine
+/// that runs a worker late by three of them has not killed it, and its silence would cost the node all new flows.
+const STUCK: Duration = Duration::from_secs(2);
 
 /// A running proxy. Until the first snapshot is published it closes every connection.
 /// Dropped without `shutdown`, it cuts them all.

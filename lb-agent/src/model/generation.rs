@@ -30,6 +30,16 @@ pub enum Step {
     Settled,
 }
 
+/// The members at which new flows open by a history, the oldest generation first; none without a history. Where nobody
+/// has weight, all go on.
+pub(super) fn openers(generations: &[Arc<Generation>]) -> impl Iterator<Item = &Member> {
+    let in_force = generations.iter().rev().find(|generation| generation.step >= Step::Switch);
+    let in_force = in_force.filter(|generation| generation.number > 0);
+    let members = in_force.into_iter().flat_map(|generation| generation.members.values());
+    let has_weight = members.clone().any(|member| member.weight > 0);
+    members.filter(move |member| member.weight > 0 || !has_weight)
+}
+
 /// How far a history is, and what a node acknowledges when it has it in its kernel. It rises with each change of the
 /// history, so that who has acknowledged more has also had what came before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

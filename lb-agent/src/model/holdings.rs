@@ -11,6 +11,8 @@ pub struct Holdings {
     /// The generations, the oldest first, with the steps at which they were in the kernel when the count began: of a later
     /// step it says nothing.
     pub steps: Vec<(u64, Step)>,
+    /// The memberships in which flows may have opened then, by their fingerprints, the newest first.
+    pub opened: Vec<u32>,
     /// How many there are.
     pub held: usize,
     /// How long the oldest one has been seen; not longer than this agent runs.
@@ -19,5 +21,5 @@ pub struct Holdings {
     /// held.
     pub needed: Option<u64>,
     /// The former memberships that they need, by their fingerprints: the same on all nodes, where numbers are not.
-    pub former: BTreeSet<u64>,
+    pub former: BTreeSet<u32>,
 }

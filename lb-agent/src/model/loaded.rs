@@ -16,6 +16,11 @@ pub struct Loaded {
     /// The number of the oldest generation without whose rows a flow that this node holds would not be found; `None`
     /// if the newest will do. Counted after `membership` came into force.
     pub needed: Option<u64>,
+    /// The fingerprint of the membership by which flows open here; 0 for none.
+    pub in_force: u32,
+    /// The fingerprints of the former memberships that flows of this node need, with 0 where there are fewer; `None`
+    /// while that is not known, or if there are more.
+    pub former: Option<[u32; 3]>,
     /// Open connections to VIPs on this node.
     pub held: u64,
     /// The age of the oldest of them.

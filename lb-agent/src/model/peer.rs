@@ -4,24 +4,25 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// What a member says of itself.
+/// What a member says of itself, and of this node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Heard {
     /// Whether it is draining: it takes no new flows.
     pub is_draining: bool,
-    /// The newest generation of the membership history that is in its kernel; 0 for none.
-    pub acknowledged: u64,
-    /// How far that generation is there: the number of its step, 0 for none.
-    pub step: u8,
-    /// The oldest generation whose rows its flows still need; 0 without a history.
-    pub needed: u64,
+    /// The fingerprint of the membership by which its kernel opens flows; 0 for none.
+    pub in_force: u32,
+    /// The fingerprints of the former memberships that its flows need, with 0 where there are fewer; `None` while it
+    /// does not know them all.
+    pub needed: Option<[u32; 3]>,
     /// How many more flows it can take; `u32::MAX` where it knows no bound.
     pub room: u32,
+    /// Whether this node is down for it.
+    pub takes_for_down: bool,
 }
 
 impl Default for Heard {
     fn default() -> Self {
-        Self { is_draining: false, acknowledged: 0, step: 0, needed: 0, room: u32::MAX }
+        Self { is_draining: false, in_force: 0, needed: None, room: u32::MAX, takes_for_down: false }
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Generation, Listener, Mark, Member, Problems, Service, ServiceAddress, Step};
+use super::generation::openers;
+use super::{Generation, Listener, Mark, Member, Problems, Service, ServiceAddress};
 
 /// Everything that the objects ask for, translated. Snapshots of the same objects are equal on all nodes,
 /// but for the generation, which counts the changes seen by this agent.
@@ -33,29 +34,20 @@ impl Snapshot {
     /// drains, and nobody needs to be waited for.
     #[must_use]
     pub fn opens_at(&self, node: &str) -> bool {
-        self.openers().any(|member| member.name == node)
+        openers(&self.generations).any(|member| member.name == node)
     }
 
     /// Whether new flows open at another node, by the history of memberships.
     #[must_use]
     pub fn opens_beside(&self, node: &str) -> bool {
-        self.openers().any(|member| member.name != node)
-    }
-
-    /// The members at which new flows open; none without a history.
-    fn openers(&self) -> impl Iterator<Item = &Member> {
-        let in_force = self.generations.iter().rev().find(|generation| generation.step >= Step::Switch);
-        let in_force = in_force.filter(|generation| generation.number > 0);
-        in_force
-            .into_iter()
-            .flat_map(|generation| generation.members.values())
-            .filter(|member| member.weight > 0)
+        openers(&self.generations).any(|member| member.name != node)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Step;
 
     fn generation(number: u64, step: Step, members: &[(&str, u32)]) -> Arc<Generation> {
         let member = |(name, weight): &(&str, u32)| {
@@ -77,7 +69,9 @@ mod tests {
             (vec![settled.clone()], true),
             (vec![settled.clone(), generation(8, Step::Learn, &[("b", 100)])], true),
             (vec![settled.clone(), generation(8, Step::Switch, &[("b", 100)])], false),
-            (vec![settled, generation(8, Step::Switch, &[("a", 0), ("b", 100)])], false),
+            (vec![settled.clone(), generation(8, Step::Switch, &[("a", 0), ("b", 100)])], false),
+            // All drain: all go on.
+            (vec![settled, generation(8, Step::Switch, &[("a", 0), ("b", 0)])], true),
         ] {
             let snapshot = Snapshot { generations: generations.clone(), ..Snapshot::default() };
             assert_eq!(snapshot.opens_at("a"), opens, "{generations:?}");

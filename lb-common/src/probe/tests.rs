@@ -21,24 +21,24 @@ const PROBE: Probe = Probe {
     sequence: 0x1112_1314_1516_1718,
     said: Said {
         is_draining: true,
-        acknowledged: 0x2122_2324_2526_2728,
-        step: 3,
-        needed: 0x3132_3334_3536_3738,
+        in_force: 0x2122_2324,
+        needed: Some([0x2526_2728, 0x3132_3334, 0x3536_3738]),
         room: 0x090a_0b0c,
     },
+    is_down: true,
 };
 
 const GOLDEN: [u8; LEN] = [
     0x2d, 0x80, 0, 0, // GUE
-    1, 2, 1, 3, // version, kind, state, step
+    1, 2, 7, 0, // version, kind, state
     5, 6, 7, 8, // cluster
     1, 2, 3, 4, // from, to
     0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, // sequence
-    0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, // acknowledged
-    0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, // needed
+    0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, // in force, needed
+    0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, // needed, needed
     9, 0xa, 0xb, 0xc, // room
     0, 0, 0, 0, // seen
-    0x26, 0xf8, 0x37, 0x43, 0x4a, 0x47, 0x66, 0xc1, // tag
+    0xdf, 0xfd, 0x92, 0x1d, 0x9b, 0xfc, 0xcc, 0x69, // tag
 ];
 
 #[test]
@@ -50,9 +50,9 @@ fn golden_bytes() {
 
 #[test]
 fn a_message_gives_back_what_it_was_made_of() {
-    for kind in [Kind::Ask, Kind::Answer] {
+    for (kind, is_down) in [(Kind::Ask, false), (Kind::Answer, true)] {
         for said in [PROBE.said, Said::default()] {
-            let probe = Probe { kind, said, ..PROBE };
+            let probe = Probe { kind, said, is_down, ..PROBE };
             let message = Message::new(&probe, &KEY);
             assert_eq!(message.probe(), Ok(probe));
             assert!(message.is_tagged(&KEY) && !message.is_stamped());

@@ -45,6 +45,7 @@ pub struct Outlook {
     peers: watch::Sender<Peers>,
     down: watch::Sender<BTreeSet<MemberId>>,
     heard: watch::Sender<BTreeMap<MemberId, Heard>>,
+    judged: watch::Sender<bool>,
     alone: watch::Sender<bool>,
 }
 
@@ -67,18 +68,27 @@ impl Outlook {
         self.heard.subscribe()
     }
 
+    /// Whether each peer has answered, or had the time to.
+    #[must_use]
+    pub fn judged(&self) -> watch::Receiver<bool> {
+        self.judged.subscribe()
+    }
+
     /// Whether nobody answers, and it is this node's own link that is to blame.
     #[must_use]
     pub fn alone(&self) -> watch::Receiver<bool> {
         self.alone.subscribe()
     }
 
-    fn publish(&self, peers: Peers, heard: BTreeMap<MemberId, Heard>) {
+    fn publish(&self, peers: Peers, heard: BTreeMap<MemberId, Heard>, asks: bool) {
+        let judged = asks && peers.all.iter().all(|peer| peer.state != PeerState::Unheard);
         let down = peers.down();
         let changes = changed(&self.peers.borrow(), &peers);
         self.peers.send_if_modified(|before| replace(before, peers));
         self.heard.send_if_modified(|before| replace(before, heard));
         self.down.send_if_modified(|before| replace(before, down));
+        // Last: what was judged is there then.
+        self.judged.send_if_modified(|before| replace(before, judged));
         for (words, is_down) in changes {
             if is_down { warn!("{words}") } else { info!("{words}") }
         }

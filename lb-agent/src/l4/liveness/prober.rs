@@ -11,7 +11,7 @@ use lb_common::row::{MemberId, NO_MEMBER};
 
 use super::roster::Roster;
 use super::verdict::Verdict;
-use crate::model::{Heard, Peer};
+use crate::model::{Heard, Peer, PeerState};
 
 /// Each peer is asked this often, give or take `JITTER`: nodes that started together do not go on in step.
 const EVERY: Duration = Duration::from_millis(100);
@@ -97,6 +97,7 @@ impl Prober {
                 cluster: self.cluster.id,
                 sequence: self.sequence,
                 said: *said,
+                is_down: peer.verdict.state().0 == PeerState::Down,
             };
             asks.push((
                 SocketAddr::new(peer.address, self.cluster.port),
@@ -125,13 +126,14 @@ impl Prober {
         match probe.kind {
             Kind::Answer => {
                 if peer.verdict.answered(probe.sequence, now) {
-                    peer.heard = Some(heard(&probe.said));
+                    peer.heard = Some(heard(&probe));
                 }
                 None
             }
             Kind::Ask => {
-                let answer =
-                    Probe { kind: Kind::Answer, from: self.own, to: probe.from, said: *said?, ..probe };
+                let is_down = peer.verdict.state().0 == PeerState::Down;
+                let (from, to) = (self.own, probe.from);
+                let answer = Probe { kind: Kind::Answer, from, to, said: *said?, is_down, ..probe };
                 let to = SocketAddr::new(peer.address, self.cluster.port);
                 Some((to, Message::new(&answer, &self.cluster.key).bytes()))
             }
@@ -179,9 +181,9 @@ impl Prober {
     }
 }
 
-fn heard(said: &Said) -> Heard {
-    let &Said { is_draining, acknowledged, step, needed, room } = said;
-    Heard { is_draining, acknowledged, step, needed, room }
+fn heard(probe: &Probe) -> Heard {
+    let Said { is_draining, in_force, needed, room } = probe.said;
+    Heard { is_draining, in_force, needed, room, takes_for_down: probe.is_down }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Whom this node asks, and what it says of itself: both from snapshots.
+//! Whom this node asks, and what it says of itself: both from what its kernel holds.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use lb_common::probe::Said;
 use lb_common::row::MemberId;
 
-use crate::model::{Loaded, Member, Snapshot, Step};
+use crate::model::{History, Loaded, Member};
 
 /// This node as a member, and the others.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,14 +20,12 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// All that may own flows by a snapshot, older generations included. `None` for a node that is no member: it has
+    /// All that may own flows, by the memberships of this node's rows. `None` for a node that is no member: it has
     /// no id to ask by, and nobody asks it.
     #[must_use]
-    pub fn of(snapshot: &Snapshot, node: &str) -> Option<Self> {
-        let older = snapshot.generations.iter().flat_map(|generation| generation.members.values());
+    pub fn of(history: &History, node: &str) -> Option<Self> {
         // The newest last: its word counts.
-        let all: BTreeMap<MemberId, &Member> =
-            older.chain(snapshot.members.values()).map(|member| (member.id, member)).collect();
+        let all: BTreeMap<MemberId, &Member> = history.members().map(|member| (member.id, member)).collect();
         let own = all.values().rev().find(|member| member.name == node)?;
         let (id, address) = (own.id, own.address);
         let others = all.into_iter().filter(|(_, member)| member.name != node);
@@ -36,24 +34,10 @@ impl Roster {
     }
 }
 
-/// What this node says of itself with a snapshot in its kernel: no more than is there.
+/// What this node says of itself: of memberships, no more than is in its kernel.
 #[must_use]
-pub fn said(snapshot: &Snapshot, loaded: Loaded, node: &str) -> Said {
-    let is_draining = snapshot.members.get(node).is_some_and(|member| member.weight == 0);
-    let needed = snapshot.generations.first().map_or(0, |oldest| oldest.number);
-    // A step is acknowledged once the snapshot that has it is in the kernel.
-    let newest = snapshot.generations.last().filter(|_| loaded.generation == snapshot.generation);
-    let (acknowledged, step) = newest.map_or((0, 0), |newest| (newest.number, number(newest.step)));
-    Said { is_draining, acknowledged, step, needed, ..Said::default() }
-}
-
-/// A step as probes spell it.
-const fn number(step: Step) -> u8 {
-    match step {
-        Step::Learn => 1,
-        Step::Switch => 2,
-        Step::Settled => 3,
-    }
+pub fn said(loaded: Loaded, draining: bool) -> Said {
+    Said { is_draining: draining, in_force: loaded.in_force, needed: loaded.former, ..Said::default() }
 }
 
 #[cfg(test)]
@@ -61,51 +45,38 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Generation, Mark};
+    use crate::model::{Generation, Step};
 
-    fn member(id: u16, weight: u32) -> (String, Member) {
-        let name = format!("edge-{id}");
-        let address = IpAddr::from([192, 0, 2, id as u8]);
-        (name.clone(), Member { name, id, address, weight })
-    }
-
-    fn snapshot() -> Snapshot {
-        let generation = |number, step, members: &[(u16, u32)]| {
-            let members = members.iter().map(|&(id, weight)| member(id, weight)).collect();
-            Arc::new(Generation { number, step, members })
+    fn history() -> History {
+        let member = |&id: &u16| {
+            let name = format!("edge-{id}");
+            let address = IpAddr::from([192, 0, 2, id as u8]);
+            (name.clone(), Member { name, id, address, weight: 100 })
         };
-        Snapshot {
-            generation: 9,
-            membership: Mark { number: 5, step: Step::Settled, oldest: 4 },
-            members: [member(1, 100), member(2, 0)].into(),
-            generations: vec![
-                generation(4, Step::Settled, &[(2, 100), (3, 100)]),
-                generation(5, Step::Switch, &[(1, 100), (2, 0)]),
-            ],
-            ..Snapshot::default()
+        let generation = |number, step, ids: &[u16]| {
+            Arc::new(Generation { number, step, members: ids.iter().map(member).collect() })
+        };
+        History {
+            agreed: vec![generation(4, Step::Settled, &[2, 3]), generation(5, Step::Switch, &[1, 2])],
+            ..History::default()
         }
     }
 
     #[test]
     fn whoever_may_own_flows_is_asked() {
-        let roster = Roster::of(&snapshot(), "edge-1").expect("it is a member");
+        let roster = Roster::of(&history(), "edge-1").expect("it is a member");
         assert_eq!((roster.id, roster.address), (1, IpAddr::from([192, 0, 2, 1])));
         assert_eq!(roster.peers.keys().copied().collect::<Vec<_>>(), [2, 3]);
-        let former = Roster::of(&snapshot(), "edge-3").expect("it may own flows of generation 4");
+        let former = Roster::of(&history(), "edge-3").expect("it may own flows of generation 4");
         assert_eq!(former.peers.keys().copied().collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(Roster::of(&snapshot(), "edge-9"), None);
+        assert_eq!(Roster::of(&history(), "edge-9"), None);
     }
 
     #[test]
-    fn only_what_is_in_the_kernel_is_acknowledged() {
-        let at = |generation| Loaded { generation, ..Loaded::default() };
-        let current = said(&snapshot(), at(9), "edge-1");
-        assert_eq!(
-            (current.acknowledged, current.step, current.needed, current.is_draining),
-            (5, 2, 4, false)
-        );
-        let behind = said(&snapshot(), at(8), "edge-2");
-        assert_eq!((behind.acknowledged, behind.step, behind.needed, behind.is_draining), (0, 0, 4, true));
-        assert_eq!(said(&Snapshot::default(), at(0), "edge-1"), Said::default());
+    fn what_is_in_the_kernel_is_said() {
+        let loaded = Loaded { in_force: 7, former: Some([5, 0, 0]), ..Loaded::default() };
+        let expected = Said { is_draining: true, in_force: 7, needed: Some([5, 0, 0]), ..Said::default() };
+        assert_eq!(said(loaded, true), expected);
+        assert_eq!(said(Loaded::default(), false), Said::default());
     }
 }

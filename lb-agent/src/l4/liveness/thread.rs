@@ -163,7 +163,7 @@ impl Line {
             Some(_) => (self.prober.peers(), self.prober.heard()),
             None => Default::default(),
         };
-        self.outlook.publish(Peers { all, stuck }, heard);
+        self.outlook.publish(Peers { all, stuck }, heard, self.socket.is_some());
     }
 }
 

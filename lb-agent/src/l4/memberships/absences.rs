@@ -28,8 +28,23 @@ impl Absences {
         let mut others = in_force.clone();
         others.members.retain(|_, member| !before.contains(&member.id));
         let is_back = in_force.members.values().any(|m| before.contains(&m.id) && !down.contains(&m.id));
+        if is_back {
+            self.keep(others, now);
+        }
+    }
+
+    /// Others take this node for down, or may have before it began: what they opened meanwhile is elsewhere.
+    pub(super) fn was_away(&mut self, in_force: &Generation, this: MemberId, now: Duration) {
+        let mut others = in_force.clone();
+        others.members.retain(|_, member| member.id != this && !self.down.contains(&member.id));
+        if others.members.len() < in_force.members.len() {
+            self.keep(others, now);
+        }
+    }
+
+    fn keep(&mut self, others: Generation, now: Duration) {
         // When all were down, it was as if none were.
-        if !is_back || others.members.is_empty() {
+        if others.members.is_empty() {
             return;
         }
         let known = fingerprint(&others.members);
@@ -47,8 +62,18 @@ impl Absences {
     }
 
     /// When time alone changes something.
-    pub(super) fn due(&self, now: Duration) -> Option<Duration> {
-        self.over.iter().filter_map(|former| former.due(now)).min()
+    pub(super) fn due(&self, deadline: Duration, now: Duration) -> Option<Duration> {
+        self.over.iter().filter_map(|former| former.due(deadline, now)).min()
+    }
+
+    /// How many rows have to have room for.
+    pub(super) fn len(&self) -> usize {
+        self.over.len()
+    }
+
+    /// Who still holds flows of them, in words.
+    pub(super) fn words(&self, needs: Needs<'_>) -> impl Iterator<Item = String> {
+        self.over.iter().filter_map(move |former| former.words(needs))
     }
 
     /// What was in force meanwhile, the oldest first.

@@ -7,13 +7,11 @@ use std::time::Duration;
 use lb_common::row::MemberId;
 
 use super::super::rows::fingerprint;
-use crate::model::Generation;
+use crate::model::{Generation, Member};
 
-/// So long it stays whatever nodes say: what they say is seconds old.
-pub(super) const LEAST: Duration = Duration::from_secs(60);
-
-/// So long it stays although it is needed, or although a node does not say whether it is.
-pub(super) const MOST: Duration = Duration::from_secs(3600);
+/// So long it stays whatever nodes say: sockets are counted each second, what was counted is heard in the next 100 ms, and
+/// a node that is no member says nothing at all, and has switched by then.
+pub(super) const LEAST: Duration = Duration::from_secs(5);
 
 /// A former membership.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,28 +24,48 @@ pub(super) struct Former {
 /// What is known of the flows that members hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Needs<'a> {
-    /// The former memberships that members say their flows need, by their fingerprints: this node's own among them.
-    /// Of a member that is not in here, nothing is known.
-    pub(crate) of: &'a BTreeMap<MemberId, BTreeSet<u64>>,
-    /// Members that hold nothing any more, as far as one can know.
-    pub(crate) down: &'a BTreeSet<MemberId>,
+    /// The memberships that members say their flows need, by their fingerprints, and the one by which they open flows: this
+    /// node's own among them. Of a member that is not in here, nothing is known.
+    pub(crate) of: &'a BTreeMap<MemberId, BTreeSet<u32>>,
+    /// Members that are down for so long that they hold nothing any more.
+    pub(crate) gone: &'a BTreeSet<MemberId>,
+    /// So long a former membership stays although it is needed, or although a node does not say whether it is.
+    pub(crate) deadline: Duration,
 }
 
 impl Former {
     pub(super) fn is_over(&self, needs: Needs<'_>, now: Duration) -> bool {
         let age = now.saturating_sub(self.since);
-        age >= MOST || (age >= LEAST && !self.may_be_needed(needs))
+        age >= needs.deadline || (age >= LEAST && self.needed_by(needs).next().is_none())
     }
 
-    fn may_be_needed(&self, Needs { of, down }: Needs<'_>) -> bool {
+    /// The members of which it is not known that they need it no more.
+    pub(super) fn needed_by<'a>(&'a self, needs: Needs<'a>) -> impl Iterator<Item = &'a Member> {
         let fingerprint = fingerprint(&self.generation.members);
-        let ids = self.generation.members.values().map(|member| member.id);
-        let may_need = |id| of.get(&id).is_none_or(|needed| needed.contains(&fingerprint));
-        ids.filter(|id| !down.contains(id)).any(may_need)
+        let may_need = move |member: &&Member| {
+            let said = needs.of.get(&member.id);
+            !needs.gone.contains(&member.id) && said.is_none_or(|needed| needed.contains(&fingerprint))
+        };
+        self.generation.members.values().filter(may_need)
     }
 
     /// When it may be over, if nobody says anything new until then.
-    pub(super) fn due(&self, now: Duration) -> Option<Duration> {
-        [LEAST, MOST].into_iter().map(|age| self.since + age).find(|&at| at > now)
+    pub(super) fn due(&self, deadline: Duration, now: Duration) -> Option<Duration> {
+        [LEAST, deadline].into_iter().map(|age| self.since + age).filter(|&at| at > now).min()
+    }
+
+    /// Who holds it up, in words.
+    pub(super) fn words(&self, needs: Needs<'_>) -> Option<String> {
+        let (silent, holding): (Vec<_>, Vec<_>) =
+            self.needed_by(needs).partition(|member| !needs.of.contains_key(&member.id));
+        let names = |members: Vec<&Member>| {
+            members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let number = self.generation.number;
+        match (holding.is_empty(), silent.is_empty()) {
+            (true, true) => None,
+            (false, _) => Some(format!("{} holds flows of membership {number}", names(holding))),
+            (true, false) => Some(format!("{} has not said which flows it holds", names(silent))),
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::model::{Generation, Member, Step};
 /// By then every node has seen the same change of its folder.
 const LEARN: Duration = Duration::from_secs(2);
 
-/// Former memberships that are kept: a row has room for no more.
+/// Memberships that a row has room for beside the one in force: those that flows need are not pushed out by a change.
 const MOST_FORMER: usize = 2;
 
 type Members = BTreeMap<String, Member>;
@@ -25,23 +25,21 @@ pub(super) struct OwnHistory {
     pub(super) in_force: Option<Arc<Generation>>,
     /// What comes next, and since when it is learned.
     pub(super) learned: Option<(Arc<Generation>, Duration)>,
-    /// What comes after that.
+    /// What comes after that, or as soon as there is room for it: further changes merge into it.
     pub(super) waiting: Option<Members>,
 }
 
 impl OwnHistory {
-    /// Takes note of the members of now. The first ones are in force at once.
-    pub(super) fn observe(&mut self, members: &Members, now: Duration) {
+    /// Takes note of the members of now. The first ones are in force at once. `absences` take room in rows, too.
+    pub(super) fn observe(&mut self, members: &Members, absences: usize, now: Duration) {
         let Some(in_force) = &self.in_force else {
             self.in_force = Some(generation(1, Step::Settled, members));
             return;
         };
         let newest = self.learned.as_ref().map_or(in_force, |(learned, _)| learned);
         if !open_alike(&newest.members, members) {
-            match self.learned {
-                Some(_) => self.waiting = Some(members.clone()),
-                None => self.learn(members.clone(), now),
-            }
+            self.waiting = Some(members.clone());
+            self.learn(absences, now);
             return;
         }
         self.waiting = None;
@@ -51,21 +49,27 @@ impl OwnHistory {
     }
 
     /// What time, and what nodes say they need, change. Whether they did.
-    pub(super) fn advance(&mut self, needs: Needs<'_>, now: Duration) -> bool {
-        let before = self.generations().len();
-        let is_switched = self.switch(now);
+    pub(super) fn advance(&mut self, needs: Needs<'_>, absences: usize, now: Duration) -> bool {
+        let before = self.generations();
+        self.switch(now);
         self.former.retain(|former| !former.is_over(needs, now));
-        let is_changed = is_switched || self.generations().len() != before;
+        self.learn(absences, now);
         if let Some(in_force) = self.in_force.as_mut().filter(|_| self.former.is_empty()) {
             Arc::make_mut(in_force).step = Step::Settled;
         }
-        is_changed
+        self.generations() != before
+    }
+
+    /// What the next change waits for, in words, if it has to wait.
+    pub(super) fn queued(&self, needs: Needs<'_>) -> Option<Vec<String>> {
+        let waits = self.waiting.is_some() && self.learned.is_none();
+        waits.then(|| self.former.iter().filter_map(|former| former.words(needs)).collect())
     }
 
     /// When time alone changes something.
-    pub(super) fn due(&self, now: Duration) -> Option<Duration> {
+    pub(super) fn due(&self, deadline: Duration, now: Duration) -> Option<Duration> {
         let learned = self.learned.iter().map(|(_, since)| *since + LEARN);
-        self.former.iter().filter_map(|former| former.due(now)).chain(learned).min()
+        self.former.iter().filter_map(|former| former.due(deadline, now)).chain(learned).min()
     }
 
     /// All that may own flows, the oldest first.
@@ -75,26 +79,25 @@ impl OwnHistory {
         former.chain(&self.in_force).chain(learned).map(Arc::clone).collect()
     }
 
-    fn learn(&mut self, members: Members, now: Duration) {
+    /// Begins with what waits, if there is room for what it makes a former one.
+    fn learn(&mut self, absences: usize, now: Duration) {
+        if self.learned.is_some() || self.former.len() + absences >= MOST_FORMER {
+            return;
+        }
+        let Some(members) = self.waiting.take() else { return };
         let number = self.in_force.as_ref().map_or(1, |in_force| in_force.number + 1);
         self.learned = Some((generation(number, Step::Learn, &members), now));
     }
 
-    fn switch(&mut self, now: Duration) -> bool {
-        let Some((learned, _)) = self.learned.take_if(|(_, since)| now >= *since + LEARN) else {
-            return false;
-        };
+    fn switch(&mut self, now: Duration) {
+        let Some((learned, _)) = self.learned.take_if(|(_, since)| now >= *since + LEARN) else { return };
         let switched = generation(learned.number, Step::Switch, &learned.members);
         if let Some(before) = self.in_force.replace(switched) {
             let before = generation(before.number, Step::Settled, &before.members);
             self.former.push(Former { generation: before, since: now });
         }
-        let too_many = self.former.len().saturating_sub(MOST_FORMER);
-        self.former.drain(..too_many);
-        if let Some(waiting) = self.waiting.take() {
-            self.learn(waiting, now);
-        }
-        true
+        // What is in force again is none before it.
+        self.former.retain(|former| !open_alike(&former.generation.members, &learned.members));
     }
 
     /// The same members at other addresses: no flow opens elsewhere.

@@ -7,7 +7,7 @@ use lb_common::row::Row;
 use super::*;
 
 const NOW: Duration = Duration::from_secs(1_000);
-const NONE: BTreeSet<MemberId> = BTreeSet::new();
+static NONE: BTreeSet<MemberId> = BTreeSet::new();
 
 fn generation(number: u64, step: Step, ids: &[MemberId]) -> Arc<Generation> {
     let member = |&id: &MemberId| {
@@ -17,8 +17,20 @@ fn generation(number: u64, step: Step, ids: &[MemberId]) -> Arc<Generation> {
     Arc::new(Generation { number, step, members: ids.iter().map(member).collect() })
 }
 
-fn pass(memberships: &mut Memberships, now: Duration) -> bool {
-    memberships.advance(Needs { of: &BTreeMap::new(), down: &NONE }, now)
+const DEADLINE: Duration = Duration::from_secs(3600);
+static SILENT: BTreeMap<MemberId, Heard> = BTreeMap::new();
+
+fn memberships() -> Memberships {
+    Memberships::restore(None, DEADLINE, NOW)
+}
+
+/// A node that is no member, and has heard nothing.
+fn sight(down: &BTreeSet<MemberId>) -> Sight<'_> {
+    Sight { node: "edge-9", drains: false, down, heard: &SILENT, needed: None }
+}
+
+fn heard(ids: &[MemberId], heard: Heard) -> BTreeMap<MemberId, Heard> {
+    ids.iter().map(|&id| (id, heard)).collect()
 }
 
 fn row(table: &Table, bucket: usize) -> [MemberId; 3] {
@@ -27,24 +39,25 @@ fn row(table: &Table, bucket: usize) -> [MemberId; 3] {
 
 #[test]
 fn a_history_is_taken_as_it_is_told() {
-    let mut memberships = Memberships::default();
+    let mut memberships = memberships();
     let told = [generation(4, Step::Settled, &[1, 2]), generation(5, Step::Learn, &[1, 2, 3])];
-    memberships.observe(&told, &NONE, NOW);
+    memberships.observe(&told, sight(&NONE), NOW);
     assert_eq!(memberships.rows(), Arc::new(rows(&told, &NONE, &mut Openers::default())));
     assert_eq!(memberships.members().len(), 3);
-    assert!(!pass(&mut memberships, NOW + Duration::from_secs(9)), "its writer takes the steps");
-    memberships.observe(&told[..1], &NONE, NOW);
+    let later = NOW + Duration::from_secs(9);
+    assert!(!memberships.observe(&told, sight(&NONE), later), "its writer takes the steps");
+    memberships.observe(&told[..1], sight(&NONE), NOW);
     assert_eq!(memberships.members().len(), 2);
 }
 
 #[test]
 fn without_one_the_steps_are_taken_here() {
-    let mut memberships = Memberships::default();
-    memberships.observe(&[generation(0, Step::Settled, &[1])], &NONE, NOW);
-    memberships.observe(&[generation(0, Step::Settled, &[2])], &NONE, NOW);
+    let mut memberships = memberships();
+    memberships.observe(&[generation(0, Step::Settled, &[1])], sight(&NONE), NOW);
+    memberships.observe(&[generation(0, Step::Settled, &[2])], sight(&NONE), NOW);
     assert!(memberships.rows().rows.iter().all(|&row| Row::from_bits(row).members() == [1, 2, 0]));
     let due = memberships.due(NOW).expect("a step is due");
-    assert!(pass(&mut memberships, due));
+    assert!(memberships.observe(&[generation(0, Step::Settled, &[2])], sight(&NONE), due));
     assert!(memberships.rows().rows.iter().all(|&row| Row::from_bits(row).members() == [2, 1, 0]));
     assert_eq!(memberships.members().len(), 2, "the former one is told of, too");
     assert_eq!(memberships.newest().map(|newest| newest.members.len()), Some(1));
@@ -56,35 +69,35 @@ fn the_next_agent_goes_on_where_the_one_before_ended() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = Some(folder.path().join("memberships.json"));
     let told = |id| [generation(0, Step::Settled, &[id])];
-    let mut before = Memberships::restore(file.clone(), NOW);
-    before.observe(&told(1), &NONE, NOW);
-    before.observe(&told(2), &NONE, NOW);
-    assert!(pass(&mut before, NOW + Duration::from_secs(2)));
-    let mut after = Memberships::restore(file, NOW + Duration::from_secs(3));
-    after.observe(&told(2), &NONE, NOW + Duration::from_secs(3));
+    let mut before = Memberships::restore(file.clone(), DEADLINE, NOW);
+    before.observe(&told(1), sight(&NONE), NOW);
+    before.observe(&told(2), sight(&NONE), NOW);
+    assert!(before.observe(&told(2), sight(&NONE), NOW + Duration::from_secs(2)));
+    let mut after = Memberships::restore(file, DEADLINE, NOW + Duration::from_secs(3));
+    after.observe(&told(2), sight(&NONE), NOW + Duration::from_secs(3));
     assert_eq!(after.rows(), before.rows());
 }
 
 #[test]
 fn who_is_down_changes_the_rows_here_and_not_those_agreed() {
-    let mut memberships = Memberships::default();
+    let mut memberships = memberships();
     let told = [generation(1, Step::Settled, &[1, 2])];
-    memberships.observe(&told, &NONE, NOW);
+    memberships.observe(&told, sight(&NONE), NOW);
     let agreed = memberships.rows();
-    memberships.observe(&told, &BTreeSet::from([2]), NOW);
+    memberships.observe(&told, sight(&BTreeSet::from([2])), NOW);
     assert_eq!(memberships.agreed_rows(), agreed);
     assert!(memberships.rows().rows.iter().all(|&row| Row::from_bits(row).opener() == 1));
 }
 
 #[test]
 fn flows_that_opened_during_an_absence_are_found_after_it() {
-    let mut memberships = Memberships::default();
+    let mut memberships = memberships();
     let told = [generation(1, Step::Settled, &[1, 2, 3])];
-    memberships.observe(&told, &NONE, NOW);
+    memberships.observe(&told, sight(&NONE), NOW);
     let agreed = memberships.rows();
-    memberships.observe(&told, &BTreeSet::from([2]), NOW);
+    memberships.observe(&told, sight(&BTreeSet::from([2])), NOW);
     let during = memberships.rows();
-    memberships.observe(&told, &NONE, NOW);
+    memberships.observe(&told, sight(&NONE), NOW);
     let after = memberships.rows();
     assert_eq!(memberships.agreed_rows(), agreed);
     for bucket in 0..after.rows.len() {
@@ -93,6 +106,89 @@ fn flows_that_opened_during_an_absence_are_found_after_it() {
     }
     let bucket = (0..).find(|&bucket| row(&agreed, bucket)[0] == 2).expect("it has a third");
     assert_eq!(row(&after, bucket)[..2], [2, row(&during, bucket)[0]]);
-    assert!(pass(&mut memberships, NOW + Duration::from_secs(3600)));
+    assert!(memberships.observe(&told, sight(&NONE), NOW + DEADLINE));
     assert_eq!(memberships.rows(), agreed);
+}
+
+#[test]
+fn a_node_that_drains_opens_nothing_without_a_word_of_the_folder() {
+    let mut memberships = memberships();
+    let told = [generation(0, Step::Settled, &[1, 2])];
+    memberships.observe(&told, sight(&NONE), NOW);
+    let draining = heard(&[2], Heard { is_draining: true, ..Heard::default() });
+    let of = |memberships: &Memberships| {
+        let newest = memberships.newest().expect("there is one");
+        newest.members.values().map(|member| member.weight).collect::<Vec<_>>()
+    };
+    memberships.observe(&told, Sight { heard: &draining, ..sight(&NONE) }, NOW);
+    assert_eq!(of(&memberships), [100, 0]);
+    let later = NOW + Duration::from_secs(2);
+    assert!(memberships.observe(&told, Sight { heard: &draining, ..sight(&NONE) }, later));
+    assert!(!memberships.history().opens_at("edge-2") && memberships.history().opens_at("edge-1"));
+    memberships.observe(&told, sight(&NONE), later);
+    assert_eq!(of(&memberships), [100, 0], "the next agent has not heard it yet");
+    let calm = heard(&[2], Heard::default());
+    memberships.observe(&told, Sight { heard: &calm, ..sight(&NONE) }, later);
+    assert_eq!(of(&memberships), [100, 100]);
+    let both = Sight { node: "edge-1", drains: true, heard: &draining, ..sight(&NONE) };
+    memberships.observe(&told, both, later);
+    assert!(memberships.observe(&told, both, later + Duration::from_secs(4)));
+    assert!(memberships.history().opens_at("edge-2"), "all drain: all go on");
+}
+
+#[test]
+fn who_opens_by_another_membership_needs_it() {
+    let mut memberships = memberships();
+    let (old, new) = ([generation(0, Step::Settled, &[1, 2])], [generation(0, Step::Settled, &[2])]);
+    memberships.observe(&old, sight(&NONE), NOW);
+    memberships.observe(&new, sight(&NONE), NOW);
+    let switched = NOW + Duration::from_secs(2);
+    memberships.observe(&new, sight(&NONE), switched);
+    let late = Heard { in_force: fingerprint(&old[0].members), needed: Some([0; 3]), ..Heard::default() };
+    let says = |heard: &BTreeMap<MemberId, Heard>, memberships: &mut Memberships| {
+        let at = switched + Duration::from_secs(5);
+        memberships.observe(&new, Sight { heard, ..sight(&NONE) }, at);
+        memberships.history().agreed.len()
+    };
+    assert_eq!(says(&heard(&[1, 2], late), &mut memberships), 2);
+    let unknown = Heard { needed: None, ..late };
+    assert_eq!(says(&heard(&[1, 2], unknown), &mut memberships), 2);
+    let done = Heard { in_force: fingerprint(&new[0].members), ..late };
+    assert_eq!(says(&heard(&[1, 2], done), &mut memberships), 1);
+}
+
+#[test]
+fn who_was_stalled_may_come_back_with_its_flows() {
+    let mut memberships = memberships();
+    let (old, new) = ([generation(0, Step::Settled, &[1, 2])], [generation(0, Step::Settled, &[2])]);
+    memberships.observe(&old, sight(&NONE), NOW);
+    memberships.observe(&new, sight(&NONE), NOW);
+    let mut now = NOW + Duration::from_secs(10);
+    memberships.observe(&new, sight(&NONE), now);
+    let done = heard(&[2], Heard { needed: Some([0; 3]), ..Heard::default() });
+    let down = BTreeSet::from([1]);
+    let stalled = Sight { heard: &done, ..sight(&down) };
+    for seconds in [6, 29] {
+        now = NOW + Duration::from_secs(10 + seconds);
+        memberships.observe(&new, stalled, now);
+        assert_eq!(memberships.history().agreed.len(), 2);
+    }
+    now = memberships.due(now).expect("it is gone some day");
+    assert!(memberships.observe(&new, stalled, now));
+    assert_eq!(memberships.history().agreed.len(), 1);
+}
+
+#[test]
+fn who_was_taken_for_down_looks_for_flows_at_others() {
+    let mut memberships = memberships();
+    let told = [generation(1, Step::Settled, &[1, 2, 3])];
+    let here = Sight { node: "edge-1", ..sight(&NONE) };
+    memberships.observe(&told, here, NOW);
+    let agreed = memberships.rows();
+    let down = heard(&[2], Heard { takes_for_down: true, ..Heard::default() });
+    memberships.observe(&told, Sight { heard: &down, ..here }, NOW);
+    let after = memberships.rows();
+    let ours = (0..).find(|&bucket| row(&agreed, bucket)[0] == 1).expect("it has a third");
+    assert_eq!((row(&after, ours)[0], row(&agreed, ours)[1]), (1, 0));
+    assert_ne!(row(&after, ours)[1], 0);
 }

@@ -36,7 +36,7 @@ fn states(prober: &Prober) -> Vec<PeerState> {
     prober.peers().iter().map(|peer| peer.state).collect()
 }
 
-const SAID: Said = Said { is_draining: true, acknowledged: 5, step: 2, needed: 4, room: 9 };
+const SAID: Said = Said { is_draining: true, in_force: 5, needed: Some([4, 0, 0]), room: 9 };
 
 #[test]
 fn an_answer_brings_the_peer_up_and_says_what_it_says() {
@@ -54,7 +54,9 @@ fn an_answer_brings_the_peer_up_and_says_what_it_says() {
     let answer = stamped(answer);
     assert_eq!(first.take(&answer, now, None), None);
     assert_eq!(states(&first), [PeerState::Up, PeerState::Unheard]);
-    assert_eq!(first.heard(), BTreeMap::from([(2, heard(&SAID))]));
+    let Said { is_draining, in_force, needed, room } = SAID;
+    let said = Heard { is_draining, in_force, needed, room, takes_for_down: false };
+    assert_eq!(first.heard(), BTreeMap::from([(2, said)]));
 }
 
 #[test]
@@ -125,4 +127,7 @@ fn own_absence_is_nobodys_silence() {
         exchange(&mut first, now, false);
     }
     assert_eq!(states(&first), [PeerState::Down]);
+    let ask = first.asks(now + EVERY, &Said::default()).remove(0);
+    let probe = Message::from_bytes(&ask.1).expect("a message").probe().expect("a probe");
+    assert!(probe.is_down, "who is down is told so");
 }

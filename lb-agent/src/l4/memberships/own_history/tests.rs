@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use lb_common::row::MemberId;
 
-use super::super::former::{LEAST, MOST};
+use super::super::former::LEAST;
 use super::*;
 use crate::l4::rows::fingerprint;
 
 const SECOND: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(3600);
 const START: Duration = Duration::from_secs(1_000);
 
 fn members(ids: &[MemberId]) -> Members {
@@ -24,26 +25,36 @@ fn members(ids: &[MemberId]) -> Members {
 struct Test {
     history: OwnHistory,
     now: Duration,
-    of: BTreeMap<MemberId, BTreeSet<u64>>,
-    down: BTreeSet<MemberId>,
+    of: BTreeMap<MemberId, BTreeSet<u32>>,
+    gone: BTreeSet<MemberId>,
+    absences: usize,
 }
 
 impl Test {
     /// With these members in force.
     fn new(ids: &[MemberId]) -> Self {
-        let (of, down) = (BTreeMap::new(), BTreeSet::new());
-        let mut test = Self { history: OwnHistory::default(), now: START, of, down };
+        let (of, gone) = (BTreeMap::new(), BTreeSet::new());
+        let mut test = Self { history: OwnHistory::default(), now: START, of, gone, absences: 0 };
         test.observe(ids);
         test
     }
 
     fn observe(&mut self, ids: &[MemberId]) {
-        self.history.observe(&members(ids), self.now);
+        self.history.observe(&members(ids), self.absences, self.now);
     }
 
     fn pass(&mut self, time: Duration) -> bool {
         self.now += time;
-        self.history.advance(Needs { of: &self.of, down: &self.down }, self.now)
+        let needs = Needs { of: &self.of, gone: &self.gone, deadline: DEADLINE };
+        self.history.advance(needs, self.absences, self.now)
+    }
+
+    fn queued(&self) -> Option<Vec<String>> {
+        self.history.queued(Needs { of: &self.of, gone: &self.gone, deadline: DEADLINE })
+    }
+
+    fn due(&self) -> Option<Duration> {
+        self.history.due(DEADLINE, self.now)
     }
 
     /// `step: ids`, the oldest first.
@@ -75,7 +86,7 @@ use Step::{Learn, Settled, Switch};
 fn the_first_membership_is_in_force_at_once() {
     let test = Test::new(&[1, 2]);
     test.check(&[(Settled, &[1, 2])]);
-    assert_eq!(test.history.due(test.now), None);
+    assert_eq!(test.due(), None);
 }
 
 #[test]
@@ -83,7 +94,7 @@ fn a_change_is_learned_then_in_force_and_the_one_before_stays() {
     let mut test = Test::new(&[1, 2]);
     test.observe(&[1, 2, 3]);
     test.check(&[(Settled, &[1, 2]), (Learn, &[1, 2, 3])]);
-    assert_eq!(test.history.due(test.now), Some(START + LEARN));
+    assert_eq!(test.due(), Some(START + LEARN));
     assert!(!test.pass(LEARN - SECOND));
     test.check(&[(Settled, &[1, 2]), (Learn, &[1, 2, 3])]);
     assert!(test.pass(SECOND));
@@ -108,13 +119,44 @@ fn further_changes_wait_and_merge() {
 }
 
 #[test]
-fn two_former_ones_are_kept_at_most() {
+fn a_change_waits_while_flows_need_two_former_ones() {
     let mut test = Test::new(&[1]);
-    for ids in [&[1, 2][..], &[1, 2, 3], &[1, 2, 3, 4]] {
+    for ids in [&[1, 2][..], &[1, 2, 3]] {
         test.observe(ids);
         assert!(test.pass(LEARN));
     }
-    test.check(&[(Settled, &[1, 2]), (Settled, &[1, 2, 3]), (Switch, &[1, 2, 3, 4])]);
+    test.say(&[1, 2, 3], &[&[1], &[1, 2]]);
+    test.observe(&[2, 3]);
+    test.observe(&[3]);
+    assert!(!test.pass(LEAST));
+    test.check(&[(Settled, &[1]), (Settled, &[1, 2]), (Switch, &[1, 2, 3])]);
+    let words = ["edge-1 holds flows of membership 1", "edge-1, edge-2 holds flows of membership 2"];
+    assert_eq!(test.queued(), Some(words.map(str::to_owned).to_vec()));
+    test.say(&[1, 2, 3], &[&[1, 2]]);
+    assert!(test.pass(SECOND));
+    test.check(&[(Settled, &[1, 2]), (Switch, &[1, 2, 3]), (Learn, &[3])]);
+    assert_eq!(test.queued(), None);
+}
+
+#[test]
+fn a_change_waits_while_rows_have_to_name_those_of_absences() {
+    let mut test = Test::new(&[1, 2]);
+    test.absences = 2;
+    test.observe(&[2]);
+    assert!(!test.pass(SECOND) && test.queued().is_some());
+    test.absences = 1;
+    assert!(test.pass(SECOND));
+    test.check(&[(Settled, &[1, 2]), (Learn, &[2])]);
+}
+
+#[test]
+fn what_is_in_force_again_is_no_former_one() {
+    let mut test = Test::new(&[1, 2]);
+    for ids in [&[1][..], &[1, 2]] {
+        test.observe(ids);
+        assert!(test.pass(LEARN));
+    }
+    test.check(&[(Settled, &[1]), (Switch, &[1, 2])]);
 }
 
 #[test]
@@ -134,13 +176,13 @@ fn a_former_one_goes_when_all_its_members_say_that_they_need_it_no_more() {
 }
 
 #[test]
-fn who_is_down_is_not_waited_for() {
+fn who_is_gone_is_not_waited_for() {
     let mut test = Test::new(&[1, 2]);
     test.observe(&[2]);
     test.pass(LEARN);
     test.say(&[2], &[]);
     assert!(!test.pass(LEAST));
-    test.down.insert(1);
+    test.gone.insert(1);
     assert!(test.pass(SECOND));
     test.check(&[(Settled, &[2])]);
 }
@@ -150,12 +192,12 @@ fn a_former_one_goes_at_its_deadline() {
     let mut test = Test::new(&[1, 2]);
     test.observe(&[2]);
     test.pass(LEARN);
-    assert_eq!(test.history.due(test.now), Some(test.now + LEAST));
-    assert!(!test.pass(MOST - SECOND));
-    assert_eq!(test.history.due(test.now), Some(test.now + SECOND));
+    assert_eq!(test.due(), Some(test.now + LEAST));
+    assert!(!test.pass(DEADLINE - SECOND));
+    assert_eq!(test.due(), Some(test.now + SECOND));
     assert!(test.pass(SECOND));
     test.check(&[(Settled, &[2])]);
-    assert_eq!(test.history.due(test.now), None);
+    assert_eq!(test.due(), None);
 }
 
 #[test]
@@ -164,7 +206,7 @@ fn another_address_is_no_change_of_rows() {
     let mut moved = members(&[1]);
     let address = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
     moved.values_mut().for_each(|member| member.address = address);
-    test.history.observe(&moved, test.now);
+    test.history.observe(&moved, 0, test.now);
     test.check(&[(Settled, &[1])]);
     assert_eq!(test.history.generations()[0].members, moved);
 }
