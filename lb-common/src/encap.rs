@@ -175,6 +175,8 @@ mod tests {
         0x24a1_9947_b391_6cf7,
         0x0801_f2e2_858e_fc16,
         0x6369_20d8_7157_4e69,
+        0x082e_fa98_ec4e_6c89,
+        0x4528_21e6_38d0_1377,
     ]);
 
     #[test]
@@ -192,7 +194,7 @@ mod tests {
                 4, 41, 0, 0, // GUE
                 0x15, 2, 1, 2, 3, 4, 5, 6, // version and flags, hop, members
                 0x0a, 0x0b, 0x0c, 0x0d, // cluster
-                0x05, 0x30, 0x79, 0x6b, // tag
+                0xdb, 0x8c, 0x6a, 0xc3, // tag
             ]
         );
     }

@@ -1,22 +1,33 @@
 //! The keyed flow hash and the encapsulation's tag.
 //!
 //! Why not SipHash: BPF has neither a rotate nor a 128-bit product, and SipHash-1-3 alone would cost a first hop
-//! a third of what it costs now. Why this one resists aiming all the same: every step is a product with a secret
-//! odd 64-bit multiplier after a secret offset, whose high half is folded down before the next. Without the key,
-//! two chosen tuples share a bucket as often as two random ones (multiply-shift hashing is universal over the
-//! multiplier). And clients have little to learn the key from: they see no bit of the output, at best which member
-//! answered, that is log2(members) bits of a bucket that went through the table's permutation.
+//! a third of what it costs now. Why this one resists aiming all the same: the tuple's words are compressed by NH
+//! (of UMAC, RFC 4418): a sum of products of two 32-bit halves, each with a secret number of its own added. Whoever
+//! does not know them cannot choose two tuples for which it is equal with a chance above 2^-32. (A chain of products
+//! would not do: a difference in a word's top bit passes an odd multiplier unchanged, so that the next word can take
+//! it back.) Two products with secret odd multipliers then spread the sum, the high half folded down after each; the
+//! last one is multiply-shift hashing, universal over its multiplier: two sums share a bucket at most about twice as
+//! often as random ones. And clients have little to learn the key from: they see no bit of the output, at best which
+//! member answered, that is log2(members) bits of a bucket that went through the table's permutation.
 //! The tag is not for eavesdroppers on the node network (who could replay packets anyway) but against those
 //! who can send to a member without seeing members' traffic: their chance is 2^-32 a packet.
+
+/// Uniformly random words that a key is made of.
+pub const KEY_WORDS: usize = 10;
 
 /// The secrets of hash and tag, derived in user space from the cluster's key and equal on all nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct FlowKey {
-    offsets: [u64; 3],
+    /// What is added to the halves of a tuple's words.
+    pads: [[u32; 2]; TUPLE_WORDS],
+    offset: u64,
     /// Odd, so that a product loses nothing.
-    multipliers: [u64; 5],
+    multipliers: [u64; 4],
 }
+
+/// Words of the longest tuple.
+const TUPLE_WORDS: usize = 5;
 
 impl core::fmt::Debug for FlowKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -25,19 +36,21 @@ impl core::fmt::Debug for FlowKey {
 }
 
 impl FlowKey {
-    /// The key made of eight uniformly random words.
+    /// The key made of uniformly random words.
     #[must_use]
-    pub const fn new(words: [u64; 8]) -> Self {
+    pub const fn new(words: [u64; KEY_WORDS]) -> Self {
+        let [a, b, c, d, e, offset, m0, m1, m2, m3] = words;
         Self {
-            offsets: [words[0], words[1], words[2]],
-            multipliers: [words[3] | 1, words[4] | 1, words[5] | 1, words[6] | 1, words[7] | 1],
+            pads: [halves(a), halves(b), halves(c), halves(d), halves(e)],
+            offset,
+            multipliers: [m0 | 1, m1 | 1, m2 | 1, m3 | 1],
         }
     }
 
     /// The key of the probes' tags: words that the flow hash, of which clients see some effect, does not use.
     #[inline(always)]
     pub(crate) const fn of_probes(&self) -> [u64; 2] {
-        [self.offsets[2], self.multipliers[3]]
+        [self.offset, self.multipliers[2]]
     }
 }
 
@@ -88,6 +101,18 @@ const fn join(low: u32, high: u32) -> u64 {
     low as u64 | (high as u64) << 32
 }
 
+#[inline(always)]
+const fn halves(word: u64) -> [u32; 2] {
+    [word as u32, (word >> 32) as u32]
+}
+
+/// A word's term of NH.
+#[inline(always)]
+const fn term(word: u64, pad: [u32; 2]) -> u64 {
+    let [low, high] = halves(word);
+    low.wrapping_add(pad[0]) as u64 * high.wrapping_add(pad[1]) as u64
+}
+
 /// One keyed step: the product's high half, which depends on every bit below it, is folded onto its low half.
 #[inline(always)]
 const fn mix(state: u64, multiplier: u64) -> u64 {
@@ -100,20 +125,18 @@ const fn mix(state: u64, multiplier: u64) -> u64 {
 #[inline(always)]
 #[must_use]
 pub const fn flow_hash(key: &FlowKey, tuple: &Tuple) -> u64 {
-    let [k0, k1, _] = key.offsets;
-    let [m0, m1, m2, ..] = key.multipliers;
-    let (state, ports) = match tuple {
-        Tuple::V4 { source, destination, ports } => (mix(join(*source, *destination) ^ k0, m0), ports),
+    let [first, second, third, fourth, last] = key.pads;
+    let (addresses, ports) = match tuple {
+        Tuple::V4 { source, destination, ports } => (term(join(*source, *destination), first), ports),
         Tuple::V6 { source, destination, ports } => {
-            let state = mix(source[0] ^ k0, m0);
-            let state = mix(state.wrapping_add(source[1] ^ k1), m1);
-            let state = mix(state.wrapping_add(destination[0] ^ k0), m0);
-            (mix(state.wrapping_add(destination[1] ^ k1), m1), ports)
+            let source = term(source[0], first).wrapping_add(term(source[1], second));
+            let destination = term(destination[0], third).wrapping_add(term(destination[1], fourth));
+            (source.wrapping_add(destination), ports)
         }
     };
-    // Two products over the last word: the upper bits of one depend on all bits of the word below them, and
-    // the fold between brings its own upper bits down again.
-    mix(mix(state.wrapping_add(ports.word() ^ k1), m1), m2)
+    let sum = addresses.wrapping_add(term(ports.word(), last));
+    let [m0, m1, ..] = key.multipliers;
+    mix(mix(sum, m0), m1)
 }
 
 /// The keyed tag over a chain (the first twelve bytes of the private data, as two words) of the flow whose
@@ -122,7 +145,7 @@ pub const fn flow_hash(key: &FlowKey, tuple: &Tuple) -> u64 {
 #[must_use]
 pub const fn tag(key: &FlowKey, flow_hash: u64, chain: u64, cluster: u32) -> u32 {
     let [.., t0, t1] = key.multipliers;
-    let state = mix(flow_hash ^ chain ^ key.offsets[2], t0);
+    let state = mix(flow_hash ^ chain ^ key.offset, t0);
     (mix(state.wrapping_add(cluster as u64 ^ flow_hash), t1) >> 32) as u32
 }
 
@@ -131,7 +154,9 @@ mod tests {
     extern crate std;
     use super::*;
     use crate::row::{BUCKETS, bucket};
+    use crate::siphash;
     use std::vec;
+    use std::vec::Vec;
 
     const KEY: FlowKey = FlowKey::new([
         0x243f_6a88_85a3_08d3,
@@ -142,6 +167,8 @@ mod tests {
         0xbe54_66cf_34e9_0c6c,
         0xc0ac_29b7_c97c_50dd,
         0x3f84_d5b5_b547_0917,
+        0x9216_d5d9_8979_fb1b,
+        0xd131_0ba6_98df_b5ac,
     ]);
 
     fn v4(source: u32, port: u16) -> Tuple {
@@ -199,6 +226,36 @@ mod tests {
         assert!((0.48..0.52).contains(&share), "{share}");
     }
 
+    /// Whoever has no key aims no two flows at one bucket, whichever bits he changes in them.
+    #[test]
+    fn chosen_differences_meet_no_more_often_than_chance_has_it() {
+        const KEYS: u64 = 2_000;
+        const BITS: [u64; 8] = [1, 1 << 15, 1 << 16, 1 << 31, 1 << 32, 1 << 47, 1 << 62, 1 << 63];
+        let random = |n: u64| siphash::tag(KEY.of_probes(), [n]);
+        let words = |seed: u64| [0, 1, 2, 3].map(|word| random(seed << 4 | word));
+        let of = |[a, b, c, d]: [u64; 4]| {
+            let ports = Ports { source: 1, destination: 2, protocol: 6 };
+            Tuple::V6 { source: [a, b], destination: [c, d], ports }
+        };
+        let place = |key: &FlowKey, words| bucket(flow_hash(key, &of(words)));
+        let keys: Vec<_> =
+            (1..=KEYS).map(|n| FlowKey::new(core::array::from_fn(|i| random(n << 4 | i as u64)))).collect();
+        let (mut tries, mut shared) = (0_u32, 0_u32);
+        for (word, first) in (0..3).flat_map(|word| BITS.map(|first| (word, first))) {
+            for second in BITS.into_iter().flat_map(|bit| [bit, bit | 1 << 31, bit | bit >> 32]) {
+                let plain = words(second ^ first);
+                let mut changed = plain;
+                changed[word] ^= first;
+                changed[word + 1] ^= second;
+                let meet = |key: &&FlowKey| place(key, plain) == place(key, changed);
+                let equal = keys.iter().filter(meet).count() as u32;
+                assert!(equal <= 4, "{first:#x} and {second:#x} from word {word} on: {equal} of {KEYS} keys");
+                (tries, shared) = (tries + KEYS as u32, shared + equal);
+            }
+        }
+        assert!(shared <= 2 * tries / BUCKETS, "{shared} of {tries}");
+    }
+
     #[test]
     fn hash_and_tag_are_golden() {
         // Nodes of different versions share flows: these never change.
@@ -208,13 +265,13 @@ mod tests {
         assert_eq!((four, six, tag), GOLDEN, "{four:#x} {six:#x} {tag:#x}");
     }
 
-    const GOLDEN: (u64, u64, u32) = (0x2720_fd86_b5c8_2028, 0xab76_abfd_bc56_b753, 0x4f48_35f8);
+    const GOLDEN: (u64, u64, u32) = (0x3c7c_4c0b_7478_991a, 0x5b4d_3d4f_886a_6eb3, 0xa151_6ed3);
 
     #[test]
     fn tag_depends_on_key_flow_chain_and_cluster() {
         let flow = flow_hash(&KEY, &v4(0xc633_6401, 40_000));
         let base = tag(&KEY, flow, 1, 1);
-        assert_ne!(base, tag(&FlowKey::new([3; 8]), flow, 1, 1));
+        assert_ne!(base, tag(&FlowKey::new([3; KEY_WORDS]), flow, 1, 1));
         assert_ne!(base, tag(&KEY, flow ^ 1, 1, 1));
         assert_ne!(base, tag(&KEY, flow, 2, 1));
         assert_ne!(base, tag(&KEY, flow, 1, 2));

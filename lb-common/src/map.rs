@@ -1,7 +1,7 @@
 //! The BPF maps: names, sizes, keys and values. Values are plain integers of fixed layout without padding:
 //! any bytes that the kernel holds are a value.
 
-use crate::hash::FlowKey;
+use crate::hash::{FlowKey, KEY_WORDS};
 use crate::row::{BUCKETS, MemberId};
 
 /// The version of all layouts below, part of the pin path: two versions never share a map.
@@ -207,8 +207,8 @@ pub struct Bench {
 // A hole would be read back as garbage and would compare unequal: each size is the sum of its fields.
 const _: () = {
     assert!(size_of::<Service>() == 4 * 4);
-    assert!(size_of::<FlowKey>() == 8 * 8);
-    assert!(size_of::<Config>() == 64 + 4 + 4 + 16 + 2 + 2 + 4);
+    assert!(size_of::<FlowKey>() == KEY_WORDS * 8);
+    assert!(size_of::<Config>() == KEY_WORDS * 8 + 4 + 4 + 16 + 2 + 2 + 4);
     assert!(size_of::<TableHead>() == 2 * 4 + 8);
     assert!(size_of::<Member>() == 16 + 6 + 6 + 4 + 2 + 2 + 4);
     assert!(size_of::<Traffic>() == 2 * 8);

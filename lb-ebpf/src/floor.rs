@@ -2,7 +2,7 @@
 //! Benchmarks subtract it.
 
 use lb_common::encap::{Chain, DEFAULT_PORT, Header, INNER_V4};
-use lb_common::hash::FlowKey;
+use lb_common::hash::{FlowKey, KEY_WORDS};
 use lb_common::map::{Config, Member, config, member};
 use lb_common::row::Row;
 
@@ -12,7 +12,7 @@ use crate::ip::{Family, Transport, V4, V6};
 use crate::link::{IPV4, IPV6, Link};
 
 const CONFIG: Config = Config {
-    key: FlowKey::new([0; 8]),
+    key: FlowKey::new([0; KEY_WORDS]),
     local_v4: u32::from_ne_bytes([198, 51, 100, 11]),
     local_v6: [0; 2],
     cluster: 0,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use lb_common::checksum;
 use lb_common::encap::{Chain, DEFAULT_PORT, INNER_V6};
-use lb_common::hash::{FlowKey, flow_hash};
+use lb_common::hash::{FlowKey, KEY_WORDS, flow_hash};
 use lb_common::row::Row;
 use lb_common::verdict::{DropReason, Verdict};
 use lb_ebpf::Action;
@@ -60,7 +60,7 @@ fn a_member_takes_the_packet_out() {
 #[test]
 fn what_is_not_proven_is_dropped() {
     let mut both = Both::fixture(Outer::V4);
-    let wrong_key = FlowKey::new([9; 8]);
+    let wrong_key = FlowKey::new([9; KEY_WORDS]);
     let good = Encapsulated::v4;
     let to_opener = |members| Chain::to_opener(Row::new(members));
     let elsewhere = Ip::new(CLIENT4, address(Outer::V4, FAR), Transport::tcp(CLIENT_PORT, 443, b"hello"));

@@ -2,7 +2,7 @@
 
 use lb_common::checksum;
 use lb_common::encap::DEFAULT_PORT;
-use lb_common::hash::FlowKey;
+use lb_common::hash::{FlowKey, KEY_WORDS};
 use lb_common::probe::{Kind, LEN, Message, Probe, STAMP, Said};
 use lb_common::verdict::{DropReason, Verdict};
 use lb_ebpf::Action;
@@ -94,7 +94,7 @@ fn what_is_not_proven_is_dropped() {
             bytes.to_vec()
         };
         let of = |probe: Probe| message(&probe).to_vec();
-        let other_key = Message::new(&GOOD, &FlowKey::new([9; 8])).bytes().to_vec();
+        let other_key = Message::new(&GOOD, &FlowKey::new([9; KEY_WORDS])).bytes().to_vec();
         for (name, payload, reason) in [
             ("cut short", good[..LEN - 1].to_vec(), DropReason::MalformedEncap),
             ("the GUE header alone", good[..4].to_vec(), DropReason::MalformedEncap),

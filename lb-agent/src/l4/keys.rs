@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
-use lb_common::hash::FlowKey;
+use lb_common::hash::{FlowKey, KEY_WORDS};
 use thiserror::Error;
 
 /// A secret shorter than this can be guessed.
@@ -49,16 +49,20 @@ pub fn read(path: &Path) -> Result<FlowKey, KeyError> {
     Ok(derive(secret))
 }
 
-/// The key that a secret stands for: the eight words of SHA-512 over it.
+/// The key that a secret stands for: the first words of SHA-512 over it with 0 in front, with 1, and so on.
 #[must_use]
 pub fn derive(secret: &[u8]) -> FlowKey {
-    let mut context = digest::Context::new(&digest::SHA512);
-    context.update(LABEL);
-    context.update(secret);
-    let digest = context.finish();
-    let mut words = [0; 8];
-    for (word, bytes) in words.iter_mut().zip(digest.as_ref().chunks_exact(8)) {
-        *word = u64::from_le_bytes(bytes.try_into().expect("chunks of 8"));
+    let blocks = (0..=u8::MAX).map(|block| {
+        let mut context = digest::Context::new(&digest::SHA512);
+        context.update(LABEL);
+        context.update(&[block]);
+        context.update(secret);
+        context.finish()
+    });
+    let blocks = blocks.flat_map(|digest| digest.as_ref().as_chunks().0.to_vec());
+    let mut words = [0; KEY_WORDS];
+    for (word, bytes) in words.iter_mut().zip(blocks) {
+        *word = u64::from_le_bytes(bytes);
     }
     FlowKey::new(words)
 }

@@ -1,5 +1,6 @@
 //! Two nodes that ask each other, with the tests as the network between them.
 
+use lb_common::hash::KEY_WORDS;
 use lb_common::probe::{STAMP, STAMPED};
 
 use super::*;
@@ -8,7 +9,7 @@ use crate::model::PeerState;
 const PORT: u16 = 6080;
 
 fn cluster() -> Cluster {
-    Cluster { key: FlowKey::new([7; 8]), id: 3, port: PORT }
+    Cluster { key: FlowKey::new([7; KEY_WORDS]), id: 3, port: PORT }
 }
 
 fn address(id: u16) -> IpAddr {
@@ -65,18 +66,18 @@ fn what_is_not_a_fresh_answer_of_a_peer_changes_nothing() {
     let (mut first, mut second) = (prober(1, &[2], now), prober(2, &[1], now));
     let ask = first.asks(now, &Said::default()).remove(0);
     let plain = second.take(&stamped(ask), now, Some(&SAID)).expect("it is for this node");
-    let forge = |change: &dyn Fn(&mut Probe), key: [u64; 8]| {
+    let forge = |change: &dyn Fn(&mut Probe), key: [u64; KEY_WORDS]| {
         let mut probe = Message::from_bytes(&plain.1).expect("a message").probe().expect("a probe");
         change(&mut probe);
         stamped((plain.0, Message::new(&probe, &FlowKey::new(key)).bytes()))
     };
     for (what, bytes) in [
         ("not stamped", plain.1),
-        ("another key", forge(&|_| {}, [8; 8])),
-        ("another cluster", forge(&|probe| probe.cluster = 4, [7; 8])),
-        ("for another member", forge(&|probe| probe.to = 2, [7; 8])),
-        ("of an unknown member", forge(&|probe| probe.from = 9, [7; 8])),
-        ("to another ask", forge(&|probe| probe.sequence += 1, [7; 8])),
+        ("another key", forge(&|_| {}, [8; KEY_WORDS])),
+        ("another cluster", forge(&|probe| probe.cluster = 4, [7; KEY_WORDS])),
+        ("for another member", forge(&|probe| probe.to = 2, [7; KEY_WORDS])),
+        ("of an unknown member", forge(&|probe| probe.from = 9, [7; KEY_WORDS])),
+        ("to another ask", forge(&|probe| probe.sequence += 1, [7; KEY_WORDS])),
     ] {
         assert_eq!(first.take(&bytes, now, Some(&SAID)), None, "{what}");
         assert_eq!((states(&first), first.heard().len()), (vec![PeerState::Unheard], 0), "{what}");
