@@ -17,6 +17,14 @@ pub const SERVICE_BUCKETS: u32 = 8_192;
 /// Tables, that is backend sets, at one time.
 pub const MAX_TABLES: u32 = 8;
 
+/// So far behind a table is the one that stands in for it while this node's agent gives no sign of life: the same,
+/// but that this node opens nothing.
+pub const STAND_IN: u32 = 1;
+
+/// An agent whose last sign of life (nanoseconds of the monotonic clock, 0: none yet) is older than this is dead, or
+/// stands still. Other nodes have noticed by then, too.
+pub const BEAT_LIMIT: u64 = 400_000_000;
+
 /// Copies of each table: the one in force and the one being written.
 pub const TABLE_SLOTS: u32 = 2;
 
@@ -41,6 +49,8 @@ pub mod name {
     pub const VERDICTS: &str = "VERDICTS";
     /// `PerCpuArray<Traffic>` by `Service::index`.
     pub const TRAFFIC: &str = "TRAFFIC";
+    /// `Array<u64>` with one entry: the agent's last sign of life.
+    pub const BEAT: &str = "BEAT";
     /// `SockMap` of listening sockets, at `LISTENER_V4` and `LISTENER_V6`.
     pub const LISTENERS: &str = "LISTENERS";
 
@@ -50,8 +60,8 @@ pub mod name {
     pub const BENCH_PROGRAM: &str = "BENCH_PROGRAM";
 
     /// Those of the packet path.
-    pub const ALL: [&str; 9] =
-        [CONFIG, SERVICES4, SERVICES6, TABLES, ROWS, MEMBERS, VERDICTS, TRAFFIC, LISTENERS];
+    pub const ALL: [&str; 10] =
+        [CONFIG, SERVICES4, SERVICES6, TABLES, ROWS, MEMBERS, VERDICTS, TRAFFIC, BEAT, LISTENERS];
 }
 
 /// Program names.

@@ -68,6 +68,8 @@ pub trait Maps {
     fn row(&self, slot: u32, bucket: usize) -> Option<Row>;
     /// A member by its id.
     fn member(&self, id: MemberId) -> Option<&Member>;
+    /// Whether this node's agent has given no sign of life for too long.
+    fn is_agent_silent(&self) -> bool;
     /// Counts a packet.
     fn count(&self, counter: Counter);
     /// Counts a service's packet of `bytes` bytes.

@@ -11,12 +11,12 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::{sk_action, xdp_action, xdp_md};
 use aya_ebpf::btf_maps::{Array, PerCpuArray, SockMap};
-use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head};
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_xdp_adjust_head};
 use aya_ebpf::macros::{btf_map, sk_lookup, xdp};
 use aya_ebpf::programs::{SkLookupContext, XdpContext};
 use lb_common::map::{
-    Config, MAX_MEMBERS, MAX_SERVICES, MAX_TABLES, Member, Rows, SERVICE_BUCKETS, TABLE_SLOTS, TableHead,
-    Traffic,
+    BEAT_LIMIT, Config, MAX_MEMBERS, MAX_SERVICES, MAX_TABLES, Member, Rows, SERVICE_BUCKETS, TABLE_SLOTS,
+    TableHead, Traffic,
 };
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
@@ -39,6 +39,8 @@ static MEMBERS: Array<Member, { MAX_MEMBERS as usize }> = Array::new();
 static VERDICTS: PerCpuArray<u64, { COUNTERS as usize }> = PerCpuArray::new();
 #[btf_map]
 static TRAFFIC: PerCpuArray<Traffic, { MAX_SERVICES as usize }> = PerCpuArray::new();
+#[btf_map]
+static BEAT: Array<u64, 1> = Array::new();
 #[btf_map]
 static LISTENERS: SockMap<2> = SockMap::new();
 
@@ -174,6 +176,14 @@ impl Maps for KernelMaps {
     #[inline(always)]
     fn member(&self, id: MemberId) -> Option<&Member> {
         MEMBERS.get(id.into())
+    }
+
+    #[inline(always)]
+    fn is_agent_silent(&self) -> bool {
+        let Some(&beat) = BEAT.get(0) else { return false };
+        // SAFETY: it takes nothing. The coarse clock costs a third, and is late by a tick at most.
+        let now = unsafe { bpf_ktime_get_coarse_ns() };
+        beat != 0 && now.saturating_sub(beat) > BEAT_LIMIT
     }
 
     #[inline(always)]

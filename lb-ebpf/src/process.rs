@@ -2,7 +2,7 @@
 
 use lb_common::encap::Header;
 use lb_common::hash::{Ports, flow_hash};
-use lb_common::map::{Config, config, service};
+use lb_common::map::{Config, STAND_IN, config, service};
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
 use crate::frame::{Action, Frame, Maps};
@@ -86,7 +86,13 @@ fn first_hop<F: Family>(
     table: u32,
 ) -> Result<Fate, DropReason> {
     let hash = flow_hash(&config.key, &packet.tuple(ports));
-    let row = select::row(maps, table, hash)?;
+    let row = match select::row(maps, table, hash)? {
+        // Without its agent this node is still a first hop, for those that can serve.
+        row if row.opener() == config.member && maps.is_agent_silent() => {
+            select::row(maps, table + STAND_IN, hash).unwrap_or(row)
+        }
+        row => row,
+    };
     let step = if row.is_alone() {
         select::alone(maps, config, row)?
     } else {

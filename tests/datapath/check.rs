@@ -30,6 +30,13 @@ impl Both {
         self.host.has(flow, socket);
     }
 
+    /// From now on this node's agent gives no sign of life.
+    pub(crate) fn silence_agent(&mut self) {
+        self.host.silence_agent();
+        // Long ago, but not never.
+        self.kernel.set_beat(1).expect("the map is there");
+    }
+
     /// What both do to a packet; it is the same, and counted once.
     pub(crate) fn run(&mut self, name: &str, frame: &[u8]) -> Outcome {
         let outcome = self.kernel.run(frame).expect(name);

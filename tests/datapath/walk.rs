@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use lb_common::encap::{Chain, Direction};
-use lb_common::map::member;
+use lb_common::map::{STAND_IN, member};
 use lb_common::row::{MemberId, Row};
 use lb_common::verdict::{DropReason, Verdict};
 use lb_ebpf::{Action, Socket};
@@ -179,6 +179,27 @@ fn nothing_opens_by_way_of_who_is_down() {
         leaves(&mut with(row), &format!("{row:?}"), &inner.frame(), Verdict::Sent, &wire, &inner);
     }
     with([THIS, FAR, 0]).passes("the opener", &segment(SYN).frame(), Verdict::Opened);
+}
+
+#[test]
+fn without_its_agent_a_node_is_a_first_hop_for_the_others() {
+    let mut wanted = wanted_row(OUTER, [THIS, 0, 0]);
+    let stand_in = wanted_row(OUTER, [NEAR, THIS, 0]).tables[&0].clone();
+    wanted.tables.insert(STAND_IN, stand_in);
+    let mut both = Both::with(&wanted);
+    both.passes("alive", &segment(SYN).frame(), Verdict::DeliveredFirstHop);
+    both.silence_agent();
+    for (flags, direction) in [(SYN, ToOpener), (ACK, FromOpener)] {
+        let inner = segment(flags).tos(0xba);
+        let wire = Wire::new(OUTER, chain([NEAR, THIS, 0], direction, 0));
+        leaves(&mut both, "silent", &inner.frame(), Verdict::Sent, &wire, &inner);
+    }
+    // What others own has nothing to do with it.
+    let mut both = Both::with(&wanted_row(OUTER, [FAR, 0, 0]));
+    both.silence_agent();
+    let inner = segment(SYN).tos(0xba);
+    let wire = Wire::new(OUTER, Chain::to_opener(Row::of(FAR)));
+    leaves(&mut both, "another's", &inner.frame(), Verdict::Sent, &wire, &inner);
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub struct Host {
     rows: HashMap<u32, Box<[u64]>>,
     counted: RefCell<Vec<Verdict>>,
     sockets: HashMap<Tuple, Socket>,
+    is_agent_silent: bool,
 }
 
 impl Host {
@@ -49,6 +50,7 @@ impl Host {
             services6: vec![ServiceBucket::EMPTY; SERVICE_BUCKETS as usize],
             counted: RefCell::default(),
             sockets: HashMap::new(),
+            is_agent_silent: false,
             installed,
         };
         for (key, service) in &host.installed.services {
@@ -66,6 +68,11 @@ impl Host {
     /// From now on, what this node's kernel has for a flow.
     pub fn has(&mut self, flow: Tuple, socket: Socket) {
         self.sockets.insert(flow, socket);
+    }
+
+    /// From now on this node's agent gives no sign of life.
+    pub fn silence_agent(&mut self) {
+        self.is_agent_silent = true;
     }
 
     /// Gives a packet to the steps.
@@ -110,6 +117,10 @@ impl Maps for Host {
 
     fn member(&self, id: MemberId) -> Option<&Member> {
         self.installed.members.get(&id)
+    }
+
+    fn is_agent_silent(&self) -> bool {
+        self.is_agent_silent
     }
 
     fn count(&self, counter: Counter) {

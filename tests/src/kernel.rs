@@ -93,6 +93,15 @@ impl Kernel {
         Ok(())
     }
 
+    /// When this node's agent gave its last sign of life, nanoseconds of the monotonic clock.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_beat(&mut self, at: u64) -> Result<()> {
+        let map = self.object.map_mut(name::BEAT).context("no such map")?;
+        Ok(Array::<_, u64>::try_from(map)?.set(0, at, 0)?)
+    }
+
     /// The maps.
     #[must_use]
     pub fn maps(&self) -> &Maps {

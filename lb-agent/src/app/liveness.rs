@@ -1,5 +1,6 @@
 //! The prober as a part of the agent: fed from what is in the kernel.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -30,10 +31,11 @@ impl Liveness {
         holds: watch::Receiver<bool>,
         beats: Beats,
         outlook: Outlook,
+        sign: PathBuf,
     ) -> Result<Self> {
         let (roster, said) = (watch::Sender::new(None), watch::Sender::default());
         let beat = beats.watch("control", STUCK);
-        let inputs = Inputs { roster: roster.subscribe(), said: said.subscribe(), holds, beats };
+        let inputs = Inputs { roster: roster.subscribe(), said: said.subscribe(), holds, beats, sign };
         let probing = liveness::start(cluster, inputs, outlook.clone())?;
         Ok(Self { roster, said, beat, outlook, _probing: probing })
     }

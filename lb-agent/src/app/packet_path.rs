@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lb_common::hash::FlowKey;
+use lb_common::map::name;
 use lb_common::row::MemberId;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -153,7 +154,9 @@ impl PacketPath {
         let names = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
         let (node, live, history) =
             (self.options.node.clone(), self.live.subscribe(), self.history.subscribe());
-        let probing = Liveness::start(cluster, succession.holds(), self.beats.clone(), self.outlook.clone())?;
+        let sign = self.options.pins.map(name::BEAT);
+        let (beats, outlook) = (self.beats.clone(), self.outlook.clone());
+        let probing = Liveness::start(cluster, succession.holds(), beats, outlook, sign)?;
         tokio::select! {
             result = self.take_turns(&mut succession, proxy, snapshots) => result,
             result = probing.feed(node, history, live, self.draining.clone(), names) => result,
@@ -190,12 +193,7 @@ impl PacketPath {
     fn succession(&self, key: FlowKey) -> Succession {
         let options = &self.options;
         let interfaces = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
-        let local = Local {
-            node: options.node.clone(),
-            key,
-            cluster: options.cluster,
-            port: options.port,
-        };
+        let local = Local { node: options.node.clone(), key, cluster: options.cluster, port: options.port };
         let datapath = l4::Options {
             local,
             interfaces,

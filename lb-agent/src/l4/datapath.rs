@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use futures_util::{FutureExt, Stream, StreamExt};
-use lb_common::map::{LISTENER_V4, LISTENER_V6, config, name};
+use lb_common::map::{LISTENER_V4, LISTENER_V6, STAND_IN, config, name};
 use lb_common::probe::MOST_NEEDED;
 use lb_common::row::{MemberId, NO_MEMBER};
 use rtnetlink::Handle;
@@ -400,6 +400,10 @@ impl Datapath {
         }
         let down = self.memberships.down();
         let mut wanted = Wanted::with_members(snapshot, &members, down, rows, &self.local, &self.ways.reach);
+        if !self.openers_only {
+            let this = members.get(&self.local.node).map(|member| member.id);
+            wanted.tables.insert(INGRESS_TABLE + STAND_IN, self.memberships.stand_in(this));
+        }
         if self.keeps_rows.is_some() {
             wanted.keep_rows(&self.installed.members);
         }

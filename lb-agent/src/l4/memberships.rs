@@ -56,6 +56,7 @@ pub(crate) struct Memberships {
     openers: Openers,
     agreed_rows: Made,
     rows: Made,
+    stand_in: Made,
 }
 
 /// A table, and what it was made of.
@@ -211,6 +212,13 @@ impl Memberships {
             return self.agreed_rows();
         }
         self.rows.make(generations, self.down.clone(), &mut self.openers)
+    }
+
+    /// The same while `this` node has no agent: who is without one opens nothing.
+    pub(crate) fn stand_in(&mut self, this: Option<MemberId>) -> Arc<Table> {
+        let down = self.down.iter().copied().chain(this).collect();
+        let generations = self.generations();
+        self.stand_in.make(generations, down, &mut self.openers)
     }
 
     /// Those of which flows may be held, the newest first.

@@ -8,10 +8,12 @@
 mod alone;
 mod prober;
 mod roster;
+mod sign;
 mod thread;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use lb_common::probe::Said;
 use lb_common::row::MemberId;
@@ -37,6 +39,8 @@ pub struct Inputs {
     pub holds: watch::Receiver<bool>,
     /// It answers only while all of these run.
     pub beats: Beats,
+    /// The pinned map in which it gives a sign of life to the packet path.
+    pub sign: PathBuf,
 }
 
 /// What the prober finds.

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{info, warn};
 
 use super::prober::{Cluster, Outgoing, Prober};
+use super::sign::Sign;
 use super::{Inputs, Outlook};
 use crate::model::Peers;
 
@@ -51,6 +52,7 @@ pub fn start(cluster: Cluster, inputs: Inputs, outlook: Outlook) -> io::Result<P
     let line = Line {
         prober: Prober::new(cluster, Instant::now()),
         port: cluster.port,
+        sign: Sign::new(inputs.sign.clone()),
         inputs,
         outlook,
         socket: None,
@@ -65,6 +67,7 @@ pub fn start(cluster: Cluster, inputs: Inputs, outlook: Outlook) -> io::Result<P
 struct Line {
     prober: Prober,
     port: u16,
+    sign: Sign,
     inputs: Inputs,
     outlook: Outlook,
     /// Open while this agent has the packet path and is a member.
@@ -80,6 +83,9 @@ impl Line {
             self.follow();
             self.wait();
             let stuck = self.inputs.beats.stuck();
+            if stuck.is_none() && *self.inputs.holds.borrow() {
+                self.sign.give();
+            }
             self.receive(stuck.is_none());
             let now = Instant::now();
             let is_news = self.prober.look(now);
