@@ -40,6 +40,11 @@ fn a_member_that_is_cut_off_is_down_for_the_others_and_alone() -> Result<()> {
             eventually("so are the others for it", DOWN, || expect_state(&lab.edges[2], peer, "down"))?;
         }
         eventually("it is alone", SOON, || expect_alone(&lab.edges[2], true))?;
+        eventually("it attracts nothing", SOON, || {
+            let attracted = dump(&lab.edges[2])?["attracted"].clone();
+            ensure!(attracted == serde_json::json!([]), "{attracted}");
+            Ok(())
+        })?;
         for (node, other) in [(&lab.edges[0], "edge-2"), (&lab.edges[1], "edge-1")] {
             expect_state(node, other, "up")?;
             expect_alone(node, false)?;
@@ -207,7 +212,7 @@ pub(crate) fn await_all_up(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn expect_state(node: &Node, peer: &str, state: &str) -> Result<()> {
+pub(crate) fn expect_state(node: &Node, peer: &str, state: &str) -> Result<()> {
     let dump = dump(node)?;
     let found = dump["peers"].as_array().and_then(|all| all.iter().find(|found| found["name"] == peer));
     let found = found.with_context(|| format!("{} knows no {peer}", node.name))?;
@@ -221,6 +226,6 @@ fn expect_alone(node: &Node, alone: bool) -> Result<()> {
     Ok(())
 }
 
-fn dump(node: &Node) -> Result<Value> {
+pub(crate) fn dump(node: &Node) -> Result<Value> {
     Ok(serde_json::from_slice(&node.admin("/debug/snapshot")?.body)?)
 }

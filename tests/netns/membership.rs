@@ -1,28 +1,37 @@
 //! Nodes that come and go in a folder: every node learns a change before it is in force, and keeps the owners of
 //! before in its rows.
 
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use lb_agent::l4::pins::Pins;
 use lb_common::map::{Rows, TableHead, name};
 use lb_common::row::{MemberId, Row};
-use lb_tests::lab::wait::eventually;
+use lb_tests::lab::http::Connection;
+use lb_tests::lab::site::SHOP;
+use lb_tests::lab::spread::owner;
+use lb_tests::lab::wait::{eventually, until};
 use lb_tests::lab::{Lab, Node};
+use serde_json::Value;
 
-use crate::{edges, with_site};
+use crate::liveness::{await_all_up, dump, expect_state};
+use crate::{connect, edges, with_site};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(20);
+
+/// So long a former membership stays at least.
+const LEAST: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_change_of_the_folder_is_learned_then_in_force_and_outlives_an_agent() -> Result<()> {
     let test = "a_change_of_the_folder_is_learned_then_in_force_and_outlives_an_agent";
     with_site(test, &edges(3), |lab, _| {
+        await_rows(lab, "nobody needs what may have been before", is_alone)?;
         let all = agreed(lab)?;
-        ensure!(all.iter().all(|row| owners(row).len() == 1), "a first membership has no one before it");
-        let openers = |rows: &[Row]| rows.iter().map(|row| row.opener()).collect::<Vec<_>>();
+        let kept = hold(lab, "edge-3")?;
 
         lab.write_nodes(&["edge-3"])?;
         await_rows(lab, "edge-3 is about to go", |rows| rows != all && openers(rows) == openers(&all))?;
@@ -34,29 +43,193 @@ fn a_change_of_the_folder_is_learned_then_in_force_and_outlives_an_agent() -> Re
 
         lab.edges[0].kill_agent()?;
         lab.edges[0].run_agent(&[])?;
-        ensure!(rows(&lab.edges[0])? == without, "the next agent knows no more who was a member before");
+        await_rows(lab, "the next agent knows who was a member before", |rows| rows == without)?;
+        let start = Instant::now();
+        until("the time after which it may go", SOON, || start.elapsed() > LEAST + LEAST)?;
+        ensure!(agreed(lab)? == without, "a flow of edge-3 needs its rows");
+        drop(kept);
+        await_rows(lab, "no flow needs edge-3 any more", is_alone)?;
 
         lab.write_nodes(&[])?;
-        // What opened elsewhere while the first agent was away, the others alone keep in mind.
+        await_rows(lab, "edge-3 is back", |rows| openers(rows) == openers(&all))
+    })
+}
+
+#[test]
+fn a_change_waits_until_flows_need_less() -> Result<()> {
+    with_site("a_change_waits_until_flows_need_less", &edges(3), |lab, _| {
+        await_rows(lab, "nobody needs what may have been before", is_alone)?;
+        let all = openers(&agreed(lab)?);
+        let (third, second) = (hold(lab, "edge-3")?, hold(lab, "edge-2")?);
+        lab.write_nodes(&["edge-3"])?;
+        await_rows(lab, "edge-3 is gone", |rows| openers(rows) != all)?;
+        let two = openers(&agreed(lab)?);
+        lab.write_nodes(&["edge-2", "edge-3"])?;
+        await_rows(lab, "edge-2 is gone", |rows| openers(rows) != two)?;
+        let one = agreed(lab)?;
+
+        lab.write_nodes(&["edge-2"])?;
+        let words =
+            "change queued: edge-3 holds flows of membership 1 and edge-2 holds flows of membership 2";
+        for node in &lab.edges {
+            eventually("the change waits", SOON, || {
+                let queued = dump(node)?["memberships"]["queued"].clone();
+                ensure!(queued == words, "{}: {queued}", node.name);
+                Ok(())
+            })?;
+        }
+        ensure!(lab.edges[0].metric("lb_l4_change_queued")? == 1.0);
+        let (_, doctor) = lab.edges[0].lb_agent(&["doctor"])?;
+        ensure!(doctor.contains(&format!("warn  agent            {words}")), "{doctor}");
+        let start = Instant::now();
+        until("the time after which it may go", SOON, || start.elapsed() > LEAST + LEAST)?;
+        ensure!(openers(&agreed(lab)?) == openers(&one), "it did not wait");
+        drop(second);
+        // edge-2 is in none of them any more, and nobody tells it what flows need.
         eventually("edge-3 is back", SOON, || {
+            let found = rows(&lab.edges[0])?;
+            ensure!(found == rows(&lab.edges[2])? && openers(&found) != openers(&one), "{}", said(lab));
+            Ok(())
+        })?;
+        let mut third = third;
+        ensure!(owner(lab, &mut third, SHOP)?.name == "edge-3", "its flow is found all the time");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_drain_is_a_change_for_all_nodes() -> Result<()> {
+    with_site("a_drain_is_a_change_for_all_nodes", &edges(3), |lab, _| {
+        await_rows(lab, "nobody needs what may have been before", is_alone)?;
+        let all = openers(&agreed(lab)?);
+        let mut kept = hold(lab, "edge-1")?;
+        lab.edges[0].lb_agent(&["drain"])?;
+        await_rows(lab, "edge-1 drains", |rows| openers(rows) != all)?;
+        for _ in 0..32 {
+            let found = owner(lab, &mut connect(lab, vip(lab))?, SHOP)?;
+            ensure!(found.name != "edge-1", "a new flow opened there");
+        }
+        eventually("its connections end in order", SOON, || {
+            let report = String::from_utf8_lossy(&lab.edges[0].admin("/drain")?.body).into_owned();
+            ensure!(report.contains("\"opens_here\": false"), "{report}");
+            Ok(())
+        })?;
+        let last = kept.fetch(SHOP, "/")?;
+        ensure!(last.header("connection") == Some("close"), "{last:?}");
+        kept.await_end()?;
+        lab.edges[0].lb_agent(&["drain", "--cancel"])?;
+        await_rows(lab, "edge-1 is back", |rows| openers(rows) == all)?;
+
+        for node in &lab.edges {
+            node.lb_agent(&["drain"])?;
+        }
+        let drain = |node: &Node| -> Result<bool> {
+            let newest = dump(node)?["memberships"]["agreed"].as_array().and_then(|all| all.last().cloned());
+            let newest = newest.context("there is a membership")?;
+            let weights = newest["members"].as_object().context("it has members")?;
+            Ok(newest["step"] != "learn" && weights.values().all(|weight| *weight == Value::from(0)))
+        };
+        eventually("all drain", SOON, || {
             for node in &lab.edges {
-                let rows = rows(node)?;
-                ensure!(openers(&rows) == openers(&all), "{} has other openers", node.name);
-                for (before, row) in without.iter().zip(&rows) {
-                    ensure!(owners(row).contains(&before.opener()), "{before:?} is lost in {row:?}");
-                }
+                ensure!(drain(node)?, "{} does not know it", node.name);
+            }
+            Ok(())
+        })?;
+        eventually("all go on", SOON, || {
+            for _ in 0..32 {
+                let answer = connect(lab, vip(lab))?.fetch(SHOP, "/")?;
+                ensure!(answer.header("connection").is_none(), "{answer:?}");
             }
             Ok(())
         })
     })
 }
 
+#[test]
+fn a_node_that_is_told_to_stop_gets_no_flows_before_it_does() -> Result<()> {
+    with_site("a_node_that_is_told_to_stop_gets_no_flows_before_it_does", &edges(2), |lab, _| {
+        await_rows(lab, "nobody needs what may have been before", is_alone)?;
+        let mut kept = hold(lab, "edge-1")?;
+        let both = openers(&agreed(lab)?);
+        lab.edges[0].agent().context("it was started")?.ask_to_stop()?;
+        let mut idle = connect(lab, vip(lab))?;
+        owner(lab, &mut idle, SHOP)?;
+        await_rows(lab, "new flows open at edge-2", |rows| {
+            openers(rows) != both && openers(rows).windows(2).all(|pair| pair[0] == pair[1])
+        })?;
+        ensure!(kept.fetch(SHOP, "/")?.status == 200);
+        ensure!(owner(lab, &mut connect(lab, vip(lab))?, SHOP)?.name == "edge-2");
+        let end = lab.edges[0].agent().context("it was started")?.wait(SOON)?;
+        ensure!(end.success(), "{end}");
+        kept.await_end()
+    })
+}
+
+#[test]
+fn a_dead_member_gets_no_flows_because_an_agent_restarts() -> Result<()> {
+    with_site("a_dead_member_gets_no_flows_because_an_agent_restarts", &edges(3), |lab, _| {
+        await_all_up(lab)?;
+        let peers = dump(&lab.edges[0])?["peers"].clone();
+        let dead = peers.as_array().and_then(|all| all.iter().find(|peer| peer["name"] == "edge-2").cloned());
+        let dead = dead.context("edge-2 is a peer")?["id"].as_u64().context("it has an id")?;
+        let opens = |node: &Node| -> Result<bool> {
+            Ok(rows(node)?.iter().any(|row| u64::from(row.opener()) == dead))
+        };
+        lab.edges[1].kill_agent()?;
+        eventually("edge-2 is down", SOON, || expect_state(&lab.edges[0], "edge-2", "down"))?;
+        until("its rows are others'", SOON, || opens(&lab.edges[0]).is_ok_and(|opens| !opens))?;
+        lab.edges[0].kill_agent()?;
+        lab.edges[0].start_agent(&[])?;
+        let first = &lab.edges[0];
+        eventually("the next agent knows that edge-2 is down", SOON, || {
+            if opens(first)? {
+                return Ok(Err(anyhow::anyhow!("new flows open at edge-2 again")));
+            }
+            expect_state(first, "edge-2", "down").map(Ok)
+        })??;
+        lab.edges[0].await_ready()?;
+        ensure!(!opens(&lab.edges[0])?, "new flows open at edge-2 again");
+        Ok(())
+    })
+}
+
+fn vip(lab: &Lab) -> SocketAddr {
+    SocketAddr::new(lab.vip().v4.into(), 80)
+}
+
+/// A connection that is at this node.
+pub(crate) fn hold(lab: &Lab, node: &str) -> Result<Connection<TcpStream>> {
+    for _ in 0..256 {
+        let mut connection = connect(lab, vip(lab))?;
+        if owner(lab, &mut connection, SHOP)?.name == node {
+            return Ok(connection);
+        }
+    }
+    anyhow::bail!("of 256 connections, none came to {node}")
+}
+
+fn openers(rows: &[Row]) -> Vec<MemberId> {
+    rows.iter().map(|row| row.opener()).collect()
+}
+
+/// Whether each row has its opener and nobody else.
+fn is_alone(rows: &[Row]) -> bool {
+    rows.iter().all(|row| owners(row).len() == 1)
+}
+
 /// Waits until all nodes have such rows, each the same.
 fn await_rows(lab: &Lab, what: &str, is_it: impl Fn(&[Row]) -> bool) -> Result<()> {
     eventually(what, SOON, || {
-        ensure!(is_it(&agreed(lab)?), "other rows");
+        ensure!(is_it(&agreed(lab).with_context(|| said(lab))?), "other rows: {}", said(lab));
         Ok(())
     })
+}
+
+/// What the nodes say of it.
+fn said(lab: &Lab) -> String {
+    let said =
+        |node| dump(node).map_or_else(|error| error.to_string(), |dump| dump["memberships"].to_string());
+    lab.edges.iter().map(said).collect::<Vec<_>>().join("\n")
 }
 
 /// The rows that are in force on all nodes.

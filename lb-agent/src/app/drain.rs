@@ -77,17 +77,35 @@ impl Drain {
                 sleep(TELLING).await;
             }
         };
-        let patience = if draining.stops { draining.span() / 2 } else { Duration::MAX };
-        tokio::select! {
-            _ = timeout(patience, self.elsewhere(history, draining)) => {}
-            () = tell_left() => {}
+        loop {
+            let patience = if draining.stops { draining.span() / 2 } else { Duration::MAX };
+            tokio::select! {
+                _ = timeout(patience, self.elsewhere(history.clone(), draining)) => {}
+                () = tell_left() => {}
+            }
+            // However long that took, connections have their time.
+            let deadline = draining.deadline.max(Instant::now() + draining.span() / 2);
+            info!(connections = proxy.left().total(), "connections end in order");
+            proxy.drain(deadline);
+            self.progress.send_modify(|progress| progress.ends_by = Some(deadline));
+            tokio::select! {
+                () = self.here_again(history.clone(), draining) => {}
+                () = tell_left() => {}
+            }
+            info!("new flows open here again: no other node takes them");
+            proxy.serve();
+            self.progress.send_modify(|progress| progress.ends_by = None);
         }
-        // However long that took, connections have their time.
-        let deadline = draining.deadline.max(Instant::now() + draining.span() / 2);
-        info!(connections = proxy.left().total(), "connections end in order");
-        proxy.drain(deadline);
-        self.progress.send_modify(|progress| progress.ends_by = Some(deadline));
-        tell_left().await;
+    }
+
+    /// Waits until new flows open here after all, for every other node drains, too. Who stops stays with its decision.
+    async fn here_again(&self, history: Option<Histories>, draining: Draining) {
+        let opens = |history: &History| history.opens_at(&self.node);
+        if let Some(mut history) = history.filter(|_| !draining.stops)
+            && history.wait_for(opens).await.is_ok()
+        {
+            return;
+        }
         std::future::pending().await
     }
 

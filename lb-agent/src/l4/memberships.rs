@@ -51,6 +51,8 @@ pub(crate) struct Memberships {
     down: BTreeSet<MemberId>,
     needs: BTreeMap<MemberId, BTreeSet<u32>>,
     queued: Option<String>,
+    /// Whether changes wait for flows.
+    waits: bool,
     /// So long flows may hold up a change.
     deadline: Duration,
     openers: Openers,
@@ -114,7 +116,10 @@ impl Memberships {
         let is_new = self.own.is_none();
         let own = self.own.get_or_insert_default();
         let before = own.generations();
-        own.observe(&weighed(members, before.last().map(Arc::as_ref), sight), self.absences.len(), now);
+        let members = weighed(members, before.last().map(Arc::as_ref), sight);
+        // Nobody tells a node that is no member what flows need: for it to wait would be to fall behind.
+        self.waits = before.iter().any(|generation| generation.members.contains_key(sight.node));
+        own.observe(&members, self.waits.then(|| self.absences.len()), now);
         self.agreed = own.generations();
         // Nothing is known of before: it may have just joined, or been away.
         if let (true, Some(newest)) = (is_new, self.agreed.last())
@@ -145,7 +150,7 @@ impl Memberships {
         let needs = Needs { of: &self.needs, gone: &gone, deadline: self.deadline };
         self.absences.advance(needs, now);
         let Some(own) = &mut self.own else { return };
-        let is_stepped = own.advance(needs, self.absences.len(), now);
+        let is_stepped = own.advance(needs, self.waits.then(|| self.absences.len()), now);
         self.agreed = own.generations();
         self.queued = own.queued(needs).map(|former| {
             let all: Vec<_> = former.into_iter().chain(self.absences.words(needs)).collect();

@@ -49,7 +49,7 @@ impl Absences {
         }
         let known = fingerprint(&others.members);
         self.over.retain(|former| fingerprint(&former.generation.members) != known);
-        self.over.push(Former { generation: Arc::new(others), since: now });
+        self.over.push(Former::new(Arc::new(others), now));
         let too_many = self.over.len().saturating_sub(MOST_KEPT);
         self.over.drain(..too_many);
     }
@@ -57,7 +57,7 @@ impl Absences {
     /// What time, and what nodes say they need, change. Whether they did.
     pub(super) fn advance(&mut self, needs: Needs<'_>, now: Duration) -> bool {
         let before = self.over.len();
-        self.over.retain(|former| !former.is_over(needs, now));
+        self.over.retain_mut(|former| !former.is_over(needs, now));
         self.over.len() != before
     }
 

@@ -13,12 +13,18 @@ use crate::model::{Generation, Member};
 /// a node that is no member says nothing at all, and has switched by then.
 pub(super) const LEAST: Duration = Duration::from_secs(5);
 
+/// So long it stays when nobody needs it any more: a node that is in no other membership goes on answering others, so
+/// that they hear it.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// A former membership.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Former {
     pub(super) generation: Arc<Generation>,
     /// When another took its place.
     pub(super) since: Duration,
+    /// Since when nobody needs it.
+    pub(super) free: Option<Duration>,
 }
 
 /// What is known of the flows that members hold.
@@ -34,9 +40,15 @@ pub(crate) struct Needs<'a> {
 }
 
 impl Former {
-    pub(super) fn is_over(&self, needs: Needs<'_>, now: Duration) -> bool {
-        let age = now.saturating_sub(self.since);
-        age >= needs.deadline || (age >= LEAST && self.needed_by(needs).next().is_none())
+    pub(super) fn new(generation: Arc<Generation>, since: Duration) -> Self {
+        Self { generation, since, free: None }
+    }
+
+    pub(super) fn is_over(&mut self, needs: Needs<'_>, now: Duration) -> bool {
+        let is_needed = self.needed_by(needs).next().is_some();
+        self.free = if is_needed { None } else { self.free.or(Some(now)) };
+        let is_free = self.free.is_some_and(|free| now >= (self.since + LEAST).max(free + LINGER));
+        is_free || now >= self.since + needs.deadline
     }
 
     /// The members of which it is not known that they need it no more.
@@ -51,7 +63,9 @@ impl Former {
 
     /// When it may be over, if nobody says anything new until then.
     pub(super) fn due(&self, deadline: Duration, now: Duration) -> Option<Duration> {
-        [LEAST, deadline].into_iter().map(|age| self.since + age).filter(|&at| at > now).min()
+        let free = self.free.map(|free| (self.since + LEAST).max(free + LINGER));
+        let ages = [LEAST, deadline].map(|age| self.since + age);
+        ages.into_iter().chain(free).filter(|&at| at > now).min()
     }
 
     /// Who holds it up, in words.

@@ -30,8 +30,9 @@ pub(super) struct OwnHistory {
 }
 
 impl OwnHistory {
-    /// Takes note of the members of now. The first ones are in force at once. `absences` take room in rows, too.
-    pub(super) fn observe(&mut self, members: &Members, absences: usize, now: Duration) {
+    /// Takes note of the members of now. The first ones are in force at once. `absences` take room in rows,
+    /// too; `None` where changes do not wait for room.
+    pub(super) fn observe(&mut self, members: &Members, absences: Option<usize>, now: Duration) {
         let Some(in_force) = &self.in_force else {
             self.in_force = Some(generation(1, Step::Settled, members));
             return;
@@ -49,10 +50,10 @@ impl OwnHistory {
     }
 
     /// What time, and what nodes say they need, change. Whether they did.
-    pub(super) fn advance(&mut self, needs: Needs<'_>, absences: usize, now: Duration) -> bool {
+    pub(super) fn advance(&mut self, needs: Needs<'_>, absences: Option<usize>, now: Duration) -> bool {
         let before = self.generations();
         self.switch(now);
-        self.former.retain(|former| !former.is_over(needs, now));
+        self.former.retain_mut(|former| !former.is_over(needs, now));
         self.learn(absences, now);
         if let Some(in_force) = self.in_force.as_mut().filter(|_| self.former.is_empty()) {
             Arc::make_mut(in_force).step = Step::Settled;
@@ -80,8 +81,9 @@ impl OwnHistory {
     }
 
     /// Begins with what waits, if there is room for what it makes a former one.
-    fn learn(&mut self, absences: usize, now: Duration) {
-        if self.learned.is_some() || self.former.len() + absences >= MOST_FORMER {
+    fn learn(&mut self, absences: Option<usize>, now: Duration) {
+        let is_full = absences.is_some_and(|absences| self.former.len() + absences >= MOST_FORMER);
+        if self.learned.is_some() || is_full {
             return;
         }
         let Some(members) = self.waiting.take() else { return };
@@ -94,10 +96,12 @@ impl OwnHistory {
         let switched = generation(learned.number, Step::Switch, &learned.members);
         if let Some(before) = self.in_force.replace(switched) {
             let before = generation(before.number, Step::Settled, &before.members);
-            self.former.push(Former { generation: before, since: now });
+            self.former.push(Former::new(before, now));
         }
         // What is in force again is none before it.
         self.former.retain(|former| !open_alike(&former.generation.members, &learned.members));
+        let too_many = self.former.len().saturating_sub(MOST_FORMER);
+        self.former.drain(..too_many);
     }
 
     /// The same members at other addresses: no flow opens elsewhere.

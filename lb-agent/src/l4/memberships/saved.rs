@@ -80,7 +80,7 @@ fn history(saved: File, now: Duration) -> OwnHistory {
     let former: Vec<_> = saved.former.into_iter().map(|former| read(former, Step::Settled)).collect();
     let step = if former.is_empty() { Step::Settled } else { Step::Switch };
     OwnHistory {
-        former: former.into_iter().map(|(generation, since)| Former { generation, since }).collect(),
+        former: former.into_iter().map(|(generation, since)| Former::new(generation, since)).collect(),
         in_force: saved.in_force.map(|in_force| read(in_force, step).0),
         learned: saved.learned.map(|learned| read(learned, Step::Learn)),
         ..OwnHistory::default()
@@ -127,7 +127,7 @@ mod tests {
         let now = Duration::from_secs(100);
         assert_eq!(read(&file, now), None);
         let history = OwnHistory {
-            former: vec![Former { generation: generation(1, Step::Settled, &[1]), since: now / 2 }],
+            former: vec![Former::new(generation(1, Step::Settled, &[1]), now / 2)],
             in_force: Some(generation(2, Step::Switch, &[1, 2])),
             learned: Some((generation(3, Step::Learn, &[1, 2, 3]), now)),
             ..OwnHistory::default()
