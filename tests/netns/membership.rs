@@ -127,7 +127,7 @@ fn a_drain_is_a_change_for_all_nodes() -> Result<()> {
             let newest = dump(node)?["memberships"]["agreed"].as_array().and_then(|all| all.last().cloned());
             let newest = newest.context("there is a membership")?;
             let weights = newest["members"].as_object().context("it has members")?;
-            Ok(newest["step"] != "learn" && weights.values().all(|weight| *weight == Value::from(0)))
+            Ok(newest["step"] != "learn" && weights.values().all(|weight| *weight == 0))
         };
         eventually("all drain", SOON, || {
             for node in &lab.edges {
