@@ -8,6 +8,7 @@
 mod commands;
 mod connect;
 mod drain;
+mod explain;
 mod input;
 mod liveness;
 mod packet_path;
@@ -66,6 +67,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
             Command::Check(check) => Ok(commands::check_folder(&check)),
             Command::Health(probe) => commands::health(&probe).await,
             Command::Drain(drain) => commands::drain(&drain).await,
+            Command::Explain(question) => Ok(explain::explain(&question).await),
             Command::Doctor(doctor) => commands::look(doctor).await,
             Command::Uninstall(uninstall) => commands::remove(uninstall).await,
         }

@@ -95,6 +95,14 @@ impl Header {
         }
     }
 
+    /// The header that these bytes of a packet are, right or not.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; HEADER_LEN]) -> Self {
+        let [g0, g1, g2, g3, c0, c1, c2, c3, c4, c5, c6, c7, cluster @ .., t0, t1, t2, t3] = bytes;
+        let chain = u64::from_ne_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
+        Self { gue: [g0, g1, g2, g3], chain, cluster, tag: [t0, t1, t2, t3] }
+    }
+
     /// The header as it goes over the wire.
     #[must_use]
     pub fn bytes(&self) -> [u8; HEADER_LEN] {
@@ -209,6 +217,7 @@ mod tests {
         assert_eq!(header.cluster(), 5);
         assert!(header.is_tagged(&KEY, 99));
         assert!(!header.is_tagged(&KEY, 98));
+        assert_eq!(Header::from_bytes(header.bytes()), header);
     }
 
     #[test]

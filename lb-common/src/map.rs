@@ -62,6 +62,9 @@ pub mod name {
     /// Those of the packet path.
     pub const ALL: [&str; 10] =
         [CONFIG, SERVICES4, SERVICES6, TABLES, ROWS, MEMBERS, VERDICTS, TRAFFIC, BEAT, LISTENERS];
+
+    /// Those of them that the packet path only reads: by them alone it decides.
+    pub const STATE: [&str; 7] = [CONFIG, SERVICES4, SERVICES6, TABLES, ROWS, MEMBERS, BEAT];
 }
 
 /// Program names.

@@ -3,6 +3,7 @@
 mod chaos;
 mod demo;
 mod drain;
+mod explain;
 mod forged;
 mod host_ports;
 mod lab;

@@ -1,4 +1,4 @@
-//! Asks a running agent over its unix socket, for `lb-agent health` and `lb-agent drain`.
+//! Asks a running agent over its unix socket, for the commands beside `run`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,13 +12,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{AdminError, DrainReport};
+use super::endpoints::OVERVIEW;
+use super::{AdminError, DrainReport, Overview};
 
 /// An agent that needs longer is not well.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Far more than any answer.
-const MAX_BODY: usize = 64 * 1024;
+/// Far more than any answer: metrics of as many services as there can be.
+const MAX_BODY: usize = 64 << 20;
 
 /// What an agent is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +77,17 @@ pub async fn ask_drain(socket: &Path, what: Ask) -> Result<DrainReport, AdminErr
     let report = if status.is_success() { serde_json::from_str(&body).ok() } else { None };
     let words = || AdminError::Refused { path: socket.to_owned(), words: body.trim_end().to_owned() };
     report.ok_or_else(words)
+}
+
+/// What the agent knows that `explain` and `top` need.
+///
+/// # Errors
+/// `AdminError` if there is no answer, or not this one.
+pub async fn overview(socket: &Path) -> Result<Overview, AdminError> {
+    let (status, body) = ask(socket, Method::GET, OVERVIEW).await?;
+    let overview = if status.is_success() { serde_json::from_str(&body).ok() } else { None };
+    let words = || AdminError::Refused { path: socket.to_owned(), words: body.trim_end().to_owned() };
+    overview.ok_or_else(words)
 }
 
 /// Its status is the answer: words that cannot be read are missed by people alone.

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::drain::{DrainReport, asked};
 use super::dump::Dump;
+use super::overview::Overview;
 use super::server::State;
 use crate::model::Draining;
 
@@ -27,6 +28,12 @@ pub(super) enum Scope {
     /// Metrics and health: what may be seen from elsewhere.
     Metrics,
 }
+
+/// Where the metrics are.
+pub(super) const METRICS: &str = "/metrics";
+
+/// Where the overview is.
+pub(super) const OVERVIEW: &str = "/debug/overview";
 
 /// What a response has: a text, or what comes with time.
 type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -49,6 +56,7 @@ pub(super) fn answer<B>(request: &Request<B>, scope: Scope, state: &State) -> Re
         Endpoint::Drain => json(&DrainReport::new(&state.live)),
         Endpoint::Attracted => attracted(state),
         Endpoint::Snapshot => json(&Dump::new(&state.live)),
+        Endpoint::Overview => json(&Overview::new(&state.live)),
     }
 }
 
@@ -60,11 +68,19 @@ enum Endpoint {
     Drain,
     Attracted,
     Snapshot,
+    Overview,
 }
 
 impl Endpoint {
-    const ALL: [Self; 6] =
-        [Self::Live, Self::Ready, Self::Metrics, Self::Drain, Self::Attracted, Self::Snapshot];
+    const ALL: [Self; 7] = [
+        Self::Live,
+        Self::Ready,
+        Self::Metrics,
+        Self::Drain,
+        Self::Attracted,
+        Self::Snapshot,
+        Self::Overview,
+    ];
 
     fn find(path: &str, scope: Scope) -> Option<Self> {
         Self::of(scope).find(|endpoint| endpoint.path() == path)
@@ -73,7 +89,7 @@ impl Endpoint {
     fn of(scope: Scope) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |endpoint| match endpoint {
             Self::Live | Self::Ready | Self::Metrics => true,
-            Self::Drain | Self::Snapshot => scope != Scope::Metrics,
+            Self::Drain | Self::Snapshot | Self::Overview => scope != Scope::Metrics,
             Self::Attracted => scope == Scope::Own,
         })
     }
@@ -82,10 +98,11 @@ impl Endpoint {
         match self {
             Self::Live => "/livez",
             Self::Ready => "/readyz",
-            Self::Metrics => "/metrics",
+            Self::Metrics => METRICS,
             Self::Drain => "/drain",
             Self::Attracted => "/attracted",
             Self::Snapshot => "/debug/snapshot",
+            Self::Overview => OVERVIEW,
         }
     }
 
@@ -101,6 +118,7 @@ impl Endpoint {
             }
             Self::Attracted => "VIPs that this node may attract, a line of JSON now and at each change",
             Self::Snapshot => "the state of this node as JSON, without secrets",
+            Self::Overview => "members, flows and names, for `lb-agent explain` and `lb-agent top`",
         }
     }
 }
@@ -243,6 +261,8 @@ mod tests {
             ("/metrics", Scope::Metrics, 200, "# EOF"),
             ("/debug/snapshot", Scope::All, 200, "shop.example.org"),
             ("/debug/snapshot", Scope::Metrics, 404, "/metrics"),
+            ("/debug/overview", Scope::All, 200, "\"192.0.2.10:80/tcp\": \"Service edge/vip\""),
+            ("/debug/overview", Scope::Metrics, 404, "/metrics"),
             ("/", Scope::All, 404, "/debug/snapshot"),
             ("/livez/", Scope::All, 404, "/livez"),
         ] {

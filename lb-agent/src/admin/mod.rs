@@ -7,13 +7,16 @@ mod drain;
 mod dump;
 mod endpoints;
 mod error;
+pub mod explain;
 mod live;
+mod overview;
 pub mod packet_metrics;
 mod server;
 mod tcp;
 
-pub use client::{Ask, Health, Probe, ask_drain, health};
+pub use client::{Ask, Health, Probe, ask_drain, health, overview};
 pub use drain::{DEFAULT_SECONDS, DrainReport};
 pub use error::AdminError;
 pub use live::{Attachment, Live};
+pub use overview::{MemberOverview, Membership, Overview};
 pub use server::{Addresses, Server, State};

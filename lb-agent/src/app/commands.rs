@@ -15,6 +15,9 @@ use crate::l4::pins::Pins;
 use crate::model::Severity;
 use crate::{admin, l4, source, status};
 
+/// The exit code of a question that has no answer; clap ends so, too, on flags that it does not know.
+pub(super) const CANNOT_TELL: u8 = 2;
+
 pub(super) fn check_folder(check: &Check) -> ExitCode {
     let problems = source::check(&check.manifests, &meaning(&check.meaning));
     for problem in &problems {

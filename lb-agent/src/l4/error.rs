@@ -26,6 +26,15 @@ pub enum L4Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// No agent has left its maps there.
+    #[error(
+        "there are no maps in {path}: either no agent of this version has run here, or it was told another place by \
+         --bpffs"
+    )]
+    NothingPinned {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Another agent runs with the same pins.
     #[error(
         "another agent runs with the pins in {path}: stop it first, have this one --take-over, \

@@ -28,3 +28,21 @@ pub fn load(pins: Option<&Pins>) -> Result<Ebpf, L4Error> {
     sk_lookup.load().map_err(L4Error::program(program::SK_LOOKUP))?;
     Ok(object)
 }
+
+/// The packet path beside the one that is attached: it decides by the same pinned maps, and counts into maps of its own.
+pub(super) fn load_beside(pins: &Pins) -> Result<Ebpf, L4Error> {
+    let mut loader = EbpfLoader::new();
+    for name in name::STATE {
+        let pin = pins.map(name);
+        // The loader would make what is not there.
+        match pin.try_exists() {
+            Ok(true) => loader.map_pin_path(name, pin),
+            Ok(false) => return Err(L4Error::NothingPinned { path: pins.maps() }),
+            Err(source) => return Err(L4Error::Pin { path: pin, source }),
+        };
+    }
+    let mut object = loader.load(OBJECT).map_err(L4Error::load)?;
+    let xdp: &mut Xdp = typed(&mut object, program::XDP)?;
+    xdp.load().map_err(L4Error::program(program::XDP))?;
+    Ok(object)
+}

@@ -2,11 +2,12 @@
 
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, SockMap};
-use lb_common::map::{Config, Member, Rows, TableHead, Traffic, name};
+use lb_common::map::{Config, Member, Rows, Service, TableHead, Traffic, name};
 use lb_common::service_table::{ServiceKey4, ServiceKey6};
 
 use super::L4Error;
 use super::service_table::ServiceTable;
+use super::wanted::{Key, MapKey, map_key};
 
 /// Every map of the packet path.
 pub struct Maps {
@@ -38,6 +39,14 @@ impl Maps {
             traffic: take(object, name::TRAFFIC)?,
             listeners: take(object, name::LISTENERS)?,
         })
+    }
+
+    /// What stands at a key of the service tables.
+    pub(crate) fn service(&self, key: &Key) -> Result<Option<Service>, L4Error> {
+        match map_key(key) {
+            MapKey::V4(key) => self.services4.get(key),
+            MapKey::V6(key) => self.services6.get(key),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ pub mod service_table;
 mod sockets;
 mod store;
 mod succession;
+pub mod trial;
 pub mod uplink;
 pub mod wanted;
 

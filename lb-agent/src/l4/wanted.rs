@@ -187,6 +187,16 @@ fn member_of(address: IpAddr, reach: Option<&Reach>) -> Member {
     }
 }
 
+/// The address of a member, if it is known.
+pub(super) fn address_of(found: &Member) -> Option<IpAddr> {
+    let [first, _] = found.address;
+    match found.flags {
+        flags if flags & member::KNOWN == 0 => None,
+        flags if flags & member::V6 != 0 => Some(octets(found.address).into()),
+        _ => Some((first as u32).to_ne_bytes().into()),
+    }
+}
+
 /// An IPv6 address as two words in network order, as the kernel side loads them.
 pub(super) fn words(octets: [u8; 16]) -> [u64; 2] {
     let [low, high] = [&octets[..8], &octets[8..]];

@@ -1,0 +1,154 @@
+//! Explanations of packets of each kind.
+
+use lb_common::verdict::DropReason;
+use serde_json::json;
+
+use super::*;
+
+fn place(name: &str, id: u16, has_connection: Option<bool>) -> Place {
+    let here = id == 1;
+    Place {
+        name: name.to_owned(),
+        id,
+        address: Some(IpAddr::from([198, 51, 100, id as u8])),
+        interface: (!here).then(|| "eth0".to_owned()),
+        here,
+        state: (!here).then(|| "up".to_owned()),
+        words: None,
+        has_connection,
+    }
+}
+
+fn sent(then: &[&str]) -> SentTo {
+    SentTo {
+        to: "edge-2".to_owned(),
+        then: then.iter().map(|&name| name.to_owned()).collect(),
+        place: 1,
+        direction: "from_opener",
+        interface: Some("eth0".to_owned()),
+        next_hop: "02:00:00:00:00:01".to_owned(),
+        outer_source: SocketAddr::from(([198, 51, 100, 1], 53_812)),
+        outer_destination: SocketAddr::from(([198, 51, 100, 2], 6080)),
+        bytes: 88,
+        tag_ok: true,
+    }
+}
+
+/// Of a packet for the port of a Service, at edge-1.
+fn explanation(packet: Kind, verdict: Verdict, row: Vec<Place>) -> Explanation {
+    let from = SocketAddr::from(([192, 0, 2, 9], 40_000));
+    let to = SocketAddr::from(([203, 0, 113, 10], 80));
+    let flow = FlowFound {
+        table: 0,
+        bucket: 17,
+        buckets: 65_537,
+        generation: 3,
+        digest: "00000000000000ff".to_owned(),
+        row,
+    };
+    Explanation {
+        node: Some("edge-1".to_owned()),
+        vip: true,
+        service: Some(ServiceFound { object: Some("Service edge/vip".to_owned()), has_listener: true }),
+        flow: Some(flow),
+        same_program: Some(true),
+        interfaces: vec!["eth0".to_owned()],
+        ..Explanation::new(from, to, packet, verdict)
+    }
+}
+
+#[track_caller]
+fn check(explanation: Explanation, outcome: Outcome, owner: Option<&str>, words: &[&str]) {
+    let explanation = explanation.concluded();
+    assert_eq!((explanation.outcome, explanation.owner.as_deref()), (outcome, owner));
+    let text = explanation.to_string();
+    for words in words {
+        assert!(text.contains(words), "no {words:?} in\n{text}");
+    }
+}
+
+#[test]
+fn a_packet_for_another_member() {
+    let alone = Explanation {
+        sent: Some(sent(&[])),
+        ..explanation(Kind::TcpSegment, Verdict::Sent, vec![place("edge-2", 2, None)])
+    };
+    let words = [
+        "192.0.2.9:40000 -> 203.0.113.10:80, as it comes in at edge-1 on eth0",
+        "service   Service edge/vip, port 80; the proxy answers",
+        "row       1. edge-2 (198.51.100.2): new flows open here; it answers; whether it has this connection: unknown",
+        "UDP 198.51.100.1:53812 -> 198.51.100.2:6080, 88 bytes, by eth0 to 02:00:00:00:00:01; tag right",
+        "so        edge-2 gets it, and delivers it",
+    ];
+    check(alone, Outcome::Sent, Some("edge-2"), &words);
+    let row = vec![place("edge-2", 2, None), place("edge-1", 1, Some(false))];
+    let asked =
+        Explanation { sent: Some(sent(&["edge-1"])), ..explanation(Kind::TcpSegment, Verdict::Sent, row) };
+    let words =
+        ["2. edge-1 (this node): may have flows that opened before; it does not have this connection"];
+    let words = [&words[..], &["else it goes on to edge-1"]].concat();
+    check(asked.clone(), Outcome::Sent, Some("edge-2"), &words);
+    check(Explanation { packet: Kind::TcpSyn, ..asked.clone() }, Outcome::Sent, None, &[]);
+    let further = Explanation { sent: Some(sent(&["edge-1", "edge-3"])), ..asked };
+    check(further, Outcome::Sent, None, &["else it goes on to edge-1, then edge-3"]);
+}
+
+#[test]
+fn a_packet_for_this_node() {
+    let of = |kind, has| explanation(kind, Verdict::DeliveredFirstHop, vec![place("edge-1", 1, Some(has))]);
+    check(of(Kind::TcpSegment, true), Outcome::Delivered, Some("edge-1"), &["a socket of this node gets it"]);
+    check(of(Kind::TcpSyn, false), Outcome::Delivered, Some("edge-1"), &[]);
+    check(of(Kind::TcpSegment, false), Outcome::Refused, None, &["knows no such connection"]);
+    let row = || vec![place("edge-2", 2, None), place("edge-1", 1, Some(true))];
+    let found = explanation(Kind::TcpSegment, Verdict::FoundSecond, row());
+    check(
+        found,
+        Outcome::Delivered,
+        Some("edge-1"),
+        &["verdict   found_second: this node has the connection"],
+    );
+}
+
+#[test]
+fn a_packet_that_nobody_takes() {
+    let lost = explanation(Kind::TcpSyn, DropReason::NoNextHop.into(), vec![place("edge-2", 2, None)]);
+    check(lost, Outcome::Dropped, None, &["verdict   no_next_hop: The next hop towards the member has no"]);
+    let nothing = |verdict, vip| Explanation {
+        vip,
+        service: None,
+        flow: None,
+        ..explanation(Kind::UdpDatagram, verdict, vec![])
+    };
+    check(
+        nothing(Verdict::NoService, true),
+        Outcome::Refused,
+        None,
+        &["no Service names port 80", "unreachable"],
+    );
+    check(nothing(Verdict::NotForVip, false), Outcome::Left, None, &["is not a VIP", "leaves it alone"]);
+}
+
+#[test]
+fn names_of_the_json_are_stable() {
+    let explanation = Explanation {
+        sent: Some(sent(&[])),
+        ..explanation(Kind::TcpSyn, Verdict::Sent, vec![place("edge-2", 2, None)])
+    };
+    let found = serde_json::to_value(explanation.concluded()).expect("it is JSON");
+    for (pointer, value) in [
+        ("/packet", json!("tcp_syn")),
+        ("/vip", json!(true)),
+        ("/service/object", json!("Service edge/vip")),
+        ("/flow/bucket", json!(17)),
+        ("/flow/row/0/name", json!("edge-2")),
+        ("/flow/row/0/has_connection", json!(null)),
+        ("/verdict", json!("sent")),
+        ("/outcome", json!("sent")),
+        ("/owner", json!("edge-2")),
+        ("/sent/outer_destination", json!("198.51.100.2:6080")),
+        ("/sent/tag_ok", json!(true)),
+        ("/agent_silent", json!(null)),
+    ] {
+        assert_eq!(found.pointer(pointer), Some(&value), "{pointer} in {found}");
+    }
+}

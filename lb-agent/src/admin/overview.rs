@@ -1,0 +1,175 @@
+//! What `explain` needs of an agent: names, and how members and flows are. Short where a dump is long: it
+//! names no route and no certificate.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Live;
+use super::drain::DrainReport;
+use crate::model::{Generation, Member, Snapshot};
+
+/// A node of one moment, as JSON.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+pub struct Overview {
+    /// Its name.
+    pub node: String,
+    /// The agent's version.
+    pub version: String,
+    /// What keeps it from being ready.
+    pub not_ready: Vec<String>,
+    /// How its drain goes.
+    pub drain: DrainReport,
+    /// Whether no member answers, for this node's own fault.
+    pub alone: bool,
+    /// Open connections to VIPs on it; `None` without a packet path.
+    pub held: Option<u64>,
+    /// The age of the oldest, in seconds.
+    pub oldest: Option<u64>,
+    /// Memberships whose members may own flows, the oldest first.
+    pub memberships: Vec<Membership>,
+    /// All members of them.
+    pub members: Vec<MemberOverview>,
+    /// Services by address.
+    pub services: BTreeMap<String, String>,
+}
+
+/// A membership.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+pub struct Membership {
+    /// Its number; 0 without a history.
+    pub number: u64,
+    /// `learn`, `switch` or `settled`.
+    pub step: String,
+    /// Its members.
+    pub members: Vec<String>,
+}
+
+/// A member as the node sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+pub struct MemberOverview {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: u16,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its share of new flows; 0 if it is to have none.
+    pub weight: u32,
+    /// `up`, `down`, `unheard`, or `this node`; `unknown` without a packet path.
+    pub state: String,
+    /// The same in words.
+    pub words: String,
+    /// How long its last answer took.
+    pub round_trip_microseconds: Option<u64>,
+    /// Probes of it that were lost, in all.
+    pub lost: u64,
+}
+
+impl Overview {
+    /// Of this moment.
+    pub(super) fn new(live: &Live) -> Self {
+        let snapshot = live.snapshot().unwrap_or_default();
+        let loaded = live.kernel.as_ref().map(|loaded| *loaded.borrow());
+        Self {
+            node: live.node.clone(),
+            version: live.version.to_owned(),
+            not_ready: live.missing(),
+            drain: DrainReport::new(live),
+            alone: live.is_alone(),
+            held: loaded.map(|loaded| loaded.held),
+            oldest: loaded.and_then(|loaded| loaded.oldest).map(|age| age.as_secs()),
+            memberships: snapshot.generations.iter().map(|generation| Membership::new(generation)).collect(),
+            members: members(&snapshot).values().map(|member| MemberOverview::new(member, live)).collect(),
+            services: snapshot
+                .services
+                .iter()
+                .map(|(address, service)| (address.to_string(), service.object.to_string()))
+                .collect(),
+        }
+    }
+
+    /// The member of an id.
+    #[must_use]
+    pub fn member(&self, id: u16) -> Option<&MemberOverview> {
+        self.members.iter().find(|member| member.id == id)
+    }
+}
+
+/// Where memberships disagree, the newest is right.
+fn members(snapshot: &Snapshot) -> BTreeMap<u16, &Member> {
+    let former = snapshot.generations.iter().flat_map(|generation| generation.members.values());
+    former.chain(snapshot.members.values()).map(|member| (member.id, member)).collect()
+}
+
+impl Membership {
+    fn new(generation: &Generation) -> Self {
+        Self {
+            number: generation.number,
+            step: generation.step.to_string().to_lowercase(),
+            members: generation.members.keys().cloned().collect(),
+        }
+    }
+}
+
+impl MemberOverview {
+    fn new(member: &Member, live: &Live) -> Self {
+        let Member { name, id, address, weight } = member.clone();
+        let peers = live.peers();
+        let peer = peers.all.iter().find(|peer| peer.id == id);
+        let (state, words) = match peer {
+            _ if name == live.node => ("this node", "this node".to_owned()),
+            Some(peer) => (peer.state.label(), peer.to_string()),
+            None => ("unknown", format!("{name} is not asked")),
+        };
+        let micros = |time: Duration| u64::try_from(time.as_micros()).ok();
+        Self {
+            name,
+            id,
+            address,
+            weight,
+            state: state.to_owned(),
+            words,
+            round_trip_microseconds: peer.and_then(|peer| peer.round_trip).and_then(micros),
+            lost: peer.map_or(0, |peer| peer.lost),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::watch;
+
+    use super::super::dump::tests::snapshot;
+    use super::super::live::tests::{live, peer};
+    use super::*;
+    use crate::model::{PeerState, Peers, Step};
+
+    #[test]
+    fn members_of_all_memberships_are_named() {
+        let other =
+            Member { name: "edge-2".to_owned(), id: 2, address: IpAddr::from([198, 51, 100, 2]), weight: 1 };
+        let former = Generation {
+            number: 4,
+            step: Step::Settled,
+            members: BTreeMap::from([("edge-2".to_owned(), other)]),
+        };
+        let snapshot = Snapshot { generations: vec![Arc::new(former)], ..snapshot() };
+        let peers = Peers { all: vec![peer(PeerState::Down)], stuck: None };
+        let live =
+            Live { peers: Some(watch::Sender::new(peers).subscribe()), ..live(Some(7), 7, Some(snapshot)) };
+        let overview = Overview::new(&live);
+        let text = serde_json::to_string(&overview).expect("it is JSON");
+        assert_eq!(serde_json::from_str::<Overview>(&text).expect("its own words"), overview);
+        let states: Vec<_> =
+            overview.members.iter().map(|member| (member.name.as_str(), member.state.as_str())).collect();
+        assert_eq!(states, [("edge-1", "this node"), ("edge-2", "down")]);
+        assert_eq!(overview.memberships[0].step, "settled");
+        assert_eq!(overview.services["192.0.2.10:80/tcp"], "Service edge/vip");
+        assert_eq!(overview.member(2).and_then(|member| member.round_trip_microseconds), Some(250));
+    }
+}

@@ -1,0 +1,118 @@
+//! What the packet path made of a packet that it sends to another member, read from the frame.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::encap::{Chain, Direction, HEADER_LEN, Header, HeaderError, INNER_V4, INNER_V6};
+use lb_common::hash::FlowKey;
+use lb_common::row::MemberId;
+
+/// An encapsulated packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// The member that it is for.
+    pub to: MemberId,
+    /// The members that are asked after it, in this order.
+    pub then: Vec<MemberId>,
+    /// Its place in the row, from 1 on.
+    pub place: u8,
+    /// Whether it walks from the row's last place to its opener.
+    pub is_towards_opener: bool,
+    /// Outer source.
+    pub source: SocketAddr,
+    /// Outer destination.
+    pub destination: SocketAddr,
+    /// MAC address of the next hop.
+    pub next_hop: [u8; 6],
+    /// Bytes of IP, outer header included.
+    pub bytes: u64,
+    /// Whether its tag is one that the member takes.
+    pub is_tagged: bool,
+}
+
+const LINK: usize = 14;
+const UDP: usize = 8;
+
+/// Reads a frame without VLAN tags.
+pub(super) fn read(frame: &[u8], key: &FlowKey, flow_hash: u64) -> Option<Sent> {
+    let (source, destination, transport) = match frame.get(12..14)? {
+        [0x08, 0x00] => (address::<4>(frame, LINK + 12)?, address::<4>(frame, LINK + 16)?, LINK + 20),
+        [0x86, 0xdd] => (address::<16>(frame, LINK + 8)?, address::<16>(frame, LINK + 24)?, LINK + 40),
+        _ => return None,
+    };
+    let port = |at: usize| Some(u16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?));
+    let at = transport + UDP;
+    let (chain, is_tagged) = header(frame.get(at..at + HEADER_LEN)?.try_into().ok()?, key, flow_hash)?;
+    let next = std::iter::successors(Some(chain.next()), |chain| Some(chain.next()));
+    let then = next.map_while(Chain::target).filter(|&id| id != 0).collect();
+    Some(Sent {
+        to: chain.target()?,
+        then,
+        place: chain.hop + 1,
+        is_towards_opener: chain.direction == Direction::ToOpener,
+        source: SocketAddr::new(source, port(transport)?),
+        destination: SocketAddr::new(destination, port(transport + 2)?),
+        next_hop: frame.get(..6)?.try_into().ok()?,
+        bytes: (frame.len() - LINK) as u64,
+        is_tagged,
+    })
+}
+
+fn address<const N: usize>(frame: &[u8], at: usize) -> Option<IpAddr>
+where
+    IpAddr: From<[u8; N]>,
+{
+    let bytes: [u8; N] = frame.get(at..at + N)?.try_into().ok()?;
+    Some(bytes.into())
+}
+
+/// The chain, and whether the header is what a member would write for it.
+fn header(bytes: [u8; HEADER_LEN], key: &FlowKey, flow_hash: u64) -> Option<(Chain, bool)> {
+    let header = Header::from_bytes(bytes);
+    match header.inner() {
+        Ok(INNER_V4 | INNER_V6) => Some((header.chain(), header.is_tagged(key, flow_hash))),
+        Ok(_) | Err(HeaderError::NotGue | HeaderError::Version) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::row::Row;
+
+    use super::*;
+
+    const KEY: FlowKey = FlowKey::new([0xd131_0ba6_98df_b5ac; 8]);
+
+    fn frame(chain: Chain) -> Vec<u8> {
+        let header = Header::new(INNER_V4, chain, 0, &KEY, 99);
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+        frame.extend([0x45, 0, 0, 88, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+        frame.extend([0xd2, 0x34, 0x17, 0xc0, 0, 68, 0, 0]);
+        frame.extend(header.bytes());
+        frame.extend([0; 40]);
+        frame
+    }
+
+    #[test]
+    fn a_frame_says_to_whom_it_goes_and_who_is_next() {
+        let row = Row::new([7, 8, 9]);
+        let sent = read(&frame(Chain::start(row, Direction::ToOpener)), &KEY, 99).expect("it is one");
+        assert_eq!((sent.to, sent.place, &sent.then[..]), (9, 3, &[8, 7][..]));
+        assert!(sent.is_towards_opener && sent.is_tagged);
+        assert_eq!(sent.source.to_string(), "192.0.2.1:53812");
+        assert_eq!(sent.destination.to_string(), "192.0.2.2:6080");
+        assert_eq!((sent.next_hop, sent.bytes), ([2, 0, 0, 0, 0, 1], 88));
+        let sent = read(&frame(Chain::to_opener(Row::of(7))), &KEY, 98).expect("it is one");
+        assert_eq!((sent.to, sent.then.len(), sent.is_tagged), (7, 0, false));
+    }
+
+    #[test]
+    fn what_is_cut_or_other_is_nothing() {
+        let whole = frame(Chain::to_opener(Row::of(7)));
+        for length in [0, 12, 14, 40, 61] {
+            assert_eq!(read(&whole[..length], &KEY, 99), None, "{length} bytes");
+        }
+        let mut arp = whole;
+        arp[13] = 6;
+        assert_eq!(read(&arp, &KEY, 99), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! `lb-agent explain` beside real connections.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use lb_tests::lab::site::SHOP;
+use lb_tests::lab::spread::owner;
+use lb_tests::lab::wait::eventually;
+use lb_tests::lab::{Lab, Node};
+use serde_json::{Value, json};
+
+use crate::liveness::await_all_up;
+use crate::{edges, with_site};
+
+const SOON: Duration = Duration::from_secs(10);
+
+const PORT: u16 = 80;
+
+#[test]
+fn explain_names_the_owner_of_a_connection_at_every_node() -> Result<()> {
+    with_site("explain_names_the_owner_of_a_connection_at_every_node", &edges(3), |lab, _| {
+        await_all_up(lab)?;
+        let vip = lab.vip();
+        for vip in [IpAddr::from(vip.v4), vip.v6.into()] {
+            for _ in 0..4 {
+                follows(lab, SocketAddr::new(vip, PORT))?;
+            }
+        }
+        // The words, as people get them.
+        let connection = lab.client.connect(SocketAddr::new(vip.v4.into(), PORT), SOON)?;
+        let (from, to) = (connection.local_addr()?.to_string(), connection.peer_addr()?.to_string());
+        for node in &lab.edges {
+            let (status, text) = node.lb_agent(&["explain", "--from", &from, "--to", &to])?;
+            println!("{text}");
+            ensure!(status.code() == Some(0), "{status}: {text}");
+            ensure!(text.contains("Service edgelb-system/ingress, port 80; the proxy answers"), "{text}");
+        }
+        Ok(())
+    })
+}
+
+/// A connection is explained by the node that has it, whichever node is asked, and nothing is counted.
+fn follows(lab: &Lab, to: SocketAddr) -> Result<()> {
+    let stream = lab.client.connect(to, SOON)?;
+    stream.set_read_timeout(Some(SOON))?;
+    let from = stream.local_addr()?;
+    let mut connection = lb_tests::lab::http::Connection::new(stream);
+    let owner = owner(lab, &mut connection, SHOP)?;
+    for node in &lab.edges {
+        let before = counted(node)?;
+        let found = explained(node, from, to, &[], 0)?;
+        ensure!(found["node"] == node.name && found["same_program"] == true, "{found:#}");
+        ensure!(found["service"]["object"] == "Service edgelb-system/ingress", "{found:#}");
+        let row = found["flow"]["row"].as_array().context("a row")?;
+        let place = row.iter().find(|place| place["name"] == owner.name).context("the owner is in no row")?;
+        // A machine that does much else may have had a member down for a moment: then others are asked, too.
+        let is_certain = row.len() == 1 || node.name == owner.name;
+        let is_named = found["owner"] == owner.name || (!is_certain && found["owner"].is_null());
+        ensure!(is_named, "{} has {from}; {} says {found:#}", owner.name, node.name);
+        if node.name == owner.name {
+            ensure!(place["has_connection"] == true && place["here"] == true, "{found:#}");
+        } else {
+            ensure!(place["state"] == "up" && place["has_connection"].is_null(), "{found:#}");
+        }
+        if let (false, Some(sent)) =
+            (found["sent"].is_null(), lab.edges.iter().find(|n| found["sent"]["to"] == n.name))
+        {
+            let outer: SocketAddr = found["sent"]["outer_destination"].as_str().context("text")?.parse()?;
+            ensure!(sent.link.host.both().contains(&outer.ip()), "{outer} is not of {}", sent.name);
+            ensure!(found["sent"]["tag_ok"] == true, "{found:#}");
+        }
+        // A SYN from another port opens where a first packet goes.
+        let other = SocketAddr::new(from.ip(), 1);
+        explained(node, other, to, &["--syn"], 0)?;
+        ensure!(counted(node)? == before, "{} counted what was only explained", node.name);
+    }
+    Ok(())
+}
+
+#[test]
+fn explain_says_why_nobody_answers() -> Result<()> {
+    with_site("explain_says_why_nobody_answers", &edges(1), |lab, _| {
+        let vip = IpAddr::from(lab.vip().v4);
+        let from = SocketAddr::from(([198, 51, 100, 200], 4000));
+        let node = &lab.edges[0];
+        let at = |ip, port| SocketAddr::new(ip, port);
+        for (to, arguments, verdict, outcome) in [
+            (at(vip, 80), &["--proto", "udp"][..], "no_service", "refused"),
+            (at(vip, 81), &[][..], "no_service", "refused"),
+            (at(IpAddr::from([192, 0, 2, 77]), 80), &[][..], "not_for_vip", "left"),
+            // Nobody has this connection.
+            (at(vip, 80), &[][..], "delivered_first_hop", "refused"),
+        ] {
+            let found = explained(node, from, to, arguments, 1)?;
+            ensure!(found["verdict"] == verdict && found["outcome"] == outcome, "{found:#}");
+        }
+        udp_without_listener(lab, from)?;
+        dead_agent(lab, from)
+    })
+}
+
+/// A UDP port of the Service, for which there is no listener.
+fn udp_without_listener(lab: &Lab, from: SocketAddr) -> Result<()> {
+    let edge = include_str!("../../deploy/examples/edge.yaml");
+    lab.manifests.write("edge.yaml", &format!("{edge}    - {{name: dns, port: 53, protocol: UDP}}\n"))?;
+    let to = SocketAddr::new(lab.vip().v4.into(), 53);
+    eventually("the port is a service", SOON, || {
+        let found = explained(&lab.edges[0], from, to, &["--proto", "udp"], 1)?;
+        ensure!(found["verdict"] == "no_local_service" && found["outcome"] == "dropped", "{found:#}");
+        ensure!(found["service"]["has_listener"] == false, "{found:#}");
+        Ok(())
+    })
+}
+
+/// The maps are enough; only the names are missing.
+fn dead_agent(lab: &mut Lab, from: SocketAddr) -> Result<()> {
+    let to = SocketAddr::new(lab.vip().v4.into(), PORT);
+    lab.edges[0].kill_agent()?;
+    let found = explained(&lab.edges[0], from, to, &["--syn"], 0)?;
+    ensure!(found["outcome"] == "delivered" && found["node"].is_null(), "{found:#}");
+    ensure!(found["agent_silent"].as_str().is_some_and(|why| why.contains("no agent answers")), "{found:#}");
+    let (status, text) =
+        lab.edges[0].lb_agent(&["explain", "--from", &from.to_string(), "--to", "[::1]:80"])?;
+    ensure!(status.code() == Some(2) && text.contains("one family"), "{status}: {text}");
+    let (status, text) = lab.edges[0].lb_agent(&["uninstall"])?;
+    ensure!(status.success(), "{text}");
+    let arguments = ["explain", "--from", &from.to_string(), "--to", &to.to_string()];
+    let (status, text) = lab.edges[0].lb_agent(&arguments)?;
+    ensure!(status.code() == Some(2) && text.contains("there are no maps in"), "{status}: {text}");
+    Ok(())
+}
+
+#[test]
+fn explain_follows_a_row_of_two_members() -> Result<()> {
+    with_site("explain_follows_a_row_of_two_members", &edges(2), |lab, _| {
+        await_all_up(lab)?;
+        let to = SocketAddr::new(lab.vip().v4.into(), PORT);
+        let row = |from: SocketAddr| {
+            let (_, found) = explained_any(&lab.edges[1], from, to, &[])?;
+            Ok::<_, anyhow::Error>(found["flow"]["row"].clone())
+        };
+        let mut ports = (4000..4100).map(|port| SocketAddr::from(([198, 51, 100, 200], port)));
+        let is_of_second = |from: &SocketAddr| row(*from).is_ok_and(|row| row[0]["name"] == "edge-2");
+        let watched = ports.find(is_of_second).context("edge-2 opens nothing")?;
+
+        lab.write_nodes(&["edge-2"])?;
+        eventually("edge-1 opens what edge-2 did", SOON, || {
+            let row = row(watched)?;
+            ensure!(row[0]["name"] == "edge-1", "{row:#}");
+            Ok(())
+        })?;
+        let connections: Vec<_> = (0..24).map(|_| lab.client.connect(to, SOON)).collect::<Result<_, _>>()?;
+        // It comes back: its rows name edge-1, where these are, too.
+        lab.write_nodes(&[])?;
+        let from = eventually("one of them is in a row of two", SOON, || {
+            for connection in &connections {
+                let from = connection.local_addr()?;
+                let row = row(from)?;
+                if row[0]["name"] == "edge-2" && row[1]["name"] == "edge-1" {
+                    return Ok(from);
+                }
+            }
+            bail!("none is")
+        })?;
+        // edge-2 opens the bucket now, and has to look further.
+        let sent = explained(&lab.edges[1], from, to, &[], 0)?;
+        ensure!(sent["verdict"] == "sent" && sent["owner"] == "edge-1", "{sent:#}");
+        ensure!(sent["flow"]["row"][0]["has_connection"] == false, "{sent:#}");
+        ensure!(sent["sent"]["place"] == 2 && sent["sent"]["direction"] == "from_opener", "{sent:#}");
+        // edge-1 has the connection, but as a first hop asks in the order of the row.
+        let asks = explained(&lab.edges[0], from, to, &[], 0)?;
+        ensure!(asks["sent"]["to"] == "edge-2" && asks["sent"]["then"] == json!(["edge-1"]), "{asks:#}");
+        ensure!(asks["owner"] == "edge-1" && asks["flow"]["row"][1]["has_connection"] == true, "{asks:#}");
+        // A SYN asks the former opener first.
+        let syn = explained(&lab.edges[0], from, to, &["--syn"], 0)?;
+        ensure!(syn["verdict"] == "found_second" && syn["owner"] == "edge-1", "{syn:#}");
+        Ok(())
+    })
+}
+
+/// What a node says of a packet, as JSON, if it ends with this code.
+fn explained(node: &Node, from: SocketAddr, to: SocketAddr, arguments: &[&str], code: i32) -> Result<Value> {
+    let (status, found) = explained_any(node, from, to, arguments)?;
+    ensure!(status.code() == Some(code), "{status}: {found:#}");
+    Ok(found)
+}
+
+fn explained_any(
+    node: &Node,
+    from: SocketAddr,
+    to: SocketAddr,
+    arguments: &[&str],
+) -> Result<(ExitStatus, Value)> {
+    let (from, to) = (from.to_string(), to.to_string());
+    let question = [&["explain", "--json", "--from", &from, "--to", &to], arguments].concat();
+    let (status, text) = node.lb_agent(&question)?;
+    let found = serde_json::from_str(&text).with_context(|| format!("{status}: {text}"))?;
+    Ok((status, found))
+}
+
+/// All counters of a node that clients' packets move; probes come all the time.
+fn counted(node: &Node) -> Result<Vec<String>> {
+    let metrics = String::from_utf8(node.admin("/metrics")?.body)?;
+    let of_packets = |line: &&str| {
+        let is_counter = line.starts_with("lb_l4_packets_total") || line.starts_with("lb_l4_service_");
+        is_counter
+            && !["\"probe\"", "\"not_for_vip\"", "\"unparsed\""].iter().any(|other| line.contains(other))
+    };
+    Ok(metrics.lines().filter(of_packets).map(str::to_owned).collect())
+}
