@@ -15,7 +15,6 @@ use lb_tests::lab::site::SHOP;
 use lb_tests::lab::spread::owner;
 use lb_tests::lab::wait::{eventually, until};
 use lb_tests::lab::{Lab, Node};
-use serde_json::Value;
 
 use crate::liveness::{await_all_up, dump, expect_state};
 use crate::{connect, edges, with_site};

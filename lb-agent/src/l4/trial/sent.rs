@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    const KEY: FlowKey = FlowKey::new([0xd131_0ba6_98df_b5ac; 8]);
+    const KEY: FlowKey = FlowKey::new([0xd131_0ba6_98df_b5ac; lb_common::hash::KEY_WORDS]);
 
     fn frame(chain: Chain) -> Vec<u8> {
         let header = Header::new(INNER_V4, chain, 0, &KEY, 99);
