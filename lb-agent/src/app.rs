@@ -68,6 +68,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
             Command::Health(probe) => commands::health(&probe).await,
             Command::Drain(drain) => commands::drain(&drain).await,
             Command::Explain(question) => Ok(explain::explain(&question).await),
+            Command::Top(top) => commands::top(&top).await,
             Command::Doctor(doctor) => commands::look(doctor).await,
             Command::Uninstall(uninstall) => commands::remove(uninstall).await,
         }

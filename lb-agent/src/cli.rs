@@ -142,6 +142,14 @@ pub enum Command {
     /// cannot be told.
     #[command(verbatim_doc_comment)]
     Explain(Explain),
+    /// Watch a node: members, connections, where flows were found, packets by service, drops by reason.
+    ///
+    /// q ends it. Figures of a second; it goes on while the agent restarts.
+    ///
+    ///   lb-agent top
+    ///   lb-agent top --once --json | jq .drops
+    #[command(verbatim_doc_comment)]
+    Top(Top),
     /// Look at this machine: kernel, rights, interfaces, settings; say what is wrong and how to mend it.
     Doctor(Doctor),
     /// Remove what the agent leaves in the kernel when it stops: programs, maps, local routes of VIPs.
@@ -352,6 +360,20 @@ pub enum ExplainedProtocol {
     Tcp,
     /// UDP.
     Udp,
+}
+
+/// `lb-agent top`
+#[derive(Clone, Debug, Args)]
+pub struct Top {
+    /// Show it once and end, as it does where the output is no terminal. Takes a second: it tells figures of one.
+    #[arg(long)]
+    pub once: bool,
+    /// Once, as JSON: names stay the same from version to version.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the agent listens.
+    #[command(flatten)]
+    pub admin_socket: AdminSocket,
 }
 
 /// `lb-agent check`

@@ -17,6 +17,7 @@ mod refused;
 mod requests;
 mod spread;
 mod takeover;
+mod top;
 mod untouched;
 mod uplink;
 

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::endpoints::OVERVIEW;
+use super::endpoints::{METRICS, OVERVIEW};
 use super::{AdminError, DrainReport, Overview};
 
 /// An agent that needs longer is not well.
@@ -88,6 +88,18 @@ pub async fn overview(socket: &Path) -> Result<Overview, AdminError> {
     let overview = if status.is_success() { serde_json::from_str(&body).ok() } else { None };
     let words = || AdminError::Refused { path: socket.to_owned(), words: body.trim_end().to_owned() };
     overview.ok_or_else(words)
+}
+
+/// Its metrics as text.
+///
+/// # Errors
+/// As `overview`.
+pub(super) async fn metrics(socket: &Path) -> Result<String, AdminError> {
+    let (status, body) = ask(socket, Method::GET, METRICS).await?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    Err(AdminError::Refused { path: socket.to_owned(), words: body.trim_end().to_owned() })
 }
 
 /// Its status is the answer: words that cannot be read are missed by people alone.

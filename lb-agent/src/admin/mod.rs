@@ -13,6 +13,7 @@ mod overview;
 pub mod packet_metrics;
 mod server;
 mod tcp;
+pub mod top;
 
 pub use client::{Ask, Health, Probe, ask_drain, health, overview};
 pub use drain::{DEFAULT_SECONDS, DrainReport};

@@ -1,4 +1,4 @@
-//! What `explain` needs of an agent: names, and how members and flows are. Short where a dump is long: it
+//! What `explain` and `top` need of an agent: names, and how members and flows are. Short where a dump is long: it
 //! names no route and no certificate.
 
 use std::collections::BTreeMap;

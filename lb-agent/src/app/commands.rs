@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::packet_path::{HAND_OVER, HISTORY};
 use super::{connect, meaning, told_to_stop};
 use crate::admin::{AdminError, Ask, DrainReport, ask_drain};
-use crate::cli::{Check, Doctor, Drain, Health, Uninstall};
+use crate::cli::{Check, Doctor, Drain, Health, Top, Uninstall};
 use crate::l4::pins::Pins;
 use crate::model::Severity;
 use crate::{admin, l4, source, status};
@@ -69,6 +69,20 @@ pub(super) async fn drain(drain: &Drain) -> Result<ExitCode> {
 fn is_over(report: &DrainReport) -> bool {
     let is_in_vain = report.opens_here && report.deadline == Some(0);
     report.complete || !report.draining || is_in_vain
+}
+
+pub(super) async fn top(top: &Top) -> Result<ExitCode> {
+    let socket = &top.admin_socket.admin_socket;
+    if top.json || top.once || !std::io::stdout().is_terminal() {
+        let figures = admin::top::once(socket).await?;
+        match top.json {
+            true => println!("{:#}", serde_json::json!(figures)),
+            false => print!("{figures}"),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    admin::top::watch(socket, told_to_stop()).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) async fn look(doctor: Doctor) -> Result<ExitCode> {
