@@ -7,6 +7,7 @@ mod chain;
 pub mod checksum;
 pub mod encap;
 pub mod hash;
+pub mod limit;
 pub mod map;
 pub mod probe;
 pub mod row;

@@ -54,6 +54,9 @@ pub mod name {
     /// `SockMap` of listening sockets, at `LISTENER_V4` and `LISTENER_V6`.
     pub const LISTENERS: &str = "LISTENERS";
 
+    /// `PerCpuArray<u64>` by `Limit`: when each bucket is full again. Not pinned: the next program's are full.
+    pub const LIMITS: &str = "LIMITS";
+
     /// `Array<Bench>` with one entry: no part of the packet path.
     pub const BENCH: &str = "BENCH";
     /// The program under test: no part of the packet path.

@@ -61,6 +61,8 @@ pub enum Verdict {
     PassedOn,
     /// A ping of a VIP: answered here.
     Echoed,
+    /// Too big for the way to its member once encapsulated: its sender was told how big it may be.
+    ToldTooBig,
     /// Lost, and why.
     Drop(DropReason),
 }
@@ -71,7 +73,7 @@ impl Verdict {
         Self::KEPT.into_iter().chain(DropReason::ALL.into_iter().map(Self::Drop))
     }
 
-    const KEPT: [Self; 15] = [
+    const KEPT: [Self; 16] = [
         Self::NotForVip,
         Self::Unparsed,
         Self::OtherProtocol,
@@ -87,6 +89,7 @@ impl Verdict {
         Self::Opened,
         Self::PassedOn,
         Self::Echoed,
+        Self::ToldTooBig,
     ];
 
     /// The index of this verdict's counter.
@@ -109,6 +112,7 @@ impl Verdict {
             Self::Opened => 12,
             Self::PassedOn => 13,
             Self::Echoed => 14,
+            Self::ToldTooBig => 15,
             Self::Drop(reason) => FIRST_DROP + reason as u32,
         }
     }
@@ -132,6 +136,7 @@ impl Verdict {
             Self::Opened => "opened",
             Self::PassedOn => "passed_on",
             Self::Echoed => "echoed",
+            Self::ToldTooBig => "told_too_big",
             Self::Drop(reason) => reason.label(),
         }
     }
@@ -174,7 +179,8 @@ drop_reasons! {
     UnknownMember = 2 "unknown_member",
     /// The next hop towards the member has no resolved MAC address.
     NoNextHop = 3 "no_next_hop",
-    /// The packet does not fit the path to the member once it is encapsulated.
+    /// The packet does not fit the path to the member once it is encapsulated, and its sender was not told: too often
+    /// already, or by a member, or it is an ICMP error itself.
     TooBig = 4 "too_big",
     /// The driver left no room in front of the packet.
     NoHeadroom = 5 "no_headroom",
@@ -200,6 +206,8 @@ drop_reasons! {
     EcnLost = 15 "ecn_lost",
     /// An encapsulated packet whose chain names a member twice: it would come back.
     LoopingChain = 16 "looping_chain",
+    /// For a port of a VIP that no Service names, more often than the kernel is to refuse such packets.
+    RefusalLimit = 17 "refusal_limit",
 }
 
 impl From<DropReason> for Verdict {

@@ -3,7 +3,7 @@
 
 use crate::frame::Frame;
 
-/// `LEN` bytes of a frame that are known to be there. It must not outlive a call of `adjust_head`.
+/// `LEN` bytes of a frame that are known to be there. It must not outlive a call of `adjust_head` or `truncate`.
 #[derive(Clone, Copy)]
 pub(crate) struct Window<const LEN: usize> {
     address: usize,
@@ -40,16 +40,21 @@ impl<const LEN: usize> Window<LEN> {
     #[inline(always)]
     pub(crate) fn load<T: Plain, const OFFSET: usize>(self) -> T {
         const { assert!(OFFSET + size_of::<T>() <= LEN) };
-        let pointer = (self.address + OFFSET) as *const T;
-        // LLVM's BPF back end would split an unaligned load into bytes, though the machines under the JIT
-        // (x86-64, arm64) load unaligned words as fast; the verifier asks for no alignment of packets there.
-        if cfg!(target_arch = "bpf") {
+        // SAFETY: `new` checked the bytes, `Frame` promises that they can be read.
+        unsafe { read(self.address + OFFSET) }
+    }
+
+    /// The sum of all its 16-bit words in this machine's order, for a checksum: folded once, to 17 bits.
+    #[inline(always)]
+    pub(crate) fn sum(self) -> u32 {
+        const { assert!(LEN.is_multiple_of(4) && LEN < 1 << 16) };
+        let mut sum = 0_u64;
+        for index in 0..LEN / 4 {
             // SAFETY: `new` checked the bytes, `Frame` promises that they can be read.
-            unsafe { pointer.read() }
-        } else {
-            // SAFETY: as above.
-            unsafe { pointer.read_unaligned() }
+            sum += u64::from(unsafe { read::<u32>(self.address + index * 4) });
         }
+        let sum = (sum & 0xffff_ffff) + (sum >> 32);
+        (sum & 0xffff) as u32 + (sum >> 16) as u32
     }
 
     /// Stores a `T` at `OFFSET`.
@@ -58,12 +63,30 @@ impl<const LEN: usize> Window<LEN> {
         const { assert!(OFFSET + size_of::<T>() <= LEN) };
         let pointer = (self.address + OFFSET) as *mut T;
         if cfg!(target_arch = "bpf") {
-            // SAFETY: `new` checked the bytes, `Frame` promises that they can be written; alignment as in `load`.
+            // SAFETY: `new` checked the bytes, `Frame` promises that they can be written; alignment as in `read`.
             unsafe { pointer.write(value) }
         } else {
             // SAFETY: as above.
             unsafe { pointer.write_unaligned(value) }
         }
+    }
+}
+
+/// The `T` at an address, whatever its alignment.
+///
+/// # Safety
+/// Its bytes can be read.
+#[inline(always)]
+unsafe fn read<T: Plain>(address: usize) -> T {
+    let pointer = address as *const T;
+    // LLVM's BPF back end would split an unaligned load into bytes, though the machines under the JIT
+    // (x86-64, arm64) load unaligned words as fast; the verifier asks for no alignment of packets there.
+    if cfg!(target_arch = "bpf") {
+        // SAFETY: the caller says so.
+        unsafe { pointer.read() }
+    } else {
+        // SAFETY: as above.
+        unsafe { pointer.read_unaligned() }
     }
 }
 

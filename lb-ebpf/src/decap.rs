@@ -9,8 +9,9 @@ use lb_common::verdict::{DropReason, Verdict};
 
 use crate::access::Window;
 use crate::encap;
+use crate::flow::Subject;
 use crate::frame::{Frame, Maps};
-use crate::ip::{CONGESTION, Family, Packet, Transport, UDP, V4, V6};
+use crate::ip::{CONGESTION, Family, Packet, UDP, V4, V6};
 use crate::link::Link;
 use crate::process::{Fate, stay};
 use crate::select::{self, Step};
@@ -28,7 +29,7 @@ pub(crate) fn is_encapsulated<F: Family>(config: &Config, packet: &Packet<F>, po
 
 /// Takes the client's packet out of `outer`, or sends it on.
 #[inline(always)]
-pub(crate) fn receive<F: Family>(
+pub(crate) fn receive<F: Family, S: Subject>(
     frame: &mut impl Frame,
     maps: &impl Maps,
     link: &Link,
@@ -39,8 +40,8 @@ pub(crate) fn receive<F: Family>(
         .ok_or(DropReason::MalformedEncap)?
         .load::<Header, 0>();
     match header.inner() {
-        Ok(INNER_V4) => open::<F, V4>(frame, maps, link, outer, config, &header),
-        Ok(_) => open::<F, V6>(frame, maps, link, outer, config, &header),
+        Ok(INNER_V4) => open::<F, V4, S>(frame, maps, link, outer, config, &header),
+        Ok(_) => open::<F, V6, S>(frame, maps, link, outer, config, &header),
         Err(HeaderError::NotGue) => Err(DropReason::MalformedEncap),
         Err(HeaderError::Version) => Err(DropReason::UnknownVersion),
     }
@@ -48,7 +49,7 @@ pub(crate) fn receive<F: Family>(
 
 /// Nothing that the packet says is believed before its tag is right.
 #[inline(always)]
-fn open<O: Family, F: Family>(
+fn open<O: Family, F: Family, S: Subject>(
     frame: &mut impl Frame,
     maps: &impl Maps,
     link: &Link,
@@ -61,8 +62,11 @@ fn open<O: Family, F: Family>(
     }
     let offset = outer.payload + UDP_LEN + HEADER_LEN;
     let inner = F::parse(frame, offset).ok_or(DropReason::MalformedEncap)?;
-    let Transport::Flow(ports) = inner.transport else { return Err(DropReason::MalformedEncap) };
-    let hash = flow_hash(&config.key, &inner.tuple(ports));
+    let Some(flow) = S::flow(frame, offset, &inner) else {
+        // No packet comes here twice: whoever looks for what ICMP errors quote finds it or drops.
+        return if S::IS_OWN && inner.is_icmp() { Ok(Fate::Icmp) } else { Err(DropReason::MalformedEncap) };
+    };
+    let hash = flow_hash(&config.key, &flow.tuple());
     if !header.is_tagged(&config.key, hash) {
         return Err(DropReason::BadTag);
     }
@@ -73,7 +77,7 @@ fn open<O: Family, F: Family>(
     let step = if chain.is_alone() {
         alone(chain, config)?
     } else {
-        select::among(frame, maps, &Walk::go_on(&inner, ports, chain, config.member))?
+        select::among(frame, maps, &Walk::go_on(&flow, chain, config.member))?
     };
     match step {
         Step::Stay(counter) if counter.is_drop() => Ok(stay(counter)),
@@ -84,7 +88,8 @@ fn open<O: Family, F: Family>(
         }
         Step::Send(chain, to) => {
             let header = Header::packed(F::INNER, chain, config.cluster, &config.key, hash);
-            Ok((Verdict::PassedOn.into(), encap::send_on(frame, link, outer, config, to, header, hash)?))
+            let action = encap::send_on(frame, link, outer, config, to, header, hash)?;
+            Ok(Fate::Done(Verdict::PassedOn.into(), action))
         }
     }
 }

@@ -5,13 +5,10 @@ use lb_common::checksum;
 use crate::access::Window;
 use crate::frame::{Action, Frame};
 use crate::ip::{Family, Packet};
-use crate::link::Link;
+use crate::link::{GROUP, Link};
 
 /// Type, code and checksum, then the request's identifier and sequence number.
 const LEN: usize = 8;
-
-/// In the first byte of a MAC address: more than one host has it.
-const GROUP: u8 = 1;
 
 /// Sends an echo request back as its reply; `None`, and nothing is changed, if it is none that can be answered.
 #[inline(always)]

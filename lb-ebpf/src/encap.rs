@@ -8,7 +8,7 @@ use lb_common::verdict::DropReason;
 
 use crate::access::Window;
 use crate::frame::{Action, Frame};
-use crate::ip::{Family, Packet, TTL, UDP};
+use crate::ip::{Family, Packet, TTL, UDP, sum};
 use crate::link::{IPV4, IPV6, Link};
 
 const V4_LEN: usize = 20;
@@ -27,7 +27,14 @@ struct Outer {
     header: Header,
 }
 
-/// Sends `packet` to `to` with `header` in front. The outer header takes DSCP and ECN over (RFC 6040,
+/// Bytes of an IP packet that fit the way to `to` once encapsulated.
+#[inline(always)]
+pub(crate) fn room(to: &Member) -> u16 {
+    let overhead = if to.flags & member::V6 != 0 { OVERHEAD_V6 } else { OVERHEAD_V4 };
+    to.mtu.saturating_sub(overhead as u16)
+}
+
+/// Sends `packet`, for which there is room, to `to` with `header` in front. The outer header takes DSCP and ECN over (RFC 6040,
 /// normal mode), and its source port carries the flow's entropy.
 #[inline(always)]
 pub(crate) fn send<F: Family>(
@@ -41,9 +48,6 @@ pub(crate) fn send<F: Family>(
 ) -> Result<Action, DropReason> {
     let is_v6 = to.flags & member::V6 != 0;
     let overhead = if is_v6 { OVERHEAD_V6 } else { OVERHEAD_V4 };
-    if usize::from(packet.len) + overhead > usize::from(to.mtu) {
-        return Err(DropReason::TooBig);
-    }
     if !frame.adjust_head(-(overhead as i32)) {
         return Err(DropReason::NoHeadroom);
     }
@@ -107,7 +111,7 @@ fn write_v4(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, o
     let fragment = u32::from(DONT_FRAGMENT);
     let protocol = u32::from(TTL) << 8 | u32::from(UDP);
     let destination = to.address[0] as u32;
-    let addresses = words(config.local_v4) + words(destination);
+    let addresses = sum(config.local_v4) + sum(destination);
     let check = checksum::finish(first + len + fragment + protocol + addresses);
     window.store::<u32, 0>((first << 16 | len).to_be());
     window.store::<u32, 4>(fragment.to_be());
@@ -144,11 +148,4 @@ fn udp(config: &Config, outer: &Outer) -> u64 {
     u64::from(source_port(outer.flow_hash).to_be())
         | u64::from(config.port) << 16
         | u64::from(outer.body.to_be()) << 32
-}
-
-/// The sum of an address's two words, in host order.
-#[inline(always)]
-fn words(address: u32) -> u32 {
-    let address = u32::from_be(address);
-    (address >> 16) + (address & 0xffff)
 }

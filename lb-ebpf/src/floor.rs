@@ -50,5 +50,8 @@ pub fn encapsulate(frame: &mut impl Frame) -> Action {
 fn send<F: Family>(frame: &mut impl Frame, link: &Link) -> Option<Action> {
     let packet = F::parse(frame, link.len())?;
     let Transport::Flow(_) = packet.transport else { return None };
+    if packet.len > encap::room(&TO) {
+        return None;
+    }
     encap::send(frame, link, &packet, &CONFIG, &TO, HEADER, HASH).ok()
 }

@@ -1,6 +1,7 @@
 //! What the steps need of the world: the frame's memory, the node's sockets, the maps, and a way to say what
 //! becomes of the frame.
 
+use lb_common::limit::Limit;
 use lb_common::map::{Config, Member, TableHead};
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
@@ -12,7 +13,7 @@ use crate::walk::{Next, Walk};
 ///
 /// # Safety
 /// All bytes from `start` up to, not including, `end` are valid for reads and writes for as long as the
-/// frame is borrowed and `adjust_head` is not called.
+/// frame is borrowed and neither `adjust_head` nor `truncate` is called.
 pub unsafe trait Frame {
     /// Address of the first byte of the Ethernet header.
     fn start(&self) -> usize;
@@ -24,6 +25,10 @@ pub unsafe trait Frame {
     /// False, and nothing moved, if there is no such room.
     #[must_use]
     fn adjust_head(&mut self, delta: i32) -> bool;
+    /// Moves the end so that the frame is `len` bytes long, which it must not be less than. False, and nothing moved, if
+    /// it cannot.
+    #[must_use]
+    fn truncate(&mut self, len: usize) -> bool;
     /// `step()` of a walk, with this node's sockets and maps. In the kernel it is a function that the verifier
     /// looks at once: inlined, it would look at it for each of the many ways that lead there.
     fn walk(&self, walk: &Walk) -> Next;
@@ -72,6 +77,9 @@ pub trait Maps {
     fn is_agent_silent(&self) -> bool;
     /// Counts a packet.
     fn count(&self, counter: Counter);
+    /// Whether something may be done once more now, and that counts as doing it.
+    #[must_use]
+    fn allows(&self, limit: Limit) -> bool;
     /// Counts a service's packet of `bytes` bytes.
     fn count_traffic(&self, service: u32, bytes: u16);
 }

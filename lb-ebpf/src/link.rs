@@ -9,6 +9,9 @@ pub(crate) const IPV6: u16 = 0x86dd_u16.to_be();
 const VLAN: u16 = 0x8100_u16.to_be();
 const QINQ: u16 = 0x88a8_u16.to_be();
 
+/// In the first byte of a MAC address: more than one host has it.
+pub(crate) const GROUP: u8 = 1;
+
 const UNTAGGED_LEN: usize = 14;
 const TAG_LEN: usize = 4;
 
@@ -45,6 +48,13 @@ impl Link {
         let window = Window::<{ UNTAGGED_LEN + 2 * TAG_LEN }>::new(frame, 0)?;
         let (inner, ethertype) = (window.load::<u32, 16>(), window.load::<u16, 20>());
         Some(Self { tags: Tags::Two(outer, inner), ethertype })
+    }
+
+    /// Its addresses: destination and source.
+    #[inline(always)]
+    pub(crate) fn addresses(&self, frame: &impl Frame) -> Option<([u8; 6], [u8; 6])> {
+        let window = Window::<UNTAGGED_LEN>::new(frame, 0)?;
+        Some((window.load::<[u8; 6], 0>(), window.load::<[u8; 6], 6>()))
     }
 
     /// Its length in bytes: 14, 18 or 22.

@@ -11,9 +11,12 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::{sk_action, xdp_action, xdp_md};
 use aya_ebpf::btf_maps::{Array, PerCpuArray, SockMap};
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_xdp_adjust_head};
+use aya_ebpf::helpers::{
+    bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+};
 use aya_ebpf::macros::{btf_map, sk_lookup, xdp};
 use aya_ebpf::programs::{SkLookupContext, XdpContext};
+use lb_common::limit::{self, Limit, take};
 use lb_common::map::{
     BEAT_LIMIT, Config, MAX_MEMBERS, MAX_SERVICES, MAX_TABLES, Member, Rows, SERVICE_BUCKETS, TABLE_SLOTS,
     TableHead, Traffic,
@@ -21,7 +24,7 @@ use lb_common::map::{
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 use lb_common::verdict::{COUNTERS, Counter, DropReason, Verdict};
-use lb_ebpf::{Action, Choice, Frame, Lookup, Maps, Next, Walk, choose, process, step};
+use lb_ebpf::{Action, Choice, Frame, Lookup, Maps, Next, Rest, Walk, begin, choose, go_on, step};
 
 #[btf_map]
 static CONFIG: Array<Config, 1> = Array::new();
@@ -42,12 +45,36 @@ static TRAFFIC: PerCpuArray<Traffic, { MAX_SERVICES as usize }> = PerCpuArray::n
 #[btf_map]
 static BEAT: Array<u64, 1> = Array::new();
 #[btf_map]
+static LIMITS: PerCpuArray<u64, { limit::LIMITS as usize }> = PerCpuArray::new();
+#[btf_map]
 static LISTENERS: SockMap<2> = SockMap::new();
 
-/// The packet path.
+/// The packet path. Its parts are functions of their own: one that is done has given its stack back, of which there
+/// are 512 bytes, and the verifier looks at each once.
 #[xdp]
+#[inline(always)]
 pub fn edgelb_xdp(context: XdpContext) -> u32 {
-    act(process(&mut XdpFrame(context), &KernelMaps))
+    match edgelb_begin(context.ctx) {
+        action @ 0..=MAX_ACTION => action,
+        rest => edgelb_go_on(context.ctx, rest),
+    }
+}
+
+/// What `begin` says: an action, or above all actions what is left to do.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_begin(context: *mut xdp_md) -> u32 {
+    match begin(&mut XdpFrame(XdpContext::new(context)), &KernelMaps) {
+        Ok(action) => act(action),
+        Err(Rest(rest)) => rest,
+    }
+}
+
+/// What is left to do.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_go_on(context: *mut xdp_md, rest: u32) -> u32 {
+    act(go_on(&mut XdpFrame(XdpContext::new(context)), &KernelMaps, Rest(rest)))
 }
 
 /// Steers connections to VIPs to the proxy's listeners.
@@ -102,6 +129,9 @@ pub fn pass(_context: XdpContext) -> u32 {
 
 const AF_INET: u32 = 2;
 
+/// The largest number of an XDP action.
+const MAX_ACTION: u32 = xdp_action::XDP_REDIRECT;
+
 #[inline(always)]
 fn act(action: Action) -> u32 {
     match action {
@@ -137,6 +167,13 @@ unsafe impl Frame for XdpFrame {
     fn adjust_head(&mut self, delta: i32) -> bool {
         // SAFETY: the kernel hands a valid context.
         unsafe { bpf_xdp_adjust_head(self.0.ctx, delta) == 0 }
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, len: usize) -> bool {
+        let delta = self.start() as i64 + len as i64 - self.end() as i64;
+        // SAFETY: as above.
+        unsafe { bpf_xdp_adjust_tail(self.0.ctx, delta as i32) == 0 }
     }
 
     #[inline(always)]
@@ -191,6 +228,15 @@ impl Maps for KernelMaps {
         if let Some(counter) = VERDICTS.get_ptr_mut(index) {
             // SAFETY: a valid slot of this CPU, and nothing preempts the program on it.
             unsafe { *counter += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn allows(&self, limit: Limit) -> bool {
+        match LIMITS.get_ptr_mut(limit as u32) {
+            // SAFETY: as above; the clock may be read at any time.
+            Some(full) => unsafe { take(&mut *full, bpf_ktime_get_ns()) },
+            None => false,
         }
     }
 

@@ -1,23 +1,53 @@
 //! The life of a packet.
 
 use lb_common::encap::Header;
-use lb_common::hash::{Ports, flow_hash};
+use lb_common::hash::flow_hash;
+use lb_common::limit::Limit;
 use lb_common::map::{Config, STAND_IN, config, service};
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
+use crate::flow::{Flow, Own};
 use crate::frame::{Action, Frame, Maps};
 use crate::ip::{Family, Packet, Transport, V4, V6};
 use crate::link::{IPV4, IPV6, Link};
 use crate::select::{self, Step};
 use crate::walk::Walk;
-use crate::{decap, echo, encap, probe};
+use crate::{decap, encap, icmp, probe, too_big};
 
-/// What became of a packet, and what the driver does about it.
-pub(crate) type Fate = (Counter, Action);
+/// What became of a packet, and what the driver does about it; or that another function sees to it.
+pub(crate) enum Fate {
+    /// All is done but counting.
+    Done(Counter, Action),
+    /// It is about ICMP: `icmp::process`.
+    Icmp,
+    /// Its sender is to be told that the way takes IP packets of this many bytes: `too_big::tell`.
+    TooBig(u16),
+}
+
+/// How a packet's life goes on after `begin`, as a number: in the kernel what comes then is a function of its own,
+/// on a stack that the most frequent packets' function has left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Rest(pub u32);
+
+const ICMP: u32 = 1 << 16;
+const TOO_BIG: u32 = 2 << 16;
 
 /// Decides about one frame, changes it accordingly, and counts the verdict.
 #[inline(always)]
 pub fn process(frame: &mut impl Frame, maps: &impl Maps) -> Action {
+    match begin(frame, maps) {
+        Ok(action) => action,
+        Err(rest) => go_on(frame, maps, rest),
+    }
+}
+
+/// The life of a flow's packet, which is nearly every one.
+///
+/// # Errors
+/// What else is to be done with this one.
+#[inline(always)]
+pub fn begin(frame: &mut impl Frame, maps: &impl Maps) -> Result<Action, Rest> {
     let fate = match Link::parse(frame) {
         None => Ok(pass(Verdict::Unparsed)),
         Some(link) => match link.ethertype {
@@ -26,22 +56,42 @@ pub fn process(frame: &mut impl Frame, maps: &impl Maps) -> Action {
             _ => Ok(pass(Verdict::NotForVip)),
         },
     };
-    let (counter, action) = fate.unwrap_or_else(|reason| (Verdict::from(reason).into(), Action::Drop));
+    match fate {
+        Ok(Fate::Done(counter, action)) => Ok(done(maps, counter, action)),
+        Ok(Fate::Icmp) => Err(Rest(ICMP)),
+        Ok(Fate::TooBig(mtu)) => Err(Rest(TOO_BIG | u32::from(mtu))),
+        Err(reason) => Ok(lost(maps, reason)),
+    }
+}
+
+/// The rest of a packet's life.
+#[inline(always)]
+pub fn go_on(frame: &mut impl Frame, maps: &impl Maps, Rest(rest): Rest) -> Action {
+    if rest == ICMP { icmp::process(frame, maps) } else { too_big::tell(frame, maps, rest as u16) }
+}
+
+/// Counts what is done.
+#[inline(always)]
+pub(crate) fn done(maps: &impl Maps, counter: Counter, action: Action) -> Action {
     maps.count(counter);
     action
+}
+
+/// Counts what is lost.
+#[inline(always)]
+pub(crate) fn lost(maps: &impl Maps, reason: DropReason) -> Action {
+    done(maps, Verdict::from(reason).into(), Action::Drop)
 }
 
 #[inline(always)]
 fn packet<F: Family>(frame: &mut impl Frame, maps: &impl Maps, link: &Link) -> Result<Fate, DropReason> {
     let Some(packet) = F::parse(frame, link.len()) else { return Ok(pass(Verdict::Unparsed)) };
     match packet.transport {
-        Transport::Flow(ports) => flow(frame, maps, link, &packet, ports),
+        Transport::Flow(ports) => flow(frame, maps, link, &packet, &Flow::of(&packet, ports)),
         _ if !packet.is_for_vip(maps) => Ok(pass(Verdict::NotForVip)),
         Transport::Fragment => Err(DropReason::Fragment),
-        Transport::Other => Ok(match echo::answer(frame, link, &packet) {
-            Some(action) => (Verdict::Echoed.into(), action),
-            None => pass(Verdict::OtherProtocol),
-        }),
+        Transport::Other if packet.is_icmp() => Ok(Fate::Icmp),
+        Transport::Other => Ok(pass(Verdict::OtherProtocol)),
     }
 }
 
@@ -51,10 +101,10 @@ fn flow<F: Family>(
     maps: &impl Maps,
     link: &Link,
     packet: &Packet<F>,
-    ports: Ports,
+    flow: &Flow<F>,
 ) -> Result<Fate, DropReason> {
     let Some(config) = maps.config() else { return Err(DropReason::NotConfigured) };
-    if let Some(found) = F::service(maps, packet.destination, ports.destination, ports.protocol) {
+    if let Some(found) = F::service(maps, flow.vip, flow.ports.destination, flow.ports.protocol) {
         if config.flags & config::READY == 0 {
             return Err(DropReason::NotConfigured);
         }
@@ -62,30 +112,36 @@ fn flow<F: Family>(
         if found.flags & service::LISTENER == 0 {
             return Err(DropReason::NoLocalService);
         }
-        return first_hop(frame, maps, link, packet, ports, config, found.table);
+        return first_hop(frame, maps, link, packet, flow, config, found.table);
     }
-    if decap::is_encapsulated(config, packet, ports) {
+    if decap::is_encapsulated(config, packet, flow.ports) {
         if probe::is_probe(frame, packet) {
             probe::receive(frame, maps, link, packet, config)?;
             return Ok(pass(Verdict::Probe));
         }
-        return decap::receive(frame, maps, link, packet, config);
+        return decap::receive::<F, Own>(frame, maps, link, packet, config);
     }
-    let is_for_vip = packet.is_for_vip(maps);
-    Ok(pass(if is_for_vip { Verdict::NoService } else { Verdict::NotForVip }))
+    if !packet.is_for_vip(maps) {
+        return Ok(pass(Verdict::NotForVip));
+    }
+    if !maps.allows(Limit::Refusal) {
+        return Err(DropReason::RefusalLimit);
+    }
+    Ok(pass(Verdict::NoService))
 }
 
+/// Sends `packet` to whom its flow may belong, or leaves it here.
 #[inline(always)]
-fn first_hop<F: Family>(
+pub(crate) fn first_hop<F: Family>(
     frame: &mut impl Frame,
     maps: &impl Maps,
     link: &Link,
     packet: &Packet<F>,
-    ports: Ports,
+    flow: &Flow<F>,
     config: &Config,
     table: u32,
 ) -> Result<Fate, DropReason> {
-    let hash = flow_hash(&config.key, &packet.tuple(ports));
+    let hash = flow_hash(&config.key, &flow.tuple());
     let row = match select::row(maps, table, hash)? {
         // Without its agent this node is still a first hop, for those that can serve.
         row if row.opener() == config.member && maps.is_agent_silent() => {
@@ -96,25 +152,30 @@ fn first_hop<F: Family>(
     let step = if row.is_alone() {
         select::alone(maps, config, row)?
     } else {
-        select::among(frame, maps, &Walk::start(packet, ports, row, config.member))?
+        select::among(frame, maps, &Walk::start(flow, row, config.member))?
     };
     match step {
         Step::Stay(counter) => Ok(stay(counter)),
         Step::Send(chain, to) => {
+            let room = encap::room(to);
+            if packet.len > room {
+                return Ok(Fate::TooBig(room));
+            }
             let header = Header::packed(F::INNER, chain, config.cluster, &config.key, hash);
-            Ok((Verdict::Sent.into(), encap::send(frame, link, packet, config, to, header, hash)?))
+            let action = encap::send(frame, link, packet, config, to, header, hash)?;
+            Ok(Fate::Done(Verdict::Sent.into(), action))
         }
     }
 }
 
 /// Leaves the frame to the kernel.
 #[inline(always)]
-fn pass(verdict: Verdict) -> Fate {
-    (verdict.into(), Action::Pass)
+pub(crate) fn pass(verdict: Verdict) -> Fate {
+    Fate::Done(verdict.into(), Action::Pass)
 }
 
 /// The fate of a packet that does not leave this node.
 #[inline(always)]
 pub(crate) fn stay(counter: Counter) -> Fate {
-    (counter, if counter.is_drop() { Action::Drop } else { Action::Pass })
+    Fate::Done(counter, if counter.is_drop() { Action::Drop } else { Action::Pass })
 }

@@ -3,15 +3,15 @@
 //! to be kept or shared.
 
 use lb_common::encap::{Chain, Direction, PackedChain};
-use lb_common::hash::{Ports, Tuple};
+use lb_common::hash::Tuple;
 use lb_common::map::member;
-
 use lb_common::row::{MemberId, NO_MEMBER, ROW_MEMBERS, Row};
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
 use crate::access::Window;
+use crate::flow::Flow;
 use crate::frame::{Frame, Maps, Socket, Sockets, TcpHeader};
-use crate::ip::{Family, Packet, TCP};
+use crate::ip::{Family, TCP};
 use crate::select::way;
 
 /// Further than any parser here goes, and as near as the verifier wants it.
@@ -29,7 +29,7 @@ pub struct Walk {
     chain: u64,
     /// An IP header, of which version and addresses are filled in, with the ports behind it.
     ip: [u32; IP_WORDS],
-    /// Where its transport header begins, from the frame's start.
+    /// Where its transport header begins, from the frame's start; `MAX_OFFSET` if it has none of the flow.
     transport: u16,
     /// This node.
     this: MemberId,
@@ -68,25 +68,21 @@ impl Next {
 impl Walk {
     /// The walk of a packet in a row, at its first place.
     #[inline(always)]
-    pub(crate) fn start<F: Family>(packet: &Packet<F>, ports: Ports, row: Row, this: MemberId) -> Self {
-        Self::of(packet, ports, row.bits(), this, false)
+    pub(crate) fn start<F: Family>(flow: &Flow<F>, row: Row, this: MemberId) -> Self {
+        Self::of(flow, row.bits(), this, false)
     }
 
     /// The walk of a packet that came with a chain.
     #[inline(always)]
-    pub(crate) fn go_on<F: Family>(
-        packet: &Packet<F>,
-        ports: Ports,
-        PackedChain(chain): PackedChain,
-        this: MemberId,
-    ) -> Self {
-        Self::of(packet, ports, chain, this, true)
+    pub(crate) fn go_on<F: Family>(flow: &Flow<F>, PackedChain(chain): PackedChain, this: MemberId) -> Self {
+        Self::of(flow, chain, this, true)
     }
 
     #[inline(always)]
-    fn of<F: Family>(packet: &Packet<F>, ports: Ports, chain: u64, this: MemberId, has_come: bool) -> Self {
+    fn of<F: Family>(flow: &Flow<F>, chain: u64, this: MemberId, has_come: bool) -> Self {
+        let ports = flow.ports;
         let both = u32::from(ports.source) | u32::from(ports.destination) << 16;
-        let (ip, is_v6) = match packet.tuple(ports) {
+        let (ip, is_v6) = match flow.tuple() {
             Tuple::V4 { source, destination, .. } => {
                 ([0x45, 0, 0, source, destination, both, 0, 0, 0, 0, 0], 0)
             }
@@ -98,7 +94,7 @@ impl Walk {
         Self {
             ip,
             chain,
-            transport: packet.payload as u16,
+            transport: flow.transport.map_or(MAX_OFFSET, |offset| offset as u16),
             this,
             protocol: ports.protocol,
             is_v6,
@@ -119,8 +115,7 @@ impl Walk {
         Chain::start(Row::from_bits(self.chain), direction)
     }
 
-    /// The start of its TCP header; zeros if there is none: what is shorter opens nothing, and whoever it goes to
-    /// discards it.
+    /// The start of its TCP header; zeros if there is none: what is shorter, or an ICMP error, opens nothing.
     #[inline(always)]
     fn tcp(&self, frame: &impl Frame) -> TcpHeader {
         Window::<20>::new(frame, usize::from(self.transport & MAX_OFFSET))

@@ -5,6 +5,8 @@ mod check;
 mod complexity;
 mod echo;
 mod encapsulation;
+mod icmp;
+mod limits;
 mod probe;
 mod random;
 mod socket;

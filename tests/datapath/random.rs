@@ -1,6 +1,8 @@
 //! Random and mutated packets: the kernel and the host agree, every packet is counted, nothing is lost
 //! without a reason.
 
+use std::net::IpAddr;
+
 use lb_common::encap::{Chain, Direction};
 use lb_common::row::Row;
 use lb_common::verdict::Verdict;
@@ -13,11 +15,21 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::check::Both;
+use crate::icmp::{error, reply};
 use crate::probe;
 use crate::wire::Encapsulated;
 
 /// Frames that the kernel's test run takes: it wants a link header.
 const LENGTHS: std::ops::Range<usize> = 14..200;
+
+/// Longer than what fits the way to a member.
+fn long(client: IpAddr, vip: IpAddr) -> Vec<u8> {
+    Ip::new(client, vip, Transport::tcp(40_000, 443, &[7; 1420])).frame()
+}
+
+fn quoting(client: IpAddr, vip: IpAddr, kind: u8) -> Ip {
+    error(client, kind, &reply(client, vip, 40_000), 8)
+}
 
 fn seeds() -> Vec<Vec<u8>> {
     let tcp = Transport::tcp(40_000, 443, b"hello");
@@ -34,9 +46,16 @@ fn seeds() -> Vec<Vec<u8>> {
         Ip::new(CLIENT6, VIP6, Transport::udp(40_000, 443, b"q")).frame(),
         encapsulated(CLIENT4, VIP4),
         encapsulated(CLIENT6, VIP6),
+        quoting(CLIENT4, VIP4, 3).frame(),
+        quoting(CLIENT6, VIP6, 2).frame(),
+        long(CLIENT4, VIP4),
+        long(CLIENT6, VIP6),
         probe::frame(Outer::V4),
         probe::frame(Outer::V6),
         Encapsulated { chain, ..Encapsulated::v4() }.frame(),
+        Encapsulated { chain, inner: quoting(CLIENT4, VIP4, 3), ..Encapsulated::v4() }.frame(),
+        Encapsulated { inner: quoting(CLIENT6, VIP6, 1), ..Encapsulated::new(Outer::V6, CLIENT6, VIP6) }
+            .frame(),
         Encapsulated { chain, ..Encapsulated::new(Outer::V4, CLIENT6, VIP6) }.frame(),
         Encapsulated { chain, ..Encapsulated::new(Outer::V6, CLIENT4, VIP4) }.frame(),
     ]

@@ -48,16 +48,6 @@ fn no_member_no_row() {
 }
 
 #[test]
-fn what_does_not_fit_is_dropped_by_name() {
-    let wanted = fixture::wanted(Outer::V4);
-    let mut both = Both::with(&wanted);
-    // 1500 bytes on the way, less 48 of encapsulation and 40 of TCP and IP.
-    let fits = both.run("fits", &frame_to(&wanted, NEAR, 1412));
-    assert_eq!(fits.verdicts, [Verdict::Sent]);
-    both.drops("one byte more", &frame_to(&wanted, NEAR, 1413), DropReason::TooBig);
-}
-
-#[test]
 fn a_frame_without_room_in_front_is_dropped_by_name() {
     // The kernel's test run leaves 256 bytes: five encapsulations fit, of a flow that comes back each time.
     let mut wanted = fixture::wanted(Outer::V4);

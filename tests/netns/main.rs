@@ -6,6 +6,7 @@ mod drain;
 mod explain;
 mod forged;
 mod host_ports;
+mod icmp;
 mod lab;
 mod lifecycle;
 mod live;

@@ -7,6 +7,7 @@ use lb_agent::l4::plan::{Installed, plan};
 use lb_agent::l4::service_table::{Place, vacancy};
 use lb_agent::l4::wanted::{MapKey, Wanted, map_key};
 use lb_common::hash::{Ports, Tuple};
+use lb_common::limit::{LIMITS, Limit, take};
 use lb_common::map::{Config, Member, SERVICE_BUCKETS, Service, TableHead};
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey, ServiceKey4, ServiceKey6, candidates};
@@ -29,6 +30,7 @@ pub struct Host {
     services6: Vec<ServiceBucket<ServiceKey6>>,
     rows: HashMap<u32, Box<[u64]>>,
     counted: RefCell<Vec<Verdict>>,
+    limits: RefCell<[u64; LIMITS as usize]>,
     sockets: HashMap<Tuple, Socket>,
     is_agent_silent: bool,
 }
@@ -49,6 +51,7 @@ impl Host {
             services4: vec![ServiceBucket::EMPTY; SERVICE_BUCKETS as usize],
             services6: vec![ServiceBucket::EMPTY; SERVICE_BUCKETS as usize],
             counted: RefCell::default(),
+            limits: RefCell::default(),
             sockets: HashMap::new(),
             is_agent_silent: false,
             installed,
@@ -75,9 +78,10 @@ impl Host {
         self.is_agent_silent = true;
     }
 
-    /// Gives a packet to the steps.
+    /// Gives a packet to the steps, when nothing has come for long.
     #[must_use]
     pub fn run(&self, frame: &[u8]) -> Outcome {
+        self.limits.take();
         let mut buffer = vec![POISON; HEADROOM];
         buffer.extend(frame);
         let mut memory = Memory { start: HEADROOM, buffer, host: self };
@@ -128,6 +132,10 @@ impl Maps for Host {
         self.counted.borrow_mut().push(verdict.expect("every counter has a verdict"));
     }
 
+    fn allows(&self, limit: Limit) -> bool {
+        take(&mut self.limits.borrow_mut()[limit as usize], 0)
+    }
+
     fn count_traffic(&self, _service: u32, _bytes: u16) {}
 }
 
@@ -155,7 +163,7 @@ struct Memory<'h> {
     host: &'h Host,
 }
 
-// SAFETY: the bytes are the vector's own, whose length never changes.
+// SAFETY: the bytes are the vector's own, which never grows.
 unsafe impl Frame for Memory<'_> {
     fn start(&self) -> usize {
         self.buffer.as_ptr() as usize + self.start
@@ -179,6 +187,12 @@ unsafe impl Frame for Memory<'_> {
             _ => false,
         }
     }
+
+    fn truncate(&mut self, len: usize) -> bool {
+        self.buffer.truncate(self.start + len);
+        true
+    }
+
     fn walk(&self, walk: &Walk) -> Next {
         step(walk, self, self.host, self.host)
     }

@@ -2,14 +2,16 @@
 
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
-use aya::maps::{Array, ProgramArray};
+use aya::maps::{Array, PerCpuArray, PerCpuValues, ProgramArray};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, TestRunResult, Xdp};
+use aya::util::nr_cpus;
 use lb_agent::l4::maps::Maps;
 use lb_agent::l4::pins::Pins;
 use lb_agent::l4::plan::{Installed, plan};
 use lb_agent::l4::wanted::{Key, Wanted};
 use lb_agent::l4::{counters, loader};
 use lb_agent::model::{Protocol, ServiceAddress};
+use lb_common::limit::LIMITS;
 use lb_common::map::{BENCH_HEAD_WORDS, Bench, Traffic, name, program};
 use lb_common::verdict::Verdict;
 use lb_ebpf::Action;
@@ -135,6 +137,20 @@ impl Kernel {
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(xdp),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Makes everything allowed again that is limited.
+    ///
+    /// # Errors
+    /// If the kernel refuses to write.
+    pub fn forget_limits(&mut self) -> Result<()> {
+        let map = self.object.map_mut(name::LIMITS).context("no map of limits")?;
+        let mut limits: PerCpuArray<_, u64> = map.try_into()?;
+        let cpus = nr_cpus().map_err(|(what, error)| anyhow::Error::new(error).context(what))?;
+        for limit in 0..LIMITS {
+            limits.set(limit, PerCpuValues::try_from(vec![0; cpus])?, 0)?;
+        }
+        Ok(())
     }
 
     /// Gives a packet to the packet path.

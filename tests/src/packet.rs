@@ -85,6 +85,7 @@ pub struct Ip {
     source: IpAddr,
     destination: IpAddr,
     tos: u8,
+    ttl: u8,
     /// IPv4 options, or IPv6 extension headers as (protocol number, bytes without the first).
     options: Vec<u8>,
     extensions: Vec<(u8, Vec<u8>)>,
@@ -96,7 +97,16 @@ impl Ip {
     /// A packet between two addresses of one family.
     #[must_use]
     pub fn new(source: IpAddr, destination: IpAddr, transport: Transport) -> Self {
-        Self { source, destination, tos: 0, options: vec![], extensions: vec![], fragment: 0, transport }
+        Self {
+            source,
+            destination,
+            tos: 0,
+            ttl: 64,
+            options: vec![],
+            extensions: vec![],
+            fragment: 0,
+            transport,
+        }
     }
 
     /// With DSCP and ECN bits.
@@ -104,6 +114,26 @@ impl Ip {
     pub fn tos(mut self, tos: u8) -> Self {
         self.tos = tos;
         self
+    }
+
+    /// With another TTL or hop limit than 64.
+    #[must_use]
+    pub fn ttl(mut self, ttl: u8) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// With another destination.
+    #[must_use]
+    pub fn to(mut self, destination: IpAddr) -> Self {
+        self.destination = destination;
+        self
+    }
+
+    /// Who it is from.
+    #[must_use]
+    pub fn source(&self) -> IpAddr {
+        self.source
     }
 
     /// With IPv4 options: a multiple of 4 bytes, 40 at most.
@@ -161,7 +191,7 @@ impl Ip {
         bytes.extend(len.to_be_bytes());
         bytes.extend([0, 0]);
         bytes.extend(self.fragment.to_be_bytes());
-        bytes.extend([64, self.transport.protocol, 0, 0]);
+        bytes.extend([self.ttl, self.transport.protocol, 0, 0]);
         bytes.extend(source.octets());
         bytes.extend(destination.octets());
         bytes.extend(&self.options);
@@ -178,7 +208,7 @@ impl Ip {
         let body = (extensions + self.transport.bytes.len()) as u16;
         let mut bytes = (6_u32 << 28 | u32::from(self.tos) << 20).to_be_bytes().to_vec();
         bytes.extend(body.to_be_bytes());
-        bytes.extend([protocols[0], 64]);
+        bytes.extend([protocols[0], self.ttl]);
         bytes.extend(source.octets());
         bytes.extend(destination.octets());
         for ((_, rest), next) in self.extensions.iter().zip(&protocols[1..]) {

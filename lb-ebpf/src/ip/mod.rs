@@ -9,9 +9,10 @@ use lb_common::hash::{Ports, Tuple};
 use lb_common::map::{Config, Service};
 
 use crate::access::Window;
+use crate::flow::Quote;
 use crate::frame::{Frame, Maps};
 
-pub(crate) use v4::V4;
+pub(crate) use v4::{V4, sum};
 pub(crate) use v6::V6;
 
 /// TCP's protocol number.
@@ -34,15 +35,35 @@ pub(crate) trait Family: Sized {
     /// The protocol number of such a packet within another.
     const INNER: u8;
 
+    /// Bytes of a header without options.
+    const LEN: usize;
     /// ICMP's protocol number.
     const ICMP: u8;
     /// ICMP's type of an echo request.
     const ECHO_REQUEST: u8;
     /// ICMP's type of its reply.
     const ECHO_REPLY: u8;
+    /// ICMP's type and code of "too big for the next link".
+    const TOO_BIG: [u8; 2];
 
     /// The packet at `offset`. `None` if it is malformed, cut short, or has more headers than are walked.
     fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>>;
+    /// Source and destination of the packet at `offset`.
+    fn addresses(frame: &impl Frame, offset: usize) -> Option<(Self::Address, Self::Address)>;
+    /// Writes the header of an ICMP message of `len` bytes at `offset`. The sum of what the message's checksum covers of
+    /// it, of words in this machine's order.
+    fn write(
+        frame: &mut impl Frame,
+        offset: usize,
+        source: Self::Address,
+        destination: Self::Address,
+        len: u16,
+    ) -> Option<u32>;
+    /// What an ICMP error that ends at `end` quotes from `offset` on; `None` if that shows no flow. The quoted packet
+    /// may be cut off anywhere behind its ports.
+    fn quoted(frame: &impl Frame, offset: usize, end: usize) -> Option<Quote<Self>>;
+    /// Whether an ICMP type is that of an error about a packet.
+    fn is_error(kind: u8) -> bool;
     /// The service at an address; port and protocol 0 for the VIP itself.
     fn service<M: Maps>(maps: &M, vip: Self::Address, port: u16, protocol: u8) -> Option<&Service>;
     /// The flow's identity.
@@ -85,27 +106,27 @@ pub(crate) enum Transport {
 }
 
 impl<F: Family> Packet<F> {
+    /// Whether it is an ICMP message.
+    #[inline(always)]
+    pub(crate) fn is_icmp(&self) -> bool {
+        matches!(self.transport, Transport::Other) && self.protocol == F::ICMP
+    }
+
     /// Whether it is for a VIP.
     #[inline(always)]
     pub(crate) fn is_for_vip(&self, maps: &impl Maps) -> bool {
         F::service(maps, self.destination, 0, 0).is_some()
     }
-
-    /// The identity of its flow, given its ports.
-    #[inline(always)]
-    pub(crate) fn tuple(&self, ports: Ports) -> Tuple {
-        F::tuple(self.source, self.destination, ports)
-    }
 }
 
 /// The ports at `offset` of a packet that ends at `end`, both from the frame's start.
 #[inline(always)]
-fn ports(frame: &impl Frame, offset: usize, end: usize, protocol: u8) -> Option<Transport> {
+fn ports(frame: &impl Frame, offset: usize, end: usize, protocol: u8) -> Option<Ports> {
     if end < offset + 4 {
         return None;
     }
     let both = Window::<4>::new(frame, offset)?.load::<u32, 0>();
-    Some(Transport::Flow(Ports { source: both as u16, destination: (both >> 16) as u16, protocol }))
+    Some(Ports { source: both as u16, destination: (both >> 16) as u16, protocol })
 }
 
 /// Whether the frame holds `len` bytes from `offset` on.

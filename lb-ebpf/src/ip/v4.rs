@@ -8,13 +8,20 @@ use lb_common::service_table::{ServiceKey4, candidates};
 
 use super::{CONGESTION, Family, Packet, TCP, TTL, Transport, UDP, has, ports};
 use crate::access::Window;
+use crate::flow::Quote;
 use crate::frame::{Frame, Maps};
 use crate::link::IPV4;
 
 const MIN_LEN: usize = 20;
 
+/// "Don't fragment".
+const DONT_FRAGMENT: u16 = 0x4000;
+
 /// "More fragments" and the offset of this one.
 const FRAGMENT_BITS: u16 = 0x3fff_u16.to_be();
+
+/// The offset alone: a first fragment has the ports.
+const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
 pub(crate) struct V4;
 
@@ -22,9 +29,11 @@ impl Family for V4 {
     type Address = u32;
     const ETHERTYPE: u16 = IPV4;
     const INNER: u8 = INNER_V4;
+    const LEN: usize = MIN_LEN;
     const ICMP: u8 = 1;
     const ECHO_REQUEST: u8 = 8;
     const ECHO_REPLY: u8 = 0;
+    const TOO_BIG: [u8; 2] = [3, 4];
 
     #[inline(always)]
     fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>> {
@@ -43,7 +52,7 @@ impl Family for V4 {
         let protocol = header.load::<u8, 9>();
         let transport = match protocol {
             _ if header.load::<u16, 6>() & FRAGMENT_BITS != 0 => Transport::Fragment,
-            TCP | UDP => ports(frame, payload, offset + usize::from(len), protocol)?,
+            TCP | UDP => Transport::Flow(ports(frame, payload, offset + usize::from(len), protocol)?),
             _ => Transport::Other,
         };
         Some(Packet {
@@ -55,6 +64,53 @@ impl Family for V4 {
             len,
             tos: header.load::<u8, 1>(),
         })
+    }
+
+    #[inline(always)]
+    fn addresses(frame: &impl Frame, offset: usize) -> Option<(u32, u32)> {
+        let header = Window::<MIN_LEN>::new(frame, offset)?;
+        Some((header.load::<u32, 12>(), header.load::<u32, 16>()))
+    }
+
+    #[inline(always)]
+    fn write(frame: &mut impl Frame, offset: usize, source: u32, destination: u32, len: u16) -> Option<u32> {
+        let header = Window::<MIN_LEN>::new(frame, offset)?;
+        let len = len + MIN_LEN as u16;
+        let lives = u16::from(TTL) << 8 | u16::from(Self::ICMP);
+        let words = 0x4500 + u32::from(len) + u32::from(DONT_FRAGMENT) + u32::from(lives);
+        let check = checksum::finish(words + sum(source) + sum(destination));
+        header.store::<u32, 0>((0x4500 << 16 | u32::from(len)).to_be());
+        header.store::<u32, 4>(u32::from(DONT_FRAGMENT).to_be());
+        header.store::<u32, 8>((u32::from(lives) << 16 | u32::from(check)).to_be());
+        header.store::<u32, 12>(source);
+        header.store::<u32, 16>(destination);
+        Some(0)
+    }
+
+    #[inline(always)]
+    fn quoted(frame: &impl Frame, offset: usize, end: usize) -> Option<Quote<Self>> {
+        let header = Window::<MIN_LEN>::new(frame, offset)?;
+        let first = header.load::<u8, 0>();
+        let header_len = usize::from(first & 0x0f) * 4;
+        let protocol = header.load::<u8, 9>();
+        if first >> 4 != 4
+            || header_len < MIN_LEN
+            || header.load::<u16, 6>() & FRAGMENT_OFFSET != 0
+            || !matches!(protocol, TCP | UDP)
+        {
+            return None;
+        }
+        Some(Quote {
+            source: header.load::<u32, 12>(),
+            destination: header.load::<u32, 16>(),
+            ports: ports(frame, offset + header_len, end, protocol)?,
+        })
+    }
+
+    /// Unreachable, time exceeded, parameter problem. (Nobody heeds source quench: RFC 6633.)
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        matches!(kind, 3 | 11 | 12)
     }
 
     #[inline(always)]
@@ -107,4 +163,11 @@ impl Family for V4 {
         header.store::<u16, 0>(marked);
         Some(())
     }
+}
+
+/// The sum of an address's two words, in host order.
+#[inline(always)]
+pub(crate) fn sum(address: u32) -> u32 {
+    let address = u32::from_be(address);
+    (address >> 16) + (address & 0xffff)
 }

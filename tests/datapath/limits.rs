@@ -1,0 +1,141 @@
+//! What a way does not take, what nobody serves, and packets with few hops left.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use lb_common::checksum;
+use lb_common::encap::{Chain, OVERHEAD_V4, OVERHEAD_V6};
+use lb_common::limit::{BURST, INTERVAL};
+use lb_common::row::Row;
+use lb_common::verdict::{DropReason, Verdict};
+use lb_ebpf::Action;
+use lb_tests::fixture::{CLIENT4, CLIENT6, NEAR, Outer, VIP4, VIP6, tuple, wanted_row};
+use lb_tests::kernel::Kernel;
+use lb_tests::packet::{Ip, NODE_MAC, ROUTER_MAC, Transport, link};
+
+use crate::check::Both;
+use crate::icmp::{error, reply};
+use crate::wire::{CLIENT_PORT, Encapsulated, Wire};
+
+const FAMILIES: [(IpAddr, IpAddr); 2] = [(CLIENT4, VIP4), (CLIENT6, VIP6)];
+
+/// The way to every member takes this much.
+const MTU: u16 = 1400;
+
+/// Bytes that are quoted.
+const QUOTE: usize = 512;
+
+fn all_to_near(outer: Outer) -> Both {
+    let mut wanted = wanted_row(outer, [NEAR, 0, 0]);
+    wanted.members.values_mut().for_each(|member| member.mtu = MTU);
+    Both::with(&wanted)
+}
+
+/// What is told about `packet`.
+fn told(client: IpAddr, vip: IpAddr, packet: &Ip, mtu: u16, tags: &[(u16, u16)]) -> Vec<u8> {
+    let [high, low] = mtu.to_be_bytes();
+    let (ethertype, protocol, kind) = if vip.is_ipv4() { (0x0800, 1, [3, 4]) } else { (0x86dd, 58, [2, 0]) };
+    let mut bytes = [kind[0], kind[1], 0, 0, 0, 0, high, low].to_vec();
+    bytes.extend(&packet.bytes()[..QUOTE]);
+    let mut sum = checksum::sum(&bytes);
+    if let (IpAddr::V6(client), IpAddr::V6(vip)) = (client, vip) {
+        sum += checksum::sum(&[client.octets(), vip.octets()].concat()) + bytes.len() as u32 + protocol;
+    }
+    bytes[2..4].copy_from_slice(&checksum::finish(sum).to_be_bytes());
+    let ip = Ip::new(vip, client, Transport::other(protocol as u8, &bytes)).fragment(0x4000);
+    [link(ROUTER_MAC, NODE_MAC, tags, ethertype), ip.bytes()].concat()
+}
+
+#[test]
+fn a_client_is_told_what_fits_the_way() {
+    for (outer, overhead) in [(Outer::V4, OVERHEAD_V4), (Outer::V6, OVERHEAD_V6)] {
+        let mut both = all_to_near(outer);
+        let room = MTU - overhead as u16;
+        for (client, vip) in FAMILIES {
+            let headers = if vip.is_ipv4() { 40 } else { 60 };
+            let of = |len: u16| {
+                let payload: Vec<u8> = (0..len - headers).map(|byte| byte as u8 | 1).collect();
+                Ip::new(client, vip, Transport::tcp(CLIENT_PORT, 443, &payload))
+            };
+            assert_eq!(both.run("it fits", &of(room).frame()).verdicts, [Verdict::Sent]);
+            for tags in [&[][..], &[(0x8100, 5)], &[(0x88a8, 5), (0x8100, 6)]] {
+                // With DF and without: there is nothing else that could be done.
+                for packet in [of(room + 1), of(room + 1).fragment(0x4000), of(1500)] {
+                    let name = format!("{outer:?} {vip}, {} tags", tags.len());
+                    let answer = both.run(&name, &packet.tagged(tags));
+                    assert_eq!(answer.verdicts, [Verdict::ToldTooBig], "{name}");
+                    assert_eq!(answer.action, Action::Transmit, "{name}");
+                    assert_eq!(answer.frame, told(client, vip, &packet, room, tags), "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn not_everybody_is_told() {
+    let mut both = all_to_near(Outer::V4);
+    for (client, vip) in FAMILIES {
+        let long = Transport::tcp(CLIENT_PORT, 443, &[7; 1400]);
+        let group: IpAddr =
+            if vip.is_ipv4() { [224, 0, 0, 1].into() } else { [0xff02, 0, 0, 0, 0, 0, 0, 1].into() };
+        both.drops("a group", &Ip::new(group, vip, long.clone()).frame(), DropReason::TooBig);
+        let mut to_all = Ip::new(client, vip, long).frame();
+        to_all[..6].fill(0xff);
+        both.drops("sent to all", &to_all, DropReason::TooBig);
+        let about = Ip::new(vip, client, Transport::tcp(443, CLIENT_PORT, &[7; 1400]));
+        let kind = if vip.is_ipv4() { 3 } else { 1 };
+        both.drops("an error", &error(client, kind, &about, 1400).frame(), DropReason::TooBig);
+    }
+}
+
+/// Frames that are given to the kernel in a row: far more than a burst on every CPU.
+const FLOOD: u64 = 3_000;
+
+fn flood(kernel: &mut Kernel, frame: &[u8], answered: Verdict, limited: DropReason) {
+    let cpus = aya::util::nr_cpus().expect("the number of CPUs") as u64;
+    kernel.forget_limits().expect("limits can be written");
+    let (mut answers, began) = (0, Instant::now());
+    for _ in 0..FLOOD {
+        match kernel.run(frame).expect("a run").verdicts[..] {
+            [verdict] if verdict == answered => answers += 1,
+            [verdict] => assert_eq!(verdict, Verdict::Drop(limited)),
+            ref others => panic!("{others:?}"),
+        }
+    }
+    let passed = began.elapsed().as_nanos() as u64 / INTERVAL + 1;
+    assert!(answers >= BURST, "{answers}");
+    assert!(answers <= cpus * (BURST + passed), "{answers} in {passed} intervals");
+}
+
+#[test]
+fn answers_are_limited() {
+    let mut wanted = wanted_row(Outer::V4, [NEAR, 0, 0]);
+    wanted.members.values_mut().for_each(|member| member.mtu = MTU);
+    let mut kernel = Kernel::with(&wanted).expect("the program loads");
+    let long = Ip::new(CLIENT4, VIP4, Transport::tcp(CLIENT_PORT, 443, &[7; 1400])).frame();
+    flood(&mut kernel, &long, Verdict::ToldTooBig, DropReason::TooBig);
+    for (client, vip) in FAMILIES {
+        for transport in [Transport::tcp(CLIENT_PORT, 22, b""), Transport::udp(CLIENT_PORT, 22, b"payload")] {
+            let frame = Ip::new(client, vip, transport).frame();
+            flood(&mut kernel, &frame, Verdict::NoService, DropReason::RefusalLimit);
+        }
+    }
+}
+
+#[test]
+fn inside_of_the_edge_hops_do_not_count() {
+    for (client, vip) in FAMILIES {
+        let last = Ip::new(client, vip, Transport::tcp(CLIENT_PORT, 443, b"")).ttl(1);
+        let flow = tuple(client, vip, 6, CLIENT_PORT, 443);
+        let sent = all_to_near(Outer::V4).run("first hop", &last.frame());
+        let wire = Wire { tos: 0, ..Wire::new(Outer::V4, Chain::to_opener(Row::of(NEAR))) };
+        assert_eq!(sent.frame, wire.frame(&last, flow), "{vip}: the outer packet has hops of its own");
+        let packet = Encapsulated { inner: last.clone(), ..Encapsulated::new(Outer::V4, client, vip) };
+        let taken = Both::fixture(Outer::V4).run("member", &packet.frame());
+        assert_eq!((taken.verdicts[0], taken.frame), (Verdict::DeliveredMember, last.frame()), "{vip}");
+        let kind = if vip.is_ipv4() { 11 } else { 3 };
+        let expired = error(client, kind, &reply(client, vip, CLIENT_PORT), 8).ttl(1);
+        assert_eq!(all_to_near(Outer::V4).run("error", &expired.frame()).verdicts, [Verdict::Sent]);
+    }
+}
