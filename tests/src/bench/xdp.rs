@@ -119,20 +119,44 @@ fn cases() -> Vec<Case> {
     cases.extend([
         case("member, IPv4 TCP", program::XDP, encapsulated(CLIENT4, VIP4), 1),
         case("member, IPv6 TCP", program::XDP, encapsulated(CLIENT6, VIP6), 1),
+        case("member, IPv4 TCP, asked and passed on", program::XDP, passing(CLIENT4, VIP4), 1),
+        case("ICMP error about IPv4 TCP", program::XDP, unreachable(CLIENT4, VIP4), 1),
+        case("ping, IPv4", program::XDP, ping(CLIENT4, VIP4), 1),
         case("not for a VIP", program::XDP, other, 1),
     ]);
     cases
 }
 
+fn ping(client: IpAddr, vip: IpAddr) -> Vec<u8> {
+    let echo = [&[8, 0, 0, 0, 0, 1, 0, 1], PAYLOAD].concat();
+    Ip::new(client, vip, Transport::other(1, &echo)).frame()
+}
+
+/// What the client says of a segment of the VIP's.
+fn unreachable(client: IpAddr, vip: IpAddr) -> Vec<u8> {
+    let about = Ip::new(vip, client, Transport::tcp(443, 40_000, PAYLOAD)).bytes();
+    let error = [&[3, 1, 0, 0, 0, 0, 0, 0], &about[..]].concat();
+    Ip::new(client, vip, Transport::other(1, &error)).frame()
+}
+
 /// A packet as another first hop sends it here.
 #[must_use]
 pub fn encapsulated(client: IpAddr, vip: IpAddr) -> Vec<u8> {
+    with_chain(client, vip, Chain::to_opener(TableRow::of(THIS)))
+}
+
+/// The same of a flow that this node was asked for first, and another member may have.
+fn passing(client: IpAddr, vip: IpAddr) -> Vec<u8> {
+    with_chain(client, vip, Chain::to_opener(TableRow::new([THIS, NEAR, 0])))
+}
+
+fn with_chain(client: IpAddr, vip: IpAddr, chain: Chain) -> Vec<u8> {
     let port = 40_000;
     let inner = Ip::new(client, vip, Transport::tcp(port, 443, PAYLOAD)).bytes();
     let key = fixture::local().key;
     let hash = flow_hash(&key, &tuple(client, vip, 6, port, 443));
     let protocol = if vip.is_ipv4() { INNER_V4 } else { INNER_V6 };
-    let header = Header::new(protocol, Chain::to_opener(TableRow::of(THIS)), CLUSTER, &key, hash);
+    let header = Header::new(protocol, chain, CLUSTER, &key, hash);
     wrap(NEAR, &[header.bytes().as_slice(), &inner].concat())
 }
 
