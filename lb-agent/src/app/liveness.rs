@@ -7,9 +7,10 @@ use anyhow::Result;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::Snapshots;
 use crate::beat::{Beat, Beats};
 use crate::l4::liveness::{self, Cluster, Inputs, Outlook, Probing, Roster};
-use crate::model::{Draining, History, Loaded};
+use crate::model::{Draining, History, Loaded, Snapshot};
 
 /// The runtime of source, packet path and admin: it may be busy with a large state for a while.
 const STUCK: Duration = Duration::from_secs(5);
@@ -44,6 +45,7 @@ impl Liveness {
     pub(super) async fn feed(
         self,
         node: String,
+        mut snapshots: Snapshots,
         mut history: watch::Receiver<History>,
         mut live: watch::Receiver<Loaded>,
         mut draining: watch::Receiver<Option<Draining>>,
@@ -53,8 +55,10 @@ impl Liveness {
         let follow = async {
             loop {
                 let drains = draining.borrow_and_update().is_some();
-                self.tell(&node, &history.borrow_and_update(), *live.borrow_and_update(), drains);
+                let known = known(&history.borrow_and_update(), snapshots.borrow_and_update().as_deref());
+                self.tell(&node, &known, *live.borrow_and_update(), drains);
                 tokio::select! {
+                    Ok(()) = snapshots.changed() => {}
                     Ok(()) = history.changed() => {}
                     Ok(()) = draining.changed() => {}
                     Ok(()) = live.changed() => {}
@@ -73,6 +77,16 @@ impl Liveness {
         let roster = Roster::of(history, node);
         self.roster.send_if_modified(|before| std::mem::replace(before, roster.clone()) != roster);
         self.said.send_replace(liveness::said(loaded, drains));
+    }
+}
+
+/// Until rows are made, the members of now: an agent that takes over answers others before it has loaded anything.
+fn known(history: &History, snapshot: Option<&Snapshot>) -> History {
+    match snapshot {
+        Some(snapshot) if history.agreed.is_empty() => {
+            History { agreed: snapshot.generations.clone(), ..History::default() }
+        }
+        _ => history.clone(),
     }
 }
 

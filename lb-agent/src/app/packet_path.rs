@@ -158,8 +158,8 @@ impl PacketPath {
         let (beats, outlook) = (self.beats.clone(), self.outlook.clone());
         let probing = Liveness::start(cluster, succession.holds(), beats, outlook, sign)?;
         tokio::select! {
-            result = self.take_turns(&mut succession, proxy, snapshots) => result,
-            result = probing.feed(node, history, live, self.draining.clone(), names) => result,
+            result = self.take_turns(&mut succession, proxy, snapshots.clone()) => result,
+            result = probing.feed(node, snapshots, history, live, self.draining.clone(), names) => result,
         }
     }
 
