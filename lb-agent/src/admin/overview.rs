@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Live;
 use super::drain::DrainReport;
-use crate::model::{Generation, Member, Snapshot};
+use crate::model::{Generation, History, Member, Snapshot};
 
 /// A node of one moment, as JSON.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
@@ -73,6 +73,7 @@ impl Overview {
     pub(super) fn new(live: &Live) -> Self {
         let snapshot = live.snapshot().unwrap_or_default();
         let loaded = live.kernel.as_ref().map(|loaded| *loaded.borrow());
+        let history = history(live, &snapshot);
         Self {
             node: live.node.clone(),
             version: live.version.to_owned(),
@@ -81,8 +82,11 @@ impl Overview {
             alone: live.is_alone(),
             held: loaded.map(|loaded| loaded.held),
             oldest: loaded.and_then(|loaded| loaded.oldest).map(|age| age.as_secs()),
-            memberships: snapshot.generations.iter().map(|generation| Membership::new(generation)).collect(),
-            members: members(&snapshot).values().map(|member| MemberOverview::new(member, live)).collect(),
+            memberships: history.agreed.iter().map(|generation| Membership::new(generation)).collect(),
+            members: members(&history, &snapshot)
+                .values()
+                .map(|member| MemberOverview::new(member, live))
+                .collect(),
             services: snapshot
                 .services
                 .iter()
@@ -98,10 +102,15 @@ impl Overview {
     }
 }
 
+/// What rows are made of; without a packet path, what they would be.
+fn history(live: &Live, snapshot: &Snapshot) -> History {
+    let known = live.history();
+    if known.agreed.is_empty() { History { agreed: snapshot.generations.clone(), ..known } } else { known }
+}
+
 /// Where memberships disagree, the newest is right.
-fn members(snapshot: &Snapshot) -> BTreeMap<u16, &Member> {
-    let former = snapshot.generations.iter().flat_map(|generation| generation.members.values());
-    former.chain(snapshot.members.values()).map(|member| (member.id, member)).collect()
+fn members<'a>(history: &'a History, snapshot: &'a Snapshot) -> BTreeMap<u16, &'a Member> {
+    history.members().chain(snapshot.members.values()).map(|member| (member.id, member)).collect()
 }
 
 impl Membership {
