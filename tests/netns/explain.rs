@@ -132,6 +132,9 @@ fn dead_agent(lab: &mut Lab, from: SocketAddr) -> Result<()> {
     Ok(())
 }
 
+/// Former memberships may have to go first.
+const SETTLED: Duration = Duration::from_secs(40);
+
 #[test]
 fn explain_follows_a_row_of_two_members() -> Result<()> {
     with_site("explain_follows_a_row_of_two_members", &edges(2), |lab, _| {
@@ -154,7 +157,7 @@ fn explain_follows_a_row_of_two_members() -> Result<()> {
         let connections: Vec<_> = (0..24).map(|_| lab.client.connect(to, SOON)).collect::<Result<_, _>>()?;
         // It comes back: its rows name edge-1, where these are, too.
         lab.write_nodes(&[])?;
-        let from = eventually("one of them is in a row of two", SOON, || {
+        let from = eventually("one of them is in a row of two", SETTLED, || {
             for connection in &connections {
                 let from = connection.local_addr()?;
                 let row = row(from)?;

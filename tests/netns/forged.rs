@@ -1,6 +1,8 @@
 //! Forged packets of the encapsulation: a member's source address proves nothing, the tag does.
 
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lb_common::encap::{DEFAULT_PORT, HEADER_LEN};
@@ -12,6 +14,12 @@ use lb_tests::lab::wait::eventually;
 use lb_tests::lab::{Lab, Node};
 
 use crate::{PATIENCE, connect, edges, with_site};
+
+/// Rows of the first seconds are over by then.
+const SETTLED: Duration = Duration::from_secs(30);
+
+/// The second and the third member of the chain.
+const OTHERS: Range<usize> = GUE + 8..GUE + 12;
 
 /// Where the GUE header starts: after the outer IPv4 and UDP headers.
 const GUE: usize = 20 + 8;
@@ -43,15 +51,18 @@ fn packets_without_a_right_tag_are_dropped_and_counted() -> Result<()> {
 /// A packet that one node sent to the other.
 fn captured(lab: &Lab) -> Result<Vec<u8>> {
     let mut capture = Capture::start(&lab.router)?;
-    // With two nodes each flow has an even chance to be encapsulated.
-    for _ in 0..32 {
-        connect(lab, SocketAddr::new(lab.vip().v4.into(), 80))?.fetch(SHOP, "/")?;
-    }
-    capture.next(PATIENCE, |packet| {
-        let is_encapsulated = packet.len() > GUE + HEADER_LEN
-            && packet[9] == 17
-            && packet[22..24] == DEFAULT_PORT.to_be_bytes();
-        is_encapsulated && !is_control(packet[GUE])
+    // Where nodes do not know yet what was before them, they ask each other.
+    eventually("a packet with a chain of one", SETTLED, || {
+        // With two nodes each flow has an even chance to be encapsulated.
+        for _ in 0..8 {
+            connect(lab, SocketAddr::new(lab.vip().v4.into(), 80))?.fetch(SHOP, "/")?;
+        }
+        capture.next(Duration::from_secs(1), |packet| {
+            let is_encapsulated = packet.len() > GUE + HEADER_LEN
+                && packet[9] == 17
+                && packet[22..24] == DEFAULT_PORT.to_be_bytes();
+            is_encapsulated && !is_control(packet[GUE]) && packet[OTHERS] == [0; 4]
+        })
     })
 }
 

@@ -44,9 +44,12 @@ fn the_kernel_goes_on_without_the_agent_and_the_agent_comes_back() -> Result<()>
             assert_eq!(owner(lab, connection, SHOP)?.name, "edge-2");
         }
         assert_eq!(self::pins(&lab.edges[0])?, pins);
-        let spread = measure(lab, to, SHOP, 64, || {})?;
-        assert!(spread.values().all(|&count| count > 0), "{spread:?}");
-        Ok(())
+        // The other node has to see for a while that it answers again.
+        eventually("both nodes own new flows", END, || {
+            let spread = measure(lab, to, SHOP, 64, || {})?;
+            ensure!(spread.values().all(|&count| count > 0), "{spread:?}");
+            Ok(())
+        })
     })
 }
 

@@ -87,11 +87,13 @@ fn a_node_apart_and_another_key_are_said() -> Result<()> {
         std::fs::write(lab.folder().join("hash-key"), "another key than the other nodes have")?;
         lab.write_nodes(&["edge-1"])?;
         lab.edges[0].run_agent(&[])?;
-        let log = lab.edges[0].agent().context("it was started")?.log();
-        for words in ["the hash key is not the one", "no Node of this name"] {
-            assert!(log.contains(words), "no {words:?} in:\n{log}");
-        }
-        Ok(())
+        eventually("both are said", PATIENCE, || {
+            let log = lab.edges[0].agent().context("it was started")?.log();
+            for words in ["the hash key is not the one", "no Node of this name"] {
+                ensure!(log.contains(words), "no {words:?} in:\n{log}");
+            }
+            Ok(())
+        })
     })
 }
 

@@ -407,7 +407,8 @@ impl Datapath {
         if self.keeps_rows.is_some() {
             wanted.keep_rows(&self.installed.members);
         }
-        self.tell_of(&wanted).await;
+        let own = snapshot.members.get(&self.local.node).map(|member| member.address);
+        self.tell_of(&wanted, own).await;
         let operations = plan(&self.installed, &wanted)?;
         let write = |operation: &_| self.maps.carry_out(operation);
         let left_out = carry_out(&operations, &mut self.installed, write)?;
@@ -433,15 +434,13 @@ impl Datapath {
     }
 
     /// Says what else nobody would notice before clients do.
-    async fn tell_of(&mut self, wanted: &Wanted) {
+    async fn tell_of(&mut self, wanted: &Wanted, own: Option<IpAddr>) {
         let (old, new) = (&self.installed.config, &wanted.config);
         if old.flags & config::READY != 0 && old.key != new.key {
             warn!(
                 "the hash key is not the one of the agent before: nodes with different keys refuse each other's packets"
             );
         }
-        let newest = self.memberships.newest();
-        let own = newest.and_then(|newest| newest.members.get(&self.local.node)).map(|member| member.address);
         if self.address.replace(own) == Some(own) {
             return;
         }
