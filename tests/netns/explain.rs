@@ -165,7 +165,9 @@ fn explain_follows_a_row_of_two_members() -> Result<()> {
                     return Ok(from);
                 }
             }
-            bail!("none is")
+            let rows: Vec<_> =
+                connections.iter().take(6).map(|connection| row(connection.local_addr()?)).collect();
+            bail!("none is: {rows:?}, {}", String::from_utf8_lossy(&lab.edges[1].admin("/readyz")?.body))
         })?;
         // edge-2 opens the bucket now, and has to look further.
         let sent = explained(&lab.edges[1], from, to, &[], 0)?;

@@ -119,7 +119,7 @@ impl Memberships {
         let members = weighed(members, before.last().map(Arc::as_ref), sight);
         // Nobody tells a node that is no member what flows need: for it to wait would be to fall behind.
         self.waits = before.iter().any(|generation| generation.members.contains_key(sight.node));
-        own.observe(&members, self.waits.then(|| self.absences.len()), now);
+        own.observe(&members, self.waits.then(|| self.absences.beside(&before)), now);
         self.agreed = own.generations();
         // Nothing is known of before: it may have just joined, or been away.
         if let (true, Some(newest)) = (is_new, self.agreed.last())
@@ -150,7 +150,8 @@ impl Memberships {
         let needs = Needs { of: &self.needs, gone: &gone, deadline: self.deadline };
         self.absences.advance(needs, now);
         let Some(own) = &mut self.own else { return };
-        let is_stepped = own.advance(needs, self.waits.then(|| self.absences.len()), now);
+        let room = self.waits.then(|| self.absences.beside(&own.generations()));
+        let is_stepped = own.advance(needs, room, now);
         self.agreed = own.generations();
         self.queued = own.queued(needs).map(|former| {
             let all: Vec<_> = former.into_iter().chain(self.absences.words(needs)).collect();

@@ -66,9 +66,11 @@ impl Absences {
         self.over.iter().filter_map(|former| former.due(deadline, now)).min()
     }
 
-    /// How many rows have to have room for.
-    pub(super) fn len(&self) -> usize {
-        self.over.len()
+    /// How many rows have to have room for beside `known` memberships: one that opens as one of those does takes none.
+    pub(super) fn beside(&self, known: &[Arc<Generation>]) -> usize {
+        let known: BTreeSet<_> = known.iter().map(|generation| fingerprint(&generation.members)).collect();
+        let is_other = |former: &&Former| !known.contains(&fingerprint(&former.generation.members));
+        self.over.iter().filter(is_other).count()
     }
 
     /// Who still holds flows of them, in words.
