@@ -218,7 +218,7 @@ pub struct Run {
     #[arg(long, env = "EDGELB_DRAIN_DEADLINE", value_name = "SECONDS", default_value_t = 3600)]
     pub drain_deadline: u32,
     /// Forget who opened flows before, to compare: plain consistent hashing. Changes of members break connections then.
-    #[arg(long, hide = true)]
+    #[arg(long, env = "EDGELB_NO_SECOND_CHANCE", hide = true)]
     pub no_second_chance: bool,
     /// Answer on ordinary sockets instead: no XDP, no VIPs, no rights. Takes --http, --https or both.
     #[arg(long, env = "EDGELB_NO_XDP", conflicts_with_all = ["interface", "hash_key_file"])]

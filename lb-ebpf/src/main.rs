@@ -108,10 +108,13 @@ fn local_ip6(words: &[u32; 4]) -> [u64; 2] {
 }
 
 /// A global function in the kernel's words: verified on its own, for any walk.
+///
+/// # Safety
+/// `walk` points to a whole one, or is null: the kernel checks it at each call.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn edgelb_walk(context: *mut xdp_md, walk: *const Walk) -> u64 {
-    // SAFETY: the kernel checks at each call that it points to a whole one, or null.
+pub unsafe extern "C" fn edgelb_walk(context: *mut xdp_md, walk: *const Walk) -> u64 {
+    // SAFETY: the caller's promise.
     match unsafe { walk.as_ref() } {
         Some(walk) => {
             step(walk, &XdpFrame(XdpContext::new(context)), &KernelMaps, &socket::Kernel(context)).0
@@ -178,7 +181,8 @@ unsafe impl Frame for XdpFrame {
 
     #[inline(always)]
     fn walk(&self, walk: &Walk) -> Next {
-        Next(edgelb_walk(self.0.ctx, walk))
+        // SAFETY: a reference points to a whole one.
+        Next(unsafe { edgelb_walk(self.0.ctx, walk) })
     }
 }
 
