@@ -13,6 +13,7 @@ mod input;
 mod liveness;
 mod packet_path;
 mod service;
+mod signals;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -27,14 +28,14 @@ use anyhow::{Context, Result};
 use lb_common::encap::OVERHEAD_V6;
 use lb_common::hash::FlowKey;
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::drain::Drain;
 use self::input::Input;
 use self::packet_path::{PacketPath, counters, uplinks};
+use self::signals::StopSignals;
 use self::writer::Writer;
 use crate::admin::{self, Addresses, Live, Server, packet_metrics};
 use crate::announce::{Announcer, Attracted, Silent, Standing};
@@ -303,12 +304,7 @@ fn turn(packet_path: Option<&PacketPath>) -> watch::Receiver<Turn> {
 }
 
 async fn told_to_stop() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => info!("told to stop (SIGTERM)"),
-        _ = interrupt.recv() => info!("told to stop (SIGINT)"),
-    }
+    StopSignals::new()?.told().await;
     Ok(())
 }
 

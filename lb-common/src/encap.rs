@@ -172,20 +172,8 @@ pub const fn source_port(flow_hash: u64) -> u16 {
 mod tests {
     extern crate std;
     use super::*;
+    use crate::hash::GOLDEN_KEY as KEY;
     use crate::row::Row;
-
-    const KEY: FlowKey = FlowKey::new([
-        0x9216_d5d9_8979_fb1b,
-        0xd131_0ba6_98df_b5ac,
-        0x2ffd_72db_d01a_dfb7,
-        0xb8e1_afed_6a26_7e96,
-        0xba7c_9045_f12c_7f99,
-        0x24a1_9947_b391_6cf7,
-        0x0801_f2e2_858e_fc16,
-        0x6369_20d8_7157_4e69,
-        0x082e_fa98_ec4e_6c89,
-        0x4528_21e6_38d0_1377,
-    ]);
 
     #[test]
     fn golden_bytes() {

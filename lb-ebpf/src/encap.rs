@@ -53,12 +53,7 @@ pub(crate) fn send<F: Family>(
     }
     let body = packet.len + (UDP_LEN + HEADER_LEN) as u16;
     let outer = Outer { body, tos: packet.tos, flow_hash, header };
-    let written = if is_v6 {
-        write_v6(frame, link, config, to, &outer)
-    } else {
-        write_v4(frame, link, config, to, &outer)
-    };
-    written.ok_or(DropReason::NoHeadroom)?;
+    write(frame, link, config, to, &outer).ok_or(DropReason::NoHeadroom)?;
     Ok(leave(frame, to))
 }
 
@@ -87,12 +82,7 @@ pub(crate) fn send_on<F: Family>(
         return Err(DropReason::MalformedEncap);
     }
     let outer = Outer { body: packet.len - expected as u16, tos: packet.tos, flow_hash, header };
-    let written = if is_v6 {
-        write_v6(frame, link, config, to, &outer)
-    } else {
-        write_v4(frame, link, config, to, &outer)
-    };
-    written.ok_or(DropReason::MalformedEncap)?;
+    write(frame, link, config, to, &outer).ok_or(DropReason::MalformedEncap)?;
     Ok(leave(frame, to))
 }
 
@@ -100,6 +90,16 @@ pub(crate) fn send_on<F: Family>(
 #[inline(always)]
 fn leave(frame: &impl Frame, to: &Member) -> Action {
     if to.ifindex == frame.interface() { Action::Transmit } else { Action::Redirect(to.ifindex) }
+}
+
+/// Writes the outer headers, of the family by which `to` is reached.
+#[inline(always)]
+fn write(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, outer: &Outer) -> Option<()> {
+    if to.flags & member::V6 != 0 {
+        write_v6(frame, link, config, to, outer)
+    } else {
+        write_v4(frame, link, config, to, outer)
+    }
 }
 
 #[inline(always)]

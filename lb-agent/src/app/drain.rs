@@ -5,12 +5,12 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use super::service;
+use super::signals::StopSignals;
 use crate::l7::Proxy;
 use crate::model::{DrainProgress, Draining, History, LAST_WORDS, Turn};
 
@@ -130,15 +130,8 @@ impl Drain {
         mut turn: watch::Receiver<Turn>,
         grace: Duration,
     ) -> Result<Duration> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut told = async || {
-            tokio::select! {
-                _ = terminate.recv() => info!("told to stop (SIGTERM)"),
-                _ = interrupt.recv() => info!("told to stop (SIGINT)"),
-            }
-        };
-        told().await;
+        let mut signals = StopSignals::new()?;
+        signals.told().await;
         if *turn.borrow() != Turn::Holding {
             return Ok(grace);
         }
@@ -147,7 +140,7 @@ impl Drain {
         tokio::select! {
             // Those that came at the last moment are to be answered.
             () = self.ended() => Ok(LAST_WORDS),
-            () = told() => Ok(Duration::ZERO),
+            () = signals.told() => Ok(Duration::ZERO),
             Ok(_) = turn.wait_for(|turn| *turn != Turn::Holding) => {
                 info!("another agent goes on");
                 Ok(grace)

@@ -22,7 +22,8 @@ impl History {
         self.absences.iter().chain(&self.agreed).flat_map(|generation| generation.members.values())
     }
 
-    /// Whether new flows open at this node.
+    /// Whether new flows open at this node. Without a history, nobody knows of a node that it drains, and nobody needs
+    /// to be waited for.
     #[must_use]
     pub fn opens_at(&self, node: &str) -> bool {
         openers(&self.agreed).any(|member| member.name == node)
@@ -32,5 +33,44 @@ impl History {
     #[must_use]
     pub fn opens_beside(&self, node: &str) -> bool {
         openers(&self.agreed).any(|member| member.name != node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::model::Step;
+
+    fn generation(number: u64, step: Step, members: &[(&str, u32)]) -> Arc<Generation> {
+        let member = |(name, weight): &(&str, u32)| {
+            let name = (*name).to_owned();
+            let member =
+                Member { name: name.clone(), id: 1, address: IpAddr::from([192, 0, 2, 1]), weight: *weight };
+            (name, member)
+        };
+        Arc::new(Generation { number, step, members: members.iter().map(member).collect() })
+    }
+
+    #[test]
+    fn flows_open_where_the_last_switched_generation_says() {
+        let both = [("a", 100), ("b", 100)];
+        let settled = generation(7, Step::Settled, &both);
+        for (generations, opens) in [
+            (vec![], false),
+            (vec![generation(0, Step::Settled, &both)], false),
+            (vec![settled.clone()], true),
+            (vec![settled.clone(), generation(8, Step::Learn, &[("b", 100)])], true),
+            (vec![settled.clone(), generation(8, Step::Switch, &[("b", 100)])], false),
+            (vec![settled.clone(), generation(8, Step::Switch, &[("a", 0), ("b", 100)])], false),
+            // All drain: all go on.
+            (vec![settled, generation(8, Step::Switch, &[("a", 0), ("b", 0)])], true),
+        ] {
+            let history = History { agreed: generations.clone(), ..History::default() };
+            assert_eq!(history.opens_at("a"), opens, "{generations:?}");
+            let number = generations.last().map_or(0, |generation| generation.number);
+            assert_eq!(history.opens_beside("a"), number > 0, "{generations:?}");
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::generation::openers;
 use super::{Generation, Listener, Mark, Member, Problems, Service, ServiceAddress};
 
 /// Everything that the objects ask for, translated. Snapshots of the same objects are equal on all nodes,
@@ -27,56 +26,4 @@ pub struct Snapshot {
     pub listeners: BTreeMap<SocketAddr, Listener>,
     /// What is wrong with the objects.
     pub problems: Problems,
-}
-
-impl Snapshot {
-    /// Whether new flows open at this node, by the history of memberships. Without one, nobody knows of a node that it
-    /// drains, and nobody needs to be waited for.
-    #[must_use]
-    pub fn opens_at(&self, node: &str) -> bool {
-        openers(&self.generations).any(|member| member.name == node)
-    }
-
-    /// Whether new flows open at another node, by the history of memberships.
-    #[must_use]
-    pub fn opens_beside(&self, node: &str) -> bool {
-        openers(&self.generations).any(|member| member.name != node)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Step;
-
-    fn generation(number: u64, step: Step, members: &[(&str, u32)]) -> Arc<Generation> {
-        let member = |(name, weight): &(&str, u32)| {
-            let name = (*name).to_owned();
-            let member =
-                Member { name: name.clone(), id: 1, address: IpAddr::from([192, 0, 2, 1]), weight: *weight };
-            (name, member)
-        };
-        Arc::new(Generation { number, step, members: members.iter().map(member).collect() })
-    }
-
-    #[test]
-    fn flows_open_where_the_last_switched_generation_says() {
-        let both = [("a", 100), ("b", 100)];
-        let settled = generation(7, Step::Settled, &both);
-        for (generations, opens) in [
-            (vec![], false),
-            (vec![generation(0, Step::Settled, &both)], false),
-            (vec![settled.clone()], true),
-            (vec![settled.clone(), generation(8, Step::Learn, &[("b", 100)])], true),
-            (vec![settled.clone(), generation(8, Step::Switch, &[("b", 100)])], false),
-            (vec![settled.clone(), generation(8, Step::Switch, &[("a", 0), ("b", 100)])], false),
-            // All drain: all go on.
-            (vec![settled, generation(8, Step::Switch, &[("a", 0), ("b", 0)])], true),
-        ] {
-            let snapshot = Snapshot { generations: generations.clone(), ..Snapshot::default() };
-            assert_eq!(snapshot.opens_at("a"), opens, "{generations:?}");
-            let number = generations.last().map_or(0, |generation| generation.number);
-            assert_eq!(snapshot.opens_beside("a"), number > 0, "{generations:?}");
-        }
-    }
 }
