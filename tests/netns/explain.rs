@@ -140,18 +140,25 @@ fn explain_follows_a_row_of_two_members() -> Result<()> {
     with_site("explain_follows_a_row_of_two_members", &edges(2), |lab, _| {
         await_all_up(lab)?;
         let to = SocketAddr::new(lab.vip().v4.into(), PORT);
+        let names = |node: &Node, from: SocketAddr| {
+            let (_, found) = explained_any(node, from, to, &[])?;
+            let row = found["flow"]["row"].as_array().context("no row")?;
+            Ok::<Vec<_>, anyhow::Error>(row.iter().map(|member| member["name"].clone()).collect())
+        };
+        // Each node switches in its own time.
         let row = |from: SocketAddr| {
-            let (_, found) = explained_any(&lab.edges[1], from, to, &[])?;
-            Ok::<_, anyhow::Error>(found["flow"]["row"].clone())
+            let (first, second) = (names(&lab.edges[0], from)?, names(&lab.edges[1], from)?);
+            ensure!(first == second, "not yet alike: {first:?}, {second:?}");
+            Ok(first)
         };
         let mut ports = (4000..4100).map(|port| SocketAddr::from(([198, 51, 100, 200], port)));
-        let is_of_second = |from: &SocketAddr| row(*from).is_ok_and(|row| row[0]["name"] == "edge-2");
+        let is_of_second = |from: &SocketAddr| row(*from).is_ok_and(|row| row[0] == "edge-2");
         let watched = ports.find(is_of_second).context("edge-2 opens nothing")?;
 
         lab.write_nodes(&["edge-2"])?;
         eventually("edge-1 opens what edge-2 did", SOON, || {
             let row = row(watched)?;
-            ensure!(row[0]["name"] == "edge-1", "{row:#}");
+            ensure!(row[0] == "edge-1", "{row:?}");
             Ok(())
         })?;
         let connections: Vec<_> = (0..24).map(|_| lab.client.connect(to, SOON)).collect::<Result<_, _>>()?;
@@ -160,8 +167,7 @@ fn explain_follows_a_row_of_two_members() -> Result<()> {
         let from = eventually("one of them is in a row of two", SETTLED, || {
             for connection in &connections {
                 let from = connection.local_addr()?;
-                let row = row(from)?;
-                if row[0]["name"] == "edge-2" && row[1]["name"] == "edge-1" {
+                if row(from)? == ["edge-2", "edge-1"] {
                     return Ok(from);
                 }
             }
