@@ -82,6 +82,10 @@ pub mod program {
     pub const FLOOR_RETURN: &str = "floor_return";
     /// A floor for benchmarks: parses and encapsulates without a look-up.
     pub const FLOOR_ENCAP: &str = "floor_encap";
+    /// For benchmarks: sends frames out where `Bench::ifindex` says.
+    pub const BENCH_SEND: &str = "bench_send";
+    /// For benchmarks: where frames end.
+    pub const BENCH_SINK: &str = "bench_sink";
     /// For the far ends of test links: lets everything through.
     pub const PASS: &str = "pass";
 }
@@ -216,8 +220,8 @@ pub struct Bench {
     pub counter: u32,
     /// 1 for IPv6.
     pub is_v6: u32,
-    /// Always 0.
-    pub zero: u32,
+    /// Where `BENCH_SEND` sends frames.
+    pub ifindex: u32,
 }
 
 // A hole would be read back as garbage and would compare unequal: each size is the sum of its fields.

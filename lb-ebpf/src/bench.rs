@@ -4,9 +4,10 @@
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{Array, ProgramArray};
-use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use aya_ebpf::helpers::{bpf_redirect, bpf_xdp_adjust_head};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
+use lb_common::checksum;
 use lb_common::map::{BENCH_HEAD_WORDS, Bench};
 use lb_ebpf::floor;
 
@@ -22,6 +23,7 @@ const HEAD_LEN: usize = BENCH_HEAD_WORDS * 8;
 /// Where the low word of the source address stands behind an untagged link header.
 const SOURCE_V4: usize = 14 + 12;
 const SOURCE_V6: usize = 14 + 8 + 12;
+const CHECKSUM_V4: usize = 14 + 10;
 
 /// Restores the frame, then runs the program under test on it.
 #[xdp]
@@ -59,7 +61,36 @@ fn prepare(context: &XdpContext) -> Option<()> {
     let offset = if bench.is_v6 == 0 { SOURCE_V4 } else { SOURCE_V6 };
     // SAFETY: within the head.
     unsafe { ((start + offset) as *mut u32).write(source) };
+    if bench.is_v6 == 0 {
+        // The kernel drops what has a wrong one.
+        let check = (start + CHECKSUM_V4) as *mut u16;
+        // SAFETY: within the head.
+        unsafe { check.write(with_source(check.read(), bench.source.to_be(), source)) };
+    }
     Some(())
+}
+
+/// The header's checksum with another low word of the source.
+#[inline(always)]
+const fn with_source(check: u16, old: u32, new: u32) -> u16 {
+    let check = checksum::update(check, old as u16, new as u16);
+    checksum::update(check, (old >> 16) as u16, (new >> 16) as u16)
+}
+
+/// Sends a frame out by the interface that the benchmark names.
+#[xdp]
+pub fn bench_send(_context: XdpContext) -> u32 {
+    match BENCH.get(0) {
+        // SAFETY: no pointer is passed.
+        Some(bench) => unsafe { bpf_redirect(bench.ifindex, 0) as u32 },
+        None => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Where frames end that a benchmark sent through a node.
+#[xdp]
+pub fn bench_sink(_context: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
 }
 
 /// The floor: what calling a program costs.

@@ -10,7 +10,6 @@ mod limits;
 mod probe;
 mod random;
 mod socket;
-mod sockets;
 mod state;
 mod walk;
 mod wire;

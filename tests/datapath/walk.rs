@@ -10,11 +10,11 @@ use lb_ebpf::{Action, Socket};
 use lb_tests::fixture::{
     self, CLIENT4, CLIENT6, FAR, NEAR, OTHER_INTERFACE, Outer, THIS, VIP4, tuple, wanted_row,
 };
+use lb_tests::handshake::{Client, Node};
 use lb_tests::packet::flags::{ACK, RST, SYN};
 use lb_tests::packet::{Ip, Segment, Transport};
 
 use crate::check::Both;
-use crate::sockets::{Client, Node};
 use crate::wire::{CLIENT_PORT, Encapsulated, Wire};
 
 use Direction::{FromOpener, ToOpener};

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, PerCpuArray, PerCpuValues, ProgramArray};
-use aya::programs::{ProgramError, TestRun, TestRunOptions, TestRunResult, Xdp};
+use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, TestRunResult, Xdp};
 use aya::util::nr_cpus;
 use lb_agent::l4::maps::Maps;
 use lb_agent::l4::pins::Pins;
@@ -16,6 +16,7 @@ use lb_common::map::{BENCH_HEAD_WORDS, Bench, Traffic, name, program};
 use lb_common::verdict::Verdict;
 use lb_ebpf::Action;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 const XDP_ABORTED: u32 = 0;
 const XDP_DROP: u32 = 1;
@@ -26,6 +27,9 @@ const XDP_REDIRECT: u32 = 4;
 /// The most metadata that a context may have in front of the data, bytes: the headroom less the frame's own
 /// record.
 const METADATA: u32 = 216;
+
+/// Live frames that are sent at a time: as many as a driver hands on at a time.
+const BATCH: u32 = 64;
 
 /// Largest frame that a program can make of what it is given.
 const MAX_FRAME: usize = 4096;
@@ -195,14 +199,32 @@ impl Kernel {
     /// # Errors
     /// If the kernel refuses to run it.
     pub fn time(&mut self, name: &str, frame: &[u8], flows: u32, repeat: u32) -> Result<f64> {
-        self.prepare(name, frame, flows)?;
+        self.prepare(name, frame, flows, 0)?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let result = self.program(program::BENCH_RUN)?.test_run(options)?;
         ensure!(result.return_value != XDP_ABORTED, "the benchmark of {name} aborted");
         Ok(result.duration.as_nanos() as f64)
     }
 
-    fn prepare(&mut self, name: &str, frame: &[u8], flows: u32) -> Result<()> {
+    /// Sends a frame of `flows` flows in turn `count` times out by an interface of the caller's network namespace. They
+    /// are real frames: what takes them runs on this thread's core, as part of the same system call. How long it took.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run it.
+    pub fn send(&mut self, frame: &[u8], flows: u32, ifindex: u32, count: u32) -> Result<Duration> {
+        self.prepare(program::BENCH_SEND, frame, flows, ifindex)?;
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat: count,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::default()
+        };
+        let began = Instant::now();
+        self.program(program::BENCH_RUN)?.test_run(options)?;
+        Ok(began.elapsed())
+    }
+
+    fn prepare(&mut self, name: &str, frame: &[u8], flows: u32, ifindex: u32) -> Result<()> {
         let head = frame.get(..BENCH_HEAD_WORDS * 8).context("the frame is too short for a benchmark")?;
         let is_v6 = u32::from(frame[14] >> 4 == 6);
         let source = if is_v6 == 1 { 34 } else { 26 };
@@ -216,7 +238,8 @@ impl Kernel {
             source: u32::from_be_bytes(frame[source..source + 4].try_into()?),
             mask: flows - 1,
             is_v6,
-            ..Bench::default()
+            ifindex,
+            counter: 0,
         };
         let fd = self.program(name)?.fd()?.try_clone()?;
         let map = self.object.map_mut(name::BENCH).context("no map for benchmarks")?;

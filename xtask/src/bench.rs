@@ -8,15 +8,19 @@ use crate::cluster;
 use crate::lab_program::{DEV, DIST, LabProgram};
 use crate::programs::{self, L7_PEERS};
 
-/// Benchmarks that measure the kernel program alone.
-const WITHOUT_AGENT: [&str; 1] = ["xdp"];
+/// Benchmarks that start no agent.
+const WITHOUT_AGENT: [&str; 3] = ["live", "tables", "xdp"];
+/// Those of them that measure the kernel program alone: it is the same under every profile, and the quickest to build is
+/// already there.
+const UNDER_ANY_PROFILE: [&str; 2] = ["live", "xdp"];
 
 /// What `lb-bench` is told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The benchmark: `xdp` (ns per packet), `l7` (CPU per request beside nginx and HAProxy), `folder`
-    /// (time until a change of a file is live, memory), `control` (the same from a real API server), or
-    /// `translate` (what a change costs from the index to the proxy, within one process).
+    /// The benchmark: `xdp` (ns per packet), `live` (packets per second of one core, beside Linux' own), `l7` (CPU per request beside nginx and HAProxy), `folder`
+    /// (time until a change of a file is live, memory), `control` (the same from a real API server),
+    /// `translate` (what a change costs from the index to the proxy, within one process), or `tables` (filling and
+    /// changing those of many backend sets).
     name: String,
     /// Passed on to the benchmark, such as `--pin DIR`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -28,9 +32,12 @@ pub(crate) fn run(options: Options) -> Result<Infallible> {
     if options.name == "l7" {
         programs::ensure(&L7_PEERS)?;
     }
-    let needs_agent = !WITHOUT_AGENT.contains(&options.name.as_str());
-    // The kernel program is the same under every profile, and the quickest to build is already there.
-    let profile = if needs_agent { DIST } else { DEV };
+    let name = options.name.as_str();
+    if name == "live" {
+        programs::ensure(&[programs::NFT])?;
+    }
+    let needs_agent = !WITHOUT_AGENT.contains(&name);
+    let profile = if UNDER_ANY_PROFILE.contains(&name) { DEV } else { DIST };
     let bench = LabProgram { name: "lb-bench", profile, helpers: &["lb-lab"], needs_agent };
     bench.build()?;
     let arguments: Vec<_> = [OsString::from(options.name)].into_iter().chain(options.arguments).collect();

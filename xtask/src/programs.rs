@@ -28,8 +28,10 @@ pub(crate) const L7_PEERS: [Program; 3] = [
 ];
 
 /// What a node of the test cluster takes from the distribution: containers, and kube-proxy's rules.
-pub(crate) const NODE: [Program; 2] =
-    [Program { name: "runc", package: "runc" }, Program { name: "nft", package: "nftables" }];
+pub(crate) const NODE: [Program; 2] = [Program { name: "runc", package: "runc" }, NFT];
+
+/// Packet filter and NAT of the kernel.
+pub(crate) const NFT: Program = Program { name: "nft", package: "nftables" };
 
 impl Program {
     pub(crate) fn is_present(self) -> bool {

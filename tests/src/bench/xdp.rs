@@ -15,6 +15,7 @@ use super::report::{Report, Row, median};
 use crate::fixture::{
     self, CLIENT4, CLIENT6, CLUSTER, INGRESS, NEAR, Outer, THIS, VIP4, VIP6, address, tuple,
 };
+use crate::handshake::Node;
 use crate::kernel::Kernel;
 use crate::packet::{Ip, Transport};
 
@@ -39,6 +40,10 @@ const FLOWS: [u32; 4] = [1, 1 << 10, 1 << 17, 1 << 20];
 /// Behind the headers, so that frames are as long as what is put back between runs.
 const PAYLOAD: &[u8] = &[0x5a; 64];
 
+/// A client's port that has a connection to the node, and one that has none.
+const CONNECTED: u16 = 40_001;
+const UNCONNECTED: u16 = 40_000;
+
 /// A packet with a program to give it to.
 struct Case {
     name: String,
@@ -51,12 +56,22 @@ struct Case {
 ///
 /// # Errors
 /// Without the right to load programs, or on a kernel that refuses them.
+///
+/// # Panics
+/// Without the right to make namespaces.
 pub fn run(options: &Options) -> Result<Report> {
+    let node = Node::new();
+    // Its client's segments find a socket.
+    let _connection = node.open(CLIENT4, CONNECTED);
+    node.namespace.run(|| measure(options))
+}
+
+fn measure(options: &Options) -> Result<Report> {
     let mut kernel = match &options.pin {
         Some(folder) => Kernel::pinned(&Pins::new(folder.clone()))?,
         None => Kernel::load()?,
     };
-    kernel.set(&away())?;
+    kernel.set(&away(INGRESS))?;
     let cases = cases();
     let mut times = vec![Vec::new(); cases.len()];
     let mut floors = Vec::new();
@@ -87,21 +102,21 @@ pub fn run(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// The fixture's state, but that this node opens no flows: every packet for a VIP is sent on.
-fn away() -> Wanted {
+/// The fixture's state, but that this node opens no flows: every packet for a VIP is sent on by this interface.
+pub(super) fn away(interface: u32) -> Wanted {
     let mut snapshot = fixture::snapshot(Outer::V4);
     if let Some(this) = snapshot.members.get_mut("edge-1") {
         this.weight = 0;
     }
     let mut wanted = fixture::wanted_of(&snapshot, Outer::V4);
     // One network card, as most edge nodes have.
-    wanted.members.values_mut().for_each(|member| member.ifindex = INGRESS);
+    wanted.members.values_mut().for_each(|member| member.ifindex = interface);
     wanted
 }
 
 fn cases() -> Vec<Case> {
-    let tcp = |client, vip| Ip::new(client, vip, Transport::tcp(40_000, 443, PAYLOAD)).frame();
-    let udp = |client, vip| Ip::new(client, vip, Transport::udp(40_000, 443, PAYLOAD)).frame();
+    let tcp = |client, vip| Ip::new(client, vip, Transport::tcp(UNCONNECTED, 443, PAYLOAD)).frame();
+    let udp = |client, vip| Ip::new(client, vip, Transport::udp(UNCONNECTED, 443, PAYLOAD)).frame();
     let case = |name: &str, program, frame, flows| Case { name: name.into(), program, frame, flows };
     let mut cases = vec![case(ENCAPSULATE, program::FLOOR_ENCAP, tcp(CLIENT4, VIP4), 1)];
     for (name, frame) in [
@@ -114,12 +129,13 @@ fn cases() -> Vec<Case> {
             cases.push(case(&format!("{name}, {flows} flows"), program::XDP, frame.clone(), flows));
         }
     }
-    let ssh = Transport::tcp(40_000, 22, PAYLOAD);
+    let ssh = Transport::tcp(UNCONNECTED, 22, PAYLOAD);
     let other = Ip::new(CLIENT4, address(Outer::V4, THIS), ssh).frame();
     cases.extend([
         case("member, IPv4 TCP", program::XDP, encapsulated(CLIENT4, VIP4), 1),
         case("member, IPv6 TCP", program::XDP, encapsulated(CLIENT6, VIP6), 1),
-        case("member, IPv4 TCP, asked and passed on", program::XDP, passing(CLIENT4, VIP4), 1),
+        case("member, IPv4 TCP, asked and has it", program::XDP, asked(CONNECTED), 1),
+        case("member, IPv4 TCP, asked and passed on", program::XDP, asked(UNCONNECTED), 1),
         case("ICMP error about IPv4 TCP", program::XDP, unreachable(CLIENT4, VIP4), 1),
         case("ping, IPv4", program::XDP, ping(CLIENT4, VIP4), 1),
         case("not for a VIP", program::XDP, other, 1),
@@ -134,7 +150,7 @@ fn ping(client: IpAddr, vip: IpAddr) -> Vec<u8> {
 
 /// What the client says of a segment of the VIP's.
 fn unreachable(client: IpAddr, vip: IpAddr) -> Vec<u8> {
-    let about = Ip::new(vip, client, Transport::tcp(443, 40_000, PAYLOAD)).bytes();
+    let about = Ip::new(vip, client, Transport::tcp(443, UNCONNECTED, PAYLOAD)).bytes();
     let error = [&[3, 1, 0, 0, 0, 0, 0, 0], &about[..]].concat();
     Ip::new(client, vip, Transport::other(1, &error)).frame()
 }
@@ -142,16 +158,15 @@ fn unreachable(client: IpAddr, vip: IpAddr) -> Vec<u8> {
 /// A packet as another first hop sends it here.
 #[must_use]
 pub fn encapsulated(client: IpAddr, vip: IpAddr) -> Vec<u8> {
-    with_chain(client, vip, Chain::to_opener(TableRow::of(THIS)))
+    with_chain(client, vip, UNCONNECTED, Chain::to_opener(TableRow::of(THIS)))
 }
 
-/// The same of a flow that this node was asked for first, and another member may have.
-fn passing(client: IpAddr, vip: IpAddr) -> Vec<u8> {
-    with_chain(client, vip, Chain::to_opener(TableRow::new([THIS, NEAR, 0])))
+/// A segment of a flow for which this node is asked first; another member may have it.
+fn asked(port: u16) -> Vec<u8> {
+    with_chain(CLIENT4, VIP4, port, Chain::to_opener(TableRow::new([THIS, NEAR, 0])))
 }
 
-fn with_chain(client: IpAddr, vip: IpAddr, chain: Chain) -> Vec<u8> {
-    let port = 40_000;
+fn with_chain(client: IpAddr, vip: IpAddr, port: u16, chain: Chain) -> Vec<u8> {
     let inner = Ip::new(client, vip, Transport::tcp(port, 443, PAYLOAD)).bytes();
     let key = fixture::local().key;
     let hash = flow_hash(&key, &tuple(client, vip, 6, port, 443));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lb_tests::bench::{control, folder, l7, translate, xdp};
+use lb_tests::bench::{control, folder, l7, live, tables, translate, xdp};
 
 /// The agent's, whose memory `translate` measures within this process.
 #[global_allocator]
@@ -45,6 +45,10 @@ enum Bench {
         #[arg(long, default_value_t = 64)]
         connections: usize,
     },
+    /// Packets per second of one core, live, beside Linux' own forwarding and NAT.
+    Live,
+    /// Filling the tables of 64 backend sets, and a change of all of them.
+    Tables,
     /// What a change costs from the index to the published proxy.
     Translate,
 }
@@ -58,6 +62,8 @@ fn main() -> Result<()> {
         Bench::L7 { rounds, seconds, connections } => {
             l7::run(&l7::Options { rounds, turn: Duration::from_secs(seconds), connections })?
         }
+        Bench::Live => live::run()?,
+        Bench::Tables => tables::run()?,
         Bench::Translate => translate::run()?,
     };
     report.publish(&cli.target).map(drop)

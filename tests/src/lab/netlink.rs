@@ -329,6 +329,14 @@ async fn set_state(handle: &Handle, index: u32, up: bool) -> Result<()> {
     Ok(handle.link().set(link.build()).execute().await?)
 }
 
+/// An interface's number.
+///
+/// # Errors
+/// If there is none of that name.
+pub fn index_of(end: End<'_>) -> Result<u32> {
+    request(end.namespace, async |handle| index(&handle, end.interface).await)
+}
+
 pub(crate) async fn index(handle: &Handle, interface: &str) -> Result<u32> {
     let mut links = handle.link().get().match_name(interface.to_owned()).execute();
     let link = links.try_next().await?.with_context(|| format!("no interface {interface}"))?;

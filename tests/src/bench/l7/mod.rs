@@ -1,7 +1,6 @@
 //! edgelb, nginx and HAProxy as HTTP proxies on one core each, by turns, with the same load and backend on another.
 //! CPU time per request is what counts: it says how many requests a node can carry, whatever else it does.
 
-mod affinity;
 mod load;
 mod report;
 mod subject;
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::affinity;
 use super::report::Report;
 use crate::backend;
 use load::Measured;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use super::{LOAD_CORE, PROXY_CORE, affinity, free_port};
+use super::{LOAD_CORE, PROXY_CORE, free_port};
+use crate::bench::affinity;
 use crate::lab::program;
 
 /// The host that every subject routes.

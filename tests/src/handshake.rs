@@ -1,18 +1,19 @@
 //! A node with real sockets: what a test run's socket look-up finds. Clients are packets made by hand, which come in
-//! by a link from a router's namespace.
+//! by a link from a router's namespace. Who uses it needs root: it panics where it cannot be made.
 
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use crate::fixture::{CLIENT4, CLIENT6, Outer, VIP4, VIP6, address, tuple};
+use crate::lab::Namespace;
+use crate::lab::capture::{Capture, inject};
+use crate::lab::netlink::{End, add_address, connect, fixed_neighbour, set_mac, set_up};
+use crate::packet::flags::{ACK, FIN, SYN};
+use crate::packet::{Ip, NODE_MAC, ROUTER_MAC, Segment, Transport};
 use lb_common::hash::Tuple;
-use lb_tests::fixture::{CLIENT4, CLIENT6, Outer, VIP4, VIP6, address, tuple};
-use lb_tests::lab::Namespace;
-use lb_tests::lab::capture::{Capture, inject};
-use lb_tests::lab::netlink::{End, add_address, connect, fixed_neighbour, set_mac, set_up};
-use lb_tests::packet::flags::{ACK, FIN, SYN};
-use lb_tests::packet::{Ip, NODE_MAC, ROUTER_MAC, Segment, Transport};
 
-pub(crate) const PORT: u16 = 443;
+/// Where the VIPs are served.
+pub const PORT: u16 = 443;
 
 /// First sequence number of every client.
 const START: u32 = 1000;
@@ -25,15 +26,16 @@ const MADE: &str = "a node in namespaces can be made: these tests need root";
 const SOON: Duration = Duration::from_secs(30);
 
 /// A node whose VIPs are served, beside a router that has a route to them.
-pub(crate) struct Node {
-    pub(crate) namespace: Namespace,
+pub struct Node {
+    /// Its network.
+    pub namespace: Namespace,
     router: Namespace,
     listeners: Vec<TcpListener>,
 }
 
 /// A connection as its client sees it.
 #[derive(Clone, Copy)]
-pub(crate) struct Client {
+pub struct Client {
     client: IpAddr,
     vip: IpAddr,
     port: u16,
@@ -42,7 +44,13 @@ pub(crate) struct Client {
 }
 
 impl Node {
-    pub(crate) fn new() -> Self {
+    /// Both, with a link between them.
+    #[expect(
+        clippy::new_without_default,
+        reason = "it makes namespaces: nothing that anyone asks for by default"
+    )]
+    #[must_use]
+    pub fn new() -> Self {
         let (namespace, router) =
             (Namespace::passing("node").expect(MADE), Namespace::passing("router").expect(MADE));
         connect(&namespace, "uplink", &router, "node").expect(MADE);
@@ -69,12 +77,13 @@ impl Node {
     }
 
     /// Answers every SYN with a cookie from now on.
-    pub(crate) fn keep_no_handshakes(&self) {
+    pub fn keep_no_handshakes(&self) {
         self.namespace.set_sysctl("ipv4/tcp_syncookies", "2").expect(MADE);
     }
 
     /// A client whose SYN has been answered.
-    pub(crate) fn half_open(&self, client: IpAddr, port: u16) -> Client {
+    #[must_use]
+    pub fn half_open(&self, client: IpAddr, port: u16) -> Client {
         let vip = if client.is_ipv4() { VIP4 } else { VIP6 };
         let mut half = Client { client, vip, port, answered: 0 };
         let mut capture = Capture::like(&self.router, client).expect(MADE);
@@ -90,7 +99,8 @@ impl Node {
     }
 
     /// A client with an open connection, and the node's end of it.
-    pub(crate) fn open(&self, client: IpAddr, port: u16) -> (Client, TcpStream) {
+    #[must_use]
+    pub fn open(&self, client: IpAddr, port: u16) -> (Client, TcpStream) {
         let client = self.half_open(client, port);
         inject(&self.router, &client.ack().bytes()).expect(MADE);
         let listener = &self.listeners[usize::from(client.vip.is_ipv6())];
@@ -100,7 +110,8 @@ impl Node {
     }
 
     /// A client whose connection the node closed first: TIME_WAIT at the node.
-    pub(crate) fn closed(&self, client: IpAddr, port: u16) -> Client {
+    #[must_use]
+    pub fn closed(&self, client: IpAddr, port: u16) -> Client {
         let (client, stream) = self.open(client, port);
         let mut capture = Capture::like(&self.router, client.client).expect(MADE);
         let tcp = if client.client.is_ipv4() { 20 } else { 40 };
@@ -116,26 +127,33 @@ impl Node {
 }
 
 impl Client {
-    pub(crate) fn tuple(&self) -> Tuple {
+    /// Its connection.
+    #[must_use]
+    pub fn tuple(&self) -> Tuple {
         tuple(self.client, self.vip, 6, self.port, PORT)
     }
 
     /// The same from another port, of which the node knows nothing.
-    pub(crate) fn on_port(self, port: u16) -> Self {
+    #[must_use]
+    pub fn on_port(self, port: u16) -> Self {
         Self { port, ..self }
     }
 
-    pub(crate) fn syn(&self) -> Ip {
+    /// What it began with.
+    #[must_use]
+    pub fn syn(&self) -> Ip {
         self.segment_of(Segment { flags: SYN, sequence: START, acknowledged: 0 })
     }
 
     /// The handshake's third packet, or any later one without data.
-    pub(crate) fn ack(&self) -> Ip {
+    #[must_use]
+    pub fn ack(&self) -> Ip {
         self.segment(ACK, 1, 1)
     }
 
     /// A segment so many bytes behind the start of both directions.
-    pub(crate) fn segment(&self, flags: u8, sent: u32, received: u32) -> Ip {
+    #[must_use]
+    pub fn segment(&self, flags: u8, sent: u32, received: u32) -> Ip {
         let (sequence, acknowledged) = (START.wrapping_add(sent), self.answered.wrapping_add(received));
         self.segment_of(Segment { flags, sequence, acknowledged })
     }
