@@ -77,9 +77,9 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
 }
 
 fn start_log(log: &Log) -> Result<()> {
-    // The client's own words come once an attempt; the source tells what they mean, once. A filter that names these
+    // The client's own words come once an attempt; who uses it tells what they mean, once. A filter that names these
     // modules has its way.
-    let filter = format!("kube_client=off,{}", log.log);
+    let filter = format!("kube_client=off,kube_runtime=off,{}", log.log);
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .with_context(|| format!("--log {:?} is not a log filter", log.log))?;
     let builder = tracing_subscriber::fmt()

@@ -49,6 +49,8 @@ pub(super) struct Duty<'a> {
     pub(super) metrics: StatusMetrics,
     /// Whether it was said that the history cannot be written.
     pub(super) is_failing: bool,
+    /// Whether the watch of Leases cannot be made; it is told once.
+    pub(super) is_deaf: bool,
 }
 
 /// The history could be written, or that is tried again.
@@ -56,7 +58,7 @@ enum Heard {
     Something,
     Nothing,
     /// The watch must be made anew.
-    Broken,
+    Broken(Option<watcher::Error>),
 }
 
 impl Duty<'_> {
@@ -88,7 +90,8 @@ impl Duty<'_> {
                 event = events.next() => {
                     let mut event = Some(event);
                     while let Some(next) = event {
-                        if let Heard::Broken = found.hear(agents, next) {
+                        if let Heard::Broken(error) = found.hear(agents, next) {
+                            self.tell_broken(error, found.is_complete());
                             return found.is_complete();
                         }
                         event = events.next().now_or_never();
@@ -117,6 +120,16 @@ impl Duty<'_> {
                     sleep(self.period / 6).await;
                 }
             }
+        }
+    }
+
+    /// A watch that broke is nothing but one that cannot be made, once.
+    fn tell_broken(&mut self, error: Option<watcher::Error>, was_heard: bool) {
+        let is_told = std::mem::replace(&mut self.is_deaf, !was_heard);
+        match error {
+            None => {}
+            Some(error) if was_heard || is_told => debug!(%error, "the watch of Leases broke"),
+            Some(error) => warn!(%error, "the agents' Leases cannot be watched: it is tried again"),
         }
     }
 
@@ -222,11 +235,8 @@ impl Found {
     fn hear(&mut self, agents: &mut Agents, event: Option<watcher::Result<Event<Lease>>>) -> Heard {
         let now = Instant::now();
         match event {
-            None => return Heard::Broken,
-            Some(Err(error)) => {
-                debug!(%error, "the watch of Leases broke");
-                return Heard::Broken;
-            }
+            None => return Heard::Broken(None),
+            Some(Err(error)) => return Heard::Broken(Some(error)),
             Some(Ok(Event::Init)) => *self = Self::Listing(Vec::new()),
             Some(Ok(Event::InitApply(lease))) => {
                 if let Self::Listing(leases) = self {

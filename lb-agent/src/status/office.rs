@@ -100,6 +100,7 @@ impl Office<'_> {
             members: &self.members,
             metrics: self.metrics.clone(),
             is_failing: false,
+            is_deaf: false,
         }
     }
 
