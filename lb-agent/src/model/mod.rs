@@ -37,7 +37,7 @@ pub use member::Member;
 pub use object::{Kind, ObjectRef};
 pub use path::{InvalidPath, PathKind, PathRule, plain_path};
 pub use peer::{Heard, Peer, PeerState, Peers};
-pub use problem::{Origin, Problem, Problems, Severity};
+pub use problem::{Cause, Origin, Problem, Problems, Severity};
 pub use report::{Published, Report};
 pub use route::{HostRoutes, RouteTable, Rule};
 pub use service::{Listener, ListenerProtocol, MOST_SERVICES, Protocol, Service, ServiceAddress};

@@ -15,6 +15,19 @@ pub enum Severity {
     Warning,
 }
 
+/// What is behind a problem, where its object and field alone do not say it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Cause {
+    /// What stands in the field.
+    Field,
+    /// Somebody else has it already: another object, or another part of the same one.
+    Conflict,
+    /// All edge nodes drain, so that this one goes on.
+    AllDrain,
+    /// The node's rows are not those of the others.
+    Diverging,
+}
+
 /// Where an object was read from.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Origin {
@@ -51,6 +64,8 @@ pub struct Problem {
     pub field: String,
     /// What is wrong and what to do about it.
     pub message: String,
+    /// What is behind it.
+    pub cause: Cause,
 }
 
 impl Problem {
@@ -62,12 +77,19 @@ impl Problem {
             object: Some(object.clone()),
             field: field.into(),
             message: message.into(),
+            cause: Cause::Field,
         }
     }
 
     /// As `error`, for what works but deserves a look.
     pub fn warning(object: &ObjectRef, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(object, field, message) }
+    }
+
+    /// The same, with what is behind it.
+    #[must_use]
+    pub fn because(self, cause: Cause) -> Self {
+        Self { cause, ..self }
     }
 }
 

@@ -22,7 +22,7 @@ use super::pace::backoff;
 use super::progress::progress;
 use super::{Told, membership, names};
 use crate::metrics::{StatusMetrics, Written};
-use crate::model::{EdgeNode, Kind, ObjectRef, Problem};
+use crate::model::{Cause, EdgeNode, Kind, ObjectRef, Problem};
 
 /// Time alone changes things, too: Leases run out, Nodes get labels.
 const LOOK: Duration = Duration::from_millis(500);
@@ -191,7 +191,7 @@ impl Duty<'_> {
     fn tell(&self, nodes: &[EdgeNode], mut problems: Vec<Problem>, diverging: &[String]) {
         for name in diverging {
             let node = ObjectRef::new(Kind::Node, "", name);
-            problems.push(Problem::error(&node, "", DIVERGES));
+            problems.push(Problem::error(&node, "", DIVERGES).because(Cause::Diverging));
         }
         let history = self.history.nonsense().map(|(problem, uid)| (problem.clone(), uid.to_owned()));
         let about: BTreeSet<_> = problems.iter().filter_map(|problem| problem.object.clone()).collect();

@@ -1,6 +1,6 @@
 //! The reasons of our Events: a closed set, which people and alerts can rely on.
 
-use crate::model::{Kind, Problem};
+use crate::model::{Cause, Kind, Problem};
 
 /// In one word what is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +15,8 @@ pub(super) enum Reason {
     Class,
     /// A host or a path.
     Route,
+    /// An annotation of another controller.
+    Annotation,
     /// A VIP, or where one should come from.
     Vip,
     /// A port of a Service.
@@ -40,6 +42,7 @@ impl Reason {
             Self::Certificate => "CertificateUnavailable",
             Self::Class => "InvalidClass",
             Self::Route => "InvalidRoute",
+            Self::Annotation => "UnsupportedAnnotation",
             Self::Vip => "InvalidVIP",
             Self::Port => "InvalidPort",
             Self::NoMember => "NotAMember",
@@ -50,78 +53,90 @@ impl Reason {
         }
     }
 
-    /// That of a problem, by its object and field. A conflict is told by its message: it can be in any field.
+    /// That of a problem: by its cause, then by its object and field.
     pub(super) fn of(problem: &Problem) -> Self {
-        let Problem { field, message, object, .. } = problem;
+        let Problem { field, object, cause, .. } = problem;
         let kind = object.as_ref().map(|object| object.kind);
         let has = |parts: &[&str]| parts.iter().any(|part| field.contains(part));
-        match kind {
-            Some(Kind::EdgeMembership) => Self::History,
-            Some(Kind::Node) if message.starts_with(ALL_DRAIN) => Self::AllDrain,
-            Some(Kind::Node) if has(&["metadata.annotations"]) => Self::Other,
-            Some(Kind::Node) if field.is_empty() => Self::Diverging,
-            Some(Kind::Node) => Self::NoMember,
-            _ if CONFLICTS.iter().any(|words| message.contains(words)) => Self::Conflict,
-            Some(Kind::Secret) => Self::Certificate,
-            Some(Kind::IngressClass | Kind::IngressParameters) => Self::Class,
+        match (cause, kind) {
+            (Cause::AllDrain, _) => Self::AllDrain,
+            (Cause::Diverging, _) => Self::Diverging,
+            (_, Some(Kind::EdgeMembership)) => Self::History,
+            (_, Some(Kind::Node)) if has(&["metadata.annotations"]) => Self::Other,
+            (_, Some(Kind::Node)) => Self::NoMember,
+            (Cause::Conflict, _) => Self::Conflict,
+            (Cause::Field, Some(Kind::Secret)) => Self::Certificate,
+            (Cause::Field, Some(Kind::IngressClass | Kind::IngressParameters)) => Self::Class,
             _ if has(&["ingressClassName", "ingress.class"]) => Self::Class,
+            (_, Some(Kind::Ingress)) if has(&["metadata.annotations"]) => Self::Annotation,
             _ if has(&["spec.tls"]) => Self::Certificate,
-            Some(Kind::EndpointSlice) => Self::Backend,
+            (Cause::Field, Some(Kind::EndpointSlice)) => Self::Backend,
             _ if has(&["ackend"]) => Self::Backend,
             _ if has(&["spec.rules"]) => Self::Route,
-            _ if has(&["edgelb.dev/vips", "loadBalancerIP", "externalIPs"]) => Self::Vip,
+            _ if has(&["metadata.annotations", "loadBalancerIP", "externalIPs"]) => Self::Vip,
             _ if has(&["spec.ports", "spec.selector"]) => Self::Port,
             _ => Self::Other,
         }
     }
 }
 
-/// What is said of each node when all drain.
-pub(super) const ALL_DRAIN: &str = "all edge nodes drain";
-
-/// What the messages of conflicts have in common.
-const CONFLICTS: [&str; 3] = ["older or first by name", "is already given", "gives way"];
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::ObjectRef;
 
+    #[track_caller]
+    fn check(kind: Kind, field: &str, cause: Cause, expected: &str) {
+        let problem = Problem::error(&ObjectRef::new(kind, "", "x"), field, "no").because(cause);
+        assert_eq!(Reason::of(&problem).as_str(), expected, "{kind:?} {field} {cause:?}");
+    }
+
     #[test]
     fn reasons_follow_from_object_and_field() {
-        for (kind, field, message, expected) in [
+        for (kind, field, expected) in [
+            (Kind::Ingress, "spec.rules[0].http.paths[1].path", "InvalidRoute"),
+            (Kind::Ingress, "spec.rules[0].host", "InvalidRoute"),
+            (Kind::Ingress, "spec.rules[0].http.paths[1].backend.service.name", "BackendUnavailable"),
+            (Kind::Ingress, "spec.defaultBackend", "BackendUnavailable"),
+            (Kind::Ingress, "spec.tls[0].secretName", "CertificateUnavailable"),
+            (Kind::Ingress, "spec.ingressClassName", "InvalidClass"),
+            (Kind::Ingress, "spec", "InvalidField"),
+            (Kind::Ingress, "metadata.annotations.kubernetes.io/ingress.class", "InvalidClass"),
+            (Kind::Ingress, "metadata.annotations", "UnsupportedAnnotation"),
             (
                 Kind::Ingress,
-                "spec.rules[0].http.paths[1].path",
-                "it belongs to x, which is older or first by name",
-                "Conflict",
+                "metadata.annotations.nginx.ingress.kubernetes.io/auth-url",
+                "UnsupportedAnnotation",
             ),
-            (Kind::Ingress, "spec.rules[0].http.paths[1].path", "not a path", "InvalidRoute"),
-            (Kind::Ingress, "spec.rules[0].host", "not a host", "InvalidRoute"),
-            (Kind::Ingress, "spec.rules[0].http.paths[1].backend.service.name", "no", "BackendUnavailable"),
-            (Kind::Ingress, "spec.defaultBackend", "no", "BackendUnavailable"),
-            (Kind::Ingress, "spec.tls[0].secretName", "no", "CertificateUnavailable"),
-            (Kind::Ingress, "spec.ingressClassName", "no", "InvalidClass"),
-            (Kind::Ingress, "spec", "no", "InvalidField"),
-            (Kind::Secret, "data", "no", "CertificateUnavailable"),
-            (Kind::Service, "metadata.annotations[edgelb.dev/vips]", "no", "InvalidVIP"),
-            (Kind::Service, "spec.ports[1]", "no", "InvalidPort"),
-            (
-                Kind::Service,
-                "spec.ports[1]",
-                "it already belongs to x, which is older or first by name",
-                "Conflict",
-            ),
-            (Kind::IngressClass, "spec.parameters", "no", "InvalidClass"),
-            (Kind::Node, "status.addresses", "no", "NotAMember"),
-            (Kind::Node, "", "no", "RowsDiverge"),
-            (Kind::Node, "spec.unschedulable", "all edge nodes drain: no", "AllNodesDrain"),
-            (Kind::Node, "", "all edge nodes drain: no", "AllNodesDrain"),
-            (Kind::Node, "metadata.annotations[edgelb.dev/weight]", "no", "InvalidField"),
-            (Kind::EdgeMembership, "spec.generations[0].members[1].id", "no", "InvalidHistory"),
+            (Kind::Secret, "data", "CertificateUnavailable"),
+            (Kind::Service, "metadata.annotations.edgelb.dev/vips", "InvalidVIP"),
+            (Kind::Service, "metadata.annotations", "InvalidVIP"),
+            (Kind::Service, "spec.ports[1]", "InvalidPort"),
+            (Kind::IngressClass, "spec.parameters", "InvalidClass"),
+            (Kind::Node, "status.addresses", "NotAMember"),
+            (Kind::Node, "", "NotAMember"),
+            (Kind::Node, "metadata.annotations[edgelb.dev/weight]", "InvalidField"),
+            (Kind::EdgeMembership, "spec.generations[0].members[1].id", "InvalidHistory"),
         ] {
-            let problem = Problem::error(&ObjectRef::new(kind, "", "x"), field, message);
-            assert_eq!(Reason::of(&problem).as_str(), expected, "{kind:?} {field}");
+            check(kind, field, Cause::Field, expected);
+        }
+    }
+
+    #[test]
+    fn a_cause_says_more_than_the_field() {
+        for (kind, field, cause, expected) in [
+            (Kind::Ingress, "spec.rules[0].http.paths[1].path", Cause::Conflict, "Conflict"),
+            (Kind::Ingress, "spec.tls[0]", Cause::Conflict, "Conflict"),
+            (Kind::IngressParameters, "spec.defaultCertificate", Cause::Conflict, "Conflict"),
+            (Kind::Service, "spec.ports[1]", Cause::Conflict, "Conflict"),
+            (Kind::Service, "metadata.annotations.edgelb.dev/vips", Cause::Conflict, "Conflict"),
+            // What comes of it says more.
+            (Kind::Node, "status.addresses", Cause::Conflict, "NotAMember"),
+            (Kind::Node, "", Cause::Diverging, "RowsDiverge"),
+            (Kind::Node, "spec.unschedulable", Cause::AllDrain, "AllNodesDrain"),
+            (Kind::Node, "", Cause::AllDrain, "AllNodesDrain"),
+        ] {
+            check(kind, field, cause, expected);
         }
     }
 }

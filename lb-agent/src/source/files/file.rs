@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::decode::{self, Decoded, Item};
 use super::document::{self, TextId};
 use super::yaml::SyntaxError;
-use crate::model::{ObjectRef, Origin, Problem, Severity};
+use crate::model::{Cause, ObjectRef, Origin, Problem, Severity};
 use crate::source::Object;
 
 /// A file as it was last read.
@@ -82,6 +82,7 @@ impl File {
             object: note.object.clone(),
             field: note.field.clone(),
             message: note.message.clone(),
+            cause: Cause::Field,
         }));
     }
 }
@@ -99,6 +100,7 @@ pub(super) fn unreadable(path: &Path, line: usize, message: &str) -> Problem {
         object: None,
         field: String::new(),
         message: message.to_owned(),
+        cause: Cause::Field,
     }
 }
 

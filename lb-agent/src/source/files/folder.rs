@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, File, Placed};
 use super::scan::{self, Stamp};
-use crate::model::{ObjectRef, Origin, Problem};
+use crate::model::{Cause, ObjectRef, Origin, Problem};
 use crate::source::Index;
 
 /// A folder and what was read of it.
@@ -222,5 +222,6 @@ fn reason(error: &io::Error) -> String {
 
 fn duplicate(path: &Path, placed: &Placed, first: &Path, winner: &Placed) -> Problem {
     let message = format!("is already defined at {}, which counts", file::origin(first, winner.line));
-    Problem { origin: Some(file::origin(path, placed.line)), ..Problem::error(&placed.name, "", message) }
+    let problem = Problem::error(&placed.name, "", message).because(Cause::Conflict);
+    Problem { origin: Some(file::origin(path, placed.line)), ..problem }
 }

@@ -9,7 +9,7 @@ use super::backends::{Backends, User};
 use super::certificates;
 use super::classes::Classes;
 use super::register::Register;
-use crate::model::{Backend, BackendId, Certificate, ObjectRef, Problem};
+use crate::model::{Backend, BackendId, Cause, Certificate, ObjectRef, Problem};
 use crate::source::{Index, Settings};
 
 /// The defaults of all classes.
@@ -103,7 +103,8 @@ impl Defaults {
                  default backend of {} counts",
                 class.class, winner.class, winner.by
             );
-            problems.push(Problem::warning(&class.by, "spec.defaultBackend", message));
+            problems
+                .push(Problem::warning(&class.by, "spec.defaultBackend", message).because(Cause::Conflict));
         }
         Some(backend)
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::{Origin, Snapshot};
+use crate::model::{Cause, ObjectRef, Origin, Snapshot};
 use crate::source::files::parse_text;
 use crate::source::{Index, Settings, translate};
 
@@ -47,6 +47,13 @@ pub(crate) fn complaints(snapshot: &Snapshot) -> Vec<String> {
     let without_origin =
         |problem: &crate::model::Problem| crate::model::Problem { origin: None, ..problem.clone() };
     snapshot.problems.iter().map(|problem| without_origin(problem).to_string()).collect()
+}
+
+/// The fields of which somebody else has already what stands in them, each with its object.
+pub(crate) fn conflicts(snapshot: &Snapshot) -> Vec<String> {
+    let conflicts = snapshot.problems.iter().filter(|problem| problem.cause == Cause::Conflict);
+    let place = |object: &ObjectRef, field: &str| format!("{object}: {field}");
+    conflicts.filter_map(|problem| Some(place(problem.object.as_ref()?, &problem.field))).collect()
 }
 
 /// Fails unless each expected text is part of a problem of its own, and there are no others.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Node;
 use siphasher::sip::SipHasher24;
 
-use crate::model::{Drain, EdgeNode, Member, ObjectRef, Problem};
+use crate::model::{Cause, Drain, EdgeNode, Member, ObjectRef, Problem};
 use crate::source::{Index, names};
 
 /// Weights are in relation to each other: more would be no finer a share than a table's rows allow.
@@ -34,7 +34,7 @@ pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> BTreeMap<
                     addresses.insert(address, owner);
                     let message =
                         format!("{address} is already the InternalIP of {owner}; this node is not a member");
-                    problems.push(Problem::error(name, "status.addresses", message));
+                    problems.push(Problem::error(name, "status.addresses", message).because(Cause::Conflict));
                 }
             },
         }

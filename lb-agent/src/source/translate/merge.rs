@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::certificates::HostCertificate;
 use super::defaults::Fallback;
 use super::ingress::{IngressRoutes, Route};
-use crate::model::{Backend, Certificate, HostPattern, HostRoutes, ObjectRef, Problem, Rule};
+use crate::model::{Backend, Cause, Certificate, HostPattern, HostRoutes, ObjectRef, Problem, Rule};
 
 /// The routes of a host, of the Ingresses that name it, the oldest first; `None` if there are none of them.
 pub(super) fn host<'a>(
@@ -46,8 +46,8 @@ fn rules<'a>(
             }),
             Some(taken) => {
                 let what = format!("{} of host {pattern}", route.path);
-                let message = lost(&what, &ingress.name, &taken.ingress);
-                problems.push(Problem::error(&ingress.name, format!("{}.path", route.field()), message));
+                let field = format!("{}.path", route.field());
+                problems.push(lost(&what, &ingress.name, field, &taken.ingress));
             }
         }
     }
@@ -84,8 +84,7 @@ fn offer<'a>(
         None => *place = Some(Owned { backend, by: &ingress.name }),
         Some(taken) if taken.backend == backend => {}
         Some(taken) => {
-            let message = lost(&what(), &ingress.name, taken.by);
-            problems.push(Problem::error(&ingress.name, "spec.defaultBackend", message));
+            problems.push(lost(&what(), &ingress.name, "spec.defaultBackend", taken.by));
         }
     }
 }
@@ -135,12 +134,13 @@ fn choose_default<'a>(
         Some(taken) if taken.certificate.chain == certificate.chain => {}
         Some(Chosen { by: By::Default(Some(winner)), .. }) => {
             // That the operator's gives way to a class's is as it should be.
-            let message = || {
-                format!(
+            let lost = |by| {
+                let message = format!(
                     "on listeners in common, the default certificate of {winner} counts: its class is older or first by name"
-                )
+                );
+                Problem::warning(by, "spec.defaultCertificate", message).because(Cause::Conflict)
             };
-            problems.extend(by.map(|by| Problem::warning(by, "spec.defaultCertificate", message())));
+            problems.extend(by.map(lost));
         }
         Some(_) => {}
     }
@@ -159,24 +159,26 @@ fn choose<'a>(
         Some(taken) if taken.certificate.chain == certificate.chain => {}
         Some(Chosen { by: By::Ingress(winner), .. }) => {
             let what = format!("the certificate of host {}", wanted.host);
-            problems.push(Problem::error(ingress, wanted.field(), lost(&what, ingress, winner)));
+            problems.push(lost(&what, ingress, wanted.field(), winner));
         }
         Some(Chosen { by: By::Default(winner), .. }) => {
             let whose = winner.map_or("the operator's default certificate".to_owned(), |winner| {
                 format!("the default certificate of {winner}")
             });
             let message = format!("a section without hosts gives way to {whose}");
-            problems.push(Problem::error(ingress, wanted.field(), message));
+            problems.push(Problem::error(ingress, wanted.field(), message).because(Cause::Conflict));
         }
     }
 }
 
 /// What the younger one is told.
-fn lost(what: &str, loser: &ObjectRef, winner: &ObjectRef) -> String {
-    if loser == winner {
-        return format!("{what} is already given further up in this Ingress, which counts");
-    }
-    format!("{what} belongs to {winner}, which is older or first by name: this one has no effect")
+fn lost(what: &str, loser: &ObjectRef, field: impl Into<String>, winner: &ObjectRef) -> Problem {
+    let message = if loser == winner {
+        format!("{what} is already given further up in this Ingress, which counts")
+    } else {
+        format!("{what} belongs to {winner}, which is older or first by name: this one has no effect")
+    };
+    Problem::error(loser, field, message).because(Cause::Conflict)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::age::Age;
 use super::members;
 use super::ports::Port;
 use super::vips::{Taken, vips};
-use crate::model::{ListenerProtocol, MOST_SERVICES, ObjectRef, Problem, Service, ServiceAddress};
+use crate::model::{Cause, ListenerProtocol, MOST_SERVICES, ObjectRef, Problem, Service, ServiceAddress};
 use crate::source::{Index, names};
 
 /// What clients can connect to.
@@ -124,10 +124,9 @@ impl Services {
         for &vip in vips {
             let address = ServiceAddress { vip, port: number, protocol };
             if let Some(owner) = self.services.get(&address) {
-                problems.push(*port.error(
-                    "",
-                    format!("{address} already belongs to {}, which is older or first by name", owner.object),
-                ));
+                let message =
+                    format!("{address} already belongs to {}, which is older or first by name", owner.object);
+                problems.push(port.error("", message).because(Cause::Conflict));
                 continue;
             }
             if self.is_full() {
@@ -148,7 +147,7 @@ impl Services {
 mod tests {
     use super::*;
     use crate::source::Settings;
-    use crate::source::translate::fixture::{assert_complaints, snapshot};
+    use crate::source::translate::fixture::{assert_complaints, conflicts, snapshot};
 
     const CLASS: &str = "
 apiVersion: networking.k8s.io/v1
@@ -320,6 +319,18 @@ status: {addresses: [{type: ExternalIP, address: 198.51.100.99}]}
             &["203.0.113.10:80/tcp b Some(Http)", "203.0.113.10:443/tcp a Some(Https)"],
             &["Service edge/a: spec.ports[0]: 203.0.113.10:80/tcp already belongs to Service edge/b"],
         );
+    }
+
+    #[test]
+    fn what_somebody_has_already_is_a_conflict() {
+        let ports = "ports: [{port: 80}, {port: 99999}]";
+        let yaml = service("a", &vips("203.0.113.10"), "ports: [{port: 80}]")
+            + &service("b", &vips("203.0.113.10,198.51.100.99,nonsense"), ports);
+        let snapshot = snapshot(&format!("{CLASS}{yaml}"), &Settings::default());
+        let expected =
+            ["Service edge/b: metadata.annotations.edgelb.dev/vips", "Service edge/b: spec.ports[0]"];
+        assert_eq!(conflicts(&snapshot), expected, "{:?}", snapshot.problems);
+        assert_eq!(snapshot.problems.len(), 4);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 
-use crate::model::{ObjectRef, Problem};
+use crate::model::{Cause, ObjectRef, Problem};
 use crate::source::names;
 
 /// VIPs of one Service: each of its ports is served on all of them.
@@ -47,30 +47,35 @@ pub(super) fn vips(
     }
     let mut check = |vip: &str| match vip_of(vip, taken) {
         Ok(vip) => Some(vip),
-        Err(message) => {
-            problems.push(Problem::error(name, field.as_str(), message));
+        Err((cause, message)) => {
+            problems.push(Problem::error(name, field.as_str(), message).because(cause));
             None
         }
     };
     asked.into_iter().take(MOST).filter_map(&mut check).collect()
 }
 
-fn vip_of(text: &str, taken: &Taken<'_>) -> Result<IpAddr, String> {
-    let vip = text.parse::<IpAddr>().map_err(|_| format!("{text:?} is not an IP address"))?.to_canonical();
+/// The VIP, or why nobody can have it.
+fn vip_of(text: &str, taken: &Taken<'_>) -> Result<IpAddr, (Cause, String)> {
+    let nonsense = |_| (Cause::Field, format!("{text:?} is not an IP address"));
+    let vip = text.parse::<IpAddr>().map_err(nonsense)?.to_canonical();
     if let Some(node) = taken.nodes.get(&vip) {
-        return Err(format!("{vip} is an address of {node}: as a VIP it would cut that node off"));
+        let message = format!("{vip} is an address of {node}: as a VIP it would cut that node off");
+        return Err((Cause::Conflict, message));
     }
     if let Some(service) = taken.services.get(&vip) {
-        return Err(format!(
+        let message = format!(
             "{vip} is the ClusterIP of {service}: as a VIP it would hide that Service from edge nodes"
-        ));
+        );
+        return Err((Cause::Conflict, message));
     }
     let is_link_local = match vip {
         IpAddr::V4(vip) => vip.is_link_local() || vip.is_broadcast(),
         IpAddr::V6(vip) => vip.is_unicast_link_local(),
     };
     if vip.is_unspecified() || vip.is_loopback() || vip.is_multicast() || is_link_local {
-        return Err(format!("{vip} cannot be a VIP: it is not a routable unicast address"));
+        let message = format!("{vip} cannot be a VIP: it is not a routable unicast address");
+        return Err((Cause::Field, message));
     }
     Ok(vip)
 }

@@ -5,10 +5,9 @@ use std::net::IpAddr;
 
 use super::{Sight, in_force};
 use crate::api::{EdgeMember, EdgeMembershipSpec, MemberState};
-use crate::model::{EdgeNode, Kind, ObjectRef, Problem};
+use crate::model::{Cause, EdgeNode, Kind, ObjectRef, Problem};
 use crate::status::AgentState;
 use crate::status::agents::Liveness;
-use crate::status::reason::ALL_DRAIN;
 
 /// A member to be, without its id.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,8 +63,8 @@ impl Candidates {
 fn all_drain(name: &str, nodes: &[EdgeNode]) -> Problem {
     let drain = nodes.iter().find(|node| node.name == name).and_then(|node| node.drain);
     let field = drain.map_or("", |drain| drain.field());
-    let message = format!("{ALL_DRAIN}: this one goes on taking new flows until another one is active");
-    Problem::warning(&ObjectRef::new(Kind::Node, "", name), field, message)
+    let message = "all edge nodes drain: this one goes on taking new flows until another one is active";
+    Problem::warning(&ObjectRef::new(Kind::Node, "", name), field, message).because(Cause::AllDrain)
 }
 
 /// Whether a member stays, and as what by the word of its agent.
@@ -107,7 +106,7 @@ fn addresses<'a>(
     let mut taken: BTreeMap<IpAddr, &EdgeNode> = BTreeMap::new();
     let mut found = Vec::new();
     for node in nodes {
-        let problem = match node.addresses.iter().find(|address| Some(address.is_ipv4()) == family) {
+        let (cause, message) = match node.addresses.iter().find(|address| Some(address.is_ipv4()) == family) {
             Some(&address) => match taken.insert(address, node) {
                 None => {
                     found.push((node, address));
@@ -115,19 +114,17 @@ fn addresses<'a>(
                 }
                 Some(owner) => {
                     taken.insert(address, owner);
-                    format!(
+                    let message = format!(
                         "{address} is the InternalIP of Node {} too; this node is not a member",
                         owner.name
-                    )
+                    );
+                    (Cause::Conflict, message)
                 }
             },
-            None => no_address(family).to_owned(),
+            None => (Cause::Field, no_address(family).to_owned()),
         };
-        problems.push(Problem::error(
-            &ObjectRef::new(Kind::Node, "", &node.name),
-            "status.addresses",
-            problem,
-        ));
+        let node = ObjectRef::new(Kind::Node, "", &node.name);
+        problems.push(Problem::error(&node, "status.addresses", message).because(cause));
     }
     found
 }

@@ -4,7 +4,7 @@ use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 
 use super::*;
 use crate::model::KeyKind;
-use crate::source::translate::fixture::{EDGE, NOW, assert_complaints, index, snapshot};
+use crate::source::translate::fixture::{EDGE, NOW, assert_complaints, conflicts, index, snapshot};
 use crate::source::translate::{Translator, translate};
 
 fn pair(names: &[&str]) -> (String, String) {
@@ -156,6 +156,8 @@ fn the_older_ingress_keeps_a_host_for_each_kind_of_key() {
         + &ingress("d", &section("copy"));
     let lost = "Ingress default/b: spec.tls[0]: the certificate of host x.org belongs to Ingress default/a";
     check(&yaml, &Settings::default(), &["x.org one,rsa"], &[lost]);
+    let snapshot = snapshot(&format!("{EDGE}{yaml}"), &Settings::default());
+    assert_eq!(conflicts(&snapshot), ["Ingress default/b: spec.tls[0]"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::model::HostPattern;
 use crate::source::Settings;
-use crate::source::translate::fixture::{EDGE, assert_complaints, snapshot};
+use crate::source::translate::fixture::{EDGE, assert_complaints, conflicts, snapshot};
 
 /// Services `a`, `b`, `c` with port 80 in namespace `default`.
 const BACKENDS: &str = "
@@ -224,4 +224,24 @@ fn listeners_of_the_same_classes_share_one_table_and_routes_one_backend() {
     assert!(std::sync::Arc::ptr_eq(tables[0], tables[1]));
     let rules = &tables[0].hosts.get(&HostPattern::Precise("x.org".to_owned())).expect("the host").rules;
     assert!(std::sync::Arc::ptr_eq(&rules[0].backend, &rules[1].backend));
+}
+
+#[test]
+fn who_loses_hears_of_a_conflict() {
+    let rules = |service| [rule("x.org", &[path("Prefix", "/p", service)])];
+    let twice =
+        [rule("y.org", &[path("Exact", "/q", "a"), path("Exact", "/q", "b"), path("Exact", "q", "b")])];
+    let yaml = ingress("one", "", Some("a"), &rules("a"))
+        + &ingress("two", "", Some("b"), &rules("b"))
+        + &ingress("zoo", "", None, &twice);
+    let snapshot = snapshot(&format!("{EDGE}{BACKENDS}{yaml}"), &Settings::default());
+    let path = "spec.rules[0].http.paths";
+    assert_eq!(
+        conflicts(&snapshot),
+        [
+            "Ingress default/two: spec.defaultBackend",
+            &format!("Ingress default/two: {path}[0].path"),
+            &format!("Ingress default/zoo: {path}[1].path"),
+        ]
+    );
 }
