@@ -1,5 +1,5 @@
-//! Objects from elsewhere: the examples of the Kubernetes documentation on Ingress, and what ingress-nginx' own
-//! end-to-end tests apply. None may be misread; what is not supported is said.
+//! Objects from elsewhere: the examples of the Kubernetes documentation on Ingress. None may be misread; what is not
+//! supported is said.
 
 use super::support::{Http, Site, all_schemes, connect_tls, request, shown, tls_secret};
 
@@ -176,73 +176,6 @@ async fn versions_that_no_server_has_any_more() {
         );
         site(&text, &[&problem]).await.check("hello-world.info", "/", Err(404)).await;
     }
-}
-
-/// As ingress-nginx tests mixed types: four Ingresses that share a host.
-#[tokio::test]
-async fn exact_and_prefix_from_several_ingresses() {
-    let one = |name: &str, path: &str, kind: &str, service: &str| {
-        format!(
-            "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}}}\nspec: {{rules: [{{host: \
-             mixed.path, http: {{paths: [{{path: {path}, pathType: {kind}, backend: {{service: {{name: {service}, port: \
-             {{number: 80}}}}}}}}]}}}}]}}\n"
-        )
-    };
-    let documents = one("exact-root", "/", "Exact", "exact-root")
-        + &one("prefix-root", "/", "Prefix", "prefix-root")
-        + &one("exact-foo", "/foo", "Exact", "exact-foo")
-        + &one("prefix-foo", "/foo", "Prefix", "prefix-foo");
-    let services =
-        ["exact-root", "prefix-root", "exact-foo", "prefix-foo"].map(|name| (name, &["80"][..], 1));
-    let site = Site::start(&documents, &services).await;
-    assert_eq!(site.problems, [""; 0]);
-    for (path, service) in [
-        ("/", "exact-root"),
-        ("/bar", "prefix-root"),
-        ("/foo", "exact-foo"),
-        ("/foo/bar", "prefix-foo"),
-        ("/foobar", "prefix-root"),
-    ] {
-        site.check("mixed.path", path, Ok(service)).await;
-    }
-}
-
-/// First by name, it would take all of the requests.
-#[tokio::test]
-async fn a_canary_takes_nothing() {
-    let one = |name: &str, annotations: &str, service: &str| {
-        format!(
-            "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}, annotations: {{{annotations}}}}}\n\
-             spec: {{rules: [{{host: canary.example, http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: \
-             {service}, port: {{number: 80}}}}}}}}]}}}}]}}\n"
-        )
-    };
-    let canary =
-        "nginx.ingress.kubernetes.io/canary: 'true', nginx.ingress.kubernetes.io/canary-weight: '40'";
-    let text = one("a-canary", canary, "service2") + &one("production", "", "service1");
-    let problem = "error: Ingress default/a-canary: metadata.annotations.nginx.ingress.kubernetes.io/canary: canaries of \
-                   ingress-nginx are not supported: this Ingress is left out";
-    let site = site(&text, &[problem]).await;
-    for _ in 0..8 {
-        site.check("canary.example", "/", Ok("service1")).await;
-    }
-}
-
-/// Rules without paths: the host's requests go to the default backend.
-#[tokio::test]
-async fn a_host_with_a_default_backend_only() {
-    let text = "
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: backend}
-spec:
-  ingressClassName: edgelb
-  defaultBackend: {service: {name: test, port: {number: 80}}}
-  rules: [{host: only-backend}]
-";
-    let site = site(text, &[]).await;
-    site.check("only-backend", "/", Ok("test")).await;
-    site.check("other", "/", Err(404)).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod examples;
 mod headers;
 mod http2;
 mod misbehaving;
+mod nginx;
 mod replies;
 mod reuse;
 mod routing;

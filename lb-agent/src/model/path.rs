@@ -22,7 +22,7 @@ pub enum InvalidPath {
 }
 
 /// Sequences that Ingress v1 forbids in a path, and the ends of a path in a request.
-const FORBIDDEN: [&str; 7] = ["//", "/./", "/../", "%2f", "%2F", "?", "#"];
+const FORBIDDEN: [&str; 8] = ["//", "/./", "/../", "%2f", "%2F", "?", "#", " "];
 /// What a path must not end with.
 const FORBIDDEN_ENDS: [&str; 2] = ["/.", "/.."];
 
@@ -203,9 +203,9 @@ mod tests {
     /// As the API server's validation, which a folder does not pass through.
     #[test]
     fn what_no_request_can_match_is_refused() {
-        for path in
-            ["/a//b", "//", "/a/./b", "/a/../b", "/a/..", "/a/.", "/a%2fb", "/a%2Fb", "/a?b=1", "/a#b"]
-        {
+        for path in [
+            "/a//b", "//", "/a/./b", "/a/../b", "/a/..", "/a/.", "/a%2fb", "/a%2Fb", "/a?b=1", "/a#b", "/a b",
+        ] {
             assert!(matches!(PathRule::new(Prefix, path), Err(InvalidPath::Forbidden { .. })), "{path}");
         }
         for path in ["/.well-known", "/a.b", "/a..b", "/...", "/a%20b"] {

@@ -21,6 +21,9 @@ pub(super) const CLASS: &str = "edgelb";
 /// Annotation of Ingresses from before `spec.ingressClassName`.
 pub(super) const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 
+/// What annotations of Ingresses begin with that ingress-nginx reads.
+pub(super) const NGINX: &str = "nginx.ingress.kubernetes.io/";
+
 /// Annotation of Ingresses that ingress-nginx gives a part of another one's requests only: `"true"`.
 pub(super) const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
 

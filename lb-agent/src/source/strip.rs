@@ -113,7 +113,14 @@ pub(super) fn edge_membership(membership: EdgeMembership) -> EdgeMembership {
 fn metadata(metadata: ObjectMeta) -> ObjectMeta {
     let ours = |map: Option<std::collections::BTreeMap<String, String>>| {
         map.map(|mut map| {
-            map.retain(|key, _| names::is_read(key));
+            map.retain(|key, value| {
+                let is_read = names::is_read(key);
+                if !is_read {
+                    // That it is there is said; what it says, nobody reads.
+                    *value = String::new();
+                }
+                is_read || key.starts_with(names::NGINX)
+            });
             map
         })
         .filter(|map| !map.is_empty())

@@ -9,7 +9,7 @@ use super::age::Age;
 use super::backends::{Backends, User};
 use super::certificates::HostCertificate;
 use crate::model::{Backend, HostPattern, ObjectRef, PathKind, PathRule, Problem};
-use crate::source::Index;
+use crate::source::{Index, names};
 
 /// What an Ingress of ours asks for: parsed, its backends resolved.
 #[derive(Debug)]
@@ -99,6 +99,7 @@ impl Reading<'_> {
                 }
             }
         }
+        problems.extend(self.unread_annotations());
         if rules.is_empty() && default_backend.is_none() {
             problems.push(Problem::error(
                 self.name,
@@ -115,6 +116,16 @@ impl Reading<'_> {
             has_rules: !rules.is_empty(),
             certificates: Vec::new(),
         }
+    }
+
+    /// What ingress-nginx would do otherwise: who comes from there should hear of it.
+    fn unread_annotations(&self) -> Option<Problem> {
+        let annotations = self.ingress.metadata.annotations.iter().flatten();
+        let of_nginx = annotations.filter(|(key, _)| !names::is_read(key));
+        let unread: Vec<_> = of_nginx.filter_map(|(key, _)| key.strip_prefix(names::NGINX)).collect();
+        let message =
+            || format!("not read, and requests are served without: ingress-nginx' {}", unread.join(", "));
+        (!unread.is_empty()).then(|| Problem::warning(self.name, "metadata.annotations", message()))
     }
 
     fn rule(
