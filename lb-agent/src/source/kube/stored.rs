@@ -10,12 +10,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use k8s_openapi::ByteString;
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -70,6 +72,20 @@ pub(super) enum StoredError {
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
     Read(#[from] io::Error),
+    /// Its owner is another user than the agent's.
+    #[error("it belongs to user {owner}, and this agent is user {user}: somebody else may have written it")]
+    Owner {
+        /// Its owner.
+        owner: u32,
+        /// Whose the agent is.
+        user: u32,
+    },
+    /// Others than its owner may write it.
+    #[error("others than its owner may write it (mode {mode:03o}): somebody else may have done so")]
+    Writable {
+        /// Its permissions.
+        mode: u32,
+    },
     /// It is something else, or damaged before its version could be read.
     #[error("it is no stored snapshot")]
     Foreign,
@@ -184,17 +200,33 @@ impl<W: Write> Write for Summed<W> {
 /// What is stored for this node; `None` if there is no file. Nothing of it is looked at before all of it proved to
 /// be as it was written.
 pub(super) fn read(path: &Path, node: &str) -> Result<Option<Stored>, StoredError> {
-    let mut file = match File::open(path) {
+    // A link would lead to a file that was written for something else, and a pipe would keep us waiting.
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let mut file = match File::options().read(true).custom_flags(flags).open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let length = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(StoredError::Foreign);
+    }
+    check_writers(metadata.uid(), metadata.mode(), geteuid().as_raw())?;
+    let length = metadata.len();
     check_version(&file)?;
     let body = length.checked_sub(FOOTER).ok_or(StoredError::Damaged)?;
     file.rewind()?;
     check_sum(&file, body)?;
     file.rewind()?;
     read_from(BufReader::new(file.take(body)), node).map(Some)
+}
+
+/// What the file says is who a host is and where its requests go: only who runs the agent may have written it.
+fn check_writers(owner: u32, mode: u32, user: u32) -> Result<(), StoredError> {
+    if owner != user {
+        return Err(StoredError::Owner { owner, user });
+    }
+    let mode = mode & 0o777;
+    if mode & 0o022 == 0 { Ok(()) } else { Err(StoredError::Writable { mode }) }
 }
 
 /// Before the checksum: another version may have another one.
@@ -369,6 +401,39 @@ mod tests {
         check(&[b"edgelb-state 2 ", &whole[15..]].concat(), "n", "has version 2");
         check(&[&whole[..], b"\n"].concat(), "n", "checksum");
         check(b"edgelb-state 1 {}\n", "n", "checksum");
+    }
+
+    #[test]
+    fn what_others_could_have_written_is_refused() {
+        for (owner, mode, user, expected) in [
+            (0, 0o100_600, 0, ""),
+            (7, 0o100_600, 7, ""),
+            (0, 0o100_644, 0, ""),
+            (7, 0o100_600, 0, "it belongs to user 7, and this agent is user 0"),
+            (0, 0o100_600, 7, "it belongs to user 0, and this agent is user 7"),
+            (0, 0o100_620, 0, "others than its owner may write it (mode 620)"),
+            (0, 0o100_602, 0, "others than its owner may write it (mode 602)"),
+        ] {
+            let said = check_writers(owner, mode, user).err().map(|error| error.to_string());
+            assert!(said.as_deref().unwrap_or_default().starts_with(expected), "{said:?}");
+            assert_eq!(said.is_none(), expected.is_empty(), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_plain_file_of_ours_is_read() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let (folder, path) = stored();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("it is ours");
+        let error = read(&path, "n").expect_err("anybody may write it").to_string();
+        assert!(error.contains("may write it (mode 666)"), "{error}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        let link = folder.path().join("link");
+        symlink(&path, &link).expect("writable");
+        read(&link, "n").expect_err("a link may lead anywhere");
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).expect("writable");
+        assert_eq!(read(&pipe, "n").expect_err("a pipe").to_string(), "it is no stored snapshot");
     }
 
     /// With the right checksum, as a later version of the same format might write it.
