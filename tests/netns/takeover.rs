@@ -9,12 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lb_tests::lab::Namespace;
 use lb_tests::lab::http::Connection;
 use lb_tests::lab::manifests::ingress;
 use lb_tests::lab::site::SHOP;
 use lb_tests::lab::spread::owner;
 use lb_tests::lab::wait::{eventually, until};
+use lb_tests::lab::{Namespace, Node, Process};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 
 use crate::{PATIENCE, connect, edges, with_site};
 
@@ -102,6 +104,51 @@ fn an_agent_that_dies_is_replaced_by_the_one_before() -> Result<()> {
         let calls = Calls::default();
         calls.during(&lab.client.clone(), &to, || calls.some_more())
     })
+}
+
+/// Whoever comes first, each of the two has had its turn in the end; and the one that has the packet path then leaves it
+/// to one of those before.
+#[test]
+fn two_that_follow_at_once_come_one_after_the_other() -> Result<()> {
+    with_site("two_that_follow_at_once_come_one_after_the_other", &edges(1), |lab, _| {
+        let (v4, v6) = (lab.vip().v4.into(), lab.vip().v6.into());
+        let to = [SocketAddr::new(v4, 80), SocketAddr::new(v6, 80)];
+        let calls = Calls::default();
+        calls.during(&lab.client.clone(), &to, || {
+            let node = &mut lab.edges[0];
+            let mut agents = vec![node.start_next_agent(&[])?, node.start_next_agent(&[])?];
+            agents.push(node.take_agent().context("the last one")?);
+            let ids: Vec<_> = agents.iter().map(Process::id).collect();
+            let log = || agents[0].log();
+            until("two have handed over", PATIENCE * 4, || {
+                log().matches("handed over to the next").count() == 2
+            })?;
+            let mut holder = 0;
+            until("the third has the packet path", SOON, || {
+                holder = holder_of(node).unwrap_or_default();
+                holder != 0 && holder != ids[0]
+            })?;
+            calls.some_more()?;
+            let mut last = agents.remove(ids.iter().position(|id| *id == holder).context("one of them")?);
+            ensure!(last.stop()?.success(), "{}", last.log());
+            until("one before has taken back", SOON, || {
+                holder_of(node).is_ok_and(|now| now != holder && ids.contains(&now))
+            })?;
+            calls.some_more()?;
+            let holder = holder_of(node)?;
+            agents.retain_mut(|agent| agent.id() == holder || agent.stop().is_err());
+            calls.some_more()?;
+            assert_eq!(agents.len(), 1, "{}", agents[0].log());
+            Ok(())
+        })
+    })
+}
+
+/// The process that listens where agents of a node ask for the packet path.
+fn holder_of(node: &Node) -> Result<u32> {
+    let door = UnixStream::connect(node.hand_over_socket())?;
+    let listens = getsockopt(&door, PeerCredentials)?;
+    Ok(listens.pid().cast_unsigned())
 }
 
 const KERNEL_GENERATION: &str = "lb_agent_generation{stage=\"kernel\"}";

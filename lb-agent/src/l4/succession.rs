@@ -23,7 +23,9 @@ pub struct Succession {
     may_take_over: bool,
     /// Open while this process has the pins.
     door: Option<Door>,
-    before: Option<Predecessor>,
+    /// Of several that follow at one time, one may come between: each that has handed over to this process waits for
+    /// its end, and has sockets in which connections wait.
+    before: Vec<Predecessor>,
     holds: watch::Sender<bool>,
 }
 
@@ -32,7 +34,14 @@ impl Succession {
     /// the pins, where others refuse to start.
     #[must_use]
     pub fn new(options: Options, socket: PathBuf, may_take_over: bool) -> Self {
-        Self { options, socket, may_take_over, door: None, before: None, holds: watch::Sender::default() }
+        Self {
+            options,
+            socket,
+            may_take_over,
+            door: None,
+            before: Vec::new(),
+            holds: watch::Sender::default(),
+        }
     }
 
     /// Whether this process has the packet path: from the moment at which the agent before it lets go, before it has
@@ -71,7 +80,7 @@ impl Succession {
             match handover::ask(&self.socket).await {
                 Ok(before) => {
                     info!("the agent before has handed over");
-                    self.before = Some(before);
+                    self.before.push(before);
                     self.holds.send_replace(true);
                 }
                 Err(error) => {
@@ -82,9 +91,9 @@ impl Succession {
         }
     }
 
-    /// The listening sockets of the agent before; none if there was none.
+    /// The listening sockets of the agents before; none if there were none.
     pub fn inherited(&mut self) -> Vec<TcpListener> {
-        self.before.as_mut().map(|before| std::mem::take(&mut before.sockets)).unwrap_or_default()
+        self.before.iter_mut().flat_map(|before| std::mem::take(&mut before.sockets)).collect()
     }
 
     /// Waits for an agent that asks for the packet path: for ever, if this process has not got it.

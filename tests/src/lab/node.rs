@@ -112,6 +112,11 @@ impl Node {
         self.admin_socket = "admin.sock".to_owned();
     }
 
+    /// Gives the agent away, for a test that has several.
+    pub fn take_agent(&mut self) -> Option<Process> {
+        self.agent.take()
+    }
+
     /// Waits until the agent is ready.
     ///
     /// # Errors
