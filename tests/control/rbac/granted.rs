@@ -14,11 +14,12 @@ use super::{Profile, ship};
 use crate::shipped::{DEMO, NAMESPACE, Shipped};
 
 /// What an agent may do in every namespace, and with what has none.
-const EVERYWHERE: [&str; 8] = [
+const EVERYWHERE: [&str; 9] = [
     "configmaps,namespaces,nodes,services: get,list,watch",
     "endpointslices.discovery.k8s.io: get,list,watch",
     "edgememberships,ingressparameters.edgelb.dev: get,list,watch",
-    "edgememberships.edgelb.dev: create,update",
+    "edgememberships.edgelb.dev: create",
+    "edgememberships[edgelb].edgelb.dev: update",
     "events.events.k8s.io: create,patch",
     "ingressclasses,ingresses.networking.k8s.io: get,list,watch",
     "ingresses/status.networking.k8s.io: patch",
@@ -95,6 +96,7 @@ async fn answers(agent: &Client, profile: Profile) -> Result<()> {
         (false, "delete", ("", "secrets", ""), NAMESPACE, "edgelb-keys"),
         (false, "update", ("", "services", ""), DEMO, "web"),
         (false, "patch", ("networking.k8s.io", "ingresses", ""), DEMO, "shop"),
+        (false, "update", ("edgelb.dev", "edgememberships", ""), "", "other"),
         (false, "delete", ("edgelb.dev", "edgememberships", ""), "", "edgelb"),
         (false, "patch", ("", "nodes", ""), "", "node-1"),
         (false, "create", ("", "pods", ""), NAMESPACE, ""),
