@@ -36,6 +36,8 @@ async fn annotations_cost_no_memory() -> Result<()> {
 async fn an_ingress_may_have_a_thousand_paths() -> Result<()> {
     let site = Site::start().await?;
     let agent = site.agent(&[])?;
+    agent.await_status(HOST, 200)?;
+    let requests = Requests::start(agent.http, HOST);
     let mut object = ingress("many", "many.example.org", None);
     let path = object["spec"]["rules"][0]["http"]["paths"][0].clone();
     let paths = (0..1000).map(|number| {
@@ -53,7 +55,8 @@ async fn an_ingress_may_have_a_thousand_paths() -> Result<()> {
         [("/p0", 200), ("/p999/x", 200), ("/p1000", 404), ("/", 404)]
             .iter()
             .all(|(path, status)| fetch(path).is_ok_and(|answer| answer.status == *status))
-    })
+    })?;
+    requests.all_answered()
 }
 
 /// A namespace goes with all that is in it, piece by piece, and takes nothing else along.
