@@ -1,7 +1,9 @@
-//! Our own kinds, group `edgelb.dev`, as they stand in the API: plain data that `source` reads and `status` writes.
+//! Our own kinds, group `edgelb.dev`, as they stand in the API: plain data that `source` reads and `status` writes; and
+//! the name under which edgelb writes.
 
 mod edge_membership;
 mod ingress_parameters;
+mod manager;
 
 pub use edge_membership::{
     EdgeMember, EdgeMembership, EdgeMembershipSpec, EdgeMembershipStatus, MOST_GENERATIONS, MOST_NUMBER,
@@ -10,6 +12,7 @@ pub use edge_membership::{
 pub use ingress_parameters::{
     DefaultBackend, IngressParameters, IngressParametersSpec, SecretRef, ServiceRef,
 };
+pub use manager::{MANAGER, owns_status};
 
 /// The group of our kinds.
 pub const GROUP: &str = "edgelb.dev";

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::names;
 use super::secret::CertificateSecret;
-use crate::api::{EdgeMembership, IngressParameters};
+use crate::api::{EdgeMembership, IngressParameters, owns_status};
 
 pub(super) fn node(node: Node) -> Node {
     let addresses = node.status.and_then(|status| status.addresses);
@@ -39,7 +39,7 @@ pub(super) fn service(service: Service) -> Service {
         load_balancer: Some(LoadBalancerStatus { ingress: Some(ingress) }),
         conditions: None,
     });
-    Service { metadata: metadata(service.metadata), status, ..service }
+    Service { metadata: with_owner(service.metadata), status, ..service }
 }
 
 /// The addresses that an object's status lists, without what else stands with them; `None` if it lists none.
@@ -88,7 +88,7 @@ pub(super) fn ingress(ingress: Ingress) -> Ingress {
         fit(&mut spec.tls);
         spec.tls.iter_mut().flatten().for_each(|section| fit(&mut section.hosts));
     }
-    Ingress { metadata: metadata(ingress.metadata), spec, status }
+    Ingress { metadata: with_owner(ingress.metadata), spec, status }
 }
 
 pub(super) fn secret(mut secret: Secret) -> CertificateSecret {
@@ -107,6 +107,23 @@ pub(super) fn ingress_parameters(parameters: IngressParameters) -> IngressParame
 /// Without what is for people only, and changes while nothing happens to the tables.
 pub(super) fn edge_membership(membership: EdgeMembership) -> EdgeMembership {
     EdgeMembership { metadata: metadata(membership.metadata), spec: membership.spec, status: None }
+}
+
+/// Of `managedFields` nothing is kept but whether there is something of ours in the status: an empty list says so.
+fn with_owner(stated: ObjectMeta) -> ObjectMeta {
+    let is_ours = owns_status(&stated) || is_status_ours(&stated);
+    ObjectMeta { managed_fields: is_ours.then(Vec::new), ..metadata(stated) }
+}
+
+/// Whether we wrote the status of a Service or an Ingress, as far as the source has heard.
+pub(super) fn is_status_ours(kept: &ObjectMeta) -> bool {
+    kept.managed_fields.as_ref().is_some_and(Vec::is_empty)
+}
+
+/// Whether one says what the other does, but for whose the status is.
+pub(super) fn says_the_same(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    let said = |kept: &ObjectMeta| ObjectMeta { managed_fields: None, ..kept.clone() };
+    one == other || said(one) == said(other)
 }
 
 /// Name, age, identity, and the labels and annotations that mean something to us.

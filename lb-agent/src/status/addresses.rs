@@ -18,9 +18,9 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::error::{Remedy, StatusError, write};
-use super::names;
 use super::pace::{Bucket, backoff};
 use super::queue::Queue;
+use crate::api::MANAGER;
 use crate::metrics::{StatusMetrics, Written};
 use crate::model::{Kind, ObjectRef, Report};
 
@@ -96,6 +96,11 @@ impl Addresses {
         if let Some(report) = report {
             queue.update(&report.addresses, Instant::now());
         }
+        let contested = queue.take_contested();
+        if let Some(object) = contested.first() {
+            let objects = contested.len();
+            warn!(%object, objects, "its status is not as it was written: another controller writes it, too");
+        }
     }
 
     /// How long until the next request may go out; `None` while there is none, or too many are out.
@@ -111,10 +116,14 @@ impl Addresses {
         Some(self.bucket.take(now).err().unwrap_or_default())
     }
 
-    fn request(&self, object: ObjectRef, addresses: Arc<[IpAddr]>) -> impl Future<Output = Answer> + use<> {
+    fn request(
+        &self,
+        object: ObjectRef,
+        addresses: Option<Arc<[IpAddr]>>,
+    ) -> impl Future<Output = Answer> + use<> {
         let (client, patience, metrics) = (self.client.clone(), self.patience, self.metrics.clone());
         async move {
-            let result = apply(&client, &object, &addresses, patience, &metrics).await;
+            let result = apply(&client, &object, addresses.as_deref(), patience, &metrics).await;
             Answer { object, result }
         }
     }
@@ -199,16 +208,16 @@ fn settle(queue: &mut Queue, Answer { object, result }: Answer, refusals: u32) -
     Heard::Answer
 }
 
-/// Writes the addresses of a Service or an Ingress; those of other kinds have none.
+/// Writes the addresses of a Service or an Ingress, or gives them up; those of other kinds have none.
 async fn apply(
     client: &Client,
     object: &ObjectRef,
-    addresses: &[IpAddr],
+    addresses: Option<&[IpAddr]>,
     patience: Duration,
     metrics: &StatusMetrics,
 ) -> Result<(), StatusError> {
     let ObjectRef { kind, namespace, name } = object;
-    let params = PatchParams::apply(names::MANAGER).force();
+    let params = PatchParams::apply(MANAGER).force();
     let patch = Patch::Apply(body(object, addresses));
     match kind {
         Kind::Service => {
@@ -225,19 +234,24 @@ async fn apply(
     }
 }
 
-/// A Service's addresses are for a proxy that answers by itself: nodes must not take their packets away from it.
-fn body(object: &ObjectRef, addresses: &[IpAddr]) -> Value {
+/// A Service's addresses are for a proxy that answers by itself: nodes must not take their packets away from it. What is
+/// applied without a status has none of ours: the server removes what nobody else wants there.
+fn body(object: &ObjectRef, addresses: Option<&[IpAddr]>) -> Value {
     let is_service = object.kind == Kind::Service;
     let ingress = |address: &IpAddr| match is_service {
         true => json!({ "ip": address, "ipMode": "Proxy" }),
         false => json!({ "ip": address }),
     };
-    json!({
+    let mut body = json!({
         "apiVersion": if is_service { "v1" } else { "networking.k8s.io/v1" },
         "kind": object.kind.as_str(),
         "metadata": { "namespace": object.namespace, "name": object.name },
-        "status": { "loadBalancer": { "ingress": addresses.iter().map(ingress).collect::<Vec<_>>() } },
-    })
+    });
+    if let Some(addresses) = addresses {
+        let ingress: Vec<_> = addresses.iter().map(ingress).collect();
+        body["status"] = json!({ "loadBalancer": { "ingress": ingress } });
+    }
+    body
 }
 
 #[cfg(test)]
@@ -254,7 +268,7 @@ mod tests {
     #[test]
     fn services_and_ingresses_have_addresses_of_their_own_form() {
         let addresses = [IpAddr::from([203, 0, 113, 10])];
-        let status = |kind| body(&ObjectRef::new(kind, "shop", "web"), &addresses)["status"].take();
+        let status = |kind| body(&ObjectRef::new(kind, "shop", "web"), Some(&addresses))["status"].take();
         assert_eq!(
             status(Kind::Service),
             json!({ "loadBalancer": { "ingress": [{ "ip": "203.0.113.10", "ipMode": "Proxy" }] } })
@@ -263,8 +277,9 @@ mod tests {
             status(Kind::Ingress),
             json!({ "loadBalancer": { "ingress": [{ "ip": "203.0.113.10" }] } })
         );
-        let nothing = body(&ObjectRef::new(Kind::Ingress, "shop", "web"), &[]);
-        assert_eq!(nothing["status"], json!({ "loadBalancer": { "ingress": [] } }));
+        let web = ObjectRef::new(Kind::Ingress, "shop", "web");
+        assert_eq!(body(&web, Some(&[]))["status"], json!({ "loadBalancer": { "ingress": [] } }));
+        assert_eq!(body(&web, None).get("status"), None, "given up");
     }
 
     #[test]
@@ -285,7 +300,8 @@ mod tests {
                 Response::builder().status(200).body(Body::from(br#"{"metadata":{}}"#.to_vec())),
             )
         };
-        let published = Published { wanted: [IpAddr::from([203, 0, 113, 10])].into(), is_current: false };
+        let published =
+            Published { wanted: Some([IpAddr::from([203, 0, 113, 10])].into()), is_current: false };
         let web = ObjectRef::new(Kind::Ingress, "shop", "web");
         let report = Report { addresses: BTreeMap::from([(web, published)]), ..Report::default() };
         let (term, until) = watch::channel(Some(Instant::now()));

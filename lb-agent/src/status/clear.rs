@@ -8,7 +8,6 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::core::ObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -16,7 +15,7 @@ use serde_json::json;
 use super::error::{Remedy, StatusError, ask};
 use super::lease::{AgentState, NodeLease};
 use super::names;
-use crate::api::EdgeMembership;
+use crate::api::{EdgeMembership, MANAGER, owns_status};
 
 /// Nothing else waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -105,13 +104,13 @@ where
     loop {
         let found = ask(PATIENCE, all.list_metadata(&page)).await?;
         page.continue_token = found.metadata.continue_.clone().filter(|token| !token.is_empty());
-        for object in found.iter().filter(|object| is_ours(&object.metadata)) {
+        for object in found.iter().filter(|object| owns_status(&object.metadata)) {
             let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
             let api: Api<K> = Api::namespaced(client.clone(), &namespace);
             let nothing = json!({
                 "apiVersion": api_version, "kind": kind, "metadata": { "namespace": namespace, "name": name },
             });
-            let params = PatchParams::apply(names::MANAGER).force();
+            let params = PatchParams::apply(MANAGER).force();
             let patch = Patch::Apply(nothing);
             match ask(PATIENCE, api.patch_status(&name, &params, &patch)).await {
                 Ok(_) => released.push(format!("{kind} {namespace}/{name}")),
@@ -123,13 +122,6 @@ where
             return Ok(());
         }
     }
-}
-
-/// Whether we wrote its status.
-fn is_ours(metadata: &ObjectMeta) -> bool {
-    metadata.managed_fields.iter().flatten().any(|entry| {
-        entry.manager.as_deref() == Some(names::MANAGER) && entry.subresource.as_deref() == Some("status")
-    })
 }
 
 /// Whether there was something to delete.

@@ -23,6 +23,7 @@ use super::error::{Remedy, StatusError, write};
 use super::pace::{Bucket, backoff};
 use super::reason::Reason;
 use super::{Told, names};
+use crate::api;
 use crate::metrics::{StatusMetrics, Written};
 use crate::model::{Kind, ObjectRef, Problem, Report};
 
@@ -223,7 +224,7 @@ fn event(problem: &Problem, uids: &BTreeMap<ObjectRef, String>, node: &str) -> O
             uid: Some(uid.clone()),
             ..ObjectReference::default()
         }),
-        reporting_controller: Some(names::MANAGER.to_owned()),
+        reporting_controller: Some(api::MANAGER.to_owned()),
         reporting_instance: Some(names::shortened(node, node, MOST_OF_INSTANCE)),
         ..Event::default()
     })
@@ -241,7 +242,7 @@ const fn api_version(kind: Kind) -> &'static str {
     match kind {
         Kind::Ingress | Kind::IngressClass => "networking.k8s.io/v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
-        Kind::IngressParameters | Kind::EdgeMembership => crate::api::API_VERSION,
+        Kind::IngressParameters | Kind::EdgeMembership => api::API_VERSION,
         _ => "v1",
     }
 }

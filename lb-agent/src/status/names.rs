@@ -2,10 +2,6 @@
 
 use aws_lc_rs::digest;
 
-/// The field manager of all that is applied: one for all nodes and all times, so that a new leader owns what the
-/// one before it wrote.
-pub(super) const MANAGER: &str = "edgelb";
-
 /// The Lease whose holder is the leader.
 pub(super) const LEADER: &str = "edgelb-leader";
 

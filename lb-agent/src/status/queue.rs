@@ -14,7 +14,8 @@ use crate::model::{ObjectRef, Published};
 /// As many objects as a person changes at a time.
 const FEW: usize = 64;
 
-/// What was written should be seen within this; if not, somebody overwrote it.
+/// What was written should be seen within this; if not, or if it is overwritten sooner, somebody else writes there, too:
+/// of two that do not give way, one has to be slow.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// The objects that are not as they should be.
@@ -23,19 +24,25 @@ pub(super) struct Queue {
     entries: BTreeMap<ObjectRef, Entry>,
     few: VecDeque<ObjectRef>,
     many: VecDeque<ObjectRef>,
+    contested: Vec<ObjectRef>,
 }
+
+/// What is wanted of an object's status; `None`: nothing of ours.
+type Wanted = Option<Arc<[IpAddr]>>;
 
 #[derive(Debug)]
 struct Entry {
-    wanted: Arc<[IpAddr]>,
+    wanted: Wanted,
     state: State,
+    /// Whether that was told.
+    is_contested: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum State {
     Queued,
     /// With these addresses.
-    InFlight(Arc<[IpAddr]>),
+    InFlight(Wanted),
     /// The API server has it; the source has not seen it yet.
     Written(Instant),
     /// It was refused, or put off.
@@ -51,9 +58,11 @@ impl Queue {
                 fresh.push(object.clone());
             }
         }
-        self.entries.retain(|object, entry| {
-            matches!(entry.state, State::InFlight(_))
-                || wanted.get(object).is_some_and(|published| !published.is_current)
+        self.entries.retain(|object, entry| match entry.state {
+            State::InFlight(_) => true,
+            // Who overwrites it comes back: each time would look like the first.
+            State::Written(at) if now < at + SEEN_WITHIN * 2 => wanted.contains_key(object),
+            _ => wanted.get(object).is_some_and(|published| !published.is_current),
         });
         let queue = if fresh.len() <= FEW { &mut self.few } else { &mut self.many };
         queue.extend(fresh);
@@ -64,31 +73,40 @@ impl Queue {
             if published.is_current {
                 return false;
             }
-            let entry = Entry { wanted: Arc::clone(&published.wanted), state: State::Queued };
+            let entry = Entry { wanted: published.wanted.clone(), state: State::Queued, is_contested: false };
             self.entries.insert(object.clone(), entry);
             return true;
         };
         let is_other = entry.wanted != published.wanted;
-        entry.wanted = Arc::clone(&published.wanted);
+        entry.wanted.clone_from(&published.wanted);
         let is_due = match entry.state {
             State::Queued | State::InFlight(_) => false,
             State::Written(at) => is_other || now >= at + SEEN_WITHIN,
             State::Waiting(until) => is_other || now >= until,
         };
-        if is_due && !published.is_current {
-            entry.state = State::Queued;
-            return true;
+        if !is_due || published.is_current {
+            return false;
         }
-        false
+        let is_overwritten = matches!(entry.state, State::Written(_)) && !is_other;
+        if is_overwritten && !std::mem::replace(&mut entry.is_contested, true) {
+            self.contested.push(object.clone());
+        }
+        entry.state = State::Queued;
+        true
+    }
+
+    /// Objects that are not as they were written though nothing else is wanted of them, each once.
+    pub(super) fn take_contested(&mut self) -> Vec<ObjectRef> {
+        std::mem::take(&mut self.contested)
     }
 
     /// The next one to write, and its addresses.
-    pub(super) fn next(&mut self) -> Option<(ObjectRef, Arc<[IpAddr]>)> {
+    pub(super) fn next(&mut self) -> Option<(ObjectRef, Wanted)> {
         while let Some(object) = self.few.pop_front().or_else(|| self.many.pop_front()) {
             // It may have become current meanwhile, or stand here twice.
             if let Some(entry) = self.entries.get_mut(&object).filter(|entry| entry.state == State::Queued) {
-                let wanted = Arc::clone(&entry.wanted);
-                entry.state = State::InFlight(Arc::clone(&wanted));
+                let wanted = entry.wanted.clone();
+                entry.state = State::InFlight(wanted.clone());
                 return Some((object, wanted));
             }
         }
@@ -154,8 +172,8 @@ mod tests {
         ObjectRef::new(Kind::Ingress, "shop", name)
     }
 
-    fn addresses(last: u8) -> Arc<[IpAddr]> {
-        Arc::from([IpAddr::from([203, 0, 113, last])])
+    fn addresses(last: u8) -> Wanted {
+        Some(Arc::from([IpAddr::from([203, 0, 113, last])]))
     }
 
     fn report(objects: &[(&str, u8, bool)]) -> BTreeMap<ObjectRef, Published> {
@@ -191,8 +209,31 @@ mod tests {
         queue.update(&wanted, now + Duration::from_secs(30));
         assert_eq!(names(&mut queue), ["a"]);
         queue.written(&object("a"), now);
-        queue.update(&report(&[("a", 1, true)]), now);
+        queue.update(&report(&[("a", 1, true)]), now + Duration::from_secs(60));
         assert!(queue.entries.is_empty());
+    }
+
+    #[test]
+    fn who_overwrites_is_told_of_once_and_answered_rarely() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        let (seen, overwritten) = (report(&[("a", 1, true)]), report(&[("a", 1, false)]));
+        queue.update(&overwritten, start);
+        let (mut writes, mut told) = (Vec::new(), Vec::new());
+        for second in 0..100 {
+            let now = start + Duration::from_secs(second);
+            if queue.next().is_some() {
+                writes.push(second);
+                queue.written(&object("a"), now);
+            }
+            queue.update(&seen, now);
+            queue.update(&overwritten, now);
+            told.extend(queue.take_contested());
+        }
+        assert_eq!(writes, [0, 31, 62, 93]);
+        assert_eq!(told, [object("a")]);
+        // Something else is wanted: that does not wait.
+        queue.update(&report(&[("a", 2, false)]), start + Duration::from_secs(100));
+        assert_eq!(queue.next(), Some((object("a"), addresses(2))));
     }
 
     #[test]

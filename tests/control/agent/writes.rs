@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use lb_agent::api::owns_status;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::process::Agent;
 use super::requests::Requests;
-use super::site::{HOST, Site};
+use super::site::{HOST, Site, ingress};
 use super::{PATIENCE, refused};
 use crate::kinds::create_kinds;
 
@@ -124,5 +125,47 @@ async fn the_right_to_write_may_be_taken_away_and_given_back() -> Result<()> {
 
     site.create::<ClusterRoleBinding>(None, binding()).await?;
     site.all_written(&agent, PATIENCE * 2).await?;
+    requests.all_answered()
+}
+
+/// Another controller's Ingresses, even with our VIP in their status, are its own; what we wrote while one was ours is
+/// given up when it is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_wrote_stays_and_what_is_not_ours_any_more_is_given_up() -> Result<()> {
+    let site = Site::start().await?;
+    site.with_vip().await?;
+    let other = json!({"metadata": {"name": "other"}, "spec": {"controller": "example.org/other"}});
+    site.create::<IngressClass>(None, other).await?;
+    let mut theirs = ingress("theirs", "theirs.example.org", None);
+    theirs["spec"]["ingressClassName"] = json!("other");
+    site.create::<Ingress>(Some("shop"), theirs).await?;
+    let ingresses: Api<Ingress> = Api::namespaced(site.client.clone(), "shop");
+    let written = json!({"status": {"loadBalancer": {"ingress": [{"ip": VIP}]}}});
+    let as_other = PatchParams { field_manager: Some("other".to_owned()), ..PatchParams::default() };
+    ingresses.patch_status("theirs", &as_other, &Patch::Merge(written)).await?;
+    site.ingress("shop", "moved", "moved.example.org", None).await?;
+
+    let agent = site.agent(&[])?;
+    let requests = Requests::start(agent.http, HOST);
+    site.all_written(&agent, PATIENCE).await?;
+    let class = json!({"spec": {"ingressClassName": "other"}});
+    ingresses.patch("moved", &PatchParams::default(), &Patch::Merge(class)).await?;
+    let start = Instant::now();
+    while site.without_address().await? == 0 {
+        ensure!(start.elapsed() < PATIENCE, "it is not given up:\n{}", agent.log());
+        sleep(Duration::from_millis(50)).await;
+    }
+    let moved = ingresses.get("moved").await?;
+    ensure!(!owns_status(&moved.metadata), "{:?}", moved.metadata.managed_fields);
+    // As often as the leader looks without a change, and once more.
+    sleep(Duration::from_secs(11)).await;
+    let of = |name: &str| {
+        let writes = site.control_plane.writes();
+        writes.map(|writes| {
+            writes.iter().filter(|write| write.name == name && write.resource == "ingresses/status").count()
+        })
+    };
+    assert_eq!((of("theirs")?, of("moved")?), (1, 2), "theirs by its own controller; ours there and back");
+    ensure!(site.without_address().await? == 1, "theirs has its address");
     requests.all_answered()
 }

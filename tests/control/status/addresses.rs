@@ -43,7 +43,7 @@ impl Source {
                 ObjectRef::new(Kind::Ingress, ingress.namespace().unwrap_or_default(), ingress.name_any());
             let is_current =
                 addresses_of(&ingress) == wanted.iter().map(ToString::to_string).collect::<Vec<_>>();
-            (object, Published { wanted: Arc::clone(wanted), is_current })
+            (object, Published { wanted: Some(Arc::clone(wanted)), is_current })
         });
         Report { addresses: addresses.collect(), ..Report::default() }
     }
@@ -218,7 +218,7 @@ async fn services_are_for_a_proxy_and_stay_when_agents_go() -> Result<()> {
     let object = ObjectRef::new(Kind::Service, "default", "edge");
     let gone = [Kind::Service, Kind::Ingress].map(|kind| ObjectRef::new(kind, "default", "gone"));
     let wanted: Arc<[IpAddr]> = Arc::from([VIP.parse()?, "2001:db8:10::10".parse()?]);
-    let published = Published { wanted, is_current: false };
+    let published = Published { wanted: Some(wanted), is_current: false };
     let addresses = gone.into_iter().chain([object]).map(|object| (object, published.clone())).collect();
     cluster.report.publish(Report { addresses, ..Report::default() });
     let agent = cluster.agent("edge-1").await?;

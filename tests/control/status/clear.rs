@@ -33,7 +33,7 @@ async fn what_agents_wrote_is_taken_back() -> Result<()> {
     let theirs = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": "198.51.100.99" }] } } });
     api.patch_status("theirs", &PatchParams::default(), &Patch::Merge(theirs)).await?;
     let ours = ObjectRef::new(Kind::Ingress, "default", "ours");
-    let published = Published { wanted: Arc::from(["203.0.113.10".parse()?]), is_current: false };
+    let published = Published { wanted: Some(Arc::from(["203.0.113.10".parse()?])), is_current: false };
     let addresses = BTreeMap::from([(ours, published)]);
     cluster.report.publish(Report { addresses, ..Report::default() });
 

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Translator;
 use crate::model::{ObjectRef, Published, Report};
-use crate::source::Index;
+use crate::source::{Index, strip};
 
 /// What `ipMode` says of our VIPs: packets to them reach pods through a proxy, so that the nodes of a cluster must
 /// not take them themselves.
@@ -20,9 +21,9 @@ const IP_MODE: &str = "Proxy";
 #[derive(PartialEq, Eq, Debug)]
 enum Listed {
     /// These, each just as we write it.
-    Ours(Vec<IpAddr>),
+    Plain(Vec<IpAddr>),
     /// Others beside them, or written otherwise.
-    Foreign,
+    Otherwise,
 }
 
 impl Translator {
@@ -43,7 +44,7 @@ impl Translator {
         index.services().filter_map(move |(name, service)| {
             let wanted = self.services.ours.get(name).and_then(Option::as_ref);
             let wanted = wanted.map(|vips| vips.iter().copied().collect());
-            Some((name.clone(), self.published(wanted, &in_service(service))?))
+            Some((name.clone(), published(wanted, &in_service(service), &service.metadata)?))
         })
     }
 
@@ -52,7 +53,7 @@ impl Translator {
         index.ingresses().filter_map(move |(name, ingress)| {
             let class = self.ingresses.class_of(name);
             let wanted = class.map(|class| addresses.get(class).cloned().unwrap_or_default());
-            Some((name.clone(), self.published(wanted, &in_ingress(ingress))?))
+            Some((name.clone(), published(wanted, &in_ingress(ingress), &ingress.metadata)?))
         })
     }
 
@@ -68,20 +69,15 @@ impl Translator {
         }
         addresses.into_iter().map(|(class, vips)| (class, vips.into_iter().collect())).collect()
     }
+}
 
-    /// What is to be written into the status of an object that should list `wanted`; of one that is not ours, nothing,
-    /// unless its status lists VIPs of ours and nothing else: they are there since it was.
-    fn published(&self, wanted: Option<Arc<[IpAddr]>>, listed: &Listed) -> Option<Published> {
-        let is = |addresses: &[IpAddr]| matches!(listed, Listed::Ours(found) if found == addresses);
-        match (wanted, listed) {
-            (Some(wanted), _) => Some(Published { is_current: is(&wanted), wanted }),
-            (None, Listed::Ours(left))
-                if !left.is_empty() && left.iter().all(|vip| self.services.vips.contains(vip)) =>
-            {
-                Some(Published { wanted: Arc::default(), is_current: false })
-            }
-            (None, _) => None,
-        }
+/// What is to be written into the status of an object that should list `wanted`, whoever wrote there; of one that is not
+/// ours, nothing, but that what we wrote while it was is given up.
+fn published(wanted: Option<Arc<[IpAddr]>>, listed: &Listed, metadata: &ObjectMeta) -> Option<Published> {
+    let is = |addresses: &[IpAddr]| matches!(listed, Listed::Plain(found) if found == addresses);
+    match wanted {
+        Some(wanted) => Some(Published { is_current: is(&wanted), wanted: Some(wanted) }),
+        None => strip::is_status_ours(metadata).then_some(Published { wanted: None, is_current: false }),
     }
 }
 
@@ -104,7 +100,7 @@ fn listed_of<'a>(entries: impl Iterator<Item = (Option<&'a str>, Option<&'a str>
         let is_ours = hostname.is_none_or(str::is_empty);
         ip.filter(|_| is_ours)?.parse().ok()
     };
-    entries.map(ours).collect::<Option<_>>().map_or(Listed::Foreign, Listed::Ours)
+    entries.map(ours).collect::<Option<_>>().map_or(Listed::Otherwise, Listed::Plain)
 }
 
 #[cfg(test)]
