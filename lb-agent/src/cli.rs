@@ -220,6 +220,10 @@ pub struct Run {
     /// Forget who opened flows before, to compare: plain consistent hashing. Changes of members break connections then.
     #[arg(long, env = "EDGELB_NO_SECOND_CHANCE", hide = true)]
     pub no_second_chance: bool,
+    /// Lay maps out as another version would, to try updates and rollbacks. Builds for development have it.
+    #[cfg(debug_assertions)]
+    #[arg(long, env = "EDGELB_OTHER_LAYOUT", hide = true)]
+    pub other_layout: bool,
     /// Answer on ordinary sockets instead: no XDP, no VIPs, no rights. Takes --http, --https or both.
     #[arg(long, env = "EDGELB_NO_XDP", conflicts_with_all = ["interface", "hash_key_file"])]
     pub no_xdp: bool,

@@ -1,6 +1,5 @@
 //! The prober as a part of the agent: fed from what is in the kernel.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Snapshots;
 use crate::beat::{Beat, Beats};
 use crate::l4::liveness::{self, Cluster, Inputs, Outlook, Probing, Roster};
+use crate::l4::pins::Pins;
 use crate::model::{Draining, History, Loaded, Snapshot};
 
 /// The runtime of source, packet path and admin: it may be busy with a large state for a while.
@@ -32,11 +32,11 @@ impl Liveness {
         holds: watch::Receiver<bool>,
         beats: Beats,
         outlook: Outlook,
-        sign: PathBuf,
+        pins: Pins,
     ) -> Result<Self> {
         let (roster, said) = (watch::Sender::new(None), watch::Sender::default());
         let beat = beats.watch("control", STUCK);
-        let inputs = Inputs { roster: roster.subscribe(), said: said.subscribe(), holds, beats, sign };
+        let inputs = Inputs { roster: roster.subscribe(), said: said.subscribe(), holds, beats, pins };
         let probing = liveness::start(cluster, inputs, outlook.clone())?;
         Ok(Self { roster, said, beat, outlook, _probing: probing })
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lb_common::hash::FlowKey;
-use lb_common::map::name;
 use lb_common::row::MemberId;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -79,7 +78,7 @@ impl PacketPath {
             node: node.to_owned(),
             cluster: run.cluster_id,
             port: run.encap_port,
-            pins: Pins::new(run.bpffs.clone()),
+            pins: pins(run),
             history: run.manifests.is_some().then(|| run.state.join(HISTORY)),
             openers_only: run.no_second_chance,
             drain_deadline: Duration::from_secs(run.drain_deadline.into()),
@@ -154,9 +153,9 @@ impl PacketPath {
         let names = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
         let (node, live, history) =
             (self.options.node.clone(), self.live.subscribe(), self.history.subscribe());
-        let sign = self.options.pins.map(name::BEAT);
+        let pins = self.options.pins.clone();
         let (beats, outlook) = (self.beats.clone(), self.outlook.clone());
-        let probing = Liveness::start(cluster, succession.holds(), beats, outlook, sign)?;
+        let probing = Liveness::start(cluster, succession.holds(), beats, outlook, pins)?;
         tokio::select! {
             result = self.take_turns(&mut succession, proxy, snapshots.clone()) => result,
             result = probing.feed(node, snapshots, history, live, self.draining.clone(), names) => result,
@@ -237,6 +236,13 @@ fn attachments(packet_path: &Datapath, uplinks: &[Uplink]) -> Vec<admin::Attachm
         .collect()
 }
 
+fn pins(run: &Run) -> Pins {
+    let pins = Pins::new(run.bpffs.clone());
+    #[cfg(debug_assertions)]
+    let pins = if run.other_layout { pins.of_another_layout() } else { pins };
+    pins
+}
+
 /// Reads the kernel's counters on each scrape, from the pinned maps: apart from the packet path, which a
 /// scrape must not hold up.
 pub(super) fn counters(
@@ -245,7 +251,7 @@ pub(super) fn counters(
     attachments: Option<watch::Receiver<Vec<admin::Attachment>>>,
 ) -> packet_metrics::ReadCounters {
     let Some(attachments) = attachments else { return Box::new(|| None) };
-    let pins = Pins::new(run.bpffs.clone());
+    let pins = pins(run);
     Box::new(move || {
         // Before the packet path begins there is nothing to read.
         if attachments.borrow().is_empty() {

@@ -52,6 +52,48 @@ pub struct Attachment {
 /// Why a link that was taken over is not in the driver: it is replaced in place, never detached.
 const KEPT: &str = "the driver refused an earlier agent, whose link is kept; `lb-agent uninstall` before the start tries it again";
 
+/// Attaches the programs, or puts them into the links that an earlier agent pinned; what that one has left besides is
+/// removed.
+pub(crate) async fn all(
+    object: &mut Ebpf,
+    netlink: &Handle,
+    pins: &Pins,
+    interfaces: &[String],
+) -> Result<Vec<Attachment>, L4Error> {
+    let mut attachments = Vec::new();
+    for name in interfaces {
+        attachments.push(xdp(object, netlink, pins, name).await?);
+        interface::hide_vips(netlink, name).await?;
+    }
+    detach_others(pins, interfaces)?;
+    sk_lookup(object, pins)?;
+    pins.remove_other_layouts()?;
+    Ok(attachments)
+}
+
+/// The interfaces as the agent before has left them.
+pub(crate) async fn found(netlink: &Handle, interfaces: &[String]) -> Result<Vec<Attachment>, L4Error> {
+    let mut attachments = Vec::new();
+    for name in interfaces {
+        let Interface { index, program, .. } = interface::find(netlink, name).await?;
+        let is_native = program.is_some_and(|found| found.is_native);
+        let mode = if is_native { Mode::Native } else { Mode::Generic };
+        attachments.push(Attachment { interface: name.clone(), index, mode, reason: None });
+    }
+    Ok(attachments)
+}
+
+/// Removes the links of interfaces that are no longer named.
+fn detach_others(pins: &Pins, interfaces: &[String]) -> Result<(), L4Error> {
+    for (interface, pin) in pins.xdp_links()? {
+        if !interfaces.contains(&interface) {
+            std::fs::remove_file(&pin).map_err(super::pins::pin_error(&pin))?;
+            info!(interface, "XDP detached: no longer named by --interface");
+        }
+    }
+    Ok(())
+}
+
 /// Attaches the packet path to an interface, or replaces it in the link that an earlier agent pinned.
 pub(crate) async fn xdp(
     object: &mut Ebpf,
@@ -87,7 +129,7 @@ pub(crate) async fn expect_free(netlink: &Handle, pins: &Pins, name: &str) -> Re
 }
 
 /// Attaches the socket lookup to this process's network namespace, or replaces the pinned link.
-pub(crate) fn sk_lookup(object: &mut Ebpf, pins: &Pins) -> Result<(), L4Error> {
+fn sk_lookup(object: &mut Ebpf, pins: &Pins) -> Result<(), L4Error> {
     let pin = pins.sk_lookup_link();
     let namespace = File::open("/proc/self/ns/net")
         .map_err(|source| L4Error::System { action: "open /proc/self/ns/net", source })?;

@@ -88,6 +88,8 @@ pub struct Datapath {
     maps: Maps,
     netlink: Handle,
     attachments: Vec<Attachment>,
+    /// Until its maps are filled, the program of an agent with another layout goes on by those of its own.
+    is_to_fill: bool,
     installed: Installed,
     openers_only: bool,
     memberships: Memberships,
@@ -120,7 +122,8 @@ struct Stale {
 }
 
 impl Datapath {
-    /// Loads and attaches. Packets flow as the maps found pinned say, or untouched if there were none.
+    /// Loads and attaches. Packets flow as the maps found pinned say, or untouched if there were none; by those of
+    /// another layout, until ours are filled.
     ///
     /// # Errors
     /// `L4Error`, with what to do about it; what was attached before stays attached.
@@ -132,16 +135,13 @@ impl Datapath {
         }
         pins.prepare()?;
         let lock = pins.lock()?;
+        let is_to_fill = !pins.other_layouts()?.is_empty();
         let mut object = loader::load(Some(&pins))?;
         let maps = Maps::take(&mut object)?;
-        let mut attachments = Vec::new();
-        for name in &interfaces {
-            attachments.push(attach::xdp(&mut object, &netlink, &pins, name).await?);
-            interface::hide_vips(&netlink, name).await?;
-        }
-        detach_others(&pins, &interfaces)?;
-        attach::sk_lookup(&mut object, &pins)?;
-        pins.remove_other_layouts()?;
+        let attachments = match is_to_fill {
+            true => attach::found(&netlink, &interfaces).await?,
+            false => attach::all(&mut object, &netlink, &pins, &interfaces).await?,
+        };
         let installed = maps.read()?;
         let now = clock::now();
         let has_rows = installed.tables.contains_key(&INGRESS_TABLE);
@@ -150,6 +150,7 @@ impl Datapath {
             maps,
             netlink,
             attachments,
+            is_to_fill,
             installed,
             openers_only,
             memberships: Memberships::restore(history, drain_deadline, now),
@@ -200,7 +201,8 @@ impl Datapath {
     /// when the snapshots' sender is gone.
     ///
     /// # Errors
-    /// `L4Error::System` if the kernel's tables cannot be followed.
+    /// `L4Error::System` if the kernel's tables cannot be followed; others if programs of another layout cannot be
+    /// replaced.
     pub async fn run(mut self, mut inputs: Inputs, outputs: Outputs) -> Result<(), L4Error> {
         let mut changes = netlink::changes()?;
         let mut refresh = interval(REFRESH);
@@ -217,6 +219,7 @@ impl Datapath {
                 self.step(&snapshot, &mut inputs, counted.as_ref());
                 match self.apply(&snapshot).await {
                     Ok(()) => {
+                        self.replace_other_layout().await?;
                         self.tell(&history);
                         // Who keeps the rows of before has loaded none of its own.
                         if self.keeps_rows.is_none() {
@@ -239,6 +242,16 @@ impl Datapath {
                 _ = refresh.tick() => self.stale.ways = true,
             }
         }
+    }
+
+    /// Puts the programs in place of those that go by maps of another layout.
+    async fn replace_other_layout(&mut self) -> Result<(), L4Error> {
+        if std::mem::take(&mut self.is_to_fill) {
+            let names: Vec<_> = self.attachments.iter().map(|ours| ours.interface.clone()).collect();
+            self.attachments = attach::all(&mut self.object, &self.netlink, &self.pins, &names).await?;
+            info!("maps of this version's layout are in force");
+        }
+        Ok(())
     }
 
     /// When time alone changes something.
@@ -501,17 +514,6 @@ fn former(needed: &BTreeSet<u32>) -> Option<[u32; MOST_NEEDED]> {
     let is_enough = needed.len() <= all.len();
     all.iter_mut().zip(needed).for_each(|(place, &fingerprint)| *place = fingerprint);
     is_enough.then_some(all)
-}
-
-/// Removes the links of interfaces that are no longer named.
-fn detach_others(pins: &Pins, interfaces: &[String]) -> Result<(), L4Error> {
-    for (interface, pin) in pins.xdp_links()? {
-        if !interfaces.contains(&interface) {
-            std::fs::remove_file(&pin).map_err(super::pins::pin_error(&pin))?;
-            info!(interface, "XDP detached: no longer named by --interface");
-        }
-    }
-    Ok(())
 }
 
 /// Removes everything that an agent left in the kernel: links, maps, local routes. True if there was any.

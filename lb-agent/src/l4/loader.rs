@@ -2,7 +2,7 @@
 
 use aya::programs::{SkLookup, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::map::{name, program};
+use lb_common::map::{MAX_SERVICES, name, program};
 
 use super::L4Error;
 use super::attach::typed;
@@ -19,6 +19,10 @@ pub fn load(pins: Option<&Pins>) -> Result<Ebpf, L4Error> {
     if let Some(pins) = pins {
         for name in name::ALL {
             loader.map_pin_path(name, pins.map(name));
+        }
+        if !pins.are_of_our_layout() {
+            // Other sizes, as another version has them: its programs cannot use our maps, nor ours its.
+            loader.map_max_entries(name::TRAFFIC, 2 * MAX_SERVICES);
         }
     }
     let mut object = loader.load(OBJECT).map_err(L4Error::load)?;

@@ -27,6 +27,7 @@ const BPF_FS_MAGIC: FsType = FsType(0xcafe_4a11);
 #[derive(Clone, Debug)]
 pub struct Pins {
     root: PathBuf,
+    layout: u32,
 }
 
 /// The pins are this process's alone, until it is dropped or the process ends, however it does.
@@ -39,7 +40,20 @@ impl Pins {
     /// The pins below `root`, which need not exist yet.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, layout: LAYOUT }
+    }
+
+    /// The same by another layout, as another version has it: to try updates and rollbacks.
+    #[cfg(debug_assertions)]
+    #[must_use]
+    pub fn of_another_layout(self) -> Self {
+        Self { layout: LAYOUT + 1, ..self }
+    }
+
+    /// Whether maps are laid out as the object has them.
+    #[must_use]
+    pub(crate) fn are_of_our_layout(&self) -> bool {
+        self.layout == LAYOUT
     }
 
     /// Makes the folders.
@@ -80,13 +94,21 @@ impl Pins {
     /// The folder of the maps of this layout.
     #[must_use]
     pub fn maps(&self) -> PathBuf {
-        self.root.join(format!("v{LAYOUT}"))
+        self.root.join(format!("v{}", self.layout))
     }
 
     /// The pin of one map.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {
         self.maps().join(name)
+    }
+
+    /// The pins of one map in every layout that is there.
+    #[must_use]
+    pub(crate) fn map_of_each_layout(&self, name: &str) -> Vec<PathBuf> {
+        let others = self.other_layouts().unwrap_or_default();
+        let pins = others.into_iter().chain([self.maps()]).map(|maps| maps.join(name));
+        pins.filter(|pin| pin.exists()).collect()
     }
 
     fn links(&self) -> PathBuf {
@@ -140,13 +162,17 @@ impl Pins {
     /// # Errors
     /// As `remove_all`.
     pub fn remove_other_layouts(&self) -> Result<(), L4Error> {
+        self.other_layouts()?.iter().try_for_each(|maps| remove_tree(maps))
+    }
+
+    /// The folders of the maps of other layouts.
+    ///
+    /// # Errors
+    /// `L4Error::Pin` if they cannot be listed.
+    pub(crate) fn other_layouts(&self) -> Result<Vec<PathBuf>, L4Error> {
         let entries = fs::read_dir(&self.root).map_err(pin_error(&self.root))?;
-        for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
-            if path != self.maps() && path != self.links() {
-                remove_tree(&path)?;
-            }
-        }
-        Ok(())
+        let folders = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        Ok(folders.filter(|path| *path != self.maps() && *path != self.links()).collect())
     }
 }
 
@@ -187,6 +213,23 @@ mod tests {
         assert!(matches!(pins.lock(), Err(L4Error::PinsInUse { .. })));
         drop(first);
         pins.lock().expect("nobody holds them any more");
+    }
+
+    #[test]
+    fn maps_of_other_layouts_are_found_and_removed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ours = Pins::new(folder.path().to_owned());
+        let others = ours.clone().of_another_layout();
+        for pins in [&ours, &others] {
+            fs::create_dir_all(pins.maps()).expect("a folder");
+            fs::write(pins.map("BEAT"), "").expect("a file");
+        }
+        fs::create_dir_all(ours.links()).expect("a folder");
+        assert_eq!(ours.other_layouts().expect("a list"), [others.maps()]);
+        assert_eq!(others.map_of_each_layout("BEAT"), [ours.map("BEAT"), others.map("BEAT")]);
+        others.remove_other_layouts().expect("it can be removed");
+        assert_eq!(others.map_of_each_layout("BEAT"), [others.map("BEAT")]);
+        assert!(others.other_layouts().expect("a list").is_empty() && ours.links().exists());
     }
 
     #[test]

@@ -13,7 +13,6 @@ mod thread;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use lb_common::probe::Said;
 use lb_common::row::MemberId;
@@ -26,6 +25,7 @@ pub use roster::{Roster, said};
 pub use thread::{Probing, start};
 
 use crate::beat::Beats;
+use crate::l4::pins::Pins;
 use crate::model::{Heard, PeerState, Peers};
 
 /// What the prober goes by.
@@ -39,8 +39,8 @@ pub struct Inputs {
     pub holds: watch::Receiver<bool>,
     /// It answers only while all of these run.
     pub beats: Beats,
-    /// The pinned map in which it gives a sign of life to the packet path.
-    pub sign: PathBuf,
+    /// Where maps are pinned in which it gives a sign of life to the packet path.
+    pub pins: Pins,
 }
 
 /// What the prober finds.

@@ -52,7 +52,7 @@ pub fn start(cluster: Cluster, inputs: Inputs, outlook: Outlook) -> io::Result<P
     let line = Line {
         prober: Prober::new(cluster, Instant::now()),
         port: cluster.port,
-        sign: Sign::new(inputs.sign.clone()),
+        sign: Sign::new(inputs.pins.clone()),
         inputs,
         outlook,
         socket: None,
