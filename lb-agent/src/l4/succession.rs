@@ -119,10 +119,15 @@ impl Succession {
         info!("handed over to the next agent, with the listening sockets");
         successor.outlive(sockets).await;
         self.may_take_over = true;
+        // Nobody gives this node's signs of life while programs are loaded.
+        self.holds.send_replace(true);
         let path = self.begin().await?;
         match &path {
             Some(_) => info!("the next agent is gone: taken back"),
-            None => info!("the next agent has handed over in its turn"),
+            None => {
+                self.holds.send_replace(false);
+                info!("the next agent has handed over in its turn");
+            }
         }
         Ok(path)
     }
