@@ -16,10 +16,10 @@ use super::control_plane::{ControlPlane, Options, config, wait_for};
 use super::ground::Ground;
 use super::node::{Node, Plan};
 use super::place::Place;
-use crate::lab::address::{VIPS_V4, VIPS_V6};
+use crate::lab::address::{Link, VIPS_V4, VIPS_V6};
 use crate::lab::claim::{self, Claim};
 use crate::lab::netlink::spread;
-use crate::lab::{Namespace, target, topology};
+use crate::lab::{Namespace, Pod, target, topology};
 
 /// The image that every node has: `tests/app`.
 pub const APP_IMAGE: &str = "edgelb.test/app:1";
@@ -116,6 +116,17 @@ impl Cluster {
         let node = boot(&self.claim, &self.router, folder, &self.images, number)?;
         self.nodes.push(node);
         self.await_nodes()
+    }
+
+    /// A pod of the lab beside the nodes: what `deploy/examples` name as the endpoints of their first app.
+    ///
+    /// # Errors
+    /// If there is such a one, or it does not start.
+    pub fn raise_pod(&self, app: &str, number: u8) -> Result<Pod> {
+        let (name, link) = (format!("{app}-{number}"), Link::pod(1, number));
+        let pod = Pod::raise(&self.claim, &self.router, app.to_owned(), name, link)?;
+        pod.await_start(&self.router)?;
+        Ok(pod)
     }
 
     /// A power cut of `node-1` and so on: its link goes first, then everything on it.

@@ -1,5 +1,6 @@
 //! The lab's announcer: it hears from each agent which VIPs its node may attract, and has the router spread them over
-//! those nodes. A node whose agent ends, however it does, ends its stream, and with it its route.
+//! those nodes, or send them to one of those as an election in the network would. A node whose agent ends, however it
+//! does, ends its stream, and with it its route.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -25,6 +26,7 @@ const TURN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Announcer {
     over: Arc<AtomicBool>,
+    routes: Arc<Routes>,
     followers: Vec<JoinHandle<()>>,
 }
 
@@ -34,16 +36,40 @@ impl Lab {
     /// # Errors
     /// Those of netlink.
     pub fn announce(&self) -> Result<Announcer> {
+        self.announce_by(None)
+    }
+
+    /// The same, with all packets for one node: for the first that may attract them, until another one is elected.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn announce_at_one(&self) -> Result<Announcer> {
+        self.announce_by(Some(String::new()))
+    }
+
+    fn announce_by(&self, elected: Option<String>) -> Result<Announcer> {
         self.spread_vips(&[])?;
         let over = Arc::<AtomicBool>::default();
-        let routes = Arc::new(Routes { router: self.router.clone(), over: Mutex::default() });
+        let state = Mutex::new(State { elected, ..State::default() });
+        let routes = Arc::new(Routes { router: self.router.clone(), state });
         let follower = |node: &super::Node| {
             let (over, routes) = (over.clone(), routes.clone());
             let (socket, link) = (node.admin_socket(), node.link);
             let name = node.name.clone();
             thread::spawn(move || follow(&socket, &over, |attracts| routes.set(&name, link, attracts)))
         };
-        Ok(Announcer { followers: self.edges.iter().map(follower).collect(), over })
+        let followers = self.edges.iter().map(follower).collect();
+        Ok(Announcer { followers, routes, over })
+    }
+}
+
+impl Announcer {
+    /// Has all packets go to this node from now on, if it may attract them.
+    ///
+    /// # Panics
+    /// If the router does not take the route.
+    pub fn elect(&self, node: &super::Node) {
+        self.routes.change(|state| state.elected = Some(node.name.clone()));
     }
 }
 
@@ -58,23 +84,46 @@ impl Drop for Announcer {
     }
 }
 
-/// The nodes that the router spreads the VIPs over.
+/// What the router is told.
+#[derive(Debug)]
 struct Routes {
     router: Namespace,
-    over: Mutex<BTreeMap<String, Link>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The nodes that may attract the VIPs.
+    willing: BTreeMap<String, Link>,
+    /// Who is to have all packets, if it is one.
+    elected: Option<String>,
+    /// What the router has.
+    over: Vec<Link>,
+}
+
+impl State {
+    fn wanted(&self) -> Vec<Link> {
+        let Some(elected) = &self.elected else { return self.willing.values().copied().collect() };
+        let first = || self.willing.values().next();
+        self.willing.get(elected).or_else(first).copied().into_iter().collect()
+    }
 }
 
 impl Routes {
     fn set(&self, node: &str, link: Link, attracts: bool) {
-        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = over.contains_key(node);
-        match attracts {
-            true => drop(over.insert(node.to_owned(), link)),
-            false => drop(over.remove(node)),
-        }
-        if before != attracts {
-            let links: Vec<Link> = over.values().copied().collect();
-            spread_vips(&self.router, &links).expect("the router takes the route");
+        self.change(|state| match attracts {
+            true => drop(state.willing.insert(node.to_owned(), link)),
+            false => drop(state.willing.remove(node)),
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        let wanted = state.wanted();
+        if wanted != state.over {
+            spread_vips(&self.router, &wanted).expect("the router takes the route");
+            state.over = wanted;
         }
     }
 }

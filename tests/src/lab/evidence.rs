@@ -19,7 +19,7 @@ pub fn run(test: &str, topology: &Topology, body: impl FnOnce(&mut Lab) -> Resul
     let recorder = Recorder::start(&lab.router)?;
     let result = catch_unwind(AssertUnwindSafe(|| body(&mut lab)));
     if !matches!(result, Ok(Ok(()))) {
-        match save(&lab, recorder, test) {
+        match save(&lab, Some(recorder), test) {
             Ok(place) => eprintln!("{test}: logs and packets are in {}", place.display()),
             Err(error) => eprintln!("{test}: logs and packets could not be saved: {error:#}"),
         }
@@ -27,7 +27,8 @@ pub fn run(test: &str, topology: &Topology, body: impl FnOnce(&mut Lab) -> Resul
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-fn save(lab: &Lab, recorder: Recorder, test: &str) -> Result<PathBuf> {
+/// Keeps what the agents said and, if packets were recorded, those: the folder.
+pub(crate) fn save(lab: &Lab, recorder: Option<Recorder>, test: &str) -> Result<PathBuf> {
     let place = target()?.join("lab").join(test);
     if place.exists() {
         fs::remove_dir_all(&place)?;
@@ -39,7 +40,9 @@ fn save(lab: &Lab, recorder: Recorder, test: &str) -> Result<PathBuf> {
             fs::copy(file.path(), place.join(part).join(file.file_name()))?;
         }
     }
-    recorder.save(&place.join("router.pcap"))?;
+    if let Some(recorder) = recorder {
+        recorder.save(&place.join("router.pcap"))?;
+    }
     for node in &lab.edges {
         ask(node, "/metrics", &place.join(format!("{}.metrics", node.name)))?;
         ask(node, "/debug/snapshot", &place.join(format!("{}.snapshot", node.name)))?;

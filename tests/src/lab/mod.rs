@@ -2,7 +2,7 @@
 //! Everything is made over netlink and gone when the `Lab` is dropped, or at the next start if it could not be.
 
 pub mod address;
-mod admin;
+pub(crate) mod admin;
 mod announce;
 pub mod calls;
 pub mod capture;
@@ -10,7 +10,7 @@ pub mod certificates;
 pub(crate) mod cgroup;
 pub(crate) mod claim;
 pub mod divert;
-mod evidence;
+pub(crate) mod evidence;
 pub mod first_hop;
 pub mod http;
 pub mod icmp;
@@ -43,6 +43,7 @@ use self::address::{Addresses, Link, VIP};
 use self::certificates::Authority;
 use self::claim::Claim;
 use self::manifests::Manifests;
+use self::netlink::End;
 use self::process::output;
 use self::view::{NodeView, View};
 
@@ -175,6 +176,22 @@ impl Lab {
         let interfaces: Vec<String> = self.edges.iter().map(|node| node.name.clone()).collect();
         let NodeView { bpffs, .. } = self.claim.add_node("router")?;
         pass::attach(&self.router, &interfaces, &bpffs)
+    }
+
+    /// Puts another machine in a node's place, under its name and addresses: a kernel that knows nothing of what was
+    /// before. Its agent must have ended; what `lb-agent uninstall` removes is not looked at.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn replace_machine(&mut self, node: usize) -> Result<()> {
+        let Self { edges, claim, router, .. } = self;
+        let node = &mut edges[node];
+        let NodeView { bpffs, .. } = NodeView::of(claim.folder(), "router");
+        fs::remove_file(bpffs.join(&node.name)).context("the pass program's pin")?;
+        netlink::delete(End { namespace: router, interface: &node.name })?;
+        claim.release(node.namespace.clone())?;
+        node.namespace = topology::raise_host(claim, router, &node.name, node.link)?;
+        pass::attach(router, std::slice::from_ref(&node.name), &bpffs)
     }
 
     /// Runs a command where the client is, to its end: its status and what it said.
