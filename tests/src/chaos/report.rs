@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -23,33 +24,90 @@ pub struct Report {
     pub mode: Mode,
     /// Connections by kind.
     pub kinds: BTreeMap<Kind, Count>,
-    /// Why connections did not live, and how many.
-    pub reasons: Vec<(String, usize)>,
+    /// Why connections did not live.
+    pub reasons: Vec<Reason>,
     /// What is proven.
     #[serde(flatten)]
     pub judgement: Judgement,
     /// Packets by verdict during the event.
     pub packets: BTreeMap<String, u64>,
-    /// What the relay did.
-    pub relay: Did,
+    /// What the relay did, where there is one.
+    pub relay: Option<Did>,
     /// The client's processor time in seconds.
     pub client_cpu_s: f64,
     /// What the event had to say.
     pub notes: Vec<String>,
-    /// Seconds.
-    pub took_s: f64,
+    /// How long it took.
+    pub took: Took,
 }
 
-/// Counts reasons by kind of connection, the most frequent first.
-#[must_use]
-pub fn reasons(fates: &[Fate]) -> Vec<(String, usize)> {
-    let mut counted: BTreeMap<String, usize> = BTreeMap::new();
-    for fate in fates.iter().filter(|fate| !fate.why.is_empty()) {
-        *counted.entry(format!("{}: {:?}: {}", fate.kind.label(), fate.end, fate.why)).or_default() += 1;
+/// Seconds by part, and in all.
+#[derive(Clone, Debug, Serialize)]
+pub struct Took {
+    parts: Vec<(&'static str, f64)>,
+    #[serde(skip)]
+    start: Instant,
+}
+
+impl Default for Took {
+    fn default() -> Self {
+        Self { parts: Vec::new(), start: Instant::now() }
     }
-    let mut counted: Vec<_> = counted.into_iter().collect();
-    counted.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
-    counted
+}
+
+impl Took {
+    /// Does a part of the work, and remembers how long it took.
+    pub fn of<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = work();
+        self.parts.push((name, start.elapsed().as_secs_f64()));
+        done
+    }
+
+    /// The work is done.
+    pub fn end(&mut self) {
+        self.parts.push(("all", self.start.elapsed().as_secs_f64()));
+    }
+
+    /// Seconds in all.
+    fn all(&self) -> f64 {
+        self.parts.last().map_or(0.0, |(_, seconds)| *seconds)
+    }
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = self.parts.iter().map(|(name, seconds)| format!("{name} {seconds:.1} s"));
+        out.write_str(&parts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Why connections did not live until they were ended.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Reason {
+    /// The kind of connection, how it ended, and why.
+    pub why: String,
+    /// How many.
+    pub times: usize,
+    /// When, in seconds after the event began: the first and the last.
+    pub at_s: [f64; 2],
+}
+
+/// Counts reasons: those of broken connections first, then the most frequent.
+#[must_use]
+pub fn reasons(fates: &[Fate], began: Instant) -> Vec<Reason> {
+    let mut found: BTreeMap<(bool, String), Reason> = BTreeMap::new();
+    for fate in fates.iter().filter(|fate| !fate.why.is_empty()) {
+        let why = format!("{}: {:?}: {}", fate.kind.label(), fate.end, fate.why);
+        let at = fate.at.saturating_duration_since(began).as_secs_f64();
+        let key = (!fate.end.is_broken(), why.clone());
+        let reason = found.entry(key).or_insert(Reason { why, times: 0, at_s: [at, at] });
+        reason.times += 1;
+        reason.at_s = [reason.at_s[0].min(at), reason.at_s[1].max(at)];
+    }
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.sort_by_key(|((is_in_order, _), reason)| (*is_in_order, std::cmp::Reverse(reason.times)));
+    found.into_iter().map(|(_, reason)| reason).collect()
 }
 
 impl Report {
@@ -60,9 +118,30 @@ impl Report {
     }
 }
 
+/// All reports, a line for each.
+#[must_use]
+pub fn summary(reports: &[Report]) -> String {
+    let line = |report: &Report| {
+        let Judgement { broken, refused, verdict, .. } = &report.judgement;
+        let verdict = match verdict {
+            Verdict::Held if report.mode == Mode::Edgelb => "held".to_owned(),
+            Verdict::Held => "bites".to_owned(),
+            Verdict::Broken(why) => format!("BROKEN: {why}"),
+            Verdict::Void(why) => format!("VOID: {why}"),
+        };
+        let seconds = report.took.all();
+        let mode = if report.mode == Mode::Edgelb { "" } else { report.mode.label() };
+        format!("{:<22}{broken:>8}{refused:>8}{seconds:>8.1} s  {verdict}  {mode}\n", report.event)
+    };
+    let seconds: f64 = reports.iter().map(|report| report.took.all()).sum();
+    let head = format!("\n{:<22}{:>8}{:>8}{:>8}\n", "event", "broken", "new", "took");
+    let lines: String = reports.iter().map(line).collect();
+    format!("{head}{lines}{} events in {seconds:.0} s\n", reports.len())
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "\n{} · {} · {:.1} s", self.event, self.mode.label(), self.took_s)?;
+        writeln!(out, "\n{} · {} · {}", self.event, self.mode.label(), self.took)?;
         writeln!(
             out,
             "  {:<12}{:>7}{:>8}{:>10}{:>10}{:>8}{:>11}{:>7}{:>15}",
@@ -72,8 +151,8 @@ impl fmt::Display for Report {
             row(out, kind.label(), count)?;
         }
         self.figures(out)?;
-        for (reason, times) in self.reasons.iter().take(REASONS) {
-            writeln!(out, "  {times:>6} x {reason}")?;
+        for Reason { why, times, at_s: [first, last] } in self.reasons.iter().take(REASONS) {
+            writeln!(out, "  {times:>6} x {why} ({first:.1} to {last:.1} s)")?;
         }
         match &self.judgement.verdict {
             Verdict::Held if self.mode == Mode::Edgelb => writeln!(out, "  HELD: nothing broke that may not"),
@@ -111,13 +190,14 @@ impl Report {
         let packets: Vec<_> = self.packets.iter().map(|(label, count)| format!("{label} {count}")).collect();
         let packets = if packets.is_empty() { "none by edgelb".into() } else { packets.join(", ") };
         writeln!(out, "\n  packets: {packets}")?;
-        let Did { handshakes, lost, delayed, repeated, passed } = self.relay;
-        writeln!(
-            out,
-            "  relay: {handshakes} SYNs and SYN-ACKs: {lost} lost, {delayed} delayed, {repeated} repeated; \
-             {passed} other packets passed; clients took {:.1} s of processor time",
-            self.client_cpu_s
-        )?;
+        if let Some(Did { handshakes, lost, delayed, repeated, passed }) = self.relay {
+            writeln!(
+                out,
+                "  relay: {handshakes} SYNs and SYN-ACKs: {lost} lost, {delayed} delayed, {repeated} repeated; \
+                 {passed} other packets passed"
+            )?;
+        }
+        writeln!(out, "  clients took {:.1} s of processor time", self.client_cpu_s)?;
         self.notes.iter().try_for_each(|note| writeln!(out, "  {note}"))
     }
 }

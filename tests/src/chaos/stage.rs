@@ -1,20 +1,24 @@
 //! A lab in which an event is played: raised as the event wants it, and what events do to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use lb_common::verdict::Verdict;
+use lb_agent::l4::keys;
+use lb_common::hash::FlowKey;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use super::event::{Event, Hops};
-use super::fate::Flow;
-use super::picture::{Nodes, members_in_force, openers};
+use super::picture::{members, queued};
+use super::scene::{Agent, Record, Scene, Watched};
+use crate::lab::address::VIPS_V4;
+use crate::lab::netlink::next_hops;
 use crate::lab::site::Site;
 use crate::lab::wait::eventually;
-use crate::lab::{Lab, Node, Process, Topology};
+use crate::lab::{Announcer, HASH_KEY, Lab, Namespace, Node, Process, Topology};
 
 /// How long a change may take until all agents have it.
 const SOON: Duration = Duration::from_secs(20);
@@ -64,12 +68,11 @@ pub struct Stage {
     pub lab: Lab,
     /// Who shares out the packets.
     pub mode: Mode,
-    /// The connections that are held.
-    pub flows: Vec<Flow>,
-    /// Openers of the flows, before the event and after each change of members.
-    pub openings: Vec<Nodes>,
+    record: Record,
     /// Agents that were followed by others, and finish what they have.
     former: Vec<Process>,
+    /// By whom the router learns what nodes may attract.
+    announcer: Option<Announcer>,
 }
 
 impl Stage {
@@ -80,7 +83,7 @@ impl Stage {
     pub fn raise(event: &Event, mode: Mode) -> Result<Self> {
         let lab = Lab::start(&Topology { edges: event.nodes, ..Topology::default() })?;
         Site::publish(&lab)?;
-        let mut stage = Self { lab, mode, flows: Vec::new(), openings: Vec::new(), former: Vec::new() };
+        let mut stage = Self { lab, mode, record: Record::default(), former: Vec::new(), announcer: None };
         stage.write_members(event.out)?;
         stage.let_the_router_see_links()?;
         if mode == Mode::RandomEcmp {
@@ -90,14 +93,57 @@ impl Stage {
         } else {
             stage.lab.run_agents_with(mode.arguments())?;
         }
-        let all: Vec<usize> = (0..stage.lab.edges.len()).collect();
-        stage.spread(match event.hops {
-            Hops::All => &all,
-            Hops::Members => &all[..all.len() - event.out.len()],
-            Hops::AllButLast => &all[..all.len() - 1],
-            Hops::First => &all[..1],
-        })?;
+        stage.route(event)?;
         Ok(stage)
+    }
+
+    fn route(&mut self, event: &Event) -> Result<()> {
+        let all: Vec<usize> = (0..self.lab.edges.len()).collect();
+        let is_told = self.mode != Mode::RandomEcmp;
+        match event.hops {
+            Hops::Attracting if is_told => self.announcer = Some(self.lab.announce()?),
+            Hops::Elected if is_told => self.announcer = Some(self.lab.announce_at_one()?),
+            Hops::All | Hops::Attracting => self.spread(&all)?,
+            Hops::Members => self.spread(&all[..all.len() - event.out.len()])?,
+            Hops::AllButLast => self.spread(&all[..all.len() - 1])?,
+            Hops::Elected => self.spread(&all[..1])?,
+        }
+        match event.hops {
+            Hops::Attracting => self.await_routes(&all),
+            Hops::Elected => self.elect(0),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has this node attract all packets.
+    ///
+    /// # Errors
+    /// If the router does not send them there.
+    pub fn elect(&self, node: usize) -> Result<()> {
+        match &self.announcer {
+            Some(announcer) => announcer.elect(&self.lab.edges[node]),
+            None => self.spread(&[node])?,
+        }
+        self.await_routes(&[node])
+    }
+
+    fn await_routes(&self, nodes: &[usize]) -> Result<()> {
+        let expected: BTreeSet<IpAddr> =
+            nodes.iter().map(|&node| self.lab.edges[node].link.host.v4.into()).collect();
+        eventually("the router's next hops", SOON, || {
+            let found = next_hops(&self.lab.router, (VIPS_V4.0.into(), VIPS_V4.1))?;
+            ensure!(found.iter().copied().collect::<BTreeSet<_>>() == expected, "{found:?}");
+            Ok(())
+        })
+    }
+
+    /// Puts another machine in a node's place.
+    ///
+    /// # Errors
+    /// Those of the lab.
+    pub fn replace_machine(&mut self, node: usize) -> Result<()> {
+        self.lab.replace_machine(node)?;
+        self.let_the_router_see_links()
     }
 
     /// As routers of the field: a next hop whose link is down gets no packets.
@@ -119,7 +165,7 @@ impl Stage {
         self.lab.spread_vips(&nodes.iter().map(|&node| &self.lab.edges[node]).collect::<Vec<_>>())
     }
 
-    /// Makes all nodes but these members, and waits until all agents have it.
+    /// Makes all nodes but these members, and waits until new flows open by it at all nodes, or all say that it waits.
     ///
     /// # Errors
     /// If one does not in time.
@@ -132,9 +178,9 @@ impl Stage {
         let expected: BTreeSet<String> = self.lab.edges.iter().enumerate().filter_map(is_in).collect();
         for node in &self.lab.edges {
             eventually("the change of members", SOON, || {
-                let now = members_in_force(node)?;
-                let now: BTreeSet<String> = now.into_iter().map(|member| member.name).collect();
-                ensure!(now == expected, "{} knows {now:?}", node.name);
+                let now: BTreeSet<String> =
+                    members(&node.watched())?.into_iter().map(|member| member.name).collect();
+                ensure!(now == expected || queued(&node.watched())?, "{} goes by {now:?}", node.name);
                 Ok(())
             })?;
         }
@@ -146,50 +192,47 @@ impl Stage {
         self.lab.write_nodes(&out).map(drop)
     }
 
-    /// Remembers at which members the flows' buckets open now.
-    ///
-    /// # Errors
-    /// If no agent answers.
-    pub fn note_openers(&mut self) -> Result<()> {
-        if self.mode != Mode::RandomEcmp {
-            self.openings.push(openers(&self.lab, &self.flows)?);
-        }
-        Ok(())
-    }
-
     /// Starts the next agent on a node, waits until it has taken over, and tells the one before to finish.
     ///
     /// # Errors
     /// If it does not become ready.
-    pub fn renew_agent(&mut self, node: usize) -> Result<()> {
+    pub fn renew_agent(&mut self, node: usize, arguments: &[&str]) -> Result<()> {
         let node = &mut self.lab.edges[node];
-        let before = node.start_next_agent(&GRACE)?;
+        let before = node.start_next_agent(&[&GRACE, arguments].concat())?;
         node.await_ready()?;
         before.signal(Signal::SIGTERM)?;
         self.former.push(before);
         Ok(())
     }
+}
 
-    /// Packets by node and verdict, of the nodes whose agents answer.
-    #[must_use]
-    pub fn packets(&self) -> Packets {
-        let counted = self.lab.edges.iter().filter_map(|node| {
-            let text = String::from_utf8(node.admin("/metrics").ok()?.body).ok()?;
-            let counts = text.lines().filter_map(verdict).map(|(label, count)| (label.to_owned(), count));
-            Some((node.name.clone(), counts.collect()))
-        });
-        counted.collect()
+impl Scene for Stage {
+    fn client(&self) -> &Namespace {
+        &self.lab.client
+    }
+
+    fn router(&self) -> &Namespace {
+        &self.lab.router
+    }
+
+    fn watched(&self) -> Vec<Watched> {
+        self.lab.edges.iter().map(Node::watched).collect()
+    }
+
+    fn key(&self) -> Option<FlowKey> {
+        (self.mode != Mode::RandomEcmp).then(|| keys::derive(HASH_KEY))
+    }
+
+    fn record(&mut self) -> &mut Record {
+        &mut self.record
     }
 }
 
-/// Packets by node and verdict.
-pub type Packets = BTreeMap<String, BTreeMap<String, f64>>;
-
-/// A line of the metrics that counts packets; whatever verdicts there are.
-fn verdict(line: &str) -> Option<(&str, f64)> {
-    let (label, value) = line.strip_prefix("lb_l4_packets_total{verdict=\"")?.split_once("\"} ")?;
-    // Not for a VIP, so no part of what is measured.
-    (label != Verdict::NotForVip.label()).then_some((label, value.parse().ok()?))
+impl Node {
+    fn watched(&self) -> Watched {
+        let agent = Agent::Socket(self.admin_socket());
+        Watched { name: self.name.clone(), namespace: self.namespace.clone(), agent }
+    }
 }
 
 /// Time that is part of an event: what goes on meanwhile is what it is about.
@@ -206,8 +249,8 @@ pub struct Played {
     pub dead: Vec<usize>,
     /// Nodes whose agent was replaced, stopped or stalled.
     pub touched: Vec<usize>,
-    /// When a drain's deadline was over.
-    pub deadline: Option<Instant>,
+    /// When a drain's deadline was over, of each node that drained.
+    pub deadlines: Vec<(usize, Instant)>,
     /// What is worth to be said.
     pub notes: Vec<String>,
 }
@@ -217,19 +260,6 @@ impl Played {
     #[must_use]
     pub fn now() -> Self {
         let (dead, touched, notes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { began: Instant::now(), dead, touched, deadline: None, notes }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verdicts_are_read_whatever_they_are_called() {
-        assert_eq!(verdict("lb_l4_packets_total{verdict=\"sent\"} 12"), Some(("sent", 12.0)));
-        assert_eq!(verdict("lb_l4_packets_total{verdict=\"held_third\"} 3"), Some(("held_third", 3.0)));
-        assert_eq!(verdict("lb_l4_packets_total{verdict=\"not_for_vip\"} 3"), None);
-        assert_eq!(verdict("lb_l4_bytes_total{verdict=\"sent\"} 3"), None);
+        Self { began: Instant::now(), dead, touched, deadlines: Vec::new(), notes }
     }
 }

@@ -53,7 +53,11 @@ impl Caller {
         let start = Instant::now();
         let mut flow = Flow { client: SocketAddr::new(any(self.vip.ip()), port), vip: self.vip };
         let called = timeout(PATIENCE, self.connect(&mut flow)).await;
-        let called = called.unwrap_or_else(|_| Err(Failure::new(End::TimedOut, "no answer")));
+        let called = called.unwrap_or_else(|_| {
+            // Known once the handshake is over.
+            let step = if flow.client.ip().is_unspecified() { "no connection" } else { "no answer" };
+            Err(Failure::new(End::TimedOut, step))
+        });
         let (end, why) = match called {
             Ok(()) => (End::Kept, String::new()),
             Err(failure) => (failure.end, failure.why),

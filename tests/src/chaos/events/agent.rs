@@ -15,6 +15,9 @@ use crate::lab::wait::until;
 /// How long a step of an agent may take.
 const SOON: Duration = Duration::from_secs(20);
 
+/// What an agent is told whose maps are to be laid out as another version would have them.
+const OTHER_LAYOUT: [&str; 1] = ["--other-layout"];
+
 /// The node whose agent it is.
 const NODE: usize = 0;
 
@@ -51,7 +54,7 @@ pub fn killed(stage: &mut Stage) -> Result<Played> {
 /// If it does not take over.
 pub fn restarted(stage: &mut Stage) -> Result<Played> {
     let played = touched([NODE]);
-    stage.renew_agent(NODE)?;
+    stage.renew_agent(NODE, &[])?;
     Ok(played)
 }
 
@@ -60,10 +63,22 @@ pub fn restarted(stage: &mut Stage) -> Result<Played> {
 /// # Errors
 /// If one does not take over.
 pub fn upgraded(stage: &mut Stage) -> Result<Played> {
+    all_renewed(stage, &[])
+}
+
+/// The same, and their programs go by other maps.
+///
+/// # Errors
+/// If one does not take over.
+pub fn upgraded_to_another_layout(stage: &mut Stage) -> Result<Played> {
+    all_renewed(stage, &OTHER_LAYOUT)
+}
+
+fn all_renewed(stage: &mut Stage, arguments: &[&str]) -> Result<Played> {
     let nodes = 0..stage.lab.edges.len();
     let played = touched(nodes.clone());
     for node in nodes {
-        stage.renew_agent(node)?;
+        stage.renew_agent(node, arguments)?;
     }
     Ok(played)
 }
@@ -76,35 +91,37 @@ pub fn upgraded_under_flood(stage: &mut Stage) -> Result<Played> {
     let mut played = touched([NODE]);
     let flood = Flood::start(&stage.lab)?;
     until("SYN cookies", SOON, || flood.cookies(&stage.lab).is_ok_and(|sent| sent > 0))?;
-    stage.renew_agent(NODE)?;
+    stage.renew_agent(NODE, &[])?;
     pass(STALL);
     played.notes.push(format!("{} cookies for {} forged SYNs", flood.cookies(&stage.lab)?, flood.sent()));
     Ok(played)
 }
 
-/// Twice, and back to the old version's program.
+/// To another layout of maps, and back.
 ///
 /// # Errors
 /// If one does not take over.
 pub fn rolled_back(stage: &mut Stage) -> Result<Played> {
     let played = touched([NODE]);
-    stage.renew_agent(NODE)?;
-    stage.renew_agent(NODE)?;
+    stage.renew_agent(NODE, &OTHER_LAYOUT)?;
+    stage.renew_agent(NODE, &[])?;
     Ok(played)
 }
 
-/// Killed when it answers its operator, and killed as soon as the one before has let go.
+/// Killed when it answers its operator, and killed as soon as the one before has let go; the last one would have had
+/// another layout of maps.
 ///
 /// # Errors
 /// If the one before does not go on.
 pub fn next_one_dies(stage: &mut Stage) -> Result<Played> {
     let mut played = touched([NODE]);
-    for is_at_hand_over in [false, true] {
+    let other = OTHER_LAYOUT.as_slice();
+    for (is_at_hand_over, arguments) in [(false, &[][..]), (true, &[]), (true, other)] {
         let node = &mut stage.lab.edges[NODE];
         let meeting = node.hand_over_socket();
         let socket = inode(&meeting);
         ensure!(socket.is_some(), "the agent waits for no other");
-        let before = node.start_next_agent(&GRACE)?;
+        let before = node.start_next_agent(&[&GRACE, arguments].concat())?;
         let admin = node.admin_socket();
         let is_there = || if is_at_hand_over { inode(&meeting) != socket } else { admin.exists() };
         until("the next agent", SOON, is_there)?;

@@ -1,6 +1,7 @@
 //! The events: what happens to a lab whose connections live.
 
 pub mod agent;
+pub mod drain;
 mod flood;
 pub mod membership;
 pub mod node;

@@ -29,7 +29,7 @@ pub fn rehash(stage: &mut Stage) -> Result<Played> {
 /// Those of netlink.
 pub fn announcements_moved(stage: &mut Stage) -> Result<Played> {
     let played = Played::now();
-    stage.spread(&[1])?;
+    stage.elect(1)?;
     pass(USED);
     Ok(played)
 }

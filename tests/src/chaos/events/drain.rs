@@ -1,0 +1,107 @@
+//! Nodes give up their flows: one, two at once, or all in turn.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::chaos::picture::opens_at;
+use crate::chaos::scene::Scene;
+use crate::chaos::stage::{GRACE, Mode, Played, Stage, pass};
+use crate::lab::wait::eventually;
+
+/// How long connections get, in seconds.
+const DEADLINE: &str = "8";
+
+/// How long a step may take beyond what is asked for.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Every connection with requests or streams sends something within it.
+const USED: Duration = Duration::from_secs(2);
+
+/// The first node.
+///
+/// # Errors
+/// If it does not come to the end.
+pub fn one(stage: &mut Stage) -> Result<Played> {
+    drained(stage, &[0])
+}
+
+/// The first two.
+///
+/// # Errors
+/// If they do not come to the end.
+pub fn two(stage: &mut Stage) -> Result<Played> {
+    drained(stage, &[0, 1])
+}
+
+/// Each drains; then another machine is in its place, which knows nothing of the one before.
+///
+/// # Errors
+/// If one does not come to the end, or is no member again.
+pub fn replaced(stage: &mut Stage) -> Result<Played> {
+    let mut played = Played::now();
+    for node in 0..stage.lab.edges.len() {
+        drain(stage, &[node], &mut played)?;
+        stage.count_packets();
+        let edge = &mut stage.lab.edges[node];
+        edge.agent().context("no agent")?.stop()?;
+        let (status, said) = edge.lb_agent(&["uninstall"])?;
+        ensure!(status.success(), "{said}");
+        stage.replace_machine(node)?;
+        let edge = &mut stage.lab.edges[node];
+        edge.run_agent(&GRACE)?;
+        let name = edge.name.clone();
+        for asked in stage.watched() {
+            eventually("flows open at the new node", SOON, || {
+                ensure!(opens_at(&asked, &name)?, "not by {}", asked.name);
+                Ok(())
+            })?;
+        }
+        stage.note_openers()?;
+    }
+    Ok(played)
+}
+
+fn drained(stage: &mut Stage, nodes: &[usize]) -> Result<Played> {
+    let mut played = Played::now();
+    if stage.mode == Mode::RandomEcmp {
+        // Without edgelb, all that can be done is to take the node away from the router.
+        let left: Vec<usize> = (0..stage.lab.edges.len()).filter(|node| !nodes.contains(node)).collect();
+        stage.spread(&left)?;
+        pass(USED);
+        return Ok(played);
+    }
+    drain(stage, nodes, &mut played)?;
+    Ok(played)
+}
+
+/// To the end: no connection is left at these nodes.
+fn drain(stage: &mut Stage, nodes: &[usize], played: &mut Played) -> Result<()> {
+    played.touched.extend(nodes);
+    for &node in nodes {
+        let (status, said) = stage.lab.edges[node].lb_agent(&["drain", "--deadline", DEADLINE])?;
+        ensure!(status.success(), "{said}");
+    }
+    for &node in nodes {
+        let deadline = eventually("new flows open elsewhere", SOON, || {
+            let report = report(stage, node)?;
+            ensure!(report["opens_here"] == false, "{report}");
+            Ok(Instant::now() + Duration::from_secs(report["deadline"].as_u64().unwrap_or_default()))
+        })?;
+        played.deadlines.push((node, deadline));
+    }
+    for &node in nodes {
+        eventually("the end of the drain", SOON, || {
+            let report = report(stage, node)?;
+            ensure!(report["complete"] == true, "{report}");
+            Ok(())
+        })?;
+    }
+    // By now, all nodes open by what these ones say of themselves.
+    stage.note_openers()
+}
+
+fn report(stage: &Stage, node: usize) -> Result<Value> {
+    Ok(serde_json::from_slice(&stage.lab.edges[node].admin("/drain")?.body)?)
+}

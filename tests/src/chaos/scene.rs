@@ -1,0 +1,106 @@
+//! What a run looks at, whatever it is played in: the clients' host, the router, and nodes with their agents.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use lb_common::hash::FlowKey;
+
+use super::fate::Flow;
+use super::picture::{Nodes, openers};
+use super::tally::{Tally, counters};
+use crate::lab::http::{Answer, Connection};
+use crate::lab::{Namespace, admin};
+
+/// How long an agent may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A node as a run sees it.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Its name, which is also that of the router's interface to it.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Where its agent answers.
+    pub agent: Agent,
+}
+
+/// Where an agent answers.
+#[derive(Clone, Debug)]
+pub enum Agent {
+    /// On this socket, seen from here.
+    Socket(PathBuf),
+    /// On this port of the node's own loopback.
+    Port(u16),
+}
+
+impl Watched {
+    /// What the agent answers to `GET path`.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub fn admin(&self, path: &str) -> Result<Answer> {
+        match &self.agent {
+            Agent::Socket(socket) => admin::fetch(socket, path),
+            Agent::Port(port) => {
+                let to = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+                let stream = self.namespace.connect(to, PATIENCE)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                Connection::new(stream).fetch("localhost", path)
+            }
+        }
+    }
+}
+
+/// What a run remembers of its scene.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// The connections that are held.
+    pub flows: Vec<Flow>,
+    /// Openers of the flows, before the event and after each change of members.
+    pub openings: Vec<Nodes>,
+    /// Packets by verdict, as far as they were counted.
+    pub packets: Tally,
+}
+
+/// Where an event is played.
+pub trait Scene {
+    /// Where clients are.
+    fn client(&self) -> &Namespace;
+
+    /// What spreads the VIPs.
+    fn router(&self) -> &Namespace;
+
+    /// The nodes that are switched on.
+    fn watched(&self) -> Vec<Watched>;
+
+    /// The flow hash's key; none where no edgelb is.
+    fn key(&self) -> Option<FlowKey>;
+
+    /// What is remembered of it.
+    fn record(&mut self) -> &mut Record;
+
+    /// Remembers at which members the flows' buckets open now.
+    ///
+    /// # Errors
+    /// If no agent answers.
+    fn note_openers(&mut self) -> Result<()> {
+        if let Some(key) = self.key() {
+            let found = openers(&self.watched(), &key, &self.record().flows)?;
+            self.record().openings.push(found);
+        }
+        Ok(())
+    }
+
+    /// Counts packets that came since the last time, at the nodes whose agents answer: also before counters go.
+    fn count_packets(&mut self) {
+        let now = self.watched().into_iter().filter_map(|node| {
+            let text = String::from_utf8(node.admin("/metrics").ok()?.body).ok()?;
+            Some((node.name, counters(&text)))
+        });
+        let now = now.collect();
+        self.record().packets.count(now);
+    }
+}
