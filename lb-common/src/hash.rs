@@ -13,9 +13,9 @@
 //! who can send to a member without seeing members' traffic: their chance is 2^-32 a packet.
 
 /// Uniformly random words that a key is made of.
-pub const KEY_WORDS: usize = 10;
+pub const KEY_WORDS: usize = 13;
 
-/// The secrets of hash and tag, derived in user space from the cluster's key and equal on all nodes.
+/// The secrets of hash, tag and connection IDs, derived in user space from the cluster's key and equal on all nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct FlowKey {
@@ -24,6 +24,8 @@ pub struct FlowKey {
     offset: u64,
     /// Odd, so that a product loses nothing.
     multipliers: [u64; 4],
+    /// Of connection IDs alone (`quic`), and last: the packets of TCP do not touch them.
+    ids: [u64; 3],
 }
 
 /// Words of the longest tuple.
@@ -39,11 +41,12 @@ impl FlowKey {
     /// The key made of uniformly random words.
     #[must_use]
     pub const fn new(words: [u64; KEY_WORDS]) -> Self {
-        let [a, b, c, d, e, offset, m0, m1, m2, m3] = words;
+        let [a, b, c, d, e, offset, m0, m1, m2, m3, ids @ ..] = words;
         Self {
             pads: [halves(a), halves(b), halves(c), halves(d), halves(e)],
             offset,
             multipliers: [m0 | 1, m1 | 1, m2 | 1, m3 | 1],
+            ids,
         }
     }
 
@@ -51,6 +54,12 @@ impl FlowKey {
     #[inline(always)]
     pub(crate) const fn of_probes(&self) -> [u64; 2] {
         [self.offset, self.multipliers[2]]
+    }
+
+    /// The key of connection IDs: words that nothing else uses.
+    #[inline(always)]
+    pub(crate) const fn of_ids(&self) -> [u64; 3] {
+        self.ids
     }
 }
 
@@ -162,6 +171,9 @@ pub(crate) const GOLDEN_KEY: FlowKey = FlowKey::new([
     0x6369_20d8_7157_4e69,
     0x082e_fa98_ec4e_6c89,
     0x4528_21e6_38d0_1377,
+    0xbe54_66cf_34e9_0c6c,
+    0xc0ac_29b7_c97c_50dd,
+    0x3f84_d5b5_b547_0917,
 ]);
 
 #[cfg(test)]
@@ -184,6 +196,9 @@ mod tests {
         0x3f84_d5b5_b547_0917,
         0x9216_d5d9_8979_fb1b,
         0xd131_0ba6_98df_b5ac,
+        0x2ffd_72db_d01a_dfb7,
+        0xb8e1_afed_6a26_7e96,
+        0xba7c_9045_f12c_7f99,
     ]);
 
     fn v4(source: u32, port: u16) -> Tuple {

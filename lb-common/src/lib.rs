@@ -10,6 +10,7 @@ pub mod hash;
 pub mod limit;
 pub mod map;
 pub mod probe;
+pub mod quic;
 pub mod row;
 pub mod service_table;
 mod siphash;

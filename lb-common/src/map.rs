@@ -5,7 +5,7 @@ use crate::hash::{FlowKey, KEY_WORDS};
 use crate::row::{BUCKETS, MemberId};
 
 /// The version of all layouts below, part of the pin path: two versions never share a map.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// VIPs and their ports, of both families together.
 pub const MAX_SERVICES: u32 = 8_192;
@@ -116,14 +116,14 @@ pub mod service {
     pub const LISTENER: u32 = 1;
     /// The entry is the VIP itself, no service.
     pub const VIP: u32 = 2;
+    /// Of a UDP service: its clients speak QUIC, so that connection IDs name members (`quic`).
+    pub const QUIC: u32 = 4;
 }
 
 /// What the program knows of its own node and cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
 pub struct Config {
-    /// The secrets of flow hash and tag.
-    pub key: FlowKey,
     /// Outer source address when members are reached over IPv4, in network order; else 0.
     pub local_v4: u32,
     /// This edgelb cluster's id.
@@ -136,6 +136,8 @@ pub struct Config {
     pub port: u16,
     /// `config::*` bits.
     pub flags: u32,
+    /// The secrets of flow hash, tag and connection IDs.
+    pub key: FlowKey,
 }
 
 /// Bits of `Config::flags`.
