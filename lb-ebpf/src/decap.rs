@@ -1,19 +1,20 @@
 //! Member: proves that an encapsulated packet is ours, then takes the outer headers off, or sends it on to the
 //! next member of its chain.
 
-use lb_common::encap::{HEADER_LEN, Header, HeaderError, INNER_V4, PackedChain};
+use lb_common::encap::{Direction, HEADER_LEN, Header, HeaderError, INNER_V4, PackedChain};
 use lb_common::hash::{Ports, flow_hash};
 use lb_common::map::Config;
-use lb_common::row::NO_MEMBER;
+use lb_common::row::{MemberId, NO_MEMBER};
 use lb_common::verdict::{DropReason, Verdict};
 
 use crate::access::Window;
 use crate::encap;
-use crate::flow::Subject;
+use crate::flow::{Flow, Subject};
 use crate::frame::{Frame, Maps};
 use crate::ip::{CONGESTION, Family, Packet, UDP, V4, V6};
 use crate::link::Link;
 use crate::process::{Fate, stay};
+use crate::quic;
 use crate::select::{self, Step};
 use crate::walk::Walk;
 
@@ -77,7 +78,8 @@ fn open<O: Family, F: Family, S: Subject>(
     let step = if chain.is_alone() {
         alone(chain, config)?
     } else {
-        select::among(frame, maps, &Walk::go_on(&flow, chain, config.member))?
+        let named = named(frame, offset, &inner, &flow, chain);
+        select::among(frame, maps, &Walk::go_on(&flow, chain, config.member).naming(named))?
     };
     match step {
         Step::Stay(counter) if counter.is_drop() => Ok(stay(counter)),
@@ -92,6 +94,22 @@ fn open<O: Family, F: Family, S: Subject>(
             Ok(Fate::Done(Verdict::PassedOn.into(), action))
         }
     }
+}
+
+/// The member that a QUIC packet names. That it is one its first hop has found: no other packet of UDP walks from
+/// the opener.
+#[inline(always)]
+fn named<F: Family>(
+    frame: &impl Frame,
+    offset: usize,
+    inner: &Packet<F>,
+    flow: &Flow<F>,
+    chain: PackedChain,
+) -> MemberId {
+    if flow.ports.protocol != UDP || chain.unpacked().direction != Direction::FromOpener {
+        return NO_MEMBER;
+    }
+    quic::of_flow(frame, offset, inner, flow)
 }
 
 /// The step in a row of one member: it must be this node.

@@ -7,6 +7,7 @@ use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 use lb_common::verdict::Counter;
 
+use crate::quic::Payload;
 use crate::walk::{Next, Walk};
 
 /// A frame as the driver holds it.
@@ -32,6 +33,8 @@ pub unsafe trait Frame {
     /// `step()` of a walk, with this node's sockets and maps. In the kernel it is a function that the verifier
     /// looks at once: inlined, it would look at it for each of the many ways that lead there.
     fn walk(&self, walk: &Walk) -> Next;
+    /// `named()` of a datagram, with this node's maps: for the same reason a function of its own.
+    fn named(&self, payload: Payload) -> MemberId;
 }
 
 /// The node's sockets.

@@ -46,7 +46,7 @@ fn packet<F: Family>(frame: &mut impl Frame, maps: &impl Maps, link: &Link) -> R
             if config.flags & config::READY == 0 {
                 return Err(DropReason::NotConfigured);
             }
-            first_hop(frame, maps, link, &packet, &flow, config, found.table)
+            first_hop(frame, maps, link, &packet, &flow, config, found)
         }
         _ => Ok(pass(Verdict::OtherProtocol)),
     }

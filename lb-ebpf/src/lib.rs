@@ -17,6 +17,7 @@ mod ip;
 mod link;
 mod probe;
 mod process;
+mod quic;
 mod select;
 mod sk_lookup;
 mod too_big;
@@ -24,5 +25,6 @@ mod walk;
 
 pub use frame::{Action, Frame, Maps, Socket, Sockets, TcpHeader};
 pub use process::{Rest, begin, go_on, process};
+pub use quic::{Payload, named};
 pub use sk_lookup::{Choice, Lookup, choose};
 pub use walk::{Next, Walk, step};

@@ -24,7 +24,9 @@ use lb_common::map::{
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 use lb_common::verdict::{COUNTERS, Counter, DropReason, Verdict};
-use lb_ebpf::{Action, Choice, Frame, Lookup, Maps, Next, Rest, Walk, begin, choose, go_on, step};
+use lb_ebpf::{
+    Action, Choice, Frame, Lookup, Maps, Next, Payload, Rest, Walk, begin, choose, go_on, named, step,
+};
 
 #[btf_map]
 static CONFIG: Array<Config, 1> = Array::new();
@@ -124,6 +126,13 @@ pub unsafe extern "C" fn edgelb_walk(context: *mut xdp_md, walk: *const Walk) ->
     }
 }
 
+/// The member that a QUIC datagram names: a function of its own, like the walk.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_named(context: *mut xdp_md, start: u32, end: u32) -> u32 {
+    named(&XdpFrame(XdpContext::new(context)), &KernelMaps, Payload { start, end }).into()
+}
+
 /// Lets everything through: `XDP_TX` into a veth arrives only if its other end has a program too.
 #[xdp]
 pub fn pass(_context: XdpContext) -> u32 {
@@ -183,6 +192,11 @@ unsafe impl Frame for XdpFrame {
     fn walk(&self, walk: &Walk) -> Next {
         // SAFETY: a reference points to a whole one.
         Next(unsafe { edgelb_walk(self.0.ctx, walk) })
+    }
+
+    #[inline(always)]
+    fn named(&self, payload: Payload) -> MemberId {
+        edgelb_named(self.0.ctx, payload.start, payload.end) as MemberId
     }
 }
 

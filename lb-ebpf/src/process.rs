@@ -3,7 +3,8 @@
 use lb_common::encap::Header;
 use lb_common::hash::flow_hash;
 use lb_common::limit::Limit;
-use lb_common::map::{Config, STAND_IN, config, service};
+use lb_common::map::{Config, STAND_IN, Service, config, service};
+use lb_common::row::Row;
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
 use crate::flow::{Flow, Own};
@@ -12,7 +13,7 @@ use crate::ip::{Family, Packet, Transport, V4, V6};
 use crate::link::{IPV4, IPV6, Link};
 use crate::select::{self, Step};
 use crate::walk::Walk;
-use crate::{decap, encap, icmp, probe, too_big};
+use crate::{decap, encap, icmp, probe, quic, too_big};
 
 /// What became of a packet, and what the driver does about it; or that another function sees to it.
 pub(crate) enum Fate {
@@ -112,7 +113,7 @@ fn flow<F: Family>(
         if found.flags & service::LISTENER == 0 {
             return Err(DropReason::NoLocalService);
         }
-        return first_hop(frame, maps, link, packet, flow, config, found.table);
+        return first_hop(frame, maps, link, packet, flow, config, found);
     }
     if decap::is_encapsulated(config, packet, flow.ports) {
         if probe::is_probe(frame, packet) {
@@ -139,20 +140,25 @@ pub(crate) fn first_hop<F: Family>(
     packet: &Packet<F>,
     flow: &Flow<F>,
     config: &Config,
-    table: u32,
+    to: &Service,
 ) -> Result<Fate, DropReason> {
     let hash = flow_hash(&config.key, &flow.tuple());
-    let row = match select::row(maps, table, hash)? {
-        // Without its agent this node is still a first hop, for those that can serve.
-        row if row.opener() == config.member && maps.is_agent_silent() => {
-            select::row(maps, table + STAND_IN, hash).unwrap_or(row)
+    let named = quic::of_service(frame, link.len(), packet, flow, to);
+    let row = if select::is_known(maps, config, named) {
+        Row::of(named)
+    } else {
+        match select::row(maps, to.table, hash)? {
+            // Without its agent this node is still a first hop, for those that can serve.
+            row if row.opener() == config.member && maps.is_agent_silent() => {
+                select::row(maps, to.table + STAND_IN, hash).unwrap_or(row)
+            }
+            row => row,
         }
-        row => row,
     };
     let step = if row.is_alone() {
         select::alone(maps, config, row)?
     } else {
-        select::among(frame, maps, &Walk::start(flow, row, config.member))?
+        select::among(frame, maps, &Walk::start(flow, row, config.member).naming(named))?
     };
     match step {
         Step::Stay(counter) => Ok(stay(counter)),

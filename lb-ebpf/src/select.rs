@@ -2,7 +2,7 @@
 
 use lb_common::encap::{Chain, PackedChain};
 use lb_common::map::{Config, Member, member};
-use lb_common::row::{MemberId, Row, bucket};
+use lb_common::row::{MemberId, NO_MEMBER, Row, bucket};
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
 use crate::access::opaque;
@@ -25,6 +25,13 @@ pub(crate) fn row(maps: &impl Maps, table: u32, flow_hash: u64) -> Result<Row, D
         Some(row) if row.opener() != 0 => Ok(row),
         _ => Err(DropReason::NoMember),
     }
+}
+
+/// Whether a packet that names `id` can be taken at its word.
+#[inline(always)]
+pub(crate) fn is_known(maps: &impl Maps, config: &Config, id: MemberId) -> bool {
+    id != NO_MEMBER
+        && (id == config.member || maps.member(id).is_some_and(|found| found.flags & member::KNOWN != 0))
 }
 
 /// The step in a row of one member, as nearly all are: nobody has to be asked.

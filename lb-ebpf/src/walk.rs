@@ -15,7 +15,7 @@ use crate::ip::{Family, TCP};
 use crate::select::way;
 
 /// Further than any parser here goes, and as near as the verifier wants it.
-const MAX_OFFSET: u16 = 0x7fff;
+pub(crate) const MAX_OFFSET: u16 = 0x7fff;
 
 const SYN: u32 = 0x02;
 const ACK: u32 = 0x10;
@@ -33,16 +33,18 @@ pub struct Walk {
     transport: u16,
     /// This node.
     this: MemberId,
+    /// The member that a QUIC packet names.
+    named: MemberId,
     protocol: u8,
     is_v6: u8,
     has_come: u8,
-    zero: [u8; 5],
+    zero: [u8; 3],
 }
 
 /// Words of an IPv6 header and two ports.
 const IP_WORDS: usize = 11;
 
-const _: () = assert!(size_of::<Walk>() == 8 + IP_WORDS * 4 + 2 * 2 + 3 + 5);
+const _: () = assert!(size_of::<Walk>() == 8 + IP_WORDS * 4 + 3 * 2 + 3 + 3);
 
 /// What a walk comes to at this node, as a number that goes through the kernel's function call: the packed chain
 /// with which the packet leaves, or else a verdict's number, which is smaller than any chain.
@@ -78,6 +80,12 @@ impl Walk {
         Self::of(flow, chain, this, true)
     }
 
+    /// The same for a QUIC packet that names `member`.
+    #[inline(always)]
+    pub(crate) fn naming(self, member: MemberId) -> Self {
+        Self { named: member, ..self }
+    }
+
     #[inline(always)]
     fn of<F: Family>(flow: &Flow<F>, chain: u64, this: MemberId, has_come: bool) -> Self {
         let ports = flow.ports;
@@ -96,10 +104,11 @@ impl Walk {
             chain,
             transport: flow.transport.map_or(MAX_OFFSET, |offset| offset as u16),
             this,
+            named: NO_MEMBER,
             protocol: ports.protocol,
             is_v6,
             has_come: u8::from(has_come),
-            zero: [0; 5],
+            zero: [0; 3],
         }
     }
 
@@ -110,7 +119,11 @@ impl Walk {
         if self.has_come == 1 {
             return PackedChain(self.chain).unpacked();
         }
-        let opens = self.protocol != TCP || (tcp[3] >> 8) & (SYN | ACK) == SYN;
+        let opens = match self.protocol {
+            TCP => (tcp[3] >> 8) & (SYN | ACK) == SYN,
+            // Where an ID of ours is in use, there is a connection.
+            _ => self.named == NO_MEMBER,
+        };
         let direction = if opens { Direction::ToOpener } else { Direction::FromOpener };
         Chain::start(Row::from_bits(self.chain), direction)
     }
@@ -192,16 +205,18 @@ const fn found(place: u8) -> Verdict {
     }
 }
 
-/// Whether this node has the packet's flow. TIME_WAIT is no answer to a SYN, which may open the next connection
-/// with the same ports.
+/// Whether this node has the packet's flow; one of QUIC is its own if its connection ID says so. TIME_WAIT is no answer
+/// to a SYN, which may open the next connection with the same ports.
 #[inline(always)]
 fn holds(walk: &Walk, tcp: &TcpHeader, opens: bool, sockets: &impl Sockets) -> bool {
-    walk.protocol == TCP
-        && match sockets.socket(walk, tcp) {
-            Socket::Connection | Socket::Cookie => true,
-            Socket::TimeWait => !opens,
-            Socket::None | Socket::Listener => false,
-        }
+    if walk.protocol != TCP {
+        return walk.named == walk.this;
+    }
+    match sockets.socket(walk, tcp) {
+        Socket::Connection | Socket::Cookie => true,
+        Socket::TimeWait => !opens,
+        Socket::None | Socket::Listener => false,
+    }
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ mod encapsulation;
 mod icmp;
 mod limits;
 mod probe;
+mod quic;
 mod random;
 mod socket;
 mod state;

@@ -8,7 +8,9 @@ use lb_common::row::Row;
 use lb_common::verdict::Verdict;
 use lb_ebpf::Action;
 use lb_tests::bench::xdp::encapsulated;
-use lb_tests::fixture::{CLIENT4, CLIENT6, FAR, NEAR, Outer, THIS, VIP4, VIP6, wanted, wanted_row};
+use lb_tests::fixture::{
+    CLIENT4, CLIENT6, FAR, NEAR, Outer, THIS, VIP4, VIP6, wanted, wanted_row, with_quic,
+};
 use lb_tests::packet::flags::SYN;
 use lb_tests::packet::{Ip, Segment, Transport};
 use proptest::prelude::*;
@@ -17,6 +19,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::check::Both;
 use crate::icmp::{error, reply};
 use crate::probe;
+use crate::quic;
 use crate::wire::Encapsulated;
 
 /// Frames that the kernel's test run takes: it wants a link header.
@@ -48,6 +51,10 @@ fn seeds() -> Vec<Vec<u8>> {
         encapsulated(CLIENT6, VIP6),
         quoting(CLIENT4, VIP4, 3).frame(),
         quoting(CLIENT6, VIP6, 2).frame(),
+        quic::datagram(CLIENT4, VIP4, &quic::short(NEAR)).frame(),
+        quic::datagram(CLIENT6, VIP6, &quic::long(THIS)).frame(),
+        quic::walking(Outer::V4, CLIENT6, VIP6, chain, &quic::short(THIS)).frame(),
+        quic::walking(Outer::V6, CLIENT4, VIP4, chain, &quic::long(NEAR)).frame(),
         long(CLIENT4, VIP4),
         long(CLIENT6, VIP6),
         probe::frame(Outer::V4),
@@ -90,7 +97,8 @@ fn kernel_and_host_agree_on_random_packets() {
         (Outer::V4, Some([THIS, NEAR, FAR])),
         (Outer::V6, Some([FAR, THIS, NEAR])),
     ] {
-        let mut both = Both::with(&row.map_or_else(|| wanted(outer), |row| wanted_row(outer, row)));
+        let mut both =
+            Both::with(&with_quic(row.map_or_else(|| wanted(outer), |row| wanted_row(outer, row))));
         let both = std::cell::RefCell::new(&mut both);
         let mut runner =
             TestRunner::new(Config { cases: 2_000, failure_persistence: None, ..Config::default() });

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use lb_agent::l4::keys;
 use lb_agent::l4::maglev;
-use lb_agent::l4::wanted::{Local, Reach, Wanted};
+use lb_agent::l4::wanted::{Key, Local, Reach, Wanted};
 use lb_agent::model::{Kind, Member, ObjectRef, Protocol, Service, ServiceAddress, Snapshot};
 use lb_common::encap::DEFAULT_PORT;
 use lb_common::hash::{Ports, Tuple, flow_hash};
+use lb_common::map::service;
 use lb_common::row::{MemberId, Row, bucket};
 
 use crate::packet::{NODE_MAC, ROUTER_MAC};
@@ -118,6 +119,18 @@ pub fn wanted_row(outer: Outer, row: [MemberId; 3]) -> Wanted {
         let rows = vec![Row::new(row).bits(); table.rows.len()].into();
         // Of equal rows any number is as good a digest as their hash.
         *table = Arc::new(maglev::Table { rows, digest: Row::new(row).bits() });
+    }
+    wanted
+}
+
+/// The same state, but that UDP clients of services with a listener speak QUIC.
+#[must_use]
+pub fn with_quic(mut wanted: Wanted) -> Wanted {
+    for (key, target) in &mut wanted.services {
+        let is_udp = matches!(key, Key::Service(address) if address.protocol == Protocol::Udp);
+        if is_udp && target.flags & service::LISTENER != 0 {
+            target.flags |= service::QUIC;
+        }
     }
     wanted
 }

@@ -12,7 +12,7 @@ use lb_common::map::{Config, Member, SERVICE_BUCKETS, Service, TableHead};
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey, ServiceKey4, ServiceKey6, candidates};
 use lb_common::verdict::{Counter, Verdict};
-use lb_ebpf::{Frame, Maps, Next, Socket, Sockets, TcpHeader, Walk, process, step};
+use lb_ebpf::{Frame, Maps, Next, Payload, Socket, Sockets, TcpHeader, Walk, named, process, step};
 
 use crate::fixture::INGRESS;
 use crate::kernel::Outcome;
@@ -195,5 +195,9 @@ unsafe impl Frame for Memory<'_> {
 
     fn walk(&self, walk: &Walk) -> Next {
         step(walk, self, self.host, self.host)
+    }
+
+    fn named(&self, payload: Payload) -> MemberId {
+        named(self, self.host, payload)
     }
 }

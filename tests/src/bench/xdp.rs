@@ -5,10 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use lb_agent::l4::pins::Pins;
-use lb_agent::l4::wanted::Wanted;
+use lb_agent::l4::wanted::{INGRESS_TABLE, Key, Target, Wanted};
+use lb_agent::model::{Protocol, ServiceAddress};
 use lb_common::encap::{Chain, Header, INNER_V4, INNER_V6};
 use lb_common::hash::flow_hash;
-use lb_common::map::program;
+use lb_common::map::{program, service};
+use lb_common::quic::{ConnectionId, ID_LEN};
 use lb_common::row::{MemberId, Row as TableRow};
 
 use super::report::{Report, Row, median};
@@ -71,7 +73,7 @@ fn measure(options: &Options) -> Result<Report> {
         Some(folder) => Kernel::pinned(&Pins::new(folder.clone()))?,
         None => Kernel::load()?,
     };
-    kernel.set(&away(INGRESS))?;
+    kernel.set(&with_quic(away(INGRESS)))?;
     let cases = cases();
     let mut times = vec![Vec::new(); cases.len()];
     let mut floors = Vec::new();
@@ -114,6 +116,24 @@ pub(super) fn away(interface: u32) -> Wanted {
     wanted
 }
 
+/// A service beside the others whose clients speak QUIC.
+const QUIC_PORT: u16 = 8_443;
+
+fn with_quic(mut wanted: Wanted) -> Wanted {
+    let service = ServiceAddress { vip: VIP4, port: QUIC_PORT, protocol: Protocol::Udp };
+    let target = Target { table: INGRESS_TABLE, flags: service::LISTENER | service::QUIC };
+    wanted.services.insert(Key::Service(service), target);
+    wanted
+}
+
+/// A packet of a connection that `member` has, or of one that begins.
+fn quic(member: Option<MemberId>) -> Vec<u8> {
+    // Of an ID that is not ours only the first bits are looked at, but one in eight has ours.
+    let id = member.map_or([0x1b; ID_LEN], |id| ConnectionId::new(&fixture::local().key, id, 0x5a).bytes());
+    let payload = [&[0x43], &id[..], PAYLOAD].concat();
+    Ip::new(CLIENT4, VIP4, Transport::udp(UNCONNECTED, QUIC_PORT, &payload)).frame()
+}
+
 fn cases() -> Vec<Case> {
     let tcp = |client, vip| Ip::new(client, vip, Transport::tcp(UNCONNECTED, 443, PAYLOAD)).frame();
     let udp = |client, vip| Ip::new(client, vip, Transport::udp(UNCONNECTED, 443, PAYLOAD)).frame();
@@ -132,6 +152,8 @@ fn cases() -> Vec<Case> {
     let ssh = Transport::tcp(UNCONNECTED, 22, PAYLOAD);
     let other = Ip::new(CLIENT4, address(Outer::V4, THIS), ssh).frame();
     cases.extend([
+        case("first hop, IPv4 QUIC, a member's ID", program::XDP, quic(Some(NEAR)), 1),
+        case("first hop, IPv4 QUIC, a client's ID", program::XDP, quic(None), 1),
         case("member, IPv4 TCP", program::XDP, encapsulated(CLIENT4, VIP4), 1),
         case("member, IPv6 TCP", program::XDP, encapsulated(CLIENT6, VIP6), 1),
         case("member, IPv4 TCP, asked and has it", program::XDP, asked(CONNECTED), 1),
