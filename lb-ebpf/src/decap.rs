@@ -63,6 +63,10 @@ fn open<O: Family, F: Family, S: Subject>(
     }
     let offset = outer.payload + UDP_LEN + HEADER_LEN;
     let inner = F::parse(frame, offset).ok_or(DropReason::MalformedEncap)?;
+    // No tag is over the lengths. What stands behind the outer packet in the frame is no part of it.
+    if offset + usize::from(inner.len) != link.len() + usize::from(outer.len) {
+        return Err(DropReason::MalformedEncap);
+    }
     let Some(flow) = S::flow(frame, offset, &inner) else {
         // No packet comes here twice: whoever looks for what ICMP errors quote finds it or drops.
         return if S::IS_OWN && inner.is_icmp() { Ok(Fate::Icmp) } else { Err(DropReason::MalformedEncap) };

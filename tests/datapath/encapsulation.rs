@@ -169,6 +169,37 @@ fn what_is_cut_short_or_contradicts_itself_is_dropped() {
 }
 
 #[test]
+fn the_packet_inside_is_as_long_as_there_is_room_for() {
+    for (outer, (client, vip)) in
+        [Outer::V4, Outer::V6].into_iter().flat_map(|outer| FAMILIES.map(|site| (outer, site)))
+    {
+        let mut both = Both::fixture(outer);
+        let good = Encapsulated::new(outer, client, vip);
+        let (header, inner) = (good.header(), good.inner.bytes());
+        let of = |payload: &[u8]| {
+            let udp = Transport::udp(0xc123, DEFAULT_PORT, payload);
+            Ip::new(address(outer, NEAR), address(outer, THIS), udp).frame()
+        };
+        let more = of(&[&header[..], &inner, &[0; 4]].concat());
+        both.drops("bytes behind it", &more, DropReason::MalformedEncap);
+        // The rest of it stands where Ethernet's padding does.
+        let (part, rest) = inner.split_at(inner.len() - 1);
+        let less = [of(&[&header[..], part].concat()), rest.to_vec()].concat();
+        both.drops("its end in the padding", &less, DropReason::MalformedEncap);
+        let padded = [good.frame(), vec![0; 20]].concat();
+        assert_eq!(both.run("padded", &padded).verdicts, [Verdict::DeliveredMember]);
+        // As long as a packet can be where it came in; no way on takes it.
+        let inner = Ip::new(client, vip, Transport::tcp(CLIENT_PORT, 443, &[7; 3_000]));
+        let long = |chain| {
+            Encapsulated { chain, inner: inner.clone(), ..Encapsulated::new(outer, client, vip) }.frame()
+        };
+        let taken = both.run("a jumbo", &long(Chain::to_opener(Row::of(THIS))));
+        assert_eq!((taken.verdicts[0], taken.frame), (Verdict::DeliveredMember, inner.frame()));
+        both.drops("a jumbo", &long(Chain::to_opener(Row::new([THIS, NEAR, 0]))), DropReason::TooBig);
+    }
+}
+
+#[test]
 fn congestion_outside_is_told_inside() {
     // Outer and inner ECN, and what becomes of it: RFC 6040, figure 4.
     const CE: u8 = 3;
