@@ -10,6 +10,7 @@ mod limits;
 mod probe;
 mod quic;
 mod random;
+mod replay;
 mod socket;
 mod state;
 mod walk;

@@ -1,6 +1,6 @@
 //! Forged packets of the encapsulation: a member's source address proves nothing, the tag does.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -9,9 +9,12 @@ use lb_common::encap::{DEFAULT_PORT, HEADER_LEN};
 use lb_common::probe::is_control;
 use lb_common::verdict::{DropReason, Verdict};
 use lb_tests::lab::capture::{Capture, inject};
+use lb_tests::lab::http::Connection;
 use lb_tests::lab::site::SHOP;
-use lb_tests::lab::wait::eventually;
+use lb_tests::lab::wait::{eventually, until};
 use lb_tests::lab::{Lab, Node};
+use lb_tests::packet::flags::SYN;
+use lb_tests::proc::connections_to;
 
 use crate::{PATIENCE, connect, edges, with_site};
 
@@ -48,6 +51,83 @@ fn packets_without_a_right_tag_are_dropped_and_counted() -> Result<()> {
     })
 }
 
+/// A connection's packets as they went from its first hop to its owner.
+struct Recorded {
+    connection: Connection<TcpStream>,
+    opening: Vec<u8>,
+    request: Vec<u8>,
+}
+
+/// How often each is sent again.
+const TIMES: usize = 20;
+
+#[test]
+fn what_is_recorded_and_sent_again_opens_nothing() -> Result<()> {
+    with_site("what_is_recorded_and_sent_again_opens_nothing", &edges(2), |lab, _| {
+        let Recorded { mut connection, opening, request } = recorded(lab)?;
+        let client = connection.stream().local_addr()?;
+        let address = receiver(lab, &opening)?.link.host;
+        let owner = lab.edges.iter_mut().find(|node| node.link.host == address).context("the owner")?;
+        let agent = owner.agent().context("it was started")?.id();
+        let again = |lab: &Lab| {
+            let owner = receiver(lab, &opening)?;
+            let before = owner.verdict(Verdict::DeliveredMember)?;
+            // In the first seconds nodes have asked each other.
+            let passed_on =
+                || lab.edges.iter().map(|node| node.verdict(Verdict::PassedOn)).sum::<Result<f64>>();
+            let passed_on_before = passed_on()?;
+            for packet in [&opening, &request].into_iter().cycle().take(2 * TIMES) {
+                inject(&lab.client, packet)?;
+            }
+            eventually("all are taken", PATIENCE, || {
+                let taken = owner.verdict(Verdict::DeliveredMember)? - before;
+                ensure!(taken >= 2.0 * TIMES as f64, "{taken} of them");
+                Ok(())
+            })?;
+            ensure!(passed_on()? == passed_on_before, "some were passed on");
+            Ok(())
+        };
+        again(lab)?;
+        ensure!(connections_to(agent, client)? == 1, "more than the one that lives");
+        let status = connection.fetch(SHOP, "/")?.status;
+        ensure!(status == 200, "{status}");
+        drop(connection);
+        until("it has ended", PATIENCE, || connections_to(agent, client).is_ok_and(|open| open == 0))?;
+        again(lab)?;
+        ensure!(connections_to(agent, client)? == 0, "opened by nobody");
+        let status = connect(lab, SocketAddr::new(lab.vip().v4.into(), 80))?.fetch(SHOP, "/")?.status;
+        ensure!(status == 200, "{status}");
+        Ok(())
+    })
+}
+
+/// A connection that another node owns than the one that the router chose, for which nobody else has to be asked.
+fn recorded(lab: &Lab) -> Result<Recorded> {
+    let mut capture = Capture::start(&lab.router)?;
+    eventually("a connection with an owner behind its first hop", SETTLED, || {
+        let mut connection = connect(lab, SocketAddr::new(lab.vip().v4.into(), 80))?;
+        connection.fetch(SHOP, "/")?;
+        let from = connection.stream().local_addr()?.port().to_be_bytes();
+        let mut next = |is_opening: bool| {
+            capture.next(Duration::from_secs(1), |packet| {
+                let segment = GUE + HEADER_LEN + 20;
+                is_alone(packet)
+                    && packet.get(segment..segment + 2) == Some(&from[..])
+                    && (packet[segment + 13] & SYN != 0) == is_opening
+            })
+        };
+        // The second one may be the handshake's end: neither opens anything.
+        Ok(Recorded { opening: next(true)?, request: next(false)?, connection })
+    })
+}
+
+/// Whether it is a client's packet that one node sent to the other, with a chain of one.
+fn is_alone(packet: &[u8]) -> bool {
+    let is_encapsulated =
+        packet.len() > GUE + HEADER_LEN && packet[9] == 17 && packet[22..24] == DEFAULT_PORT.to_be_bytes();
+    is_encapsulated && !is_control(packet[GUE]) && packet[OTHERS] == [0; 4]
+}
+
 /// A packet that one node sent to the other.
 fn captured(lab: &Lab) -> Result<Vec<u8>> {
     let mut capture = Capture::start(&lab.router)?;
@@ -57,12 +137,7 @@ fn captured(lab: &Lab) -> Result<Vec<u8>> {
         for _ in 0..8 {
             connect(lab, SocketAddr::new(lab.vip().v4.into(), 80))?.fetch(SHOP, "/")?;
         }
-        capture.next(Duration::from_secs(1), |packet| {
-            let is_encapsulated = packet.len() > GUE + HEADER_LEN
-                && packet[9] == 17
-                && packet[22..24] == DEFAULT_PORT.to_be_bytes();
-            is_encapsulated && !is_control(packet[GUE]) && packet[OTHERS] == [0; 4]
-        })
+        capture.next(Duration::from_secs(1), is_alone)
     })
 }
 
