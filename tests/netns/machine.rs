@@ -4,13 +4,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use lb_common::verdict::Verdict;
+use lb_tests::lab::address::Link;
+use lb_tests::lab::capture::inject;
 use lb_tests::lab::http::Connection;
-use lb_tests::lab::netlink::{End, connect as veth, delete, set_up, xdp_programs};
+use lb_tests::lab::netlink::{End, connect as veth, delete, set_mtu, set_up, xdp_programs};
 use lb_tests::lab::site::{SHOP, Site};
 use lb_tests::lab::wait::{eventually, until};
-use lb_tests::lab::{Lab, Node, run};
+use lb_tests::lab::{Lab, Node, UPLINK, run};
+use lb_tests::packet::{Ip, Transport};
 
+use crate::liveness::{await_all_up, expect_state};
 use crate::{PATIENCE, edges, with_site};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -52,6 +57,60 @@ fn an_interface_that_is_made_again_gets_the_program_again() -> Result<()> {
         })?;
         serves(lab)
     })
+}
+
+#[test]
+fn a_node_whose_link_was_away_serves_again() -> Result<()> {
+    with_site("a_node_whose_link_was_away_serves_again", &edges(2), |lab, _| {
+        let [near, away] = &lab.edges[..] else { bail!("two nodes") };
+        let before = programs(away, UPLINK)?;
+        await_all_up(lab)?;
+        away.link_down()?;
+        eventually("it is away", PATIENCE, || expect_state(near, &away.name, "down"))?;
+        away.link_up()?;
+        await_all_up(lab)?;
+        assert_eq!(programs(away, UPLINK)?, before, "the program stays");
+        // The router has dropped its routes by the link, too.
+        lab.spread_vips(&[away])?;
+        let sent = away.verdict(Verdict::Sent)?;
+        eventually("it serves, and knows the way to the other", PATIENCE, || {
+            serves(lab)?;
+            ensure!(away.verdict(Verdict::Sent)? > sent, "all were its own so far");
+            Ok(())
+        })
+    })
+}
+
+/// Fits the uplink, but no longer when it is encapsulated, once the uplink takes less.
+const LESS: u16 = 1_400;
+
+#[test]
+fn a_change_of_the_mtu_counts_at_once() -> Result<()> {
+    with_site("a_change_of_the_mtu_counts_at_once", &edges(2), |lab, _| {
+        let node = &lab.edges[0];
+        lab.spread_vips(&[node])?;
+        for (mtu, verdict) in [(1_500, Verdict::Sent), (LESS, Verdict::ToldTooBig), (1_500, Verdict::Sent)] {
+            set_mtu(End { namespace: &node.namespace, interface: UPLINK }, mtu.into())?;
+            eventually(&format!("{} with {mtu} bytes", verdict.label()), PATIENCE, || {
+                let before = node.verdict(verdict)?;
+                long_packets(lab)?;
+                ensure!(node.verdict(verdict)? > before, "no more than before");
+                Ok(())
+            })?;
+        }
+        serves(lab)
+    })
+}
+
+/// Sends segments of several flows, so that other nodes own some, each as long as a link takes.
+fn long_packets(lab: &Lab) -> Result<()> {
+    let payload = vec![7; usize::from(LESS) - 40];
+    for port in 50_000..50_016 {
+        let segment = Transport::tcp(port, 80, &payload);
+        let packet = Ip::new(Link::client().host.v4.into(), lab.vip().v4.into(), segment).summed();
+        inject(&lab.client, &packet.bytes())?;
+    }
+    Ok(())
 }
 
 #[test]

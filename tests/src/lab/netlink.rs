@@ -276,6 +276,17 @@ pub fn set_mac(end: End<'_>, mac: [u8; 6]) -> Result<()> {
     })
 }
 
+/// Gives an interface another MTU, bytes.
+///
+/// # Errors
+/// If there is no such interface, or without CAP_NET_ADMIN.
+pub fn set_mtu(end: End<'_>, mtu: u32) -> Result<()> {
+    request(end.namespace, async |handle| {
+        let index = index(&handle, end.interface).await?;
+        Ok(handle.link().set(LinkUnspec::new_with_index(index).mtu(mtu).build()).execute().await?)
+    })
+}
+
 /// A default route of each family.
 pub(crate) fn default_route(namespace: &Namespace, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<()> {
     request(namespace, async |handle| {
