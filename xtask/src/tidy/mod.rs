@@ -14,6 +14,7 @@ mod rust_text;
 mod status_codes;
 mod text;
 mod unsafe_code;
+mod wall_clock;
 
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ use text::{Finding, Text};
 /// What a rule says about the repository: nothing, if it holds.
 type Rule = fn(&[Text]) -> Vec<Finding>;
 
-const RULES: [(&str, Rule); 11] = [
+const RULES: [(&str, Rule); 12] = [
     ("absolute_paths", absolute_paths::check),
     ("allow_attributes", allow_attributes::check),
     ("arrows", arrows::check),
@@ -37,6 +38,7 @@ const RULES: [(&str, Rule); 11] = [
     ("metric_names", metric_names::check),
     ("status_codes", status_codes::check),
     ("unsafe_code", unsafe_code::check),
+    ("wall_clock", wall_clock::check),
 ];
 
 pub(crate) fn run() -> Result<ExitCode> {
