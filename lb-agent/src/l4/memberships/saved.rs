@@ -1,6 +1,6 @@
 //! A node's own history across agents: what was in force when one ends is so when the next begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_common::row::NO_MEMBER;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -48,12 +49,37 @@ pub(super) fn read(file: &Path, now: Duration) -> Option<OwnHistory> {
             return None;
         }
     };
-    match serde_json::from_slice(&text) {
+    let saved = serde_json::from_slice(&text).map_err(|error| error.to_string());
+    match saved.and_then(|saved: File| saved.check().map(|()| saved)) {
         Ok(saved) => Some(history(saved, now)),
         Err(error) => {
-            warn!(file = %file.display(), %error, "who was a member before this start is not known");
+            warn!(file = %file.display(), error, "who was a member before this start is not known");
             None
         }
+    }
+}
+
+impl File {
+    /// People can edit it. What does not fit together would fill rows with it.
+    fn check(&self) -> Result<(), String> {
+        let mut last = 0;
+        for membership in self.former.iter().chain(&self.in_force).chain(&self.learned) {
+            let number = membership.number;
+            if number <= last {
+                return Err(format!("membership {number} follows {last}"));
+            }
+            last = number;
+            let members = &membership.members;
+            let ids: BTreeSet<_> = members.iter().map(|member| member.id).collect();
+            let names: BTreeSet<_> = members.iter().map(|member| &member.name).collect();
+            if ids.contains(&NO_MEMBER) {
+                return Err(format!("membership {number} has a member without an id"));
+            }
+            if [ids.len(), names.len()] != [members.len(); 2] {
+                return Err(format!("membership {number} has two members with one name or id"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -115,9 +141,24 @@ mod tests {
     fn generation(number: u64, step: Step, ids: &[u16]) -> Arc<Generation> {
         let member = |&id: &u16| {
             let name = format!("edge-{id}");
-            (name.clone(), Member { name, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), weight: 100 })
+            let address = Ipv4Addr::new(198, 51, 100, id as u8).into();
+            (name.clone(), Member { name, id, address, weight: 100 })
         };
         Arc::new(Generation { number, step, members: ids.iter().map(member).collect() })
+    }
+
+    /// The file as people could edit it.
+    fn of(former: &str, in_force: &str) -> String {
+        format!(r#"{{"former":{former},"in_force":{in_force},"learned":null}}"#)
+    }
+
+    /// With members of these ids and addresses.
+    fn membership(number: u64, members: &[(u16, u8)]) -> String {
+        let member = |(id, host): &(u16, u8)| {
+            format!(r#"{{"name":"edge-{id}-{host}","id":{id},"address":"198.51.100.{host}","weight":1}}"#)
+        };
+        let members: Vec<_> = members.iter().map(member).collect();
+        format!(r#"{{"number":{number},"since":1.0,"members":[{}]}}"#, members.join(","))
     }
 
     #[test]
@@ -136,7 +177,18 @@ mod tests {
         assert_eq!(read(&file, now), Some(history));
         let rebooted = read(&file, Duration::from_secs(10)).expect("it is there");
         assert_eq!(rebooted.former[0].since, Duration::from_secs(10), "no time in the future");
-        fs::write(&file, "{").expect("writable");
-        assert_eq!(read(&file, now), None, "what makes no sense is not there");
+        for edited in [
+            "{".to_owned(),
+            of("[]", &membership(1, &[(1, 1), (1, 2)])),
+            of("[]", &membership(1, &[(0, 1)])),
+            of("[]", &membership(0, &[(1, 1)])),
+            of(&format!("[{0},{0}]", membership(1, &[(1, 1)])), &membership(2, &[(1, 1)])),
+            of(&format!("[{}]", membership(2, &[(1, 1)])), &membership(1, &[(1, 1)])),
+        ] {
+            fs::write(&file, &edited).expect("writable");
+            assert_eq!(read(&file, now), None, "what makes no sense is not there: {edited}");
+        }
+        fs::write(&file, of("[]", &membership(1, &[(1, 1), (2, 2)]))).expect("writable");
+        assert!(read(&file, now).is_some());
     }
 }
