@@ -122,19 +122,27 @@ struct Stale {
 }
 
 impl Datapath {
+    /// Takes the pins, at once or not at all: what is loaded then takes a while.
+    ///
+    /// # Errors
+    /// `L4Error::PinsInUse`, and others with what to do about them.
+    pub(super) async fn claim(options: &Options) -> Result<PinLock, L4Error> {
+        let netlink = netlink::connect()?;
+        for name in &options.interfaces {
+            attach::expect_free(&netlink, &options.pins, name).await?;
+        }
+        options.pins.prepare()?;
+        options.pins.lock()
+    }
+
     /// Loads and attaches. Packets flow as the maps found pinned say, or untouched if there were none; by those of
     /// another layout, until ours are filled.
     ///
     /// # Errors
     /// `L4Error`, with what to do about it; what was attached before stays attached.
-    pub async fn start(options: Options) -> Result<Self, L4Error> {
+    pub(super) async fn start(options: Options, lock: PinLock) -> Result<Self, L4Error> {
         let Options { local, interfaces, pins, history, openers_only, drain_deadline } = options;
         let netlink = netlink::connect()?;
-        for name in &interfaces {
-            attach::expect_free(&netlink, &pins, name).await?;
-        }
-        pins.prepare()?;
-        let lock = pins.lock()?;
         let is_to_fill = !pins.other_layouts()?.is_empty();
         let mut object = loader::load(Some(&pins))?;
         let maps = Maps::take(&mut object)?;

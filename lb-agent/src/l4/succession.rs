@@ -26,6 +26,8 @@ pub struct Succession {
     /// Of several that follow at one time, one may come between: each that has handed over to this process waits for
     /// its end, and has sockets in which connections wait.
     before: Vec<Predecessor>,
+    /// Whether connections are accepted while this process loads: by an agent that it has met, or by itself.
+    is_served: bool,
     holds: watch::Sender<bool>,
 }
 
@@ -40,6 +42,7 @@ impl Succession {
             may_take_over,
             door: None,
             before: Vec::new(),
+            is_served: false,
             holds: watch::Sender::default(),
         }
     }
@@ -55,17 +58,26 @@ impl Succession {
     /// Starts the packet path, if no other agent has it. `None` if one has, and is to be asked for it.
     ///
     /// # Errors
-    /// Those of `Datapath::start`; `L4Error::HandOver` if the socket cannot be had.
+    /// Those of `Datapath::claim` and `Datapath::start`; `L4Error::HandOver` if the socket cannot be had.
     pub async fn begin(&mut self) -> Result<Option<Datapath>, L4Error> {
-        match Datapath::start(self.options.clone()).await {
-            Ok(path) => {
-                self.door = Some(Door::open(&self.socket)?);
-                self.holds.send_replace(true);
-                Ok(Some(path))
+        let lock = match Datapath::claim(&self.options).await {
+            Ok(lock) => lock,
+            Err(L4Error::PinsInUse { .. }) if self.may_take_over => {
+                // That one gives this node's signs of life, whoever handed over to us.
+                self.holds.send_replace(false);
+                self.is_served = true;
+                return Ok(None);
             }
-            Err(L4Error::PinsInUse { .. }) if self.may_take_over => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        if self.is_served {
+            // Nobody else gives them while programs are loaded.
+            self.holds.send_replace(true);
         }
+        let path = Datapath::start(self.options.clone(), lock).await?;
+        self.door = Some(Door::open(&self.socket)?);
+        self.holds.send_replace(true);
+        Ok(Some(path))
     }
 
     /// Takes the packet path over from the agent that has it, however long that takes.
@@ -108,7 +120,7 @@ impl Succession {
     /// Returns when that agent is gone: with the packet path, if no other agent has it by then.
     ///
     /// # Errors
-    /// Those of `Datapath::start`.
+    /// Those of `begin`.
     pub async fn leave_to(
         &mut self,
         successor: Successor,
@@ -118,16 +130,11 @@ impl Succession {
         self.holds.send_replace(false);
         info!("handed over to the next agent, with the listening sockets");
         successor.outlive(sockets).await;
-        self.may_take_over = true;
-        // Nobody gives this node's signs of life while programs are loaded.
-        self.holds.send_replace(true);
+        (self.may_take_over, self.is_served) = (true, true);
         let path = self.begin().await?;
         match &path {
             Some(_) => info!("the next agent is gone: taken back"),
-            None => {
-                self.holds.send_replace(false);
-                info!("the next agent has handed over in its turn");
-            }
+            None => info!("the next agent has handed over in its turn"),
         }
         Ok(path)
     }
