@@ -9,6 +9,7 @@ mod commands;
 mod connect;
 mod drain;
 mod explain;
+mod flow_key;
 mod input;
 mod liveness;
 mod packet_path;
@@ -26,13 +27,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use lb_common::encap::OVERHEAD_V6;
-use lb_common::hash::FlowKey;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
 
 use self::drain::Drain;
+use self::flow_key::Given;
 use self::input::Input;
 use self::packet_path::{PacketPath, counters, uplinks};
 use self::signals::StopSignals;
@@ -130,6 +131,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         heard: packet_path.as_ref().map(PacketPath::heard),
         history: packet_path.as_ref().map(PacketPath::history),
         holdings: packet_path.as_ref().map(PacketPath::holdings),
+        keys: packet_path.as_ref().map(PacketPath::keys),
     };
     // Registered before anyone reads them.
     let writing = input.cluster().map(|source| (source, StatusMetrics::new(&mut registry)));
@@ -251,7 +253,7 @@ async fn publish(
 /// Has the packet path follow; without one, connections come as ever.
 async fn steer(
     packet_path: Option<PacketPath>,
-    key: impl Future<Output = Result<FlowKey>>,
+    key: Option<Given>,
     proxy: &Proxy,
     snapshots: Snapshots,
 ) -> Result<()> {

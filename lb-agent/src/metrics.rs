@@ -47,6 +47,8 @@ pub(crate) const CHANGE_QUEUED: Named = (
     "lb_l4_change_queued",
     "1 while a change of the members waits, for flows need all former memberships that there is room for.",
 );
+pub(crate) const FLOW_KEY_REFUSED: Named =
+    ("lb_l4_flow_key_refused", "1 while the Secret or the file has another flow key than the one in force.");
 pub(crate) const HELD: Named = ("lb_l4_connections", "Open connections to VIPs on this node.");
 pub(crate) const INTERFACE_MODE: Named =
     ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it.");

@@ -50,6 +50,16 @@ impl FlowKey {
         }
     }
 
+    /// The words of which `new` makes this key.
+    #[must_use]
+    pub const fn words(&self) -> [u64; KEY_WORDS] {
+        let [a, b, c, d, e] = self.pads;
+        let [m0, m1, m2, m3] = self.multipliers;
+        let [a, b, c, d, e] =
+            [join(a[0], a[1]), join(b[0], b[1]), join(c[0], c[1]), join(d[0], d[1]), join(e[0], e[1])];
+        [a, b, c, d, e, self.offset, m0, m1, m2, m3]
+    }
+
     /// The key of the probes' tags: words that the flow hash, of which clients see some effect, does not use.
     #[inline(always)]
     pub(crate) const fn of_probes(&self) -> [u64; 2] {
@@ -284,6 +294,12 @@ mod tests {
             }
         }
         assert!(shared <= 2 * tries / BUCKETS, "{shared} of {tries}");
+    }
+
+    #[test]
+    fn a_key_is_made_again_of_its_words() {
+        assert!(FlowKey::new(KEY.words()) == KEY);
+        assert!(FlowKey::new(GOLDEN_KEY.words()) == GOLDEN_KEY && GOLDEN_KEY != KEY);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod chaos;
 mod demo;
 mod drain;
 mod explain;
+mod flow_key;
 mod forged;
 mod host_ports;
 mod icmp;

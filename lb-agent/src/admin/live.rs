@@ -10,8 +10,8 @@ use x509_parser::time::ASN1Time;
 
 use super::drain::DrainReport;
 use crate::model::{
-    Basis, Condition, DrainProgress, Draining, Following, Heard, History, Holdings, Loaded, PeerState, Peers,
-    Snapshot, Turn,
+    Basis, Condition, DrainProgress, Draining, FlowKeys, Following, Heard, History, Holdings, Loaded,
+    PeerState, Peers, Snapshot, Turn,
 };
 
 /// The node's moving parts, as their stages tell of them. A clone follows the same ones.
@@ -51,6 +51,8 @@ pub struct Live {
     pub history: Option<watch::Receiver<History>>,
     /// The connections on this node; `None` as above, or while they are not known.
     pub holdings: Option<watch::Receiver<Option<Holdings>>>,
+    /// The flow key in force, and one that is refused; `None` as above.
+    pub keys: Option<watch::Receiver<FlowKeys>>,
 }
 
 /// An interface with the packet path on it.
@@ -121,7 +123,14 @@ impl Live {
         self.alone.as_ref().is_some_and(|alone| *alone.borrow())
     }
 
-    /// What waits, the members that do not answer, in words; and why others may take this node for dead.
+    /// The flow key in force, and one that is refused.
+    #[must_use]
+    pub fn keys(&self) -> FlowKeys {
+        self.keys.as_ref().map(|keys| keys.borrow().clone()).unwrap_or_default()
+    }
+
+    /// What waits or is refused, and the members that do not answer, in words; and why others may take this node for
+    /// dead.
     fn silent(&self) -> String {
         let Peers { all, stuck } = self.peers();
         let down = all.iter().filter(|peer| peer.state == PeerState::Down).map(ToString::to_string);
@@ -130,6 +139,7 @@ impl Live {
         down.chain(stuck)
             .chain(alone)
             .chain(self.history().queued)
+            .chain(self.keys().refusal())
             .map(|words| format!("; {words}"))
             .collect()
     }
@@ -251,6 +261,7 @@ pub(super) mod tests {
             heard: None,
             history: None,
             holdings: None,
+            keys: None,
             attachments: Some(
                 watch::Sender::new(vec![Attachment {
                     interface: "eth0".to_owned(),

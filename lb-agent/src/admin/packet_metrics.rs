@@ -16,8 +16,8 @@ use prometheus_client::registry::Registry;
 
 use super::Live;
 use crate::metrics::{
-    AGENT, ALONE, CHANGE_QUEUED, GENERATION, HELD, INTERFACE_MODE, MEMBERS, MEMBERSHIPS, Named, PACKETS,
-    PEER_FLAPS, PEER_LOST, PEER_PROBES, PEER_ROUND_TRIP, PEER_STATE, PROBLEMS, SERVICE_BYTES,
+    AGENT, ALONE, CHANGE_QUEUED, FLOW_KEY_REFUSED, GENERATION, HELD, INTERFACE_MODE, MEMBERS, MEMBERSHIPS,
+    Named, PACKETS, PEER_FLAPS, PEER_LOST, PEER_PROBES, PEER_ROUND_TRIP, PEER_STATE, PROBLEMS, SERVICE_BYTES,
     SERVICE_PACKETS, SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOURCE_WATCH,
 };
 use crate::model::{Basis, Following, Peer, Protocol, ServiceAddress, Severity, Watch};
@@ -116,7 +116,11 @@ fn encode_memberships(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::
     let history = live.history();
     let count = (history.agreed.len() + history.absences.len()) as u64;
     let held = live.holdings().map(|holdings| (HELD, holdings.held as u64));
-    let all = [(MEMBERSHIPS, count), (CHANGE_QUEUED, u64::from(history.queued.is_some()))];
+    let all = [
+        (MEMBERSHIPS, count),
+        (CHANGE_QUEUED, u64::from(history.queued.is_some())),
+        (FLOW_KEY_REFUSED, u64::from(live.keys().refused.is_some())),
+    ];
     for ((name, help), value) in all.into_iter().chain(held) {
         ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, GAUGE)?)?;
     }

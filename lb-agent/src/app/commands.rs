@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::packet_path::{HAND_OVER, HISTORY};
+use super::packet_path::{FLOW_KEY, HAND_OVER, HISTORY};
 use super::{connect, meaning, told_to_stop};
 use crate::admin::{AdminError, Ask, DrainReport, ask_drain};
 use crate::cli::{Check, Doctor, Drain, Health, Top, Uninstall};
@@ -120,9 +120,18 @@ pub(super) async fn remove(uninstall: Uninstall) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What agents leave in their state folder: the stored state, which has private keys in it, who was a member, and
-/// sockets. `*.new` are those that an agent did not come to the end of.
-const STATE: [&str; 6] = ["admin.sock", HAND_OVER, "snapshot", "snapshot.new", HISTORY, "memberships.new"];
+/// What agents leave in their state folder: the stored state, which has private keys in it, who was a member, the flow key
+/// in force, and sockets. `*.new` are those that an agent did not come to the end of.
+const STATE: [&str; 8] = [
+    "admin.sock",
+    HAND_OVER,
+    "snapshot",
+    "snapshot.new",
+    HISTORY,
+    "memberships.new",
+    FLOW_KEY,
+    "flow-key.new",
+];
 
 /// Removes it. True if there was anything.
 fn remove_state(folder: &Path) -> Result<bool> {

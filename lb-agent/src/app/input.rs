@@ -4,15 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use lb_common::hash::FlowKey;
 use tokio::sync::watch::{Receiver, Sender};
-use tracing::{info, warn};
 
+use super::flow_key::Given;
 use super::{connect, settings};
 use crate::cli::{Run, Secrets};
-use crate::l4::keys;
 use crate::model::{Following, Snapshot, Turn};
-use crate::source::kube::{FlowSecret, Handle, Options, SecretProfile, Source};
+use crate::source::kube::{Handle, Options, SecretProfile, Source};
 use crate::source::{self, Settings};
 
 type Snapshots = Sender<Option<Arc<Snapshot>>>;
@@ -64,21 +62,16 @@ impl Input {
         }
     }
 
-    /// The key of the flow hash: from the file that the command line names, else as soon as the cluster has one.
-    pub(super) fn flow_key(&self, run: &Run) -> impl Future<Output = Result<FlowKey>> + use<> {
-        let file = run.hash_key_file.clone();
-        let name = format!("{}/edgelb-keys", run.namespace);
-        let keys = match self {
+    /// What gives the key of the flow hash: the file that the command line names, else the cluster.
+    pub(super) fn flow_key(&self, run: &Run) -> Option<Given> {
+        let file = run.hash_key_file.clone().map(Given::File);
+        file.or_else(|| match self {
             Self::Folder { .. } => None,
-            Self::Cluster { handle, .. } => Some(handle.keys.clone()),
-        };
-        async move {
-            match (file, keys) {
-                (Some(file), _) => Ok(keys::read(&file)?),
-                (None, Some(keys)) => first_key(keys, name).await,
-                (None, None) => anyhow::bail!("the packet path needs --hash-key-file FILE"),
-            }
-        }
+            Self::Cluster { handle, .. } => Some(Given::Secret {
+                name: format!("{}/edgelb-keys", run.namespace),
+                found: handle.keys.clone(),
+            }),
+        })
     }
 
     /// Follows it until the agent ends. What is stored of a cluster is stored by who has the packet path.
@@ -88,42 +81,6 @@ impl Input {
                 Ok(source::files::run(folder, settings, snapshots).await?)
             }
             Self::Cluster { source, .. } => Ok(source.run(turn).await?),
-        }
-    }
-}
-
-/// The first key that is long enough. Others that come later are named: flows would move if a node took one.
-async fn first_key(mut keys: Receiver<Option<FlowSecret>>, secret: String) -> Result<FlowKey> {
-    loop {
-        let found = keys.borrow_and_update().clone();
-        match found {
-            Some(found) if found.0.len() >= keys::MIN_SECRET_LEN => {
-                tokio::spawn(tell_changes(keys, found.clone(), secret));
-                return Ok(keys::derive(&found.0));
-            }
-            Some(found) => warn!(
-                secret,
-                bytes = found.0.len(),
-                "the flow key is too short: {} bytes or more are needed; the packet path waits",
-                keys::MIN_SECRET_LEN
-            ),
-            None => info!(secret, "the packet path waits for the flow key"),
-        }
-        // The source is gone, and so will be the agent.
-        if keys.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-async fn tell_changes(mut keys: Receiver<Option<FlowSecret>>, used: FlowSecret, secret: String) {
-    while keys.changed().await.is_ok() {
-        if keys.borrow_and_update().as_ref().is_some_and(|key| *key != used) {
-            warn!(
-                secret,
-                "the flow key has changed; this node keeps the old one until it is restarted. Nodes with different \
-                 keys do not understand each other: put the old key back, or restart all agents together"
-            );
         }
     }
 }

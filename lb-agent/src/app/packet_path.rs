@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lb_common::hash::FlowKey;
 use lb_common::row::MemberId;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::Snapshots;
+use super::flow_key::Given;
 use super::liveness::Liveness;
 use crate::admin::{self, packet_metrics};
 use crate::beat::Beats;
@@ -19,15 +20,18 @@ use crate::cli::Run;
 use crate::l4::liveness::{Cluster, Outlook};
 use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
-use crate::l4::{self, Datapath, Inputs, Outputs, Succession, Uplink};
+use crate::l4::{self, Datapath, Inputs, KeptKey, Outputs, Succession, Uplink};
 use crate::l7::Proxy;
-use crate::model::{Draining, Heard, History, Holdings, Loaded, Peers, Turn};
+use crate::model::{Draining, FlowKeys, Heard, History, Holdings, Loaded, Peers, Turn};
 
 /// Where agents of a node ask each other for the packet path, in their state folder.
 pub(super) const HAND_OVER: &str = "handover.sock";
 
 /// Where a node without a cluster keeps who was a member, in its state folder.
 pub(super) const HISTORY: &str = "memberships.json";
+
+/// Where the flow key in force is kept for the next agent, in the same folder.
+pub(super) const FLOW_KEY: &str = "flow-key";
 
 /// What is known of the packet path before it begins.
 pub(super) struct PacketPath {
@@ -37,6 +41,7 @@ pub(super) struct PacketPath {
     live: watch::Sender<Loaded>,
     history: watch::Sender<History>,
     holdings: watch::Sender<Option<Holdings>>,
+    keys: watch::Sender<FlowKeys>,
     draining: watch::Receiver<Option<Draining>>,
     turn: watch::Sender<Turn>,
     outlook: Outlook,
@@ -49,6 +54,7 @@ struct PathOptions {
     cluster: u32,
     port: u16,
     pins: Pins,
+    kept: KeptKey,
     history: Option<PathBuf>,
     openers_only: bool,
     drain_deadline: Duration,
@@ -79,6 +85,7 @@ impl PacketPath {
             cluster: run.cluster_id,
             port: run.encap_port,
             pins: pins(run),
+            kept: KeptKey::new(pins(run), run.state.join(FLOW_KEY)),
             history: run.manifests.is_some().then(|| run.state.join(HISTORY)),
             openers_only: run.no_second_chance,
             drain_deadline: Duration::from_secs(run.drain_deadline.into()),
@@ -92,6 +99,7 @@ impl PacketPath {
             live: watch::Sender::default(),
             history: watch::Sender::default(),
             holdings: watch::Sender::default(),
+            keys: watch::Sender::default(),
             draining,
             turn: watch::Sender::default(),
             outlook: Outlook::default(),
@@ -119,6 +127,11 @@ impl PacketPath {
         self.holdings.subscribe()
     }
 
+    /// The flow key in force, and another one that was given.
+    pub(super) fn keys(&self) -> watch::Receiver<FlowKeys> {
+        self.keys.subscribe()
+    }
+
     /// What other members say of themselves.
     pub(super) fn heard(&self) -> watch::Receiver<BTreeMap<MemberId, Heard>> {
         self.outlook.heard()
@@ -141,13 +154,9 @@ impl PacketPath {
 
     /// Waits for the key, begins, and follows the snapshots that the proxy serves. The agent before is asked for the
     /// packet path when all else is ready; the agent after gets it when it asks.
-    pub(super) async fn run(
-        self,
-        key: impl Future<Output = Result<FlowKey>>,
-        proxy: &Proxy,
-        snapshots: Snapshots,
-    ) -> Result<()> {
-        let key = key.await?;
+    pub(super) async fn run(self, given: Option<Given>, proxy: &Proxy, snapshots: Snapshots) -> Result<()> {
+        let mut given = given.context("the packet path needs --hash-key-file FILE")?;
+        let key = given.in_force(self.options.kept.find()).await?;
         let mut succession = self.succession(key);
         let cluster = Cluster { key, id: self.options.cluster, port: self.options.port };
         let names = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
@@ -157,7 +166,8 @@ impl PacketPath {
         let (beats, outlook) = (self.beats.clone(), self.outlook.clone());
         let probing = Liveness::start(cluster, succession.holds(), beats, outlook, pins)?;
         tokio::select! {
-            result = self.take_turns(&mut succession, proxy, snapshots.clone()) => result,
+            result = self.take_turns(&mut succession, &key, proxy, snapshots.clone()) => result,
+            never = given.compare(key, &self.keys) => match never {},
             result = probing.feed(node, snapshots, history, live, self.draining.clone(), names) => result,
         }
     }
@@ -166,6 +176,7 @@ impl PacketPath {
     async fn take_turns(
         &self,
         succession: &mut Succession,
+        key: &FlowKey,
         proxy: &Proxy,
         mut snapshots: Snapshots,
     ) -> Result<()> {
@@ -178,6 +189,7 @@ impl PacketPath {
         }
         proxy.listen(&succession.inherited())?;
         while let Some(packet_path) = begun {
+            self.options.kept.keep(key);
             let successor = tokio::select! {
                 result = self.follow(packet_path, proxy, snapshots.clone()) => return result,
                 successor = succession.successor() => successor,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use futures_util::{FutureExt, Stream, StreamExt};
-use lb_common::map::{LISTENER_V4, LISTENER_V6, STAND_IN, config, name};
+use lb_common::map::{LISTENER_V4, LISTENER_V6, STAND_IN, name};
 use lb_common::probe::MOST_NEEDED;
 use lb_common::row::{MemberId, NO_MEMBER};
 use rtnetlink::Handle;
@@ -429,7 +429,7 @@ impl Datapath {
             wanted.keep_rows(&self.installed.members);
         }
         let own = snapshot.members.get(&self.local.node).map(|member| member.address);
-        self.tell_of(&wanted, own).await;
+        self.tell_of(own).await;
         let operations = plan(&self.installed, &wanted)?;
         let write = |operation: &_| self.maps.carry_out(operation);
         let left_out = carry_out(&operations, &mut self.installed, write)?;
@@ -455,13 +455,7 @@ impl Datapath {
     }
 
     /// Says what else nobody would notice before clients do.
-    async fn tell_of(&mut self, wanted: &Wanted, own: Option<IpAddr>) {
-        let (old, new) = (&self.installed.config, &wanted.config);
-        if old.flags & config::READY != 0 && old.key != new.key {
-            warn!(
-                "the hash key is not the one of the agent before: nodes with different keys refuse each other's packets"
-            );
-        }
+    async fn tell_of(&mut self, own: Option<IpAddr>) {
         if self.address.replace(own) == Some(own) {
             return;
         }

@@ -12,6 +12,9 @@ pub const MIN_SECRET_LEN: usize = 16;
 /// Separates this use of the secret from later ones.
 const LABEL: &[u8] = b"edgelb flow key v1";
 
+/// Separates fingerprints from keys.
+const FINGERPRINT: &[u8] = b"edgelb flow key fingerprint v1";
+
 /// Why there is no key.
 #[derive(Debug, Error)]
 pub enum KeyError {
@@ -67,6 +70,16 @@ pub fn derive(secret: &[u8]) -> FlowKey {
     FlowKey::new(words)
 }
 
+/// What tells keys apart, the same on all nodes. It gives nothing of a key away that was made of random bytes.
+#[must_use]
+pub fn fingerprint(key: &FlowKey) -> u32 {
+    let mut context = digest::Context::new(&digest::SHA512);
+    context.update(FINGERPRINT);
+    key.words().iter().for_each(|word| context.update(&word.to_le_bytes()));
+    let digest = context.finish();
+    digest.as_ref().iter().take(4).fold(0, |print, &byte| print << 8 | u32::from(byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +96,14 @@ mod tests {
         let padded = read(file(b" 0123456789abcdef\n").path()).expect("long enough");
         assert!(plain == padded);
         assert!(plain != derive(b"0123456789abcdeF"));
+    }
+
+    #[test]
+    fn keys_are_told_apart() {
+        let [one, other] =
+            [&b"0123456789abcdef"[..], b"0123456789abcdeF"].map(|secret| fingerprint(&derive(secret)));
+        // Nodes of different versions compare them.
+        assert_eq!((one, one == other), (0x7e5f_3c51, false), "{one:#x}");
     }
 
     #[test]
