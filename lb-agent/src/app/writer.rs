@@ -37,6 +37,7 @@ impl Writer {
         let inputs = Inputs {
             state: says,
             loaded: live.kernel.clone(),
+            keys: live.keys.clone().unwrap_or_else(|| watch::Sender::default().subscribe()),
             edge_nodes: source.edge_nodes.clone(),
             report: report(source.clone()),
             changed: live.proxy.clone(),

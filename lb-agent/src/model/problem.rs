@@ -26,6 +26,8 @@ pub enum Cause {
     AllDrain,
     /// The node's rows are not those of the others.
     Diverging,
+    /// The node goes by another flow key than the members, or was given another one.
+    FlowKey,
 }
 
 /// Where an object was read from.

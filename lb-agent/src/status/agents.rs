@@ -166,6 +166,8 @@ mod tests {
             needed: None,
             held: 0,
             oldest: None,
+            key: None,
+            refused_key: None,
             addresses: Vec::new(),
         }
     }

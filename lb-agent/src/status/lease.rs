@@ -74,6 +74,10 @@ pub(super) struct NodeLease {
     pub(super) held: u64,
     /// The age of the oldest of them, in whole seconds.
     pub(super) oldest: Option<Duration>,
+    /// The fingerprint of the flow key in force there.
+    pub(super) key: Option<u32>,
+    /// That of another one that it was given and refuses.
+    pub(super) refused_key: Option<u32>,
     /// The node's addresses, for people.
     pub(super) addresses: Vec<IpAddr>,
 }
@@ -96,6 +100,8 @@ impl NodeLease {
             needed: number(names::NEEDED),
             held: number(names::HELD).unwrap_or(0),
             oldest: number(names::OLDEST).map(Duration::from_secs),
+            key: annotation(names::FLOW_KEY).and_then(print),
+            refused_key: annotation(names::REFUSED_KEY).and_then(print),
             addresses: annotation(names::ADDRESSES).map(addresses).unwrap_or_default(),
         })
     }
@@ -116,6 +122,9 @@ impl NodeLease {
         let numbers = [(names::NEEDED, self.needed), (names::HELD, Some(self.held)), (names::OLDEST, oldest)];
         for (name, number) in numbers {
             annotations.extend(number.map(|number| (name.to_owned(), number.to_string())));
+        }
+        for (name, key) in [(names::FLOW_KEY, self.key), (names::REFUSED_KEY, self.refused_key)] {
+            annotations.extend(key.map(|key| (name.to_owned(), format!("{key:08x}"))));
         }
         Lease {
             metadata: ObjectMeta {
@@ -147,6 +156,11 @@ fn mark(text: &str) -> Option<Mark> {
     let step =
         [Step::Learn, Step::Switch, Step::Settled].into_iter().find(|step| step.to_string() == word)?;
     Some(Mark { number, step, oldest: words.next()?.parse().ok()? })
+}
+
+/// Of a flow key.
+fn print(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, 16).ok()
 }
 
 fn addresses(text: &str) -> Vec<IpAddr> {
@@ -181,6 +195,8 @@ mod tests {
             needed: Some(6),
             held: 3,
             oldest: Some(Duration::from_secs(240)),
+            key: Some(0xabc),
+            refused_key: Some(u32::MAX),
             addresses: vec![IpAddr::from([198, 51, 100, 1])],
         }
     }
@@ -191,6 +207,7 @@ mod tests {
         for lease in [
             lease(),
             NodeLease { rows: None, needed: None, oldest: None, addresses: Vec::new(), ..lease() },
+            NodeLease { key: None, refused_key: None, ..lease() },
             NodeLease { node, state: AgentState::Stopped, ..lease() },
         ] {
             assert_eq!(NodeLease::read(&lease.write(None)), Some(lease));
@@ -206,6 +223,7 @@ mod tests {
         let read = NodeLease::read(&object).expect("it is a node's");
         assert_eq!((read.state, read.acknowledged, read.rows), (AgentState::Starting, Mark::default(), None));
         assert_eq!((read.needed, read.held, read.oldest), (None, 0, None));
+        assert_eq!((read.key, read.refused_key), (None, None));
         object.metadata.annotations = None;
         assert_eq!(NodeLease::read(&object).map(|lease| lease.node).as_deref(), Some("edge-1"));
         object.spec.as_mut().expect("it has one").lease_duration_seconds = Some(-3);

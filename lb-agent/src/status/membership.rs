@@ -1,12 +1,14 @@
 //! From the history, the agents that are heard and the edge nodes to the next history: pure.
 //!
 //! - Members are edge nodes whose agents are ready. Who is silent goes, but for when nobody is heard at all.
+//! - Who goes by another flow key than the members does not become one: they would refuse each other's packets.
 //! - A change goes in steps: Learn, Switch, Settled, and those before it are retired when nobody needs them. Each waits
 //!   until all live agents have the one before in their kernels.
 //! - At most two generations are unretired beside the one in force: further changes wait and merge. Deaths never wait.
 //! - Nobody is ever left without members: when none is to be had, the last ones stay.
 
 mod candidates;
+mod flow_keys;
 mod ids;
 mod since;
 pub(super) mod steps;

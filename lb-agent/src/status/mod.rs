@@ -41,7 +41,7 @@ pub use self::lease::AgentState;
 use self::node_lease::{Keeper, Says};
 use self::office::Office;
 use crate::metrics::StatusMetrics;
-use crate::model::{EdgeNode, Loaded, ObjectRef, Problem, Report};
+use crate::model::{EdgeNode, FlowKeys, Loaded, ObjectRef, Problem, Report};
 
 /// Who writes, and how fast.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,6 +102,8 @@ pub struct Inputs {
     pub state: watch::Receiver<Option<AgentState>>,
     /// What is in this node's kernel; `None` without a packet path: then the node is no edge node and has no Lease.
     pub loaded: Option<watch::Receiver<Loaded>>,
+    /// The flow key by which this node goes, and one that it refuses.
+    pub keys: watch::Receiver<FlowKeys>,
     /// The edge nodes; `None` before the source has read them all. The source follows Nodes in any case, so this costs
     /// no connection.
     pub edge_nodes: watch::Receiver<Option<Vec<EdgeNode>>>,
@@ -135,7 +137,8 @@ pub async fn run(
     let terms = options.timing.election();
     let mut election = Election::new(leases.clone(), identity.clone(), terms, until, metrics.clone());
     let mut keeper = inputs.loaded.clone().map(|loaded| {
-        let says = Says { state: inputs.state.clone(), loaded, edge_nodes: inputs.edge_nodes.clone() };
+        let (state, keys) = (inputs.state.clone(), inputs.keys.clone());
+        let says = Says { state, loaded, keys, edge_nodes: inputs.edge_nodes.clone() };
         Keeper::new(leases.clone(), &options.node, &identity, options.timing.agent(), says, metrics.clone())
     });
     let office = Office {
@@ -215,6 +218,7 @@ mod tests {
         let inputs = Inputs {
             state: watch::Sender::new(Some(AgentState::Ready)).subscribe(),
             loaded: None,
+            keys: watch::Sender::default().subscribe(),
             edge_nodes: read,
             report: Box::new(|| Box::pin(std::future::ready(None))),
             changed: watch::Sender::new(0).subscribe(),

@@ -35,6 +35,12 @@ pub(super) const HELD: &str = "edgelb.dev/held";
 /// Annotation: the age of the oldest of them, in seconds.
 pub(super) const OLDEST: &str = "edgelb.dev/oldest";
 
+/// Annotation: the fingerprint of the flow key in force there, hexadecimal.
+pub(super) const FLOW_KEY: &str = "edgelb.dev/flow-key";
+
+/// Annotation: that of another one that the node was given and refuses.
+pub(super) const REFUSED_KEY: &str = "edgelb.dev/refused-flow-key";
+
 /// The Secret of the flow hash.
 pub(super) const KEYS: &str = "edgelb-keys";
 

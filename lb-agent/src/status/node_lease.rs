@@ -21,7 +21,7 @@ use super::lease::{AgentState, NodeLease};
 use super::names;
 use super::pace::jittered;
 use crate::metrics::{StatusMetrics, Written};
-use crate::model::{EdgeNode, Loaded, Mark};
+use crate::model::{EdgeNode, FlowKeys, Loaded, Mark};
 
 /// Changes come in groups: they are written together.
 const GROUP: Duration = Duration::from_millis(20);
@@ -42,6 +42,7 @@ pub(super) struct Says {
     /// `None` while another agent speaks for this node.
     pub(super) state: watch::Receiver<Option<AgentState>>,
     pub(super) loaded: watch::Receiver<Loaded>,
+    pub(super) keys: watch::Receiver<FlowKeys>,
     /// For this node's own addresses.
     pub(super) edge_nodes: watch::Receiver<Option<Vec<EdgeNode>>>,
 }
@@ -59,7 +60,8 @@ impl Says {
         let Loaded { membership, rows, needed, held, .. } = *self.loaded.borrow_and_update();
         let state = *self.state.borrow_and_update();
         let is_drained = state == Some(AgentState::Draining) && held == 0;
-        Words { state, membership, rows, needed, is_drained }
+        let FlowKeys { in_force, refused, .. } = *self.keys.borrow_and_update();
+        Words { state, membership, rows, needed, is_drained, keys: (in_force, refused) }
     }
 
     /// Waits until there is something else to say. Most snapshots change neither members nor rows: endpoints come and
@@ -70,6 +72,7 @@ impl Says {
             tokio::select! {
                 Ok(()) = self.state.changed() => {}
                 Ok(()) = self.loaded.changed() => {}
+                Ok(()) = self.keys.changed() => {}
                 else => std::future::pending().await,
             }
         }
@@ -84,6 +87,7 @@ struct Words {
     rows: Option<u64>,
     needed: Option<u64>,
     is_drained: bool,
+    keys: (Option<u32>, Option<u32>),
 }
 
 /// The keeper.
@@ -202,6 +206,7 @@ impl Keeper {
 
     fn lease(&mut self, state: AgentState) -> NodeLease {
         let Loaded { membership, rows, needed, held, oldest, .. } = *self.says.loaded.borrow_and_update();
+        let FlowKeys { in_force: key, refused: refused_key, .. } = *self.says.keys.borrow_and_update();
         NodeLease {
             node: self.node.clone(),
             holder: self.identity.clone(),
@@ -213,6 +218,8 @@ impl Keeper {
             needed,
             held,
             oldest: oldest.map(|oldest| Duration::from_secs(oldest.as_secs())),
+            key,
+            refused_key,
             addresses: self.says.addresses(&self.node),
         }
     }
@@ -290,6 +297,8 @@ mod tests {
             needed: None,
             held: 0,
             oldest: None,
+            key: None,
+            refused_key: None,
             addresses: Vec::new(),
         }
     }
@@ -380,7 +389,8 @@ mod tests {
     fn says() -> (watch::Sender<Loaded>, Says) {
         let (loaded, seen) = watch::channel(loaded_of(1, 1));
         let state = watch::Sender::new(Some(Ready)).subscribe();
-        (loaded, Says { state, loaded: seen, edge_nodes: watch::Sender::new(None).subscribe() })
+        let keys = watch::Sender::default().subscribe();
+        (loaded, Says { state, loaded: seen, keys, edge_nodes: watch::Sender::new(None).subscribe() })
     }
 
     #[tokio::test]

@@ -112,6 +112,8 @@ mod tests {
             needed: None,
             held: 0,
             oldest: None,
+            key: None,
+            refused_key: None,
             addresses: Vec::new(),
         }
     }

@@ -29,6 +29,8 @@ pub(super) enum Reason {
     History,
     /// A node whose rows are not those of the others.
     Diverging,
+    /// A node that goes by another flow key than the members, or was given one.
+    FlowKey,
     /// Whatever else.
     Other,
 }
@@ -49,6 +51,7 @@ impl Reason {
             Self::AllDrain => "AllNodesDrain",
             Self::History => "InvalidHistory",
             Self::Diverging => "RowsDiverge",
+            Self::FlowKey => "FlowKeyDiffers",
             Self::Other => "InvalidField",
         }
     }
@@ -61,6 +64,7 @@ impl Reason {
         match (cause, kind) {
             (Cause::AllDrain, _) => Self::AllDrain,
             (Cause::Diverging, _) => Self::Diverging,
+            (Cause::FlowKey, _) => Self::FlowKey,
             (_, Some(Kind::EdgeMembership)) => Self::History,
             (_, Some(Kind::Node)) if has(&["metadata.annotations"]) => Self::Other,
             (_, Some(Kind::Node)) => Self::NoMember,
@@ -133,6 +137,7 @@ mod tests {
             // What comes of it says more.
             (Kind::Node, "status.addresses", Cause::Conflict, "NotAMember"),
             (Kind::Node, "", Cause::Diverging, "RowsDiverge"),
+            (Kind::Node, "", Cause::FlowKey, "FlowKeyDiffers"),
             (Kind::Node, "spec.unschedulable", Cause::AllDrain, "AllNodesDrain"),
             (Kind::Node, "", Cause::AllDrain, "AllNodesDrain"),
         ] {

@@ -98,6 +98,7 @@ async fn member_status(
     let inputs = Inputs {
         state: state.subscribe(),
         loaded: Some(loaded.subscribe()),
+        keys: watch::Sender::default().subscribe(),
         edge_nodes: edge_nodes.subscribe(),
         report: Box::new(|| Box::pin(std::future::ready(None))),
         changed: changed.subscribe(),

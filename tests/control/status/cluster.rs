@@ -11,7 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use lb_agent::api::EdgeMembership;
 use lb_agent::metrics::StatusMetrics;
-use lb_agent::model::{EdgeNode, Loaded, Mark, Report, Step};
+use lb_agent::model::{EdgeNode, FlowKeys, Loaded, Mark, Report, Step};
 use lb_agent::status::{self, AgentState, Inputs, Options, Timing};
 use lb_tests::cluster::{ControlPlane, Fault, Login};
 use prometheus_client::registry::Registry;
@@ -25,6 +25,9 @@ pub(super) const NAMESPACE: &str = "edgelb-system";
 
 /// Long enough for a machine that is busy with other things.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The fingerprint of the flow key by which all agents go.
+pub(super) const FLOW_KEY: u32 = 0xab;
 
 /// As in a cluster, but in more of a hurry.
 pub(super) const TIMING: Timing = Timing {
@@ -181,6 +184,7 @@ pub(super) struct Agent {
     pub(super) fault: Fault,
     pub(super) state: watch::Sender<Option<AgentState>>,
     pub(super) loaded: watch::Sender<Loaded>,
+    pub(super) keys: watch::Sender<FlowKeys>,
     pub(super) registry: Registry,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
@@ -193,9 +197,11 @@ impl Agent {
         let loaded = watch::Sender::new(Loaded::default());
         let report = cluster.report.clone();
         let changed = report.revision.subscribe();
+        let keys = watch::Sender::new(FlowKeys { in_force: Some(FLOW_KEY), ..FlowKeys::default() });
         let inputs = Inputs {
             state: state.subscribe(),
             loaded: Some(loaded.subscribe()),
+            keys: keys.subscribe(),
             edge_nodes: cluster.nodes.subscribe(),
             report: Box::new(move || Box::pin(std::future::ready(report.read()))),
             changed,
@@ -208,7 +214,8 @@ impl Agent {
             _ = stopped.await;
         }));
         let follower = tokio::spawn(follow(cluster.client.clone(), loaded.clone()));
-        Self { node: node.to_owned(), fault, state, loaded, registry, stop: Some(stop), running, follower }
+        let (node, stop) = (node.to_owned(), Some(stop));
+        Self { node, fault, state, loaded, keys, registry, stop, running, follower }
     }
 
     /// Has it stop in order, and waits.

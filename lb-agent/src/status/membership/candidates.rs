@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::flow_keys::MembersKeys;
 use super::{Sight, in_force};
 use crate::api::{EdgeMember, EdgeMembershipSpec, MemberState};
 use crate::model::{Cause, EdgeNode, Kind, ObjectRef, Problem};
@@ -39,9 +40,11 @@ impl Candidates {
         let members = in_force(history).into_iter().chain(newest).flat_map(|generation| &generation.members);
         let members: BTreeMap<&str, &EdgeMember> =
             members.map(|member| (member.name.as_str(), member)).collect();
+        let keys = MembersKeys::new(members.keys().copied(), sight);
+        problems.extend(keys.problems(sight));
         let standing = |name: &str| match members.contains_key(name) {
             true => stays(sight, name),
-            false => joins(sight, name),
+            false => joins(sight, name).filter(|_| keys.admit(sight, name)),
         };
         let gone = members.keys().filter(|name| standing(name).is_none()).map(|&name| name.to_owned());
         let place = |(node, address): (&EdgeNode, IpAddr)| {

@@ -102,6 +102,8 @@ impl World {
             needed: None,
             held: 0,
             oldest: None,
+            key: None,
+            refused_key: None,
             addresses: Vec::new(),
         };
         let agent = |at| Agent { alive: false, lease: lease(at), clock: 0 };

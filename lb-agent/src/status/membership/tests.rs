@@ -77,6 +77,8 @@ impl World {
             needed: None,
             held: 0,
             oldest: None,
+            key: None,
+            refused_key: None,
             addresses: Vec::new(),
         });
         change(&mut lease);
@@ -442,4 +444,58 @@ fn a_changed_address_is_a_new_generation() {
     let mut world = World::settled(&["a", "b"]);
     world.nodes[1] = node("b", &["198.51.100.200"]);
     world.check(&["1 a1 b2", "2? a1 b2"]);
+}
+
+#[test]
+fn who_goes_by_another_flow_key_does_not_join() {
+    let mut world = World::settled(&["a", "b"]);
+    ["a", "b"].iter().for_each(|name| world.write(name, |lease| lease.key = Some(1)));
+    world.nodes.push(node("c", &["198.51.100.99"]));
+    let join = |world: &mut World, key| {
+        world.write("c", |lease| (lease.state, lease.key) = (AgentState::Ready, key));
+        world.step()
+    };
+    let next = join(&mut world, Some(2));
+    assert_eq!(world.generations(), ["1 a1 b2"]);
+    let [problem] = next.problems.as_slice() else { panic!("{:?}", next.problems) };
+    assert_eq!(problem.object.as_ref().map(|object| object.name.as_str()), Some("c"));
+    assert!(problem.message.starts_with("flow key 00000002 of this node is not that"), "{problem}");
+    let next = join(&mut world, Some(1));
+    assert_eq!(
+        (next.problems, world.generations()),
+        (vec![], vec!["1 a1 b2".to_owned(), "2? a1 b2 c3".to_owned()])
+    );
+}
+
+#[test]
+fn where_all_begin_anew_another_flow_key_joins() {
+    let mut world = World::settled(&["a", "b"]);
+    for name in ["a", "b"] {
+        world.write(name, |lease| (lease.state, lease.key) = (AgentState::Stopped, Some(1)));
+    }
+    world.nodes.push(node("c", &["198.51.100.99"]));
+    world.write("c", |lease| (lease.state, lease.key) = (AgentState::Ready, Some(2)));
+    assert_eq!(world.step().problems, []);
+    assert!(
+        world.generations().last().is_some_and(|newest| newest.contains(" c3")),
+        "{:?}",
+        world.generations()
+    );
+}
+
+#[test]
+fn members_say_which_flow_key_they_refuse_and_who_is_alone_with_his() {
+    let mut world = World::settled(&["a", "b", "c"]);
+    for (name, key, refused) in [("a", 1, Some(2)), ("b", 1, None), ("c", 2, None)] {
+        world.write(name, |lease| (lease.key, lease.refused_key) = (Some(key), refused));
+    }
+    let next = world.step();
+    let words: Vec<_> = next.problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert!(words[0].starts_with("flow key 00000002, which this node was given"), "{words:?}");
+    assert!(words[1].starts_with("flow key 00000002 of this node is not that"), "{words:?}");
+    assert_eq!(
+        (words.len(), world.generations()),
+        (2, vec!["1 a1 b2 c3".to_owned()]),
+        "it stays: its flows may live"
+    );
 }
