@@ -1,6 +1,7 @@
 //! The whole, as a user has it: install.yaml applied to a cluster of real nodes, traffic, updates, lost nodes, and
 //! the way out. One cluster for all of it, because raising one takes longer than most steps.
 
+mod flow_key;
 mod install;
 mod nodes;
 mod outage;
@@ -37,13 +38,14 @@ fn from_apply_to_traffic_and_back() -> Result<()> {
 type Step = fn(&mut Site<'_>) -> Result<()>;
 
 /// In this order: each begins with what the one before left.
-const STEPS: [(&str, Step); 16] = [
+const STEPS: [(&str, Step); 17] = [
     ("install.yaml is taken, strictly, and rolled out", install::applies),
     ("agents have the shipped rights on the node, and no more", install::rights_are_as_shipped),
     ("three members, known to all", install::all_are_members),
     ("an app is published: addresses of Service and Ingress", install::publishes_an_app),
     ("VIPs answer by IPv4 and IPv6, HTTP and TLS, on all nodes", traffic::is_spread),
     ("a rolling update fails no new connection", updates::of_edgelb),
+    ("another flow key is refused, and an update with it fails none", flow_key::is_not_changed),
     ("an app that is scaled and rolled fails none", updates::of_the_app),
     ("an outage longer than all Leases fails none, and throws nobody out", outage::outlasts_every_lease),
     ("a drained edge node, with a pod of the app, fails none", nodes::drained),
