@@ -55,9 +55,10 @@ impl FlowKey {
     pub const fn words(&self) -> [u64; KEY_WORDS] {
         let [a, b, c, d, e] = self.pads;
         let [m0, m1, m2, m3] = self.multipliers;
+        let [i0, i1, i2] = self.ids;
         let [a, b, c, d, e] =
             [join(a[0], a[1]), join(b[0], b[1]), join(c[0], c[1]), join(d[0], d[1]), join(e[0], e[1])];
-        [a, b, c, d, e, self.offset, m0, m1, m2, m3]
+        [a, b, c, d, e, self.offset, m0, m1, m2, m3, i0, i1, i2]
     }
 
     /// The key of the probes' tags: words that the flow hash, of which clients see some effect, does not use.
