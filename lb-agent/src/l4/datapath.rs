@@ -1,6 +1,8 @@
 //! The packet path as the app sees it: started once, then given snapshots. Follows the kernel's routes and
 //! neighbours by itself.
 
+mod flows;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,17 +13,16 @@ use std::time::Duration;
 use aya::Ebpf;
 use futures_util::{FutureExt, Stream, StreamExt};
 use lb_common::map::{LISTENER_V4, LISTENER_V6, STAND_IN, name};
-use lb_common::probe::MOST_NEEDED;
-use lb_common::row::{MemberId, NO_MEMBER};
+use lb_common::row::MemberId;
 use rtnetlink::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
+use self::flows::Flows;
 use super::attach::{self, Attachment};
-use super::holdings::Question;
 use super::maps::Maps;
-use super::memberships::{Memberships, Opened, Sight};
+use super::memberships::{Memberships, Sight};
 use super::netlink::Change;
 use super::pins::{PinLock, Pins};
 use super::plan::{Installed, carry_out, plan};
@@ -93,6 +94,7 @@ pub struct Datapath {
     installed: Installed,
     openers_only: bool,
     memberships: Memberships,
+    flows: Flows,
     /// Until then the rows of the agent before stay: this one does not know yet who is down.
     keeps_rows: Option<Duration>,
     /// Entries for which there is no place, as far as they are told.
@@ -162,6 +164,7 @@ impl Datapath {
             installed,
             openers_only,
             memberships: Memberships::restore(history, drain_deadline, now),
+            flows: Flows::default(),
             keeps_rows: has_rows.then(|| now + VERDICT),
             left_out: BTreeSet::new(),
             ways: Ways::default(),
@@ -233,7 +236,8 @@ impl Datapath {
                         if self.keeps_rows.is_none() {
                             live.send_replace(self.loaded(&snapshot, counted.as_ref()));
                         }
-                        self.ask(&snapshot, &questions);
+                        let question = self.flows.question(&snapshot, &self.memberships, &self.local);
+                        questions.send_if_modified(|asked| asked.replace(question.clone()) != Some(question));
                     }
                     Err(error) => warn!(%error, generation = snapshot.generation, "the last state stays"),
                 }
@@ -270,31 +274,7 @@ impl Datapath {
     fn loaded(&mut self, snapshot: &Snapshot, held: Option<&Holdings>) -> Loaded {
         let is_there = self.installed.tables.contains_key(&INGRESS_TABLE);
         let rows = is_there.then(|| self.memberships.agreed_rows().digest);
-        let opened = self.memberships.opened();
-        let number = |opened: Option<&Opened>| opened.map(|opened| opened.number);
-        let (newest, oldest) = (number(opened.first()), number(opened.last()));
-        let counted = held.filter(|held| self.is_of_now(held));
-        let needed = match counted {
-            Some(held) => held.needed,
-            None => oldest,
-        };
-        Loaded {
-            generation: snapshot.generation,
-            membership: snapshot.membership,
-            rows,
-            needed: needed.filter(|&needed| Some(needed) < newest),
-            in_force: opened.first().map_or(0, |newest| newest.fingerprint),
-            former: counted.and_then(|held| former(&held.former)),
-            held: held.map_or(0, |held| held.held as u64),
-            oldest: held.and_then(|held| held.oldest),
-        }
-    }
-
-    /// What was counted before a step was in the kernel says nothing of flows that opened since.
-    fn is_of_now(&mut self, held: &Holdings) -> bool {
-        let opened = self.memberships.opened();
-        held.steps == self.memberships.steps()
-            && held.opened.iter().copied().eq(opened.iter().map(|opened| opened.fingerprint))
+        self.flows.loaded(snapshot, rows, held)
     }
 
     /// Brings the memberships to this moment.
@@ -304,7 +284,7 @@ impl Datapath {
         self.keeps_rows = self.keeps_rows.filter(|&until| !is_judged && now < until);
         let down = inputs.down.borrow_and_update().clone();
         let heard = inputs.heard.borrow_and_update().clone();
-        let held = held.filter(|held| self.is_of_now(held));
+        let held = self.flows.counted(held);
         let sight = Sight {
             node: &self.local.node,
             drains: inputs.draining.borrow_and_update().is_some(),
@@ -312,9 +292,10 @@ impl Datapath {
             heard: &heard,
             needed: held.map(|held| &held.former),
         };
-        if self.memberships.observe(&snapshot.generations, sight, now) {
-            let generations = self.memberships.opened().len();
-            info!(generations, "another step of the memberships");
+        let is_stepped = self.memberships.observe(&snapshot.generations, sight, now);
+        self.flows = Flows::of(&mut self.memberships);
+        if is_stepped {
+            info!(generations = self.flows.memberships(), "another step of the memberships");
         }
     }
 
@@ -325,27 +306,6 @@ impl Datapath {
             Some(words) if before.queued.is_none() => info!("{words}"),
             _ => {}
         }
-    }
-
-    /// Has the connections counted that the rows of now may send here.
-    fn ask(&mut self, snapshot: &Snapshot, questions: &watch::Sender<Option<Question>>) {
-        let opened = self.memberships.opened();
-        let this = self.memberships.members().get(&self.local.node).map_or(NO_MEMBER, |member| member.id);
-        let newest = self.memberships.newest().and_then(|newest| newest.members.get(&self.local.node));
-        let drains = newest.is_none_or(|member| member.weight == 0);
-        let question = Some(Question {
-            vips: snapshot.vips.clone(),
-            key: self.local.key,
-            this,
-            steps: self.memberships.steps(),
-            is_pressing: opened.len() > 1 || drains,
-            opened,
-        });
-        questions.send_if_modified(|asked| {
-            let is_new = *asked != question;
-            *asked = question;
-            is_new
-        });
     }
 
     /// Waits for changes that matter, to the end of their burst. What it noted stays noted if it is dropped.
@@ -508,14 +468,6 @@ impl Datapath {
         }
         Ok(())
     }
-}
-
-/// Former memberships as others are told of them, if there is room for them.
-fn former(needed: &BTreeSet<u32>) -> Option<[u32; MOST_NEEDED]> {
-    let mut all = [0; MOST_NEEDED];
-    let is_enough = needed.len() <= all.len();
-    all.iter_mut().zip(needed).for_each(|(place, &fingerprint)| *place = fingerprint);
-    is_enough.then_some(all)
 }
 
 /// Removes everything that an agent left in the kernel: links, maps, local routes. True if there was any.
