@@ -18,12 +18,16 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::forged::expect;
+use crate::membership::{is_alone, openers, rows};
 use crate::{PATIENCE, connect, edges, with_site};
 
 /// Long enough for a machine that does much else: the figure itself is printed.
 const DOWN: Duration = Duration::from_secs(2);
 
 const SOON: Duration = Duration::from_secs(10);
+
+/// Former memberships have to go first.
+const SETTLED: Duration = Duration::from_secs(40);
 
 #[test]
 fn a_member_that_is_cut_off_is_down_for_the_others_and_alone() -> Result<()> {
@@ -50,6 +54,36 @@ fn a_member_that_is_cut_off_is_down_for_the_others_and_alone() -> Result<()> {
             expect_alone(node, false)?;
         }
         Ok(())
+    })
+}
+
+/// What it opens where others do not look for it would be lost once it is back.
+#[test]
+fn a_node_that_is_cut_off_opens_nothing_for_the_others() -> Result<()> {
+    with_site("a_node_that_is_cut_off_opens_nothing_for_the_others", &edges(3), |lab, _| {
+        await_all_up(lab)?;
+        let node = &lab.edges[2];
+        let all = openers(&rows(&lab.edges[0])?);
+        let expect_all = || {
+            ensure!(openers(&rows(node)?) == all, "it opens for others");
+            Ok(())
+        };
+        eventually("nobody needs what may have been before", SETTLED, || {
+            ensure!(is_alone(&rows(node)?), "others may have flows");
+            expect_all()
+        })?;
+        node.link_down()?;
+        eventually("it is alone", SOON, || expect_alone(node, true))?;
+        // Not as it was before it knew.
+        eventually("it judges nobody, and asks who may have its flows", SOON, || {
+            ensure!(!is_alone(&rows(node)?), "it asks nobody");
+            expect_all()
+        })?;
+        node.link_up()?;
+        until("one is up", SOON, || {
+            expect_all().expect("nobody is down for its rows on its way back");
+            expect_state(node, "edge-1", "up").is_ok()
+        })
     })
 }
 

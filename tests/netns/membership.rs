@@ -207,12 +207,12 @@ pub(crate) fn hold(lab: &Lab, node: &str) -> Result<Connection<TcpStream>> {
     anyhow::bail!("of 256 connections, none came to {node}")
 }
 
-fn openers(rows: &[Row]) -> Vec<MemberId> {
+pub(crate) fn openers(rows: &[Row]) -> Vec<MemberId> {
     rows.iter().map(|row| row.opener()).collect()
 }
 
 /// Whether each row has its opener and nobody else.
-fn is_alone(rows: &[Row]) -> bool {
+pub(crate) fn is_alone(rows: &[Row]) -> bool {
     rows.iter().all(|row| owners(row).len() == 1)
 }
 
@@ -240,8 +240,8 @@ fn agreed(lab: &Lab) -> Result<Vec<Row>> {
     Ok(first)
 }
 
-/// In a thread that has room: a table is read as a value of half a megabyte.
-fn rows(node: &Node) -> Result<Vec<Row>> {
+/// The rows that are in force on a node. In a thread that has room: a table is read as a value of half a megabyte.
+pub(crate) fn rows(node: &Node) -> Result<Vec<Row>> {
     thread::scope(|scope| {
         let reader = thread::Builder::new().stack_size(16 << 20);
         let read = reader.spawn_scoped(scope, || read(node))?.join();

@@ -38,8 +38,7 @@ pub async fn watch_alone(outlook: &Outlook, uplinks: Vec<String>) -> Result<(), 
                 *outlook.alone.borrow()
             }),
         };
-        let has_changed = outlook.alone.send_if_modified(|before| super::replace(before, is_alone));
-        match (has_changed, is_alone) {
+        match (outlook.set_alone(is_alone), is_alone) {
             (true, true) => warn!("this node is alone: no member answers, nor does its gateway or link"),
             (true, false) => info!("this node is not alone any more"),
             (false, _) => {}

@@ -8,11 +8,13 @@
 mod alone;
 mod prober;
 mod roster;
+mod sight;
 mod sign;
 mod thread;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use lb_common::probe::Said;
 use lb_common::row::MemberId;
@@ -24,6 +26,7 @@ pub use prober::Cluster;
 pub use roster::{Roster, said};
 pub use thread::{Probing, start};
 
+use self::sight::Link;
 use crate::beat::Beats;
 use crate::l4::pins::Pins;
 use crate::model::{Heard, PeerState, Peers};
@@ -51,6 +54,7 @@ pub struct Outlook {
     heard: watch::Sender<BTreeMap<MemberId, Heard>>,
     judged: watch::Sender<bool>,
     alone: watch::Sender<bool>,
+    link: watch::Sender<Link>,
 }
 
 impl Outlook {
@@ -60,7 +64,8 @@ impl Outlook {
         self.peers.subscribe()
     }
 
-    /// The members that are down: told when they become others.
+    /// The members that are down: told when they become others. None while this node is cut off: then it is not they
+    /// who are silent.
     #[must_use]
     pub fn down(&self) -> watch::Receiver<BTreeSet<MemberId>> {
         self.down.subscribe()
@@ -84,13 +89,31 @@ impl Outlook {
         self.alone.subscribe()
     }
 
+    /// Whether nobody answers for this node's own fault. True if it is another answer than before.
+    fn set_alone(&self, is_alone: bool) -> bool {
+        let has_changed = self.alone.send_if_modified(|before| replace(before, is_alone));
+        if has_changed {
+            self.link.send_replace(if is_alone { Link::CutOff } else { Link::Back(Instant::now()) });
+            self.judge();
+        }
+        has_changed
+    }
+
+    /// Says who is down. All that it goes by is read while nobody else can say it: the last one to say it knows all.
+    fn judge(&self) {
+        let down = |before: &mut _| {
+            let link = *self.link.borrow();
+            replace(before, sight::down(&self.peers.borrow(), link, Instant::now()))
+        };
+        self.down.send_if_modified(down);
+    }
+
     fn publish(&self, peers: Peers, heard: BTreeMap<MemberId, Heard>, asks: bool) {
         let judged = asks && peers.all.iter().all(|peer| peer.state != PeerState::Unheard);
-        let down = peers.down();
         let changes = changed(&self.peers.borrow(), &peers);
         self.peers.send_if_modified(|before| replace(before, peers));
         self.heard.send_if_modified(|before| replace(before, heard));
-        self.down.send_if_modified(|before| replace(before, down));
+        self.judge();
         // Last: what was judged is there then.
         self.judged.send_if_modified(|before| replace(before, judged));
         for (words, is_down) in changes {
@@ -99,6 +122,7 @@ impl Outlook {
     }
 }
 
+/// True if it is another one than before.
 fn replace<T: PartialEq>(before: &mut T, now: T) -> bool {
     let is_other = *before != now;
     if is_other {
