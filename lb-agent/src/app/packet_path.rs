@@ -27,7 +27,7 @@ use crate::model::{Draining, FlowKeys, Heard, History, Holdings, Loaded, Peers, 
 /// Where agents of a node ask each other for the packet path, in their state folder.
 pub(super) const HAND_OVER: &str = "handover.sock";
 
-/// Where a node without a cluster keeps who was a member, in its state folder.
+/// Where a node keeps who was away, and without a cluster who was a member, in its state folder.
 pub(super) const HISTORY: &str = "memberships.json";
 
 /// Where the flow key in force is kept for the next agent, in the same folder.
@@ -86,7 +86,7 @@ impl PacketPath {
             port: run.encap_port,
             pins: pins(run),
             kept: KeptKey::new(pins(run), run.state.join(FLOW_KEY)),
-            history: run.manifests.is_some().then(|| run.state.join(HISTORY)),
+            history: Some(run.state.join(HISTORY)),
             openers_only: run.no_second_chance,
             drain_deadline: Duration::from_secs(run.drain_deadline.into()),
             socket: run.state.join(HAND_OVER),

@@ -49,7 +49,7 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// Where maps and links are pinned.
     pub pins: Pins,
-    /// Where this node keeps who was a member, if nobody writes a history for all.
+    /// Where this node keeps who was away and, if nobody writes a history for all, who was a member.
     pub history: Option<PathBuf>,
     /// Whether rows have nobody but their openers: plain consistent hashing, to compare with.
     pub openers_only: bool,

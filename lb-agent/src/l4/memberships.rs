@@ -16,6 +16,7 @@ use lb_common::row::MemberId;
 use self::absences::Absences;
 use self::former::Needs;
 use self::own_history::OwnHistory;
+use self::saved::Kept;
 use super::maglev::Table;
 use super::rows::{Column, Openers, fingerprint, rows};
 use crate::model::{Generation, Heard, History, Member, Step};
@@ -44,8 +45,10 @@ pub(crate) struct Memberships {
     /// As told by a history that all nodes share, or kept here.
     agreed: Vec<Arc<Generation>>,
     own: Option<OwnHistory>,
-    file: Option<PathBuf>,
     absences: Absences,
+    /// Where this node keeps both, and as what.
+    file: Option<PathBuf>,
+    kept: Kept,
     /// When others, which are down, fell silent.
     silent: BTreeMap<MemberId, Duration>,
     down: BTreeSet<MemberId>,
@@ -83,8 +86,9 @@ pub(crate) struct Opened {
 impl Memberships {
     /// What an agent of this node before kept in `file`, if it kept anything.
     pub(crate) fn restore(file: Option<PathBuf>, deadline: Duration, now: Duration) -> Self {
-        let own = file.as_deref().and_then(|file| saved::read(file, now));
-        Self { own, file, deadline, ..Self::default() }
+        let kept = file.as_deref().map(|file| saved::read(file, now)).unwrap_or_default();
+        let Kept { own, absences } = kept.clone();
+        Self { own, absences, kept, file, deadline, ..Self::default() }
     }
 
     /// Brings them to this moment: to a snapshot's generations, to what members say, and to the time. Whether another
@@ -109,6 +113,7 @@ impl Memberships {
         }
         self.hear(sight);
         self.advance(now);
+        self.save();
         !before.is_empty() && self.generations() != before
     }
 
@@ -126,9 +131,6 @@ impl Memberships {
             && let Some(this) = newest.members.get(sight.node)
         {
             self.absences.was_away(newest, this.id, now);
-        }
-        if self.agreed != before {
-            self.save();
         }
     }
 
@@ -151,15 +153,12 @@ impl Memberships {
         self.absences.advance(needs, now);
         let Some(own) = &mut self.own else { return };
         let room = self.waits.then(|| self.absences.beside(&own.generations()));
-        let is_stepped = own.advance(needs, room, now);
+        own.advance(needs, room, now);
         self.agreed = own.generations();
         self.queued = own.queued(needs).map(|former| {
             let all: Vec<_> = former.into_iter().chain(self.absences.words(needs)).collect();
             format!("change queued: {}", all.join(" and "))
         });
-        if is_stepped {
-            self.save();
-        }
     }
 
     /// When time alone changes something.
@@ -248,10 +247,14 @@ impl Memberships {
         generations
     }
 
-    fn save(&self) {
-        if let (Some(own), Some(file)) = (&self.own, &self.file) {
-            saved::write(file, own);
+    /// So that the next agent goes on with it.
+    fn save(&mut self) {
+        let Some(file) = &self.file else { return };
+        let now = Kept { own: self.own.clone(), absences: self.absences.clone() };
+        if !now.is_alike(&self.kept) {
+            saved::write(file, &now);
         }
+        self.kept = now;
     }
 }
 

@@ -8,17 +8,18 @@ use lb_common::row::MemberId;
 
 use super::super::rows::fingerprint;
 use super::former::{Former, Needs};
-use crate::model::Generation;
+use crate::model::{Generation, Step};
 
 /// Absences that are kept: a row has room for no more.
 const MOST_KEPT: usize = 2;
 
 /// The memberships as they were in force without some members.
-#[derive(Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Absences {
-    down: BTreeSet<MemberId>,
+    /// Who is down, or was when the agent before ended.
+    pub(super) down: BTreeSet<MemberId>,
     /// The oldest first.
-    over: Vec<Former>,
+    pub(super) over: Vec<Former>,
 }
 
 impl Absences {
@@ -42,11 +43,12 @@ impl Absences {
         }
     }
 
-    fn keep(&mut self, others: Generation, now: Duration) {
+    fn keep(&mut self, mut others: Generation, now: Duration) {
         // When all were down, it was as if none were.
         if others.members.is_empty() {
             return;
         }
+        others.step = Step::Settled;
         let known = fingerprint(&others.members);
         self.over.retain(|former| fingerprint(&former.generation.members) != known);
         self.over.push(Former::new(Arc::new(others), now));

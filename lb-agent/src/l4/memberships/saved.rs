@@ -1,4 +1,4 @@
-//! A node's own history across agents: what was in force when one ends is so when the next begins.
+//! A node's own history, and who was away, across agents: what was in force when one ends is so when the next begins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,9 +12,30 @@ use lb_common::row::NO_MEMBER;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::absences::Absences;
 use super::former::Former;
 use super::own_history::OwnHistory;
 use crate::model::{Generation, Member, Step};
+
+/// What is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Kept {
+    /// None where a history is told.
+    pub(super) own: Option<OwnHistory>,
+    pub(super) absences: Absences,
+}
+
+impl Kept {
+    /// Whether the file would say the same: what waits, and who needs what, is found anew.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        let own = |kept: &Self| kept.own.as_ref().map(OwnHistory::generations);
+        let over = |kept: &Self| {
+            let over = kept.absences.over.iter();
+            over.map(|former| (Arc::clone(&former.generation), former.since)).collect::<Vec<_>>()
+        };
+        self.absences.down == other.absences.down && over(self) == over(other) && own(self) == own(other)
+    }
+}
 
 /// The file. Times are seconds of the clock that runs while the machine does.
 #[derive(Serialize, Deserialize)]
@@ -22,6 +43,11 @@ struct File {
     former: Vec<Membership>,
     in_force: Option<Membership>,
     learned: Option<Membership>,
+    /// What was in force while members were down. An agent of before did not keep it.
+    #[serde(default)]
+    absences: Vec<Membership>,
+    #[serde(default)]
+    down: BTreeSet<u16>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,22 +65,22 @@ struct Entry {
     weight: u32,
 }
 
-/// None if there is none, or it makes no sense: then the first membership is in force at once.
-pub(super) fn read(file: &Path, now: Duration) -> Option<OwnHistory> {
+/// Nothing if there is none, or it makes no sense: then the first membership is in force at once.
+pub(super) fn read(file: &Path, now: Duration) -> Kept {
     let text = match fs::read(file) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Kept::default(),
         Err(error) => {
             warn!(file = %file.display(), %error, "who was a member before this start is not known");
-            return None;
+            return Kept::default();
         }
     };
     let saved = serde_json::from_slice(&text).map_err(|error| error.to_string());
     match saved.and_then(|saved: File| saved.check().map(|()| saved)) {
-        Ok(saved) => Some(history(saved, now)),
+        Ok(saved) => kept(saved, now),
         Err(error) => {
             warn!(file = %file.display(), error, "who was a member before this start is not known");
-            None
+            Kept::default()
         }
     }
 }
@@ -69,24 +95,31 @@ impl File {
                 return Err(format!("membership {number} follows {last}"));
             }
             last = number;
-            let members = &membership.members;
-            let ids: BTreeSet<_> = members.iter().map(|member| member.id).collect();
-            let names: BTreeSet<_> = members.iter().map(|member| &member.name).collect();
-            if ids.contains(&NO_MEMBER) {
-                return Err(format!("membership {number} has a member without an id"));
-            }
-            if [ids.len(), names.len()] != [members.len(); 2] {
-                return Err(format!("membership {number} has two members with one name or id"));
-            }
+            membership.check()?;
+        }
+        self.absences.iter().try_for_each(Membership::check)
+    }
+}
+
+impl Membership {
+    fn check(&self) -> Result<(), String> {
+        let Self { number, members, .. } = self;
+        let ids: BTreeSet<_> = members.iter().map(|member| member.id).collect();
+        let names: BTreeSet<_> = members.iter().map(|member| &member.name).collect();
+        if ids.contains(&NO_MEMBER) {
+            return Err(format!("membership {number} has a member without an id"));
+        }
+        if [ids.len(), names.len()] != [members.len(); 2] {
+            return Err(format!("membership {number} has two members with one name or id"));
         }
         Ok(())
     }
 }
 
 /// In one step; what cannot be saved is lost for the next agent only.
-pub(super) fn write(file: &Path, history: &OwnHistory) {
+pub(super) fn write(file: &Path, kept: &Kept) {
     let draft = file.with_extension("new");
-    let text = serde_json::to_vec(&saved(history)).expect("plain data has a JSON form");
+    let text = serde_json::to_vec(&saved(kept)).expect("plain data has a JSON form");
     let folder = file.parent().map_or(Ok(()), fs::create_dir_all);
     let written = folder.and_then(|()| fs::write(&draft, text)).and_then(|()| fs::rename(&draft, file));
     if let Err(error) = written {
@@ -94,7 +127,7 @@ pub(super) fn write(file: &Path, history: &OwnHistory) {
     }
 }
 
-fn history(saved: File, now: Duration) -> OwnHistory {
+fn kept(saved: File, now: Duration) -> Kept {
     let read = |membership: Membership, step| {
         // Another start of the machine had another clock.
         let since = Duration::try_from_secs_f64(membership.since).unwrap_or(now).min(now);
@@ -103,27 +136,36 @@ fn history(saved: File, now: Duration) -> OwnHistory {
         let members: BTreeMap<_, _> = membership.members.into_iter().map(member).collect();
         (Arc::new(Generation { number: membership.number, step, members }), since)
     };
-    let former: Vec<_> = saved.former.into_iter().map(|former| read(former, Step::Settled)).collect();
+    let settled = |saved: Vec<Membership>| -> Vec<_> {
+        let all = saved.into_iter().map(|membership| read(membership, Step::Settled));
+        all.map(|(generation, since)| Former::new(generation, since)).collect()
+    };
+    let former = settled(saved.former);
     let step = if former.is_empty() { Step::Settled } else { Step::Switch };
-    OwnHistory {
-        former: former.into_iter().map(|(generation, since)| Former::new(generation, since)).collect(),
-        in_force: saved.in_force.map(|in_force| read(in_force, step).0),
+    let own = saved.in_force.map(|in_force| OwnHistory {
+        former,
+        in_force: Some(read(in_force, step).0),
         learned: saved.learned.map(|learned| read(learned, Step::Learn)),
         ..OwnHistory::default()
-    }
+    });
+    Kept { own, absences: Absences { down: saved.down, over: settled(saved.absences) } }
 }
 
-fn saved(history: &OwnHistory) -> File {
+fn saved(Kept { own, absences }: &Kept) -> File {
     let membership = |generation: &Generation, since: Duration| Membership {
         number: generation.number,
         since: since.as_secs_f64(),
         members: generation.members.values().map(entry).collect(),
     };
-    let former = history.former.iter().map(|former| membership(&former.generation, former.since));
+    let former = |all: &[Former]| all.iter().map(|one| membership(&one.generation, one.since)).collect();
+    let in_force = own.as_ref().and_then(|own| own.in_force.as_deref());
+    let learned = own.as_ref().and_then(|own| own.learned.as_ref());
     File {
-        former: former.collect(),
-        in_force: history.in_force.as_deref().map(|in_force| membership(in_force, Duration::ZERO)),
-        learned: history.learned.as_ref().map(|(learned, since)| membership(learned, *since)),
+        former: own.as_ref().map_or_else(Vec::new, |own| former(&own.former)),
+        in_force: in_force.map(|in_force| membership(in_force, Duration::ZERO)),
+        learned: learned.map(|(learned, since)| membership(learned, *since)),
+        absences: former(&absences.over),
+        down: absences.down.clone(),
     }
 }
 
@@ -166,19 +208,27 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("state/memberships.json");
         let now = Duration::from_secs(100);
-        assert_eq!(read(&file, now), None);
-        let history = OwnHistory {
+        assert_eq!(read(&file, now), Kept::default());
+        let own = OwnHistory {
             former: vec![Former::new(generation(1, Step::Settled, &[1]), now / 2)],
             in_force: Some(generation(2, Step::Switch, &[1, 2])),
             learned: Some((generation(3, Step::Learn, &[1, 2, 3]), now)),
             ..OwnHistory::default()
         };
-        write(&file, &history);
-        assert_eq!(read(&file, now), Some(history));
-        let rebooted = read(&file, Duration::from_secs(10)).expect("it is there");
+        let over = vec![Former::new(generation(2, Step::Settled, &[1]), now / 2)];
+        let absences = Absences { down: BTreeSet::from([2]), over };
+        let of_a_cluster = Kept { own: None, absences: absences.clone() };
+        let kept = Kept { own: Some(own), absences };
+        for kept in [of_a_cluster, kept] {
+            write(&file, &kept);
+            assert_eq!(read(&file, now), kept);
+        }
+        let rebooted = read(&file, Duration::from_secs(10)).own.expect("it is there");
         assert_eq!(rebooted.former[0].since, Duration::from_secs(10), "no time in the future");
+        let absent = format!(r#"null,"absences":[{}]"#, membership(1, &[(0, 1)]));
         for edited in [
             "{".to_owned(),
+            of("[]", &membership(1, &[(1, 1)])).replace("null", &absent),
             of("[]", &membership(1, &[(1, 1), (1, 2)])),
             of("[]", &membership(1, &[(0, 1)])),
             of("[]", &membership(0, &[(1, 1)])),
@@ -186,9 +236,9 @@ mod tests {
             of(&format!("[{}]", membership(2, &[(1, 1)])), &membership(1, &[(1, 1)])),
         ] {
             fs::write(&file, &edited).expect("writable");
-            assert_eq!(read(&file, now), None, "what makes no sense is not there: {edited}");
+            assert_eq!(read(&file, now), Kept::default(), "what makes no sense is not there: {edited}");
         }
         fs::write(&file, of("[]", &membership(1, &[(1, 1), (2, 2)]))).expect("writable");
-        assert!(read(&file, now).is_some());
+        assert!(read(&file, now).own.is_some(), "of an agent that kept no absences");
     }
 }

@@ -78,6 +78,57 @@ fn the_next_agent_goes_on_where_the_one_before_ended() {
     assert_eq!(after.rows(), before.rows());
 }
 
+/// Members die and come back at random, and agents end at any moment of it: the next one knows all that one knows
+/// which never ended, with a history of its own and with one that is told.
+#[test]
+fn the_next_agent_knows_who_was_away() {
+    for number in [0, 5] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = Some(folder.path().join("memberships.json"));
+        let told = [generation(number, Step::Settled, &[1, 2, 3, 4])];
+        let heard = heard(&[1, 2, 3, 4], Heard { needed: Some([0; 3]), ..Heard::default() });
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut now = NOW;
+        let mut lasting = Memberships::restore(None, DEADLINE, now);
+        let mut restarted = Memberships::restore(file.clone(), DEADLINE, now);
+        let mut most = 0;
+        for step in 0..200 {
+            now += Duration::from_millis(random.u64(..4000));
+            let down: BTreeSet<MemberId> = (1..=4).filter(|_| random.u8(..3) == 0).collect();
+            let sight = Sight { heard: &heard, ..sight(&down) };
+            lasting.observe(&told, sight, now);
+            restarted.observe(&told, sight, now);
+            if random.bool() {
+                restarted = Memberships::restore(file.clone(), DEADLINE, now);
+                restarted.observe(&told, sight, now);
+            }
+            let (known, expected) = (restarted.history().absences, lasting.history().absences);
+            let is_known = expected.iter().all(|absence| known.contains(absence));
+            assert!(is_known, "step {step} of {number}: {known:?}, not {expected:?}");
+            assert_eq!(restarted.steps(), lasting.steps());
+            most = most.max(expected.len());
+        }
+        assert_eq!(most, 2, "absences overlap in it");
+    }
+}
+
+/// The agent ended while a member was down, and begins when it is back: what opened elsewhere is found.
+#[test]
+fn an_absence_that_ends_without_an_agent_is_known_to_the_next_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = Some(folder.path().join("memberships.json"));
+    let told = [generation(3, Step::Settled, &[1, 2, 3])];
+    let mut before = Memberships::restore(file.clone(), DEADLINE, NOW);
+    before.observe(&told, sight(&NONE), NOW);
+    before.observe(&told, sight(&BTreeSet::from([2])), NOW);
+    let during = before.rows();
+    let mut after = Memberships::restore(file, DEADLINE, NOW);
+    after.observe(&told, sight(&NONE), NOW);
+    let rows = after.rows();
+    assert!((0..rows.rows.len()).all(|bucket| row(&rows, bucket).contains(&row(&during, bucket)[0])));
+    assert_eq!(after.agreed_rows(), before.agreed_rows());
+}
+
 #[test]
 fn who_is_down_changes_the_rows_here_and_not_those_agreed() {
     let mut memberships = memberships();
