@@ -70,6 +70,13 @@ pub mod name {
     pub const STATE: [&str; 7] = [CONFIG, SERVICES4, SERVICES6, TABLES, ROWS, MEMBERS, BEAT];
 }
 
+/// Names of what is written into the programs before they are loaded.
+pub mod global {
+    /// Where a half-open socket of this kernel keeps the number with which it answered: bytes from its start, 0 if that
+    /// is not known.
+    pub const ANSWERED_AT: &str = "ANSWERED_AT";
+}
+
 /// Program names.
 pub mod program {
     /// The packet path, attached to interfaces.

@@ -58,6 +58,9 @@ pub enum Socket {
     Cookie,
     /// What is left of a closed connection (TIME_WAIT; also FIN_WAIT_2 once the process is done with it).
     TimeWait,
+    /// A handshake of the same client with another answer than the one that the segment acknowledges: another member
+    /// gave that one.
+    OtherHandshake,
     /// A connection, half-open or open.
     Connection,
 }

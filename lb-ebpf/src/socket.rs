@@ -1,12 +1,16 @@
 //! Asks the kernel for the socket of a TCP segment. Every socket that it lends is given back.
 
 use core::ffi::c_void;
+use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::{
     bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as Tuple4,
     bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as Tuple6, tcphdr, xdp_md,
 };
-use aya_ebpf::helpers::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie};
+use aya_ebpf::helpers::{
+    bpf_probe_read_kernel, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_request_sock,
+    bpf_tcp_check_syncookie,
+};
 use lb_ebpf::{Socket, Sockets, TcpHeader, Walk};
 
 /// The network namespace of the interface that the frame came in on.
@@ -15,6 +19,14 @@ const ITS_NAMESPACE: u64 = -1_i32 as u64;
 /// Socket states (`include/net/tcp_states.h`).
 const TIME_WAIT: u32 = 6;
 const LISTEN: u32 = 10;
+const NEW_SYN_RECV: u32 = 12;
+
+const ACK: u32 = 0x10;
+
+/// Where a half-open socket of this kernel (`tcp_request_sock`) keeps the number with which it answered the SYN: whoever
+/// loads the program knows. 0 if it does not.
+#[unsafe(no_mangle)]
+static ANSWERED_AT: u32 = 0;
 
 /// The sockets of the network namespace in which a packet came in.
 pub struct Kernel(pub *mut xdp_md);
@@ -57,9 +69,32 @@ fn ask<K>(context: *mut xdp_md, flow: *const u32, ip: *const u32, ip_len: u32, t
                 _ => Socket::Listener,
             }
         }
+        NEW_SYN_RECV if !is_of_handshake(socket.cast(), tcp) => Socket::OtherHandshake,
         _ => Socket::Connection,
     };
     // SAFETY: lent above, given back once.
     unsafe { bpf_sk_release(socket.cast()) };
     found
+}
+
+/// Whether a segment that acknowledges something acknowledges what this half-open socket answered. What acknowledges
+/// nothing, and what cannot be compared, is taken for one of it.
+#[inline(always)]
+fn is_of_handshake(socket: *mut c_void, tcp: &TcpHeader) -> bool {
+    // SAFETY: a static; not read at compile time, for it is written before the program is loaded.
+    let at = unsafe { read_volatile(&raw const ANSWERED_AT) } as usize;
+    if at == 0 || (tcp[3] >> 8) & ACK == 0 {
+        return true;
+    }
+    // SAFETY: the kernel checks what it is asked for, and lends no second time.
+    let request = unsafe { bpf_skc_to_tcp_request_sock(socket) };
+    if request.is_null() {
+        return true;
+    }
+    let answered = request.cast::<u8>().wrapping_add(at).cast::<u32>();
+    // SAFETY: the kernel refuses what it cannot read.
+    match unsafe { bpf_probe_read_kernel(answered) } {
+        Ok(answered) => u32::from_be(tcp[2]) == answered.wrapping_add(1),
+        Err(_) => true,
+    }
 }

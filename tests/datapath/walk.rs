@@ -286,6 +286,25 @@ fn a_handshake_counts_as_a_connection() {
     });
 }
 
+/// A SYN that was repeated while its first member was stalled has two answers, of which the client takes one.
+#[test]
+fn a_handshake_is_asked_for_by_the_number_that_it_answered() {
+    on_a_node(|node, client| {
+        let client = node.half_open(client, 40_008);
+        for (name, packet, socket, verdict) in [
+            ("its end", client.ack(), Socket::Connection, Verdict::FoundFirst),
+            ("its end, refused", client.segment(RST | ACK, 1, 1), Socket::Connection, Verdict::FoundFirst),
+            ("its end, with no number", client.segment(RST, 1, 0), Socket::Connection, Verdict::FoundFirst),
+            ("another one's end", client.segment(ACK, 1, 7), Socket::OtherHandshake, Verdict::Sent),
+            ("what it answered", client.segment(ACK, 1, 0), Socket::OtherHandshake, Verdict::Sent),
+            ("another one's refusal", client.segment(RST | ACK, 1, 7), Socket::OtherHandshake, Verdict::Sent),
+        ] {
+            let mut both = Both::with(&wanted_row(OUTER, [THIS, NEAR, 0]));
+            asks(&mut both, name, &client, &packet, socket, verdict);
+        }
+    });
+}
+
 #[test]
 fn what_is_left_of_a_connection_answers_all_but_a_syn() {
     on_a_node(|node, client| {

@@ -1,13 +1,25 @@
 //! Loads the object: maps pinned or found pinned, programs verified.
 
+use std::sync::LazyLock;
+
 use aya::programs::{SkLookup, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::map::{MAX_SERVICES, name, program};
+use lb_common::map::{MAX_SERVICES, global, name, program};
+use tracing::warn;
 
 use super::L4Error;
 use super::attach::typed;
+use super::btf;
 use super::object::OBJECT;
 use super::pins::Pins;
+
+/// Where this kernel's half-open sockets keep the number with which they answered: it does not change while it runs.
+static ANSWERED_AT: LazyLock<u32> = LazyLock::new(|| {
+    btf::offset("tcp_request_sock", "snt_isn").unwrap_or_else(|| {
+        warn!("the kernel does not tell how its half-open sockets look (BTF): one that a repeated SYN made here may take the packets of a handshake with another member");
+        0
+    })
+});
 
 /// The object with its programs verified and nothing attached. With `pins`, maps that an earlier agent
 /// pinned are taken over with what they hold.
@@ -15,7 +27,7 @@ use super::pins::Pins;
 /// # Errors
 /// `L4Error::Load` or `L4Error::Program` with what the kernel said and what to do about it.
 pub fn load(pins: Option<&Pins>) -> Result<Ebpf, L4Error> {
-    let mut loader = EbpfLoader::new();
+    let mut loader = prepared();
     if let Some(pins) = pins {
         for name in name::ALL {
             loader.map_pin_path(name, pins.map(name));
@@ -35,7 +47,7 @@ pub fn load(pins: Option<&Pins>) -> Result<Ebpf, L4Error> {
 
 /// The packet path beside the one that is attached: it decides by the same pinned maps, and counts into maps of its own.
 pub(super) fn load_beside(pins: &Pins) -> Result<Ebpf, L4Error> {
-    let mut loader = EbpfLoader::new();
+    let mut loader = prepared();
     for name in name::STATE {
         let pin = pins.map(name);
         // The loader would make what is not there.
@@ -49,4 +61,11 @@ pub(super) fn load_beside(pins: &Pins) -> Result<Ebpf, L4Error> {
     let xdp: &mut Xdp = typed(&mut object, program::XDP)?;
     xdp.load().map_err(L4Error::program(program::XDP))?;
     Ok(object)
+}
+
+/// With what the programs have to know of this kernel.
+fn prepared() -> EbpfLoader<'static> {
+    let mut loader = EbpfLoader::new();
+    loader.override_global(global::ANSWERED_AT, &*ANSWERED_AT, true);
+    loader
 }

@@ -2,6 +2,7 @@
 //! Knows `model` and `lb-common`, nothing of L7.
 
 pub mod attach;
+mod btf;
 mod clock;
 pub mod counters;
 pub mod datapath;
