@@ -1,0 +1,197 @@
+//! Whether a node is ready, in words: what it has, what is missing, what is not as it should be.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use x509_parser::time::ASN1Time;
+
+use super::super::drain::DrainReport;
+use super::Live;
+use crate::model::{Basis, Condition, Turn};
+
+impl Live {
+    /// What a node that is ready has, in words.
+    #[must_use]
+    pub fn ready(&self) -> String {
+        let generation = self.kernel_generation().unwrap_or_else(|| self.proxy_generation());
+        let attachments = self.attachments();
+        let places = attachments.iter().map(|place| format!("{} ({})", place.interface, place.mode));
+        let places = match self.kernel.is_some() {
+            true => format!("packets on {}", places.collect::<Vec<_>>().join(", ")),
+            false => "no packet path".to_owned(),
+        };
+        let membership =
+            self.snapshot().map(|snapshot| snapshot.membership.number).filter(|&number| number > 0);
+        let membership = membership.map(|number| format!(", membership {number}")).unwrap_or_default();
+        let stored = self.following().and_then(|following| match following.basis {
+            Basis::Stored(written) => Some(format!(", from the stored snapshot of {}", utc(written))),
+            Basis::Nothing | Basis::Cluster => None,
+        });
+        format!(
+            "ready: generation {generation}{membership}, {places}{}{}{}",
+            stored.unwrap_or_default(),
+            self.stale(),
+            self.silent()
+        )
+    }
+
+    /// What is not followed at the moment, and since when: the last state of it stays.
+    fn stale(&self) -> String {
+        let watches = self.following().map(|following| following.watches).unwrap_or_default();
+        let mut failing: BTreeMap<Condition, (SystemTime, Vec<&str>)> = BTreeMap::new();
+        for watch in watches.iter().filter(|watch| watch.condition.is_failure()) {
+            let (since, names) = failing.entry(watch.condition).or_insert((watch.since, Vec::new()));
+            *since = watch.since.min(*since);
+            names.push(watch.name);
+        }
+        let each = failing.into_iter().map(|(condition, (since, names))| {
+            format!("; not followed since {} ({condition}): {}", utc(since), names.join(", "))
+        });
+        each.collect()
+    }
+
+    /// What keeps this node from being ready, in words. Ready is a node on which a first complete snapshot
+    /// is live in kernel and proxy, and that is not told to drain; later snapshots that fail leave it ready, with the
+    /// last good state.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.snapshots.borrow().is_none() {
+            missing.push(format!("the objects have not been read completely yet{}", self.unread()));
+        }
+        if self.kernel_generation() == Some(0) {
+            let lacks_key = self.following().is_some_and(|following| !following.has_flow_key);
+            let key = if lacks_key { " (nor has the cluster a flow key)" } else { "" };
+            missing.push(match *self.turn.borrow() {
+                Turn::Waiting => {
+                    "the agent before this one has not handed over the packet path yet".to_owned()
+                }
+                _ => format!("the kernel's maps hold no snapshot yet{key}"),
+            });
+        }
+        if self.proxy_generation() == 0 {
+            missing.push("the proxy serves no snapshot yet".to_owned());
+        }
+        if self.draining.borrow().is_some() {
+            missing.push(DrainReport::new(self).words);
+        }
+        missing
+    }
+
+    /// Kinds that have not been listed, and why.
+    fn unread(&self) -> String {
+        let watches = self.following().map(|following| following.watches).unwrap_or_default();
+        let unread = watches.iter().filter(|watch| {
+            !matches!(watch.condition, Condition::Current | Condition::Missing | Condition::Waiting)
+        });
+        let unread = unread.map(|watch| match watch.message.as_str() {
+            "" => format!("{} {}", watch.name, watch.condition),
+            message => format!("{} {} ({message})", watch.name, watch.condition),
+        });
+        let unread: Vec<_> = unread.collect();
+        if unread.is_empty() { String::new() } else { format!(" ({})", unread.join(", ")) }
+    }
+}
+
+/// A time as people read it.
+pub(in crate::admin) fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let time = i64::try_from(seconds).ok().and_then(|seconds| ASN1Time::from_timestamp(seconds).ok());
+    time.map(|time| time.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::watch;
+
+    use super::super::tests::{following, live, peer};
+    use super::*;
+    use crate::model::{DrainProgress, Draining, PeerState, Peers, Snapshot};
+
+    #[test]
+    fn a_node_that_drains_is_not_ready() {
+        let told = watch::Sender::new(Some(Draining::within(Duration::from_secs(9)))).subscribe();
+        let draining = Live { draining: told, ..live(Some(1), 1, Some(Snapshot::default())) };
+        assert_eq!(draining.missing(), ["draining"]);
+        let progress = DrainProgress { of: *draining.draining.borrow(), ..DrainProgress::default() };
+        let draining = Live { drain: watch::Sender::new(progress).subscribe(), ..draining };
+        assert_eq!(draining.missing(), ["draining: new flows still open here; no connection left"]);
+    }
+
+    #[test]
+    fn the_next_agent_says_for_whom_it_waits() {
+        let turn = watch::Sender::new(Turn::Waiting).subscribe();
+        let next = Live { turn, ..live(Some(0), 1, Some(Snapshot::default())) };
+        assert!(next.missing()[0].contains("the agent before"), "{:?}", next.missing());
+    }
+
+    #[test]
+    fn what_is_not_followed_is_told_and_leaves_the_node_ready() {
+        let written = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        for (basis, condition, missing, words) in [
+            (Basis::Nothing, Condition::Forbidden, 3, "(Ingress forbidden (403 no such right))"),
+            (Basis::Nothing, Condition::Forbidden, 3, "nor has the cluster a flow key"),
+            (
+                Basis::Stored(written),
+                Condition::Listing,
+                0,
+                "from the stored snapshot of Nov 14 22:13:20 2023",
+            ),
+            (Basis::Cluster, Condition::Current, 0, "packets on eth0 (generic)"),
+            (
+                Basis::Cluster,
+                Condition::Forbidden,
+                0,
+                "not followed since Jan 15 08:00:00 2027 +00:00 (forbidden): Ingress",
+            ),
+        ] {
+            let live = following(basis, condition);
+            let found = live.missing();
+            assert_eq!(found.len(), missing, "{found:?}");
+            let found = if found.is_empty() { live.ready() } else { found.join("; ") };
+            assert!(found.contains(words), "{found}");
+        }
+        assert!(!following(Basis::Cluster, Condition::Current).ready().contains("stored"));
+        assert!(!following(Basis::Cluster, Condition::Current).ready().contains("Ingress"));
+    }
+
+    #[test]
+    fn who_is_silent_is_told_and_leaves_the_node_ready() {
+        let with = |peers, alone| Live {
+            peers: Some(watch::Sender::new(peers).subscribe()),
+            alone: Some(watch::Sender::new(alone).subscribe()),
+            ..live(Some(1), 1, Some(Snapshot::default()))
+        };
+        let words = with(Peers { all: vec![peer(PeerState::Up)], stuck: None }, false).ready();
+        assert!(!words.contains("edge-2") && !words.contains("alone"), "{words}");
+        let stuck = Some("proxy worker 1".to_owned());
+        let down = with(Peers { all: vec![peer(PeerState::Down)], stuck }, true);
+        assert!(down.missing().is_empty());
+        for words in ["edge-2 has never answered", "proxy worker 1 is stuck", "this node is alone"] {
+            assert!(down.ready().contains(words), "{words}: {}", down.ready());
+        }
+    }
+
+    #[test]
+    fn ready_is_what_is_live_everywhere() {
+        let some = || Some(Snapshot { generation: 1, ..Snapshot::default() });
+        for (kernel, proxy, snapshot, missing) in [
+            (Some(0), 0, None, vec!["objects", "kernel", "proxy"]),
+            (Some(0), 0, some(), vec!["kernel", "proxy"]),
+            (Some(0), 1, some(), vec!["kernel"]),
+            (Some(1), 0, some(), vec!["proxy"]),
+            (Some(1), 1, some(), vec![]),
+            (Some(3), 7, some(), vec![]),
+            (None, 0, some(), vec!["proxy"]),
+            (None, 1, some(), vec![]),
+        ] {
+            let found = live(kernel, proxy, snapshot).missing();
+            assert_eq!(found.len(), missing.len(), "{kernel:?} {proxy}: {found:?}");
+            for (found, word) in found.iter().zip(missing) {
+                assert!(found.contains(word), "{found} {word}");
+            }
+        }
+    }
+}
