@@ -113,6 +113,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let (proxy_live, proxy_generation) = watch::channel(0);
     let attachments = packet_path.as_ref().map(PacketPath::attachments);
     let attracted = watch::Sender::default();
+    let members = packet_path.as_ref().map(PacketPath::ask_members);
     let live = Live {
         node,
         version: env!("CARGO_PKG_VERSION"),
@@ -143,7 +144,8 @@ async fn agent(run: Run) -> Result<ExitCode> {
         None => None,
     };
     let turn = live.turn.clone();
-    let state = admin::State { live: live.clone(), registry: Arc::new(registry), tell: drain.told() };
+    let state =
+        admin::State { live: live.clone(), registry: Arc::new(registry), tell: drain.told(), members };
     let admin = server.run(Arc::new(state));
     let grace = Duration::from_secs(run.grace.into());
 

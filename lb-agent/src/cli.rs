@@ -133,7 +133,8 @@ pub enum Command {
     /// Say what happens to a packet: its service, its bucket, which members may have its flow, and where it goes.
     ///
     /// A made-up packet goes through the packet path as it is in force on this node; it is not counted and not sent.
-    /// Works without an agent, too, but then without names. Needs root, or what `run` needs.
+    /// The agent asks all other members which of them has the connection, and waits half a second for their answers.
+    /// Works without an agent, too, but then without names and without them. Needs root, or what `run` needs.
     ///
     /// Why does 192.0.2.7 get no answer? With the ports of one of its connections, on any edge node:
     ///

@@ -28,6 +28,8 @@
 //! |  tag (64 bits): keyed, over all above with "seen" as 0        |
 //! +---------------------------------------------------------------+
 //! ```
+//! An `Inquiry` is a message of the same shape with another kind.
+//!
 //! The receiver's XDP program stamps "seen by XDP": whatever the sender wrote there is gone when the receiver's
 //! agent reads it, and an agent that finds no stamp knows that its own packet path is not there.
 //!
@@ -36,6 +38,10 @@
 //! send without the key, and against those who have seen any number of messages: their chance is 2^-64 each. What
 //! was seen can be sent again; so an answer carries the sequence that was asked for, which an agent begins at a random
 //! number, and what a member says of itself is believed of such answers alone.
+
+mod inquiry;
+
+pub use inquiry::Inquiry;
 
 use crate::encap::HeaderError;
 use crate::hash::FlowKey;
@@ -76,11 +82,17 @@ pub enum Kind {
     Ask,
     /// To the ask with the same sequence.
     Answer,
+    /// Whether the receiver has a flow: an `Inquiry`.
+    AskFlow,
+    /// To the `AskFlow` with the same sequence.
+    AnswerFlow,
 }
 
 /// `Kind`s as a message spells them.
 const ASK: u8 = 1;
 const ANSWER: u8 = 2;
+const ASK_FLOW: u8 = 3;
+const ANSWER_FLOW: u8 = 4;
 
 /// Bits of a message's state.
 mod state {
@@ -156,6 +168,8 @@ impl Message {
         let kind = match probe.kind {
             Kind::Ask => ASK,
             Kind::Answer => ANSWER,
+            Kind::AskFlow => ASK_FLOW,
+            Kind::AnswerFlow => ANSWER_FLOW,
         };
         let (counted, [n0, n1, n2]) = match said.needed {
             Some(needed) => (state::COUNTED, needed),
@@ -164,18 +178,21 @@ impl Message {
         let draining = if said.is_draining { state::DRAINING } else { 0 };
         let down = if probe.is_down { state::DOWN } else { 0 };
         let state = draining | counted | down;
-        let members = probe.from.swap_bytes() as u64 | (probe.to.swap_bytes() as u64) << 16;
         let words = [
-            u64::from_le_bytes([GUE_FIRST, TYPE, 0, 0, VERSION, kind, state, 0]),
-            probe.cluster.swap_bytes() as u64 | members << 32,
+            head(kind, state),
+            members(probe.cluster, probe.from, probe.to),
             probe.sequence.swap_bytes(),
             pair(said.in_force, n0),
             pair(n1, n2),
             said.room.swap_bytes() as u64,
             0,
         ];
-        let [w0, w1, w2, w3, w4, w5, _] = words;
-        Self([w0, w1, w2, w3, w4, w5, Self(words).tag(key)])
+        Self(words).tagged(key)
+    }
+
+    const fn tagged(self, key: &FlowKey) -> Self {
+        let [w0, w1, w2, w3, w4, w5, _] = self.0;
+        Self([w0, w1, w2, w3, w4, w5, self.tag(key)])
     }
 
     /// The message that lies in a packet as these words, little-endian ones.
@@ -216,6 +233,8 @@ impl Message {
         match ((first >> 32) as u8, (first >> 40) as u8) {
             (VERSION, ASK) => Ok(Kind::Ask),
             (VERSION, ANSWER) => Ok(Kind::Answer),
+            (VERSION, ASK_FLOW) => Ok(Kind::AskFlow),
+            (VERSION, ANSWER_FLOW) => Ok(Kind::AnswerFlow),
             (VERSION, _) => Err(HeaderError::NotGue),
             _ => Err(HeaderError::Version),
         }
@@ -255,13 +274,14 @@ impl Message {
         self.0[5] & STAMP_MASK == (STAMPED[0] as u64) << 32
     }
 
-    /// What it says, if it is one that this version writes.
+    /// What it says, if it is a probe that this version writes.
     ///
     /// # Errors
     /// As `kind`.
     pub const fn probe(&self) -> Result<Probe, HeaderError> {
         let kind = match self.kind() {
-            Ok(kind) => kind,
+            Ok(kind @ (Kind::Ask | Kind::Answer)) => kind,
+            Ok(Kind::AskFlow | Kind::AnswerFlow) => return Err(HeaderError::NotGue),
             Err(error) => return Err(error),
         };
         let [first, _, sequence, one, two, room, _] = self.0;
@@ -282,6 +302,17 @@ impl Message {
         let [w0, w1, w2, w3, w4, w5, _] = self.0;
         siphash::tag(key.of_probes(), [w0, w1, w2, w3, w4, w5 & !STAMP_MASK])
     }
+}
+
+/// The first word.
+const fn head(kind: u8, state: u8) -> u64 {
+    u64::from_le_bytes([GUE_FIRST, TYPE, 0, 0, VERSION, kind, state, 0])
+}
+
+/// The second word.
+const fn members(cluster: u32, from: MemberId, to: MemberId) -> u64 {
+    let members = from.swap_bytes() as u64 | (to.swap_bytes() as u64) << 16;
+    cluster.swap_bytes() as u64 | members << 32
 }
 
 /// Two numbers as they lie in a word, the first one first.

@@ -41,7 +41,7 @@ pub(crate) fn frame(outer: Outer) -> Vec<u8> {
 fn a_good_probe_is_stamped_and_passed() {
     for outer in [Outer::V4, Outer::V6] {
         let mut both = Both::fixture(outer);
-        for kind in [Kind::Ask, Kind::Answer] {
+        for kind in [Kind::Ask, Kind::Answer, Kind::AskFlow, Kind::AnswerFlow] {
             let bytes = message(&Probe { kind, ..GOOD });
             let mut stamped = bytes;
             stamped[STAMP] = 1;
@@ -103,7 +103,7 @@ fn what_is_not_proven_is_dropped() {
             ("another type", changed(1, 0x81), DropReason::MalformedEncap),
             ("another length in the header", changed(0, 0x2e), DropReason::MalformedEncap),
             ("flags", changed(2, 0x80), DropReason::MalformedEncap),
-            ("another kind", changed(5, 3), DropReason::MalformedEncap),
+            ("another kind", changed(5, 5), DropReason::MalformedEncap),
             ("another version", changed(4, 2), DropReason::UnknownVersion),
             ("another cluster", of(Probe { cluster: CLUSTER + 1, ..GOOD }), DropReason::WrongCluster),
             ("another key", other_key, DropReason::BadTag),

@@ -1,5 +1,6 @@
 //! Asks a running agent over its unix socket, for the commands beside `run`.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::endpoints::{METRICS, OVERVIEW};
-use super::{AdminError, DrainReport, Overview};
+use super::endpoints::{HOLDERS, METRICS, OVERVIEW};
+use super::holders::query;
+use super::{AdminError, Asked, DrainReport, Overview};
 
 /// An agent that needs longer is not well.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -88,6 +90,21 @@ pub async fn overview(socket: &Path) -> Result<Overview, AdminError> {
     let overview = if status.is_success() { serde_json::from_str(&body).ok() } else { None };
     let words = || AdminError::Refused { path: socket.to_owned(), words: body.trim_end().to_owned() };
     overview.ok_or_else(words)
+}
+
+/// Which of the other members has the connection between a client and a VIP: has the agent ask them all.
+///
+/// # Errors
+/// As `overview`.
+pub async fn ask_members(
+    socket: &Path,
+    client: SocketAddr,
+    vip: SocketAddr,
+) -> Result<Vec<Asked>, AdminError> {
+    let (status, body) = ask(socket, Method::GET, &format!("{HOLDERS}?{}", query(client, vip))).await?;
+    let all = if status.is_success() { serde_json::from_str(&body).ok() } else { None };
+    let words = || AdminError::Refused { path: socket.to_owned(), words: body.trim_end().to_owned() };
+    all.ok_or_else(words)
 }
 
 /// Its metrics as text.

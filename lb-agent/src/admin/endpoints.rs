@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use futures_util::stream::unfold;
+use futures_util::stream::{once, unfold};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::drain::{DrainReport, asked};
 use super::dump::Dump;
+use super::holders;
 use super::overview::Overview;
 use super::server::State;
 use crate::model::Draining;
@@ -35,6 +36,9 @@ pub(super) const METRICS: &str = "/metrics";
 /// Where the overview is.
 pub(super) const OVERVIEW: &str = "/debug/overview";
 
+/// Where members are asked for a connection.
+pub(super) const HOLDERS: &str = "/debug/holders";
+
 /// What a response has: a text, or what comes with time.
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -55,6 +59,7 @@ pub(super) fn answer<B>(request: &Request<B>, scope: Scope, state: &State) -> Re
         Endpoint::Metrics => metrics(state),
         Endpoint::Drain => json(&DrainReport::new(&state.live)),
         Endpoint::Attracted => attracted(state),
+        Endpoint::Holders => ask_members(state, request.uri().query()),
         Endpoint::Snapshot => json(&Dump::new(&state.live)),
         Endpoint::Overview => json(&Overview::new(&state.live)),
     }
@@ -67,17 +72,19 @@ enum Endpoint {
     Metrics,
     Drain,
     Attracted,
+    Holders,
     Snapshot,
     Overview,
 }
 
 impl Endpoint {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Live,
         Self::Ready,
         Self::Metrics,
         Self::Drain,
         Self::Attracted,
+        Self::Holders,
         Self::Snapshot,
         Self::Overview,
     ];
@@ -90,7 +97,7 @@ impl Endpoint {
         Self::ALL.into_iter().filter(move |endpoint| match endpoint {
             Self::Live | Self::Ready | Self::Metrics => true,
             Self::Drain | Self::Snapshot | Self::Overview => scope != Scope::Metrics,
-            Self::Attracted => scope == Scope::Own,
+            Self::Attracted | Self::Holders => scope == Scope::Own,
         })
     }
 
@@ -101,6 +108,7 @@ impl Endpoint {
             Self::Metrics => METRICS,
             Self::Drain => "/drain",
             Self::Attracted => "/attracted",
+            Self::Holders => HOLDERS,
             Self::Snapshot => "/debug/snapshot",
             Self::Overview => OVERVIEW,
         }
@@ -117,6 +125,9 @@ impl Endpoint {
                 "how a drain goes; POST begins one, DELETE calls it off, on the agent's own socket"
             }
             Self::Attracted => "VIPs that this node may attract, a line of JSON now and at each change",
+            Self::Holders => {
+                "?from=IP:PORT&to=VIP:PORT: which other member has this connection, asked of all"
+            }
             Self::Snapshot => "the state of this node as JSON, without secrets",
             Self::Overview => "members, flows and names, for `lb-agent explain` and `lb-agent top`",
         }
@@ -182,6 +193,23 @@ fn attracted(state: &State) -> Response<Body> {
     response
 }
 
+fn ask_members(state: &State, query: Option<&str>) -> Response<Body> {
+    let Some(members) = &state.members else {
+        return text(StatusCode::NOT_FOUND, "without a packet path there is nobody to ask\n");
+    };
+    let Some(ends) = holders::asked(query) else {
+        return text(StatusCode::BAD_REQUEST, "ask ?from=IP:PORT&to=VIP:PORT\n");
+    };
+    let answers = members.ask(ends);
+    let all = once(async {
+        let all = serde_json::to_string(&holders::all(answers).await).unwrap_or_default();
+        Ok(Frame::data(all.into()))
+    });
+    let mut response = respond(StatusCode::OK, "application/json", "");
+    *response.body_mut() = StreamBody::new(all).boxed_unsync();
+    response
+}
+
 fn json(what: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec_pretty(what) {
         Ok(mut body) => {
@@ -233,7 +261,7 @@ mod tests {
     fn state(kernel: u64, proxy: u64) -> State {
         let tell = watch::Sender::default();
         let live = Live { draining: tell.subscribe(), ..live(Some(kernel), proxy, Some(snapshot())) };
-        State { live, registry: Arc::new(Registry::default()), tell }
+        State { live, registry: Arc::new(Registry::default()), tell, members: None }
     }
 
     async fn ask(method: Method, path: &str, scope: Scope, state: &State) -> (StatusCode, String) {

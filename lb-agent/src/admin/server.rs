@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 
 use super::endpoints::{Scope, answer};
 use super::tcp::Place;
-use super::{AdminError, Live};
+use super::{AdminError, AskMembers, Live};
 use crate::model::Draining;
 
 /// Connections at one time for each listener: nobody can use up the agent's descriptors here.
@@ -48,6 +48,8 @@ pub struct State {
     pub registry: Arc<Registry>,
     /// Tells it to drain, or not to.
     pub tell: watch::Sender<Option<Draining>>,
+    /// Asks the other members for a connection; `None` without a packet path.
+    pub members: Option<AskMembers>,
 }
 
 /// Where to listen.
@@ -232,7 +234,8 @@ mod tests {
     }
 
     fn state(live: Live) -> Arc<State> {
-        Arc::new(State { live, registry: Arc::new(Registry::default()), tell: watch::Sender::default() })
+        let tell = watch::Sender::default();
+        Arc::new(State { live, registry: Arc::new(Registry::default()), tell, members: None })
     }
 
     async fn ask(address: SocketAddr, path: &str) -> String {

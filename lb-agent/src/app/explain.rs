@@ -39,7 +39,15 @@ async fn found(explain: &Explain) -> Result<Explanation, L4Error> {
         Ok(overview) => (Some(overview), None),
         Err(error) => (None, Some(error.to_string())),
     };
-    let explanation = Explanation { agent_silent, ..told(packet, &trial, overview.as_ref()) };
+    // Of UDP no kernel knows connections.
+    let is_asked = trial.flow.is_some() && protocol == Protocol::Tcp && overview.is_some();
+    // Who cannot be asked has said nothing: then the words say where to ask.
+    let asked = match is_asked {
+        true => admin::ask_members(&explain.admin_socket.admin_socket, packet.from, packet.to).await,
+        false => Ok(Vec::new()),
+    };
+    let asked = asked.unwrap_or_default();
+    let explanation = Explanation { asked, agent_silent, ..told(packet, &trial, overview.as_ref()) };
     Ok(explanation.concluded())
 }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Snapshots;
 use crate::beat::{Beat, Beats};
-use crate::l4::liveness::{self, Cluster, Inputs, Outlook, Probing, Roster};
+use crate::l4::liveness::{self, Cluster, Inputs, Outlook, Probing, Question, Roster};
 use crate::l4::pins::Pins;
 use crate::model::{Draining, History, Loaded, Snapshot};
 
@@ -32,11 +33,13 @@ impl Liveness {
         holds: watch::Receiver<bool>,
         beats: Beats,
         outlook: Outlook,
+        questions: UnboundedReceiver<Question>,
         pins: Pins,
     ) -> Result<Self> {
         let (roster, said) = (watch::Sender::new(None), watch::Sender::default());
         let beat = beats.watch("control", STUCK);
-        let inputs = Inputs { roster: roster.subscribe(), said: said.subscribe(), holds, beats, pins };
+        let (follows, says) = (roster.subscribe(), said.subscribe());
+        let inputs = Inputs { roster: follows, said: says, holds, questions, beats, pins };
         let probing = liveness::start(cluster, inputs, outlook.clone())?;
         Ok(Self { roster, said, beat, outlook, _probing: probing })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lb_common::hash::FlowKey;
 use lb_common::row::MemberId;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::Snapshots;
@@ -17,7 +17,7 @@ use super::liveness::Liveness;
 use crate::admin::{self, packet_metrics};
 use crate::beat::Beats;
 use crate::cli::Run;
-use crate::l4::liveness::{Cluster, Outlook};
+use crate::l4::liveness::{Cluster, Outlook, Question};
 use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
 use crate::l4::{self, Datapath, Inputs, KeptKey, Outputs, Succession, Uplink};
@@ -45,6 +45,8 @@ pub(super) struct PacketPath {
     draining: watch::Receiver<Option<Draining>>,
     turn: watch::Sender<Turn>,
     outlook: Outlook,
+    ask: mpsc::UnboundedSender<Question>,
+    questions: Option<mpsc::UnboundedReceiver<Question>>,
     beats: Beats,
 }
 
@@ -92,6 +94,7 @@ impl PacketPath {
             socket: run.state.join(HAND_OVER),
             may_take_over: run.take_over,
         };
+        let (ask, questions) = mpsc::unbounded_channel();
         (!run.no_xdp).then(|| Self {
             options,
             uplinks,
@@ -103,6 +106,8 @@ impl PacketPath {
             draining,
             turn: watch::Sender::default(),
             outlook: Outlook::default(),
+            ask,
+            questions: Some(questions),
             beats,
         })
     }
@@ -152,11 +157,29 @@ impl PacketPath {
         self.outlook.alone()
     }
 
+    /// Asks all other members which of them has a connection.
+    pub(super) fn ask_members(&self) -> admin::AskMembers {
+        let ask = self.ask.clone();
+        admin::AskMembers::new(move |client, vip| {
+            let (answers, answered) = mpsc::unbounded_channel();
+            // Without a prober nobody is asked, and the answers end at once.
+            let _ = ask.send(Question { client, vip, answers });
+            answered
+        })
+    }
+
     /// Waits for the key, begins, and follows the snapshots that the proxy serves. The agent before is asked for the
     /// packet path when all else is ready; the agent after gets it when it asks.
-    pub(super) async fn run(self, given: Option<Given>, proxy: &Proxy, snapshots: Snapshots) -> Result<()> {
+    pub(super) async fn run(
+        mut self,
+        given: Option<Given>,
+        proxy: &Proxy,
+        snapshots: Snapshots,
+    ) -> Result<()> {
         let mut given = given.context("the packet path needs --hash-key-file FILE")?;
         let key = given.in_force(self.options.kept.find()).await?;
+        let (_, nothing) = mpsc::unbounded_channel();
+        let questions = self.questions.take().unwrap_or(nothing);
         let mut succession = self.succession(key);
         let cluster = Cluster { key, id: self.options.cluster, port: self.options.port };
         let names = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
@@ -164,7 +187,7 @@ impl PacketPath {
             (self.options.node.clone(), self.live.subscribe(), self.history.subscribe());
         let pins = self.options.pins.clone();
         let (beats, outlook) = (self.beats.clone(), self.outlook.clone());
-        let probing = Liveness::start(cluster, succession.holds(), beats, outlook, pins)?;
+        let probing = Liveness::start(cluster, succession.holds(), beats, outlook, questions, pins)?;
         tokio::select! {
             result = self.take_turns(&mut succession, &key, proxy, snapshots.clone()) => result,
             never = given.compare(key, &self.keys) => match never {},

@@ -104,7 +104,7 @@ impl Question {
 }
 
 /// A TCP flow as its packets show it.
-fn tuple(from: SocketAddr, to: SocketAddr) -> Option<Tuple> {
+pub(super) fn tuple(from: SocketAddr, to: SocketAddr) -> Option<Tuple> {
     let ports = Ports {
         source: from.port().to_be(),
         destination: to.port().to_be(),

@@ -79,7 +79,7 @@ fn foreign_messages_are_refused() {
         (0, 0x2c, HeaderError::NotGue), // shorter private data
         (1, 0, HeaderError::NotGue),    // another type
         (2, 0x80, HeaderError::NotGue), // optional fields
-        (5, 3, HeaderError::NotGue),    // another kind
+        (5, 5, HeaderError::NotGue),    // another kind
         (4, 2, HeaderError::Version),
     ] {
         let mut bytes = GOLDEN;

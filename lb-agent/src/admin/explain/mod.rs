@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use lb_common::verdict::Verdict;
 use serde::Serialize;
 
-use super::Membership;
+use super::{Asked, Membership};
 
 /// A packet, what it was decided by and what became of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -37,13 +37,15 @@ pub struct Explanation {
     pub flow: Option<FlowFound>,
     /// Memberships whose members may own flows, the oldest first.
     pub memberships: Vec<Membership>,
+    /// What the other members said when they were asked for the connection: all of them, in the row or not.
+    pub asked: Vec<Asked>,
     /// Members that are down for this node: no new flows go there.
     pub down: Vec<String>,
     /// What became of it, as the label of metrics.
     pub verdict: &'static str,
     /// The same by what it means for the client.
     pub outcome: Outcome,
-    /// Who has the flow or is to have it, as far as this node alone can know.
+    /// Who has the flow or is to have it, by what this node knows and the others said.
     pub owner: Option<String>,
     /// What goes to another member.
     pub sent: Option<SentTo>,
@@ -107,7 +109,7 @@ pub struct Place {
     pub state: Option<String>,
     /// The same in words.
     pub words: Option<String>,
-    /// Whether its kernel has the connection; `None` if that must be asked there.
+    /// Whether its kernel has the connection; `None` if it was not asked, or did not answer.
     pub has_connection: Option<bool>,
 }
 
@@ -169,6 +171,7 @@ impl Explanation {
             service: None,
             flow: None,
             memberships: Vec::new(),
+            asked: Vec::new(),
             down: Vec::new(),
             verdict: verdict.label(),
             outcome: Outcome::Left,
@@ -181,6 +184,10 @@ impl Explanation {
     /// Draws the conclusions, once all else is filled in.
     #[must_use]
     pub fn concluded(mut self) -> Self {
+        for place in self.flow.iter_mut().flat_map(|flow| &mut flow.row).filter(|place| !place.here) {
+            let said = self.asked.iter().find(|asked| asked.id == place.id);
+            place.has_connection = said.and_then(|asked| asked.has_connection);
+        }
         self.outcome = self.outcome();
         self.owner = self.owner();
         self
@@ -221,10 +228,12 @@ impl Explanation {
     /// Whose kernel has the connection is its owner, wherever the packet goes first.
     fn owner(&self) -> Option<String> {
         let here = self.here();
-        let has_it = here.is_some_and(|place| place.has_connection == Some(true));
+        let has_it = here.filter(|place| place.has_connection == Some(true));
+        let says_so = self.asked.iter().find(|asked| asked.has_connection == Some(true));
         match (self.outcome, &self.sent) {
             (Outcome::Delivered, _) => here.map(|place| place.name.clone()),
-            _ if has_it => here.map(|place| place.name.clone()),
+            _ if has_it.is_some() => has_it.map(|place| place.name.clone()),
+            _ if says_so.is_some() => says_so.map(|asked| asked.name.clone()),
             (Outcome::Sent, Some(sent)) if self.is_for_sure(sent) => Some(sent.to.clone()),
             _ => None,
         }

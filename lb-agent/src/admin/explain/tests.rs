@@ -89,6 +89,18 @@ fn a_packet_for_another_member() {
     let words = [&words[..], &["else it goes on to edge-1"]].concat();
     check(asked.clone(), Outcome::Sent, Some("edge-2"), &words);
     check(Explanation { packet: Kind::TcpSyn, ..asked.clone() }, Outcome::Sent, None, &[]);
+    let said = |id, has_connection| Asked { name: format!("edge-{id}"), id, has_connection };
+    let told = Explanation {
+        asked: vec![said(2, Some(false)), said(3, Some(true)), said(4, None)],
+        ..asked.clone()
+    };
+    let words = [
+        "asked     edge-2 does not have it",
+        "edge-3 has this connection",
+        "edge-4: no answer",
+        "1. edge-2 (198.51.100.2): new flows open here; it answers; it does not have this connection",
+    ];
+    check(told, Outcome::Sent, Some("edge-3"), &words);
     let further = Explanation { sent: Some(sent(&["edge-1", "edge-3"])), ..asked };
     check(further, Outcome::Sent, None, &["else it goes on to edge-1, then edge-3"]);
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use lb_common::verdict::Verdict;
 
-use super::{Explanation, FlowFound, Kind, Outcome, Place, SentTo};
+use super::{Asked, Explanation, FlowFound, Kind, Outcome, Place, SentTo};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,6 +30,9 @@ impl fmt::Display for Explanation {
             }
             for down in &self.down {
                 line("down", down)?;
+            }
+            for (at, asked) in self.asked.iter().enumerate() {
+                line(if at == 0 { "asked" } else { "" }, &asked_words(asked))?;
             }
         }
         line("verdict", &format!("{}: {}", self.verdict, verdict_words(self.why)))?;
@@ -102,6 +105,7 @@ impl Explanation {
             (Some(true), _) => "; it has this connection",
             (Some(false), _) => "; it does not have this connection",
             (None, Kind::UdpDatagram) => "",
+            (None, _) if self.asked.iter().any(|asked| asked.id == place.id) => "",
             (None, _) => "; whether it has this connection: unknown, ask there",
         };
         format!("{who}: {role}{way}{state}{connection}")
@@ -146,6 +150,14 @@ impl SentTo {
                 format!("{} delivers it if it has the connection; else it goes on to {then}", self.to)
             }
         }
+    }
+}
+
+fn asked_words(Asked { name, has_connection, .. }: &Asked) -> String {
+    match has_connection {
+        Some(true) => format!("{name} has this connection"),
+        Some(false) => format!("{name} does not have it"),
+        None => format!("{name}: no answer"),
     }
 }
 

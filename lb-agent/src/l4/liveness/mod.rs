@@ -6,6 +6,8 @@
 //! unreachable" goes to a socket that is not connected, and nobody hears it.
 
 mod alone;
+mod inquiries;
+mod look_up;
 mod prober;
 mod roster;
 mod sight;
@@ -18,10 +20,12 @@ use std::time::Instant;
 
 use lb_common::probe::Said;
 use lb_common::row::MemberId;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 pub use alone::watch_alone;
+pub use inquiries::{PATIENCE, Question};
 pub use prober::Cluster;
 pub use roster::{Roster, said};
 pub use thread::{Probing, start};
@@ -40,6 +44,8 @@ pub struct Inputs {
     pub said: watch::Receiver<Said>,
     /// Whether this agent has the node's packet path: only then it asks and answers.
     pub holds: watch::Receiver<bool>,
+    /// What somebody here wants to know of the others.
+    pub questions: UnboundedReceiver<Question>,
     /// It answers only while all of these run.
     pub beats: Beats,
     /// Where maps are pinned in which it gives a sign of life to the packet path.

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use lb_common::hash::FlowKey;
-use lb_common::probe::{Kind, LEN, Message, Probe, Said};
+use lb_common::hash::{FlowKey, flow_hash};
+use lb_common::probe::{Inquiry, Kind, LEN, Message, Probe, Said};
 use lb_common::row::{MemberId, NO_MEMBER};
 
+use super::inquiries::{Inquiries, Question};
 use super::roster::Roster;
 use super::verdict::Verdict;
+use crate::l4::holdings::tuple;
 use crate::model::{Heard, Peer, PeerState};
 
 /// Each peer is asked this often, give or take `JITTER`: nodes that started together do not go on in step.
@@ -40,6 +42,7 @@ pub(super) struct Prober {
     peers: BTreeMap<MemberId, Asked>,
     /// Of the next ask. An answer recorded in an earlier life fits none of this one's.
     sequence: u64,
+    inquiries: Inquiries,
     looked: Instant,
 }
 
@@ -55,7 +58,8 @@ impl Prober {
     pub(super) fn new(cluster: Cluster, now: Instant) -> Self {
         // Room for all asks of a life: numbers never come back to 0.
         let sequence = fastrand::u64(..u64::MAX / 2);
-        Self { cluster, own: NO_MEMBER, peers: BTreeMap::new(), sequence, looked: now }
+        let inquiries = Inquiries::new(now);
+        Self { cluster, own: NO_MEMBER, peers: BTreeMap::new(), sequence, inquiries, looked: now }
     }
 
     /// Asks these from now on; who stays keeps its verdict.
@@ -107,6 +111,39 @@ impl Prober {
         asks
     }
 
+    /// Asks all others which of them has a connection.
+    pub(super) fn inquire(&mut self, question: Question, now: Instant) -> Vec<Outgoing> {
+        let Question { client, vip, answers } = question;
+        let Some(tuple) = tuple(client, vip) else { return Vec::new() };
+        let flow = flow_hash(&self.cluster.key, &tuple);
+        let (cluster, from) = (self.cluster.id, self.own);
+        let mut asks = Vec::new();
+        for (&to, peer) in &self.peers {
+            self.sequence += 1;
+            let inquiry = Inquiry { from, to, cluster, sequence: self.sequence, flow, has: None };
+            self.inquiries.asked(&inquiry, &peer.name, answers.clone(), now);
+            asks.push(self.outgoing(peer.address, &inquiry));
+        }
+        asks
+    }
+
+    /// What others want to know of this node's connections.
+    pub(super) fn unanswered(&mut self) -> Vec<Inquiry> {
+        self.inquiries.unanswered()
+    }
+
+    /// The answer to one of them, to where its sender is known to be. None if that is nobody any more.
+    pub(super) fn looked_up(&self, question: &Inquiry) -> Option<Outgoing> {
+        let peer = self.peers.get(&question.from)?;
+        let answer = Inquiry { from: self.own, to: question.from, ..*question };
+        Some(self.outgoing(peer.address, &answer))
+    }
+
+    fn outgoing(&self, address: IpAddr, inquiry: &Inquiry) -> Outgoing {
+        let message = Message::of_inquiry(inquiry, &self.cluster.key);
+        (SocketAddr::new(address, self.cluster.port), message.bytes())
+    }
+
     /// When the next ask is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.peers.values().map(|peer| peer.due).min()
@@ -116,14 +153,23 @@ impl Prober {
     /// only if there is something to say.
     pub(super) fn take(&mut self, bytes: &[u8], now: Instant, said: Option<&Said>) -> Option<Outgoing> {
         let message = Message::from_bytes(bytes)?;
-        let probe = message.probe().ok()?;
         // Without a stamp our packet path is not there: then nobody should think that it is.
-        let is_ours = message.is_stamped() && probe.cluster == self.cluster.id && probe.to == self.own;
+        let is_ours =
+            message.is_stamped() && message.cluster() == self.cluster.id && message.to() == self.own;
         if !is_ours || !message.is_tagged(&self.cluster.key) {
             return None;
         }
-        let peer = self.peers.get_mut(&probe.from)?;
+        let peer = self.peers.get_mut(&message.from())?;
+        if let Ok(inquiry) = message.inquiry() {
+            // Who may not answer has nothing to look up.
+            if inquiry.has.is_some() || said.is_some() {
+                self.inquiries.take(inquiry, now);
+            }
+            return None;
+        }
+        let probe = message.probe().ok()?;
         match probe.kind {
+            Kind::AskFlow | Kind::AnswerFlow => None,
             Kind::Answer => {
                 if peer.verdict.answered(probe.sequence, now) {
                     peer.heard = Some(heard(&probe));
@@ -144,6 +190,7 @@ impl Prober {
     /// last look.
     pub(super) fn look(&mut self, now: Instant) -> bool {
         let before = std::mem::replace(&mut self.looked, now);
+        self.inquiries.look(now);
         let absence = now.saturating_duration_since(before).saturating_sub(LATE);
         let mut is_other = false;
         for peer in self.peers.values_mut() {

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{info, warn};
 
+use super::look_up::LookUp;
 use super::prober::{Cluster, Outgoing, Prober};
 use super::sign::Sign;
 use super::{Inputs, Outlook};
@@ -51,6 +52,7 @@ pub fn start(cluster: Cluster, inputs: Inputs, outlook: Outlook) -> io::Result<P
     let stop = Arc::new(AtomicBool::new(false));
     let line = Line {
         prober: Prober::new(cluster, Instant::now()),
+        look_up: LookUp::start(cluster.key)?,
         port: cluster.port,
         sign: Sign::new(inputs.pins.clone()),
         inputs,
@@ -66,6 +68,7 @@ pub fn start(cluster: Cluster, inputs: Inputs, outlook: Outlook) -> io::Result<P
 /// The thread's state.
 struct Line {
     prober: Prober,
+    look_up: LookUp,
     port: u16,
     sign: Sign,
     inputs: Inputs,
@@ -90,6 +93,7 @@ impl Line {
             let now = Instant::now();
             let is_news = self.prober.look(now);
             self.ask();
+            self.inquire();
             if is_news || now.saturating_duration_since(published) >= PUBLISH {
                 published = now;
                 self.publish(stuck);
@@ -160,6 +164,20 @@ impl Line {
         let said = *self.inputs.said.borrow();
         for ask in self.prober.asks(Instant::now(), &said) {
             send(socket, ask);
+        }
+    }
+
+    /// What is asked here of others, and what others asked.
+    fn inquire(&mut self) {
+        while let Ok(question) = self.inputs.questions.try_recv() {
+            let Some((_, socket)) = &self.socket else { continue };
+            self.prober.inquire(question, Instant::now()).into_iter().for_each(|ask| send(socket, ask));
+        }
+        self.prober.unanswered().into_iter().for_each(|question| self.look_up.ask(question));
+        while let Some(answer) = self.look_up.answer() {
+            if let (Some((_, socket)), Some(answer)) = (&self.socket, self.prober.looked_up(&answer)) {
+                send(socket, answer);
+            }
         }
     }
 

@@ -2,9 +2,12 @@
 
 use lb_common::hash::KEY_WORDS;
 use lb_common::probe::{STAMP, STAMPED};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::model::PeerState;
+use crate::l4::liveness::PATIENCE;
+use crate::model::{Holder, PeerState};
 
 const PORT: u16 = 6080;
 
@@ -131,4 +134,57 @@ fn own_absence_is_nobodys_silence() {
     let ask = first.asks(now + EVERY, &Said::default()).remove(0);
     let probe = Message::from_bytes(&ask.1).expect("a message").probe().expect("a probe");
     assert!(probe.is_down, "who is down is told so");
+}
+
+fn question() -> (Question, UnboundedReceiver<Holder>) {
+    let (answers, answered) = unbounded_channel();
+    let (client, vip) =
+        (SocketAddr::from(([192, 0, 2, 9], 40_000)), SocketAddr::from(([203, 0, 113, 10], 443)));
+    (Question { client, vip, answers }, answered)
+}
+
+fn holder(id: u16, has_connection: Option<bool>) -> Holder {
+    Holder { name: format!("edge-{id}"), id, has_connection }
+}
+
+#[test]
+fn all_others_are_asked_for_a_flow_and_each_answers_once() {
+    let now = Instant::now();
+    let (mut first, mut second) = (prober(1, &[2, 3], now), prober(2, &[1, 3], now));
+    let (question, mut answered) = question();
+    let flow = flow_hash(&cluster().key, &tuple(question.client, question.vip).expect("of one family"));
+    let asks = first.inquire(question, now);
+    assert_eq!(
+        asks.iter().map(|ask| ask.0).collect::<Vec<_>>(),
+        [2, 3].map(|id| SocketAddr::new(address(id), PORT))
+    );
+    for ask in &asks {
+        assert_eq!(second.take(&stamped(*ask), now, Some(&SAID)), None, "it has to be looked up");
+    }
+    let asked = second.unanswered();
+    assert_eq!(asked.iter().map(|asked| (asked.from, asked.flow)).collect::<Vec<_>>(), [(1, flow)]);
+    let answer = second.looked_up(&Inquiry { has: Some(true), ..asked[0] }).expect("it knows who asked");
+    assert_eq!(answer.0, SocketAddr::new(address(1), PORT));
+    let other = Inquiry { flow: flow + 1, has: Some(false), ..asked[0] };
+    for answer in [second.looked_up(&other).expect("the same"), answer, answer] {
+        first.take(&stamped(answer), now, None);
+    }
+    assert_eq!(answered.try_recv(), Ok(holder(2, Some(true))));
+    assert_eq!(answered.try_recv(), Err(TryRecvError::Empty));
+    first.look(now + PATIENCE);
+    assert_eq!(answered.try_recv(), Ok(holder(3, None)));
+    assert_eq!(answered.try_recv(), Err(TryRecvError::Disconnected), "nobody is waited for");
+}
+
+#[test]
+fn what_is_asked_again_and_again_is_not_looked_up() {
+    let now = Instant::now();
+    let (mut first, mut second) = (prober(1, &[2], now), prober(2, &[1], now));
+    let ask = stamped(first.inquire(question().0, now)[0]);
+    assert_eq!(second.take(&ask, now, None), None);
+    assert!(second.unanswered().is_empty(), "who does not answer probes does not answer this");
+    (0..100).for_each(|_| _ = second.take(&ask, now, Some(&SAID)));
+    assert_eq!(second.unanswered().len(), 20);
+    second.take(&ask, now + Duration::from_secs(1), Some(&SAID));
+    assert_eq!(second.unanswered().len(), 1);
 }
