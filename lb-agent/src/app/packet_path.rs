@@ -249,6 +249,7 @@ impl PacketPath {
         let inputs = Inputs {
             snapshots,
             down: self.outlook.down(),
+            alone: self.outlook.alone(),
             heard: self.outlook.heard(),
             judged: self.outlook.judged(),
             draining: self.draining.clone(),

@@ -64,6 +64,8 @@ pub struct Inputs {
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Members that do not answer this node.
     pub down: watch::Receiver<BTreeSet<MemberId>>,
+    /// Whether this node is cut off from all others.
+    pub alone: watch::Receiver<bool>,
     /// What other members say of themselves; nothing of those that were never heard.
     pub heard: watch::Receiver<BTreeMap<MemberId, Heard>>,
     /// Whether it is known of each member whether it answers.
@@ -245,6 +247,7 @@ impl Datapath {
             tokio::select! {
                 changed = inputs.snapshots.changed() => if changed.is_err() { return Ok(()) },
                 Ok(()) = inputs.down.changed() => {}
+                Ok(()) = inputs.alone.changed() => {}
                 Ok(()) = inputs.heard.changed() => {}
                 Ok(()) = inputs.judged.changed() => {}
                 Ok(()) = inputs.draining.changed() => {}
@@ -288,6 +291,7 @@ impl Datapath {
         let sight = Sight {
             node: &self.local.node,
             drains: inputs.draining.borrow_and_update().is_some(),
+            alone: *inputs.alone.borrow_and_update(),
             down: &down,
             heard: &heard,
             needed: held.map(|held| &held.former),

@@ -31,6 +31,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) node: &'a str,
     /// Whether this node drains.
     pub(crate) drains: bool,
+    /// Whether it is cut off: others take it for down, and open its flows.
+    pub(crate) alone: bool,
     /// Members that do not answer.
     pub(crate) down: &'a BTreeSet<MemberId>,
     /// What members said last.
@@ -299,10 +301,10 @@ fn weighed(
     members
 }
 
-/// This node's id, if another one that answers takes it for down.
+/// This node's id, if another one that answers takes it for down, or none can say so.
 fn away(in_force: &Generation, sight: Sight<'_>) -> Option<MemberId> {
     let mut up = sight.heard.iter().filter(|(id, _)| !sight.down.contains(id));
-    let is_away = up.any(|(_, heard)| heard.takes_for_down);
+    let is_away = sight.alone || up.any(|(_, heard)| heard.takes_for_down);
     in_force.members.get(sight.node).map(|member| member.id).filter(|_| is_away)
 }
 

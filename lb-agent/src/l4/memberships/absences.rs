@@ -13,6 +13,9 @@ use crate::model::{Generation, Step};
 /// Absences that are kept: a row has room for no more.
 const MOST_KEPT: usize = 2;
 
+/// One that lasts is kept anew this often: each time it is written to the node's file.
+const ANEW: Duration = Duration::from_secs(1);
+
 /// The memberships as they were in force without some members.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Absences {
@@ -34,7 +37,7 @@ impl Absences {
         }
     }
 
-    /// Others take this node for down, or may have before it began: what they opened meanwhile is elsewhere.
+    /// Others take this node for down, or may without its hearing it: what they opened meanwhile is elsewhere.
     pub(super) fn was_away(&mut self, in_force: &Generation, this: MemberId, now: Duration) {
         let mut others = in_force.clone();
         others.members.retain(|_, member| member.id != this && !self.down.contains(&member.id));
@@ -50,6 +53,11 @@ impl Absences {
         }
         others.step = Step::Settled;
         let known = fingerprint(&others.members);
+        let is_new =
+            |former: &Former| now < former.since + ANEW && fingerprint(&former.generation.members) == known;
+        if self.over.last().is_some_and(is_new) {
+            return;
+        }
         self.over.retain(|former| fingerprint(&former.generation.members) != known);
         self.over.push(Former::new(Arc::new(others), now));
         let too_many = self.over.len().saturating_sub(MOST_KEPT);

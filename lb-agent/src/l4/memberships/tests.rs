@@ -26,7 +26,7 @@ fn memberships() -> Memberships {
 
 /// A node that is no member, and has heard nothing.
 fn sight(down: &BTreeSet<MemberId>) -> Sight<'_> {
-    Sight { node: "edge-9", drains: false, down, heard: &SILENT, needed: None }
+    Sight { node: "edge-9", drains: false, alone: false, down, heard: &SILENT, needed: None }
 }
 
 fn heard(ids: &[MemberId], heard: Heard) -> BTreeMap<MemberId, Heard> {
@@ -244,9 +244,15 @@ fn who_was_taken_for_down_looks_for_flows_at_others() {
     memberships.observe(&told, here, NOW);
     let agreed = memberships.rows();
     let down = heard(&[2], Heard { takes_for_down: true, ..Heard::default() });
-    memberships.observe(&told, Sight { heard: &down, ..here }, NOW);
-    let after = memberships.rows();
-    let ours = (0..).find(|&bucket| row(&agreed, bucket)[0] == 1).expect("it has a third");
-    assert_eq!((row(&after, ours)[0], row(&agreed, ours)[1]), (1, 0));
-    assert_ne!(row(&after, ours)[1], 0);
+    let told_so = Sight { heard: &down, ..here };
+    // Who is cut off hears nobody say it.
+    for sight in [told_so, Sight { alone: true, ..here }] {
+        let mut memberships = self::memberships();
+        memberships.observe(&told, here, NOW);
+        memberships.observe(&told, sight, NOW);
+        let after = memberships.rows();
+        let ours = (0..).find(|&bucket| row(&agreed, bucket)[0] == 1).expect("it has a third");
+        assert_eq!((row(&after, ours)[0], row(&agreed, ours)[1]), (1, 0));
+        assert_ne!(row(&after, ours)[1], 0);
+    }
 }
