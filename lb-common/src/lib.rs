@@ -3,6 +3,7 @@
 
 #![no_std]
 
+pub mod capture;
 mod chain;
 pub mod checksum;
 pub mod encap;

@@ -57,6 +57,13 @@ pub mod name {
     /// `PerCpuArray<u64>` by `Limit`: when each bucket is full again. Not pinned: the next program's are full.
     pub const LIMITS: &str = "LIMITS";
 
+    /// `Array<Filter>` with one entry: what is captured.
+    pub const CAPTURE: &str = "CAPTURE";
+    /// `PerCpuArray<Slot>` with one entry: the record that a CPU works on.
+    pub const CAPTURE_SLOT: &str = "CAPTURE_SLOT";
+    /// Ring buffer of `Record`.
+    pub const CAPTURED: &str = "CAPTURED";
+
     /// `Array<Bench>` with one entry: no part of the packet path.
     pub const BENCH: &str = "BENCH";
     /// The program under test: no part of the packet path.
@@ -81,6 +88,8 @@ pub mod global {
 pub mod program {
     /// The packet path, attached to interfaces.
     pub const XDP: &str = "edgelb_xdp";
+    /// The packet path that tells what it does, on interfaces in the place of `XDP` while somebody captures.
+    pub const CAPTURE: &str = "edgelb_capture";
     /// The socket lookup, attached to the network namespace.
     pub const SK_LOOKUP: &str = "edgelb_sk_lookup";
     /// Restores the frame between a benchmark's runs and calls the program under test.

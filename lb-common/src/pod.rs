@@ -2,6 +2,7 @@
 
 use aya::Pod;
 
+use crate::capture::{Filter, Slot};
 use crate::map::{Bench, Config, Member, Service, TableHead, Traffic};
 use crate::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 
@@ -17,10 +18,12 @@ macro_rules! pod {
 pod!(
     Bench,
     Config,
+    Filter,
     Member,
     Service,
     ServiceBucket<ServiceKey4>,
     ServiceBucket<ServiceKey6>,
+    Slot,
     TableHead,
     Traffic
 );

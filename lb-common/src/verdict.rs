@@ -19,6 +19,12 @@ impl Counter {
     pub const fn is_drop(self) -> bool {
         self.0 >= FIRST_DROP
     }
+
+    /// Its verdict; `None` for a number that is not used.
+    #[must_use]
+    pub fn verdict(self) -> Option<Verdict> {
+        Verdict::all().find(|verdict| verdict.counter() == self.0)
+    }
 }
 
 impl From<Verdict> for Counter {

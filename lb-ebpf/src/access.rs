@@ -93,7 +93,8 @@ unsafe fn read<T: Plain>(address: usize) -> T {
 /// A value of which the compiler knows nothing, so that it can neither compute it a second time nor drop a
 /// comparison that the verifier needs: the verifier knows a range only for the very register that was compared.
 #[inline(always)]
-pub(crate) fn opaque(value: usize) -> usize {
+#[must_use]
+pub fn opaque(value: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut value = value;

@@ -18,7 +18,7 @@ use crate::quic;
 use crate::select::{self, Step};
 use crate::walk::Walk;
 
-const UDP_LEN: usize = 8;
+pub(crate) const UDP_LEN: usize = 8;
 const ECN: u8 = 3;
 const NOT_ECT: u8 = 0;
 

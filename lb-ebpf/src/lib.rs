@@ -9,6 +9,7 @@ mod access;
 mod decap;
 mod echo;
 mod encap;
+pub mod filter;
 pub mod floor;
 mod flow;
 mod frame;
@@ -23,6 +24,7 @@ mod sk_lookup;
 mod too_big;
 mod walk;
 
+pub use access::opaque;
 pub use frame::{Action, Frame, Maps, Socket, Sockets, TcpHeader};
 pub use process::{Rest, begin, go_on, process};
 pub use quic::{Payload, named};

@@ -5,6 +5,7 @@
 #![expect(unreachable_pub, missing_docs, reason = "aya's macros export programs by name")]
 
 mod bench;
+mod capture;
 mod socket;
 
 use core::ptr::read_volatile;
@@ -66,7 +67,7 @@ pub fn edgelb_xdp(context: XdpContext) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn edgelb_begin(context: *mut xdp_md) -> u32 {
-    match begin(&mut XdpFrame(XdpContext::new(context)), &KernelMaps) {
+    match begin(&mut XdpFrame(XdpContext::new(context)), &KernelMaps::<false>) {
         Ok(action) => act(action),
         Err(Rest(rest)) => rest,
     }
@@ -76,7 +77,7 @@ pub extern "C" fn edgelb_begin(context: *mut xdp_md) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn edgelb_go_on(context: *mut xdp_md, rest: u32) -> u32 {
-    act(go_on(&mut XdpFrame(XdpContext::new(context)), &KernelMaps, Rest(rest)))
+    act(go_on(&mut XdpFrame(XdpContext::new(context)), &KernelMaps::<false>, Rest(rest)))
 }
 
 /// Steers connections to VIPs to the proxy's listeners.
@@ -88,7 +89,7 @@ pub fn edgelb_sk_lookup(context: SkLookupContext) -> u32 {
         AF_INET => Lookup::V4(lookup.local_ip4),
         _ => Lookup::V6(local_ip6(&lookup.local_ip6)),
     };
-    match choose(&KernelMaps, local, (lookup.local_port as u16).to_be(), lookup.protocol as u8) {
+    match choose(&KernelMaps::<false>, local, (lookup.local_port as u16).to_be(), lookup.protocol as u8) {
         Choice::Kernel => sk_action::SK_PASS,
         // Without a listener (the agent is gone) the connection is refused, not handed to another socket.
         Choice::Listener(index) => match LISTENERS.redirect_sk_lookup(&context, index, 0) {
@@ -119,7 +120,7 @@ pub unsafe extern "C" fn edgelb_walk(context: *mut xdp_md, walk: *const Walk) ->
     // SAFETY: the caller's promise.
     match unsafe { walk.as_ref() } {
         Some(walk) => {
-            step(walk, &XdpFrame(XdpContext::new(context)), &KernelMaps, &socket::Kernel(context)).0
+            step(walk, &XdpFrame(XdpContext::new(context)), &KernelMaps::<false>, &socket::Kernel(context)).0
         }
         // It never is.
         None => Verdict::Drop(DropReason::NoMember).counter().into(),
@@ -200,9 +201,10 @@ unsafe impl Frame for XdpFrame {
     }
 }
 
-struct KernelMaps;
+/// The maps; with `NOTES` for the program that tells of each verdict.
+struct KernelMaps<const NOTES: bool>;
 
-impl Maps for KernelMaps {
+impl<const NOTES: bool> Maps for KernelMaps<NOTES> {
     #[inline(always)]
     fn config(&self) -> Option<&Config> {
         CONFIG.get(0)
@@ -243,6 +245,9 @@ impl Maps for KernelMaps {
 
     #[inline(always)]
     fn count(&self, Counter(index): Counter) {
+        if NOTES {
+            capture::note(Counter(index));
+        }
         if let Some(counter) = VERDICTS.get_ptr_mut(index) {
             // SAFETY: a valid slot of this CPU, and nothing preempts the program on it.
             unsafe { *counter += 1 };

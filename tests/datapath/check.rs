@@ -1,6 +1,7 @@
 //! One check for all tables of cases: the kernel and the host do the same, and it is what is expected.
 
 use lb_agent::l4::wanted::Wanted;
+use lb_common::capture::Filter;
 use lb_common::hash::Tuple;
 use lb_common::verdict::Verdict;
 use lb_ebpf::{Action, Socket};
@@ -8,10 +9,13 @@ use lb_tests::fixture::{self, Outer};
 use lb_tests::host::Host;
 use lb_tests::kernel::{Kernel, Outcome};
 
+use crate::capture;
+
 /// The packet path in the kernel and on the host with the same state.
 pub(crate) struct Both {
     kernel: Kernel,
     host: Host,
+    is_captured: bool,
 }
 
 impl Both {
@@ -22,7 +26,7 @@ impl Both {
 
     pub(crate) fn with(wanted: &Wanted) -> Self {
         let kernel = Kernel::with(wanted).expect("the program loads: these tests need CAP_BPF");
-        Self { kernel, host: Host::with(wanted) }
+        Self { kernel, host: Host::with(wanted), is_captured: false }
     }
 
     /// From now on, what the host has for a flow; the kernel knows its sockets.
@@ -37,13 +41,31 @@ impl Both {
         self.kernel.set_beat(1).expect("the map is there");
     }
 
+    /// From now on, the program that captures is given each packet, too: it does the same, and tells the verdict.
+    pub(crate) fn capture(&mut self) {
+        let filter = Filter { verdicts: u64::MAX, count: u64::MAX, sample: 1, snap: 64, ..Filter::default() };
+        self.kernel.set_filter(filter).expect("the filter can be set");
+        self.is_captured = true;
+    }
+
     /// What both do to a packet; it is the same, and counted once.
     pub(crate) fn run(&mut self, name: &str, frame: &[u8]) -> Outcome {
         self.kernel.forget_limits().expect("limits can be written");
         let outcome = self.kernel.run(frame).expect(name);
         assert_eq!(self.host.run(frame), outcome, "{name}: host (left) and kernel (right)");
         assert_eq!(outcome.verdicts.len(), 1, "{name}: counted once: {:?}", outcome.verdicts);
+        if self.is_captured {
+            self.is_told(name, frame, &outcome);
+        }
         outcome
+    }
+
+    fn is_told(&mut self, name: &str, frame: &[u8], outcome: &Outcome) {
+        self.kernel.forget_limits().expect("limits can be written");
+        assert_eq!(self.kernel.run_capturing(frame).expect(name), *outcome, "{name}: while it is captured");
+        let told = self.kernel.records().expect("records can be read");
+        let verdicts: Vec<_> = told.iter().map(|record| capture::verdict(record)).collect();
+        assert_eq!(verdicts, [outcome.verdicts[0].counter()], "{name}: told");
     }
 
     /// The packet is left as it was.

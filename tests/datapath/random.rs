@@ -1,5 +1,5 @@
-//! Random and mutated packets: the kernel and the host agree, every packet is counted, nothing is lost
-//! without a reason.
+//! Random and mutated packets: the kernel and the host agree, and so does the program that captures; every packet is
+//! counted, nothing is lost without a reason.
 
 use std::net::IpAddr;
 
@@ -99,6 +99,7 @@ fn kernel_and_host_agree_on_random_packets() {
     ] {
         let mut both =
             Both::with(&with_quic(row.map_or_else(|| wanted(outer), |row| wanted_row(outer, row))));
+        both.capture();
         let both = std::cell::RefCell::new(&mut both);
         let mut runner =
             TestRunner::new(Config { cases: 2_000, failure_persistence: None, ..Config::default() });

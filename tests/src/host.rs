@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use lb_agent::l4::plan::{Installed, plan};
 use lb_agent::l4::service_table::{Place, vacancy};
 use lb_agent::l4::wanted::{MapKey, Wanted, map_key};
+use lb_common::capture::Filter;
 use lb_common::hash::{Ports, Tuple};
 use lb_common::limit::{LIMITS, Limit, take};
 use lb_common::map::{Config, Member, SERVICE_BUCKETS, Service, TableHead};
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey, ServiceKey4, ServiceKey6, candidates};
 use lb_common::verdict::{Counter, Verdict};
-use lb_ebpf::{Frame, Maps, Next, Payload, Socket, Sockets, TcpHeader, Walk, named, process, step};
+use lb_ebpf::{Frame, Maps, Next, Payload, Socket, Sockets, TcpHeader, Walk, filter, named, process, step};
 
 use crate::fixture::INGRESS;
 use crate::kernel::Outcome;
@@ -82,12 +83,22 @@ impl Host {
     #[must_use]
     pub fn run(&self, frame: &[u8]) -> Outcome {
         self.limits.take();
-        let mut buffer = vec![POISON; HEADROOM];
-        buffer.extend(frame);
-        let mut memory = Memory { start: HEADROOM, buffer, host: self };
+        let mut memory = self.memory(frame);
         let action = process(&mut memory, self);
         let start = memory.start;
         Outcome { action, verdicts: self.counted.take(), frame: memory.buffer.split_off(start) }
+    }
+
+    /// Whether a packet is one that a capture asks for.
+    #[must_use]
+    pub fn matches(&self, filter: &Filter, frame: &[u8]) -> bool {
+        filter::matches(filter, &self.memory(frame), self)
+    }
+
+    fn memory(&self, frame: &[u8]) -> Memory<'_> {
+        let mut buffer = vec![POISON; HEADROOM];
+        buffer.extend(frame);
+        Memory { start: HEADROOM, buffer, host: self }
     }
 }
 
@@ -128,8 +139,7 @@ impl Maps for Host {
     }
 
     fn count(&self, counter: Counter) {
-        let verdict = Verdict::all().find(|verdict| Counter::from(*verdict) == counter);
-        self.counted.borrow_mut().push(verdict.expect("every counter has a verdict"));
+        self.counted.borrow_mut().push(counter.verdict().expect("every counter has a verdict"));
     }
 
     fn allows(&self, limit: Limit) -> bool {

@@ -1,5 +1,7 @@
 //! Runs the verified programs on single packets: `BPF_PROG_TEST_RUN`.
 
+mod capture;
+
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, PerCpuArray, PerCpuValues, ProgramArray};
@@ -15,6 +17,7 @@ use lb_common::limit::LIMITS;
 use lb_common::map::{BENCH_HEAD_WORDS, Bench, Traffic, name, program};
 use lb_common::verdict::Verdict;
 use lb_ebpf::Action;
+use nix::sched::CpuSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -162,10 +165,14 @@ impl Kernel {
     /// # Errors
     /// If the kernel refuses to run it.
     pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run_program(program::XDP, frame)
+    }
+
+    fn run_program(&mut self, name: &str, frame: &[u8]) -> Result<Outcome> {
         let mut out = vec![0; MAX_FRAME];
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
-        let (result, verdicts) = self.run_once(options)?;
+        let (result, verdicts) = self.run_once(name, options)?;
         out.truncate(result.data_size_out as usize);
         Ok(Outcome { action: action(result.return_value)?, verdicts, frame: out })
     }
@@ -181,13 +188,13 @@ impl Kernel {
             [METADATA, data.len() as u32, 0, 0, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
         let options =
             TestRunOptions { data_in: Some(&data), ctx_in: Some(&context), ..TestRunOptions::default() };
-        Ok(self.run_once(options)?.1)
+        Ok(self.run_once(program::XDP, options)?.1)
     }
 
     /// One run of the packet path, and the verdicts that it counted.
-    fn run_once(&mut self, options: TestRunOptions<'_>) -> Result<(TestRunResult, Vec<Verdict>)> {
+    fn run_once(&mut self, name: &str, options: TestRunOptions<'_>) -> Result<(TestRunResult, Vec<Verdict>)> {
         let before = counters::verdicts(&self.maps)?;
-        let result = self.program(program::XDP)?.test_run(options)?;
+        let result = self.program(name)?.test_run(options)?;
         let after = counters::verdicts(&self.maps)?;
         let counted = after.into_iter().zip(before).filter(|(after, before)| after.1 > before.1);
         Ok((result, counted.map(|(after, _)| after.0).collect()))
@@ -249,6 +256,16 @@ impl Kernel {
     }
 }
 
+/// Keeps this thread on the CPU that it runs on: each has counters and limits of its own.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn stay_on_this_cpu() -> Result<()> {
+    let mut here = CpuSet::new();
+    here.set(nix::sched::sched_getcpu()?)?;
+    Ok(nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &here)?)
+}
+
 fn action(code: u32) -> Result<Action> {
     Ok(match code {
         XDP_PASS => Action::Pass,
@@ -265,7 +282,8 @@ fn action(code: u32) -> Result<Action> {
 /// # Errors
 /// If a program does not load.
 pub fn verified_instructions(names: &[&'static str]) -> Result<Vec<(&'static str, u32)>> {
-    let kernel = Kernel::load()?;
+    let mut kernel = Kernel::load()?;
+    kernel.program(program::CAPTURE)?;
     names
         .iter()
         .map(|&name| {
