@@ -5,6 +5,7 @@
 //! ```
 //! The proxy comes first: a port that the packet path steers to it is one that it already serves.
 
+mod capture;
 mod commands;
 mod connect;
 mod drain;
@@ -70,6 +71,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
             Command::Health(probe) => commands::health(&probe).await,
             Command::Drain(drain) => commands::drain(&drain).await,
             Command::Explain(question) => Ok(explain::explain(&question).await),
+            Command::Capture(wanted) => capture::capture(&wanted).await,
             Command::Top(top) => commands::top(&top).await,
             Command::Doctor(doctor) => commands::look(doctor).await,
             Command::Uninstall(uninstall) => commands::remove(uninstall).await,
@@ -144,8 +146,9 @@ async fn agent(run: Run) -> Result<ExitCode> {
         None => None,
     };
     let turn = live.turn.clone();
-    let state =
-        admin::State { live: live.clone(), registry: Arc::new(registry), tell: drain.told(), members };
+    let captures = admin::capture::Captures::new(packet_path.as_ref().map(PacketPath::arm));
+    let (registry, tell) = (Arc::new(registry), drain.told());
+    let state = admin::State { live: live.clone(), registry, tell, members, captures };
     let admin = server.run(Arc::new(state));
     let grace = Duration::from_secs(run.grace.into());
 

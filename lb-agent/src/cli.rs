@@ -1,6 +1,7 @@
 //! The command line: every flag and its environment variable, and nothing else. A command with much to say of its own
 //! has a file in `cli/`.
 
+mod capture;
 mod explain;
 
 use std::env;
@@ -13,6 +14,7 @@ use clap::{
     ArgAction, Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
 
+pub use self::capture::{Capture, CapturedProtocol};
 pub use self::explain::{Explain, ExplainedProtocol};
 
 /// edgelb's node agent: steers packets for virtual IPs to the edge node that owns the flow, and answers HTTP
@@ -41,6 +43,11 @@ impl Cli {
         }
         if let Command::Explain(explain) = &cli.command
             && let Some(wrong) = explain.wrong()
+        {
+            Self::command().error(ErrorKind::ArgumentConflict, wrong).exit();
+        }
+        if let Command::Capture(capture) = &cli.command
+            && let Some(wrong) = capture.question().wrong()
         {
             Self::command().error(ErrorKind::ArgumentConflict, wrong).exit();
         }
@@ -148,6 +155,29 @@ pub enum Command {
     /// cannot be told.
     #[command(verbatim_doc_comment)]
     Explain(Explain),
+    /// Show packets as they come in, and what the packet path does to each.
+    ///
+    /// A line for each packet, times in UTC; with -w as pcapng for Wireshark, with what became of it as
+    /// the packet's comment (tshark -r FILE -T fields -e frame.comment). For so long the interfaces run
+    /// a program that tells. It does the same to packets, and no connection notices; when nobody
+    /// captures, nothing of it is in their way. One capture at a time; Ctrl-C ends it.
+    ///
+    /// Where do the packets of this connection go? On any edge node:
+    ///
+    ///   lb-agent capture --from 192.0.2.7:40312 --to 203.0.113.10:443
+    ///
+    /// What is lost, and why?
+    ///
+    ///   lb-agent capture --drops --seconds 10
+    ///
+    /// One packet in a hundred for Wireshark, and all of a VIP straight into tcpdump:
+    ///
+    ///   lb-agent capture --sample 100 -w sample.pcapng
+    ///   lb-agent capture --to 203.0.113.10 -w - | tcpdump -n -r -
+    ///
+    /// Exit code 0 once it has ended, however few packets there were.
+    #[command(verbatim_doc_comment)]
+    Capture(Capture),
     /// Watch a node: members, connections, where flows were found, packets by service, drops by reason.
     ///
     /// q ends it. Figures of a second; it goes on while the agent restarts.

@@ -131,7 +131,7 @@ pub unsafe extern "C" fn edgelb_walk(context: *mut xdp_md, walk: *const Walk) ->
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn edgelb_named(context: *mut xdp_md, start: u32, end: u32) -> u32 {
-    named(&XdpFrame(XdpContext::new(context)), &KernelMaps, Payload { start, end }).into()
+    named(&XdpFrame(XdpContext::new(context)), &KernelMaps::<false>, Payload { start, end }).into()
 }
 
 /// Lets everything through: `XDP_TX` into a veth arrives only if its other end has a program too.

@@ -1,5 +1,6 @@
 //! The netns tier: many nodes in namespaces, real clients. Needs root.
 
+mod capture;
 mod chaos;
 mod demo;
 mod drain;

@@ -157,14 +157,19 @@ const KERNEL_GENERATION: &str = "lb_agent_generation{stage=\"kernel\"}";
 
 /// What clients of one host met.
 #[derive(Default)]
-struct Calls {
+pub(crate) struct Calls {
     answered: AtomicUsize,
     failures: Mutex<Vec<String>>,
 }
 
 impl Calls {
     /// Opens connections, each for one request, as long as `work` takes; none may fail.
-    fn during(&self, client: &Namespace, to: &[SocketAddr], work: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(crate) fn during(
+        &self,
+        client: &Namespace,
+        to: &[SocketAddr],
+        work: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let over = AtomicBool::new(false);
         let worked = thread::scope(|scope| {
             for caller in 0..CALLERS {
@@ -190,7 +195,7 @@ impl Calls {
     }
 
     /// Waits for answers to calls that begin from now on.
-    fn some_more(&self) -> Result<()> {
+    pub(crate) fn some_more(&self) -> Result<()> {
         let before = self.answered.load(Ordering::Relaxed);
         until("more answers", SOON, || self.answered.load(Ordering::Relaxed) > before + 20 * CALLERS)
     }

@@ -5,20 +5,25 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{Method, Request, StatusCode};
+use http::header::{HOST, TE};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::endpoints::{HOLDERS, METRICS, OVERVIEW};
+use super::capture::{Question, SUMMARY};
+use super::endpoints::{CAPTURE, HOLDERS, METRICS, OVERVIEW};
 use super::holders::query;
 use super::{AdminError, Asked, DrainReport, Overview};
 
 /// An agent that needs longer is not well.
 const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// To begin a capture takes an agent longer: the kernel looks at a program.
+const CAPTURE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Far more than any answer: metrics of as many services as there can be.
 const MAX_BODY: usize = 64 << 20;
@@ -119,23 +124,95 @@ pub(super) async fn metrics(socket: &Path) -> Result<String, AdminError> {
     Err(AdminError::Refused { path: socket.to_owned(), words: body.trim_end().to_owned() })
 }
 
+/// A capture as it comes.
+#[derive(Debug)]
+pub struct Capturing {
+    body: Incoming,
+    summary: Option<String>,
+}
+
+impl Capturing {
+    /// The next bytes; `None` at its end.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        // An agent that hangs up has ended.
+        while let Some(Ok(frame)) = self.body.frame().await {
+            match frame.into_data() {
+                Ok(bytes) => return Some(bytes),
+                Err(frame) => self.summary = frame.trailers_ref().and_then(summary),
+            }
+        }
+        None
+    }
+
+    /// How it went, once it has ended; `None` if the agent ended before it.
+    #[must_use]
+    pub fn summary(&self) -> Option<&str> {
+        self.summary.as_deref()
+    }
+}
+
+fn summary(trailers: &http::HeaderMap) -> Option<String> {
+    Some(trailers.get(SUMMARY)?.to_str().ok()?.to_owned())
+}
+
+/// Begins a capture.
+///
+/// # Errors
+/// As `overview`; `AdminError::Refused` with the agent's words.
+pub async fn capture(socket: &Path, question: &Question) -> Result<Capturing, AdminError> {
+    let path = format!("{CAPTURE}?{}", question.query());
+    let begun = async {
+        let response = send(socket, Method::GET, &path).await?;
+        if response.status().is_success() {
+            return Ok(Capturing { body: response.into_body(), summary: None });
+        }
+        Err(AdminError::Refused {
+            path: socket.to_owned(),
+            words: words(response).await.trim_end().to_owned(),
+        })
+    };
+    within(socket, CAPTURE_TIMEOUT, begun).await
+}
+
+/// Ends the capture under way.
+///
+/// # Errors
+/// As `overview`.
+pub async fn end_capture(socket: &Path) -> Result<(), AdminError> {
+    ask(socket, Method::DELETE, CAPTURE).await.map(drop)
+}
+
 /// Its status is the answer: words that cannot be read are missed by people alone.
 async fn ask(socket: &Path, method: Method, path: &str) -> Result<(StatusCode, String), AdminError> {
     let asked = async {
-        let stream = UnixStream::connect(socket)
-            .await
-            .map_err(|source| AdminError::Unreachable { path: socket.to_owned(), source })?;
-        let failed = |source| AdminError::Answer { path: socket.to_owned(), source };
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        tokio::spawn(connection);
-        let request = Request::builder().method(method).uri(path).header(HOST, "edgelb");
-        let request = request.body(Empty::<Bytes>::new()).expect("the request is well-formed");
-        let response = sender.send_request(request).await.map_err(failed)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-        let words = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
-        Ok((status, words.unwrap_or_default()))
+        let response = send(socket, method, path).await?;
+        Ok((response.status(), words(response).await))
     };
-    let late = || AdminError::Timeout { path: socket.to_owned(), timeout: TIMEOUT };
-    timeout(TIMEOUT, asked).await.unwrap_or_else(|_| Err(late()))
+    within(socket, TIMEOUT, asked).await
+}
+
+async fn send(socket: &Path, method: Method, path: &str) -> Result<Response<Incoming>, AdminError> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|source| AdminError::Unreachable { path: socket.to_owned(), source })?;
+    let failed = |source| AdminError::Answer { path: socket.to_owned(), source };
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    tokio::spawn(connection);
+    let request = Request::builder().method(method).uri(path).header(HOST, "edgelb").header(TE, "trailers");
+    let request = request.body(Empty::<Bytes>::new()).expect("the request is well-formed");
+    sender.send_request(request).await.map_err(failed)
+}
+
+async fn words(response: Response<Incoming>) -> String {
+    let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+    body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default()
+}
+
+async fn within<T>(
+    socket: &Path,
+    time: Duration,
+    asked: impl Future<Output = Result<T, AdminError>>,
+) -> Result<T, AdminError> {
+    let late = || AdminError::Timeout { path: socket.to_owned(), timeout: time };
+    timeout(time, asked).await.unwrap_or_else(|_| Err(late()))
 }

@@ -38,20 +38,26 @@ pub(super) const OVERVIEW: &str = "/debug/overview";
 
 /// Where members are asked for a connection.
 pub(super) const HOLDERS: &str = "/debug/holders";
+/// Where captures are.
+pub(super) const CAPTURE: &str = "/capture";
 
 /// What a response has: a text, or what comes with time.
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The response to a request; its body does not count.
-pub(super) fn answer<B>(request: &Request<B>, scope: Scope, state: &State) -> Response<Body> {
+pub(super) async fn answer<B>(request: Request<B>, scope: Scope, state: &State) -> Response<Body> {
     let Some(endpoint) = Endpoint::find(request.uri().path(), scope) else { return not_found(scope) };
     match (endpoint, request.method()) {
+        // To ask for its headers alone would begin one.
+        (Endpoint::Capture, &Method::GET) => {}
+        (Endpoint::Capture, &Method::DELETE) => return state.captures.end(),
+        (Endpoint::Capture, _) => return not_allowed("GET, DELETE"),
         (_, &Method::GET | &Method::HEAD) => {}
         (Endpoint::Drain, &Method::POST) if scope == Scope::Own => {
             return drain(state, request.uri().query());
         }
         (Endpoint::Drain, &Method::DELETE) if scope == Scope::Own => return call_off(state),
-        _ => return not_allowed(),
+        _ => return not_allowed("GET, HEAD"),
     }
     match endpoint {
         Endpoint::Live => text(StatusCode::OK, "alive\n"),
@@ -60,6 +66,10 @@ pub(super) fn answer<B>(request: &Request<B>, scope: Scope, state: &State) -> Re
         Endpoint::Drain => json(&DrainReport::new(&state.live)),
         Endpoint::Attracted => attracted(state),
         Endpoint::Holders => ask_members(state, request.uri().query()),
+        Endpoint::Capture => {
+            let who = request.extensions().get().copied().unwrap_or_default();
+            state.captures.begin(&state.live, request.uri().query(), who).await
+        }
         Endpoint::Snapshot => json(&Dump::new(&state.live)),
         Endpoint::Overview => json(&Overview::new(&state.live)),
     }
@@ -73,18 +83,20 @@ enum Endpoint {
     Drain,
     Attracted,
     Holders,
+    Capture,
     Snapshot,
     Overview,
 }
 
 impl Endpoint {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Live,
         Self::Ready,
         Self::Metrics,
         Self::Drain,
         Self::Attracted,
         Self::Holders,
+        Self::Capture,
         Self::Snapshot,
         Self::Overview,
     ];
@@ -97,7 +109,7 @@ impl Endpoint {
         Self::ALL.into_iter().filter(move |endpoint| match endpoint {
             Self::Live | Self::Ready | Self::Metrics => true,
             Self::Drain | Self::Snapshot | Self::Overview => scope != Scope::Metrics,
-            Self::Attracted | Self::Holders => scope == Scope::Own,
+            Self::Attracted | Self::Holders | Self::Capture => scope == Scope::Own,
         })
     }
 
@@ -109,6 +121,7 @@ impl Endpoint {
             Self::Drain => "/drain",
             Self::Attracted => "/attracted",
             Self::Holders => HOLDERS,
+            Self::Capture => CAPTURE,
             Self::Snapshot => "/debug/snapshot",
             Self::Overview => OVERVIEW,
         }
@@ -128,6 +141,7 @@ impl Endpoint {
             Self::Holders => {
                 "?from=IP:PORT&to=VIP:PORT: which other member has this connection, asked of all"
             }
+            Self::Capture => "what the packet path does to packets, as it does it; DELETE ends it",
             Self::Snapshot => "the state of this node as JSON, without secrets",
             Self::Overview => "members, flows and names, for `lb-agent explain` and `lb-agent top`",
         }
@@ -222,9 +236,9 @@ fn json(what: &impl Serialize) -> Response<Body> {
     }
 }
 
-fn not_allowed() -> Response<Body> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+fn not_allowed(methods: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {methods}\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     response
 }
 
@@ -234,11 +248,11 @@ fn not_found(scope: Scope) -> Response<Body> {
     text(StatusCode::NOT_FOUND, format!("not found; there are:\n{}", known.collect::<String>()))
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     respond(status, "text/plain; charset=utf-8", body)
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+pub(super) fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Full::new(body.into()).boxed_unsync());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -253,6 +267,7 @@ mod tests {
     use prometheus_client::registry::Registry;
     use tokio::sync::watch;
 
+    use super::super::capture::Captures;
     use super::super::dump::tests::{KEY, snapshot};
     use super::super::live::Live;
     use super::super::live::tests::live;
@@ -261,12 +276,13 @@ mod tests {
     fn state(kernel: u64, proxy: u64) -> State {
         let tell = watch::Sender::default();
         let live = Live { draining: tell.subscribe(), ..live(Some(kernel), proxy, Some(snapshot())) };
-        State { live, registry: Arc::new(Registry::default()), tell, members: None }
+        let captures = Captures::default();
+        State { live, registry: Arc::new(Registry::default()), tell, members: None, captures }
     }
 
     async fn ask(method: Method, path: &str, scope: Scope, state: &State) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(path).body(()).expect("a request");
-        let response = answer(&request, scope, state);
+        let response = answer(request, scope, state).await;
         let status = response.status();
         let body = response.into_body().collect().await.expect("the body is complete").to_bytes();
         (status, String::from_utf8(body.to_vec()).expect("answers are text"))
@@ -291,6 +307,10 @@ mod tests {
             ("/debug/snapshot", Scope::Metrics, 404, "/metrics"),
             ("/debug/overview", Scope::All, 200, "\"192.0.2.10:80/tcp\": \"Service edge/vip\""),
             ("/debug/overview", Scope::Metrics, 404, "/metrics"),
+            ("/capture", Scope::All, 404, "/metrics"),
+            ("/capture", Scope::Metrics, 404, "/metrics"),
+            ("/capture?count=x", Scope::Own, 400, "count: \"x\" is no number"),
+            ("/capture", Scope::Own, 404, "no packet path"),
             ("/", Scope::All, 404, "/debug/snapshot"),
             ("/livez/", Scope::All, 404, "/livez"),
         ] {
@@ -349,7 +369,7 @@ mod tests {
         let state = State { live, ..state };
         assert_eq!(ask(Method::GET, "/attracted", Scope::All, &state).await.0, StatusCode::NOT_FOUND);
         let request = Request::get("/attracted").body(()).expect("a request");
-        let mut lines = answer(&request, Scope::Own, &state).into_body();
+        let mut lines = answer(request, Scope::Own, &state).await.into_body();
         for (vips, line) in [(vec![], "[]\n"), (vec!["192.0.2.1"], "[\"192.0.2.1\"]\n"), (vec![], "[]\n")] {
             attracted.send_replace(vips.iter().map(|vip| vip.parse().expect("an address")).collect());
             let frame = lines.frame().await.expect("a line").expect("never an error");

@@ -1,6 +1,7 @@
 //! What operators ask a node: is it ready, what does it hold, what does it count, what is wrong with it.
 //! Reads state and changes none, but for the drain, which is told on the agent's own socket. Knows `model`, and of the other stages only what `app` hands over.
 
+pub mod capture;
 mod client;
 pub mod doctor;
 mod drain;
@@ -16,7 +17,9 @@ mod server;
 mod tcp;
 pub mod top;
 
-pub use client::{Ask, Health, Probe, ask_drain, ask_members, health, overview};
+pub use client::{
+    Ask, Capturing, Health, Probe, ask_drain, ask_members, capture, end_capture, health, overview,
+};
 pub use drain::{DEFAULT_SECONDS, DrainReport};
 pub use error::AdminError;
 pub use holders::{AskMembers, Asked};

@@ -102,6 +102,13 @@ impl Overview {
     }
 }
 
+/// The name of a member's id.
+pub(super) fn name(live: &Live, id: u16) -> Option<String> {
+    let snapshot = live.snapshot().unwrap_or_default();
+    let history = history(live, &snapshot);
+    members(&history, &snapshot).get(&id).map(|member| member.name.clone())
+}
+
 /// What rows are made of; without a packet path, what they would be.
 fn history(live: &Live, snapshot: &Snapshot) -> History {
     let known = live.history();

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+use super::capture::{Captures, Peer};
 use super::endpoints::{Scope, answer};
 use super::tcp::Place;
 use super::{AdminError, AskMembers, Live};
@@ -50,6 +53,8 @@ pub struct State {
     pub tell: watch::Sender<Option<Draining>>,
     /// Asks the other members for a connection; `None` without a packet path.
     pub members: Option<AskMembers>,
+    /// What is captured.
+    pub captures: Captures,
 }
 
 /// Where to listen.
@@ -130,11 +135,12 @@ pub(super) async fn accept(listening: Listening, scope: Scope, state: &Arc<State
             Listening::Tcp(listener) => listener
                 .accept()
                 .await
-                .map(|(stream, _)| connections.spawn(serve(stream, permit, scope, state))),
+                .map(|(stream, _)| connections.spawn(serve(stream, Peer::default(), permit, scope, state))),
             Listening::Unix(listener) => listener
                 .accept()
                 .await
-                .map(|(stream, _)| connections.spawn(serve(stream, permit, scope, state))),
+                .map(|(stream, _)| (peer(&stream), stream))
+                .map(|(peer, stream)| connections.spawn(serve(stream, peer, permit, scope, state))),
         };
         if let Err(error) = accepted {
             warn!(%error, "cannot accept an admin connection");
@@ -143,8 +149,14 @@ pub(super) async fn accept(listening: Listening, scope: Scope, state: &Arc<State
     }
 }
 
+fn peer(stream: &tokio::net::UnixStream) -> Peer {
+    let found = stream.peer_cred().ok();
+    Peer { process: found.and_then(|found| Some((found.pid()?, found.uid()))) }
+}
+
 fn serve<S>(
     stream: S,
+    peer: Peer,
     permit: OwnedSemaphorePermit,
     scope: Scope,
     state: &Arc<State>,
@@ -154,9 +166,10 @@ where
 {
     let state = Arc::clone(state);
     async move {
-        let service = service_fn(|request| {
-            let response = answer(&request, scope, &state);
-            async { Ok::<_, Infallible>(response) }
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            let state = &state;
+            async move { Ok::<_, Infallible>(answer(request, scope, state).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -234,8 +247,13 @@ mod tests {
     }
 
     fn state(live: Live) -> Arc<State> {
-        let tell = watch::Sender::default();
-        Arc::new(State { live, registry: Arc::new(Registry::default()), tell, members: None })
+        Arc::new(State {
+            live,
+            registry: Arc::default(),
+            tell: watch::Sender::default(),
+            members: None,
+            captures: Captures::default(),
+        })
     }
 
     async fn ask(address: SocketAddr, path: &str) -> String {

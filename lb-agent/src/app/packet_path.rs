@@ -3,26 +3,29 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lb_common::hash::FlowKey;
 use lb_common::row::MemberId;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::Snapshots;
 use super::flow_key::Given;
 use super::liveness::Liveness;
+use crate::admin::capture::{Arm, Armed};
 use crate::admin::{self, packet_metrics};
 use crate::beat::Beats;
 use crate::cli::Run;
+use crate::l4::capture::{Capture, Order};
 use crate::l4::liveness::{Cluster, Outlook, Question};
 use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
 use crate::l4::{self, Datapath, Inputs, KeptKey, Outputs, Succession, Uplink};
 use crate::l7::Proxy;
-use crate::model::{Draining, FlowKeys, Heard, History, Holdings, Loaded, Peers, Turn};
+use crate::model::{CaptureFilter, Draining, FlowKeys, Heard, History, Holdings, Loaded, Peers, Turn};
 
 /// Where agents of a node ask each other for the packet path, in their state folder.
 pub(super) const HAND_OVER: &str = "handover.sock";
@@ -48,6 +51,9 @@ pub(super) struct PacketPath {
     ask: mpsc::UnboundedSender<Question>,
     questions: Option<mpsc::UnboundedReceiver<Question>>,
     beats: Beats,
+    orders: mpsc::Sender<Order>,
+    /// For who holds the packet path.
+    captures: Arc<Mutex<mpsc::Receiver<Order>>>,
 }
 
 /// `l4::Options` without the key.
@@ -95,6 +101,7 @@ impl PacketPath {
             may_take_over: run.take_over,
         };
         let (ask, questions) = mpsc::unbounded_channel();
+        let (orders, captures) = mpsc::channel(1);
         (!run.no_xdp).then(|| Self {
             options,
             uplinks,
@@ -109,6 +116,8 @@ impl PacketPath {
             ask,
             questions: Some(questions),
             beats,
+            orders,
+            captures: Arc::new(Mutex::new(captures)),
         })
     }
 
@@ -166,6 +175,12 @@ impl PacketPath {
             let _ = ask.send(Question { client, vip, answers });
             answered
         })
+    }
+
+    /// What has it look at packets.
+    pub(super) fn arm(&self) -> Arm {
+        let orders = self.orders.clone();
+        Box::new(move |filter| Box::pin(armed(orders.clone(), filter)))
     }
 
     /// Waits for the key, begins, and follows the snapshots that the proxy serves. The agent before is asked for the
@@ -253,11 +268,21 @@ impl PacketPath {
             heard: self.outlook.heard(),
             judged: self.outlook.judged(),
             draining: self.draining.clone(),
+            captures: Arc::clone(&self.captures),
         };
         let (live, history) = (self.live.clone(), self.history.clone());
         let outputs = Outputs { live, history, holdings: self.holdings.clone() };
         Ok(packet_path.run(inputs, outputs).await?)
     }
+}
+
+async fn armed(orders: mpsc::Sender<Order>, filter: CaptureFilter) -> Result<Armed, String> {
+    let gone = "the packet path has gone to another agent".to_owned();
+    let (answer, answered) = oneshot::channel();
+    orders.send(Order { filter, answer }).await.map_err(|_| gone.clone())?;
+    let capture = answered.await.map_err(|_| gone)?;
+    let Capture { packets, lost } = capture.map_err(|error| error.to_string())?;
+    Ok(Armed { packets, lost })
 }
 
 fn attachments(packet_path: &Datapath, uplinks: &[Uplink]) -> Vec<admin::Attachment> {

@@ -119,6 +119,17 @@ pub(crate) async fn xdp(
     Ok(Attachment { interface: name.to_owned(), index: attached.index, mode, reason })
 }
 
+/// Puts a program of the object into the link that is pinned for an interface. False if none is, or it hangs on nothing.
+pub(crate) fn put(
+    object: &mut Ebpf,
+    program: &'static str,
+    pins: &Pins,
+    name: &str,
+) -> Result<bool, L4Error> {
+    let replaced = replace(typed(object, program)?, &pins.xdp_link(name))?;
+    Ok(matches!(replaced, Replaced::Yes))
+}
+
 /// Looks whether the interface is there and can be ours, before anything is made.
 pub(crate) async fn expect_free(netlink: &Handle, pins: &Pins, name: &str) -> Result<(), L4Error> {
     let interface = interface::find(netlink, name).await?;

@@ -1,6 +1,7 @@
 //! The packet path as the app sees it: started once, then given snapshots. Follows the kernel's routes and
 //! neighbours by itself.
 
+mod capture;
 mod flows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +16,13 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use lb_common::map::{LISTENER_V4, LISTENER_V6, STAND_IN, name};
 use lb_common::row::MemberId;
 use rtnetlink::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use self::flows::Flows;
 use super::attach::{self, Attachment};
+use super::capture::{Events, Order, Session};
 use super::maps::Maps;
 use super::memberships::{Memberships, Sight};
 use super::netlink::Change;
@@ -72,6 +74,8 @@ pub struct Inputs {
     pub judged: watch::Receiver<bool>,
     /// Whether this node drains.
     pub draining: watch::Receiver<Option<Draining>>,
+    /// Captures that somebody wants, one after the other.
+    pub captures: Arc<Mutex<mpsc::Receiver<Order>>>,
 }
 
 /// What the packet path tells.
@@ -112,6 +116,9 @@ pub struct Datapath {
     /// Sockets that are to get the connections, by their place in the map.
     listeners: Vec<(u32, OwnedFd)>,
     pins: Pins,
+    /// The capture under way.
+    session: Option<Session>,
+    events: Events,
     /// Programs live as long as this or their pinned links.
     object: Ebpf,
     _lock: PinLock,
@@ -176,6 +183,9 @@ impl Datapath {
             takes_v6: false,
             listeners: Vec::new(),
             pins,
+            session: None,
+            // Followed by who runs it.
+            events: mpsc::unbounded_channel().0,
             object,
             _lock: lock,
         })
@@ -220,6 +230,9 @@ impl Datapath {
         let mut changes = netlink::changes()?;
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (events, mut session) = mpsc::unbounded_channel();
+        self.events = events;
+        let mut captures = Arc::clone(&inputs.captures).lock_owned().await;
         let Outputs { live, history, holdings } = outputs;
         let (questions, asked) = watch::channel(None);
         let mut held = holdings.subscribe();
@@ -254,6 +267,8 @@ impl Datapath {
                 Ok(()) = held.changed() => {}
                 () = clock::reach(self.due()) => {}
                 Some(()) = self.follow(&mut changes) => {}
+                Some(order) = captures.recv(), if self.may_capture() => self.take_order(order),
+                Some(event) = session.recv() => self.go_on_with_session(event),
                 _ = refresh.tick() => self.stale.ways = true,
             }
         }

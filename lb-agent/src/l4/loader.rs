@@ -45,6 +45,22 @@ pub fn load(pins: Option<&Pins>) -> Result<Ebpf, L4Error> {
     Ok(object)
 }
 
+/// Bytes of records that wait to be read: a few thousand of the usual size.
+const RING: u32 = 1 << 20;
+
+/// The program that tells what it does, with all maps of the packet path and a ring buffer of its own.
+pub(super) fn load_capturing(pins: &Pins) -> Result<Ebpf, L4Error> {
+    let mut loader = EbpfLoader::new();
+    for name in name::ALL {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    loader.map_max_entries(name::CAPTURED, RING);
+    let mut object = loader.load(OBJECT).map_err(L4Error::load)?;
+    let capture: &mut Xdp = typed(&mut object, program::CAPTURE)?;
+    capture.load().map_err(L4Error::program(program::CAPTURE))?;
+    Ok(object)
+}
+
 /// The packet path beside the one that is attached: it decides by the same pinned maps, and counts into maps of its own.
 pub(super) fn load_beside(pins: &Pins) -> Result<Ebpf, L4Error> {
     let mut loader = prepared();

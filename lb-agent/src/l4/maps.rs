@@ -50,7 +50,11 @@ impl Maps {
     }
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &'static str) -> Result<T, L4Error> {
+/// One map of a loaded object.
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
+    object: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, L4Error> {
     with(object, name, T::try_from)
 }
 

@@ -3,6 +3,7 @@
 
 pub mod attach;
 mod btf;
+pub mod capture;
 mod clock;
 pub mod counters;
 pub mod datapath;

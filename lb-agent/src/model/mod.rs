@@ -2,6 +2,7 @@
 //! No Kubernetes, BPF, socket or HTTP-library types here, and no behaviour beyond asking the data.
 
 mod backend;
+mod capture;
 mod certificate;
 mod draining;
 mod edge_node;
@@ -26,6 +27,7 @@ mod snapshot;
 mod turn;
 
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
+pub use capture::{CaptureEnd, CaptureFilter, CaptureProtocol, Captured, Hop, InvalidEnd};
 pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
 pub use draining::{ConnectionKind, DrainProgress, Draining, LAST_WORDS, Left};
 pub use edge_node::{Drain, EdgeNode};

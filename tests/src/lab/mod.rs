@@ -20,6 +20,7 @@ pub mod netlink;
 mod node;
 mod offload;
 pub(crate) mod pass;
+pub mod pcapng;
 mod pod;
 mod process;
 mod recorder;

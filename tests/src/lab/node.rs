@@ -101,7 +101,7 @@ impl Node {
     pub fn start_next_agent(&mut self, arguments: &[&str]) -> Result<Process> {
         let before = self.agent.take().context("no agent was started")?;
         self.admin_socket = format!("after-{}.sock", before.id());
-        let socket = format!("/run/edgelb/{}", self.admin_socket);
+        let socket = self.agent_socket();
         self.start_agent(&[&["--take-over", "--admin-socket", &socket], arguments].concat())?;
         Ok(before)
     }
@@ -153,6 +153,16 @@ impl Node {
         let mut command = Command::new(program("lb-agent", "LB_AGENT")?);
         command.args(arguments);
         self.output(command)
+    }
+
+    /// Starts `lb-agent` with a subcommand that lasts; what it says is its log.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_lb_agent(&self, name: &str, arguments: &[&str]) -> Result<Process> {
+        let mut command = Command::new(program("lb-agent", "LB_AGENT")?);
+        command.args(arguments);
+        self.start(&format!("{}-{name}", self.name), command)
     }
 
     /// Runs any command on the node to its end: its status and what it said.
@@ -264,6 +274,12 @@ impl Node {
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
         self.mounts.run.join(&self.admin_socket)
+    }
+
+    /// The same, seen from the node.
+    #[must_use]
+    pub fn agent_socket(&self) -> String {
+        format!("/run/edgelb/{}", self.admin_socket)
     }
 
     /// Where the agents of the node hand over, seen from outside.

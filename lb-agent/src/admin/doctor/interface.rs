@@ -81,12 +81,15 @@ fn judge_program(interface: &str, program: Option<(Attached, Fact<String>)>) -> 
 }
 
 fn is_ours(name: &Fact<String>) -> bool {
-    name.as_deref() == Ok(program::XDP)
+    name.as_deref().is_ok_and(|name| OURS.contains(&name))
 }
+
+/// The packet path, and what stands in for it while somebody captures.
+const OURS: [&str; 2] = [program::XDP, program::CAPTURE];
 
 fn attachment(interface: &str, attached: Attached, name: &str) -> Judgement {
     let Attached { id, is_native } = attached;
-    match (name == program::XDP, is_native) {
+    match (OURS.contains(&name), is_native) {
         (true, true) => ok(format!("ours ({name}, id {id}), native")),
         (true, false) => warn(
             format!("ours ({name}, id {id}), generic: in the network stack, several times slower"),
@@ -216,6 +219,7 @@ mod tests {
     fn whose_program_and_how() {
         let attached = |is_native| Attached { id: 42, is_native };
         check(&attachment("eth0", attached(true), "edgelb_xdp"), Status::Ok, "native");
+        check(&attachment("eth0", attached(true), "edgelb_capture"), Status::Ok, "native");
         check(&attachment("eth0", attached(false), "edgelb_xdp"), Status::Warn, "generic");
         check(&attachment("eth0", attached(true), "cil_xdp_entry"), Status::Fail, "cil_xdp_entry (id 42)");
         check(&attachment("eth0", attached(true), ""), Status::Fail, "ip link set dev eth0 xdp off");

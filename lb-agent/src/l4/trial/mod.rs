@@ -18,6 +18,7 @@ use lb_common::verdict::Verdict;
 
 pub use self::packet::Packet;
 pub use self::sent::Sent;
+pub(super) use self::sent::chain;
 use super::attach::typed;
 use super::maps::Maps;
 use super::pins::Pins;

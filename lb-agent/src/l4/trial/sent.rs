@@ -29,19 +29,17 @@ pub struct Sent {
     pub is_tagged: bool,
 }
 
-const LINK: usize = 14;
+/// Ethernet's addresses; what comes then says what follows.
+const ADDRESSES: usize = 12;
+const TAG: usize = 4;
 const UDP: usize = 8;
 
-/// Reads a frame without VLAN tags.
+/// Reads a frame.
 pub(super) fn read(frame: &[u8], key: &FlowKey, flow_hash: u64) -> Option<Sent> {
-    let (source, destination, transport) = match frame.get(12..14)? {
-        [0x08, 0x00] => (address::<4>(frame, LINK + 12)?, address::<4>(frame, LINK + 16)?, LINK + 20),
-        [0x86, 0xdd] => (address::<16>(frame, LINK + 8)?, address::<16>(frame, LINK + 24)?, LINK + 40),
-        _ => return None,
-    };
+    let Outer { link, source, destination, transport } = outer(frame)?;
     let port = |at: usize| Some(u16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?));
-    let at = transport + UDP;
-    let (chain, is_tagged) = header(frame.get(at..at + HEADER_LEN)?.try_into().ok()?, key, flow_hash)?;
+    let header = header(frame, transport)?;
+    let (chain, is_tagged) = (header.chain(), header.is_tagged(key, flow_hash));
     let next = std::iter::successors(Some(chain.next()), |chain| Some(chain.next()));
     let then = next.map_while(Chain::target).filter(|&id| id != 0).collect();
     Some(Sent {
@@ -52,9 +50,38 @@ pub(super) fn read(frame: &[u8], key: &FlowKey, flow_hash: u64) -> Option<Sent> 
         source: SocketAddr::new(source, port(transport)?),
         destination: SocketAddr::new(destination, port(transport + 2)?),
         next_hop: frame.get(..6)?.try_into().ok()?,
-        bytes: (frame.len() - LINK) as u64,
+        bytes: (frame.len() - link) as u64,
         is_tagged,
     })
+}
+
+/// The chain of a frame that this node sends.
+pub(in crate::l4) fn chain(frame: &[u8]) -> Option<Chain> {
+    let Outer { transport, .. } = outer(frame)?;
+    header(frame, transport).map(|header| header.chain())
+}
+
+/// Outer headers, without options as the packet path writes them.
+struct Outer {
+    /// The link header's length.
+    link: usize,
+    source: IpAddr,
+    destination: IpAddr,
+    /// Where the UDP header starts.
+    transport: usize,
+}
+
+fn outer(frame: &[u8]) -> Option<Outer> {
+    let is_tag = |at: usize| matches!(frame.get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8]));
+    let tags = (0..2).take_while(|tag| is_tag(ADDRESSES + TAG * tag)).count();
+    let kind = ADDRESSES + TAG * tags;
+    let link = kind + 2;
+    let (source, destination, transport) = match frame.get(kind..link)? {
+        [0x08, 0x00] => (address::<4>(frame, link + 12)?, address::<4>(frame, link + 16)?, link + 20),
+        [0x86, 0xdd] => (address::<16>(frame, link + 8)?, address::<16>(frame, link + 24)?, link + 40),
+        _ => return None,
+    };
+    Some(Outer { link, source, destination, transport })
 }
 
 fn address<const N: usize>(frame: &[u8], at: usize) -> Option<IpAddr>
@@ -65,11 +92,12 @@ where
     Some(bytes.into())
 }
 
-/// The chain, and whether the header is what a member would write for it.
-fn header(bytes: [u8; HEADER_LEN], key: &FlowKey, flow_hash: u64) -> Option<(Chain, bool)> {
-    let header = Header::from_bytes(bytes);
+/// Our header behind the UDP header at `transport`.
+fn header(frame: &[u8], transport: usize) -> Option<Header> {
+    let at = transport + UDP;
+    let header = Header::from_bytes(frame.get(at..at + HEADER_LEN)?.try_into().ok()?);
     match header.inner() {
-        Ok(INNER_V4 | INNER_V6) => Some((header.chain(), header.is_tagged(key, flow_hash))),
+        Ok(INNER_V4 | INNER_V6) => Some(header),
         Ok(_) | Err(HeaderError::NotGue | HeaderError::Version) => None,
     }
 }
@@ -103,6 +131,14 @@ mod tests {
         assert_eq!((sent.next_hop, sent.bytes), ([2, 0, 0, 0, 0, 1], 88));
         let sent = read(&frame(Chain::to_opener(Row::of(7))), &KEY, 98).expect("it is one");
         assert_eq!((sent.to, sent.then.len(), sent.is_tagged), (7, 0, false));
+    }
+
+    #[test]
+    fn tags_are_skipped() {
+        let mut tagged = frame(Chain::to_opener(Row::of(7)));
+        tagged.splice(12..12, [0x88, 0xa8, 0, 5, 0x81, 0, 0, 6]);
+        assert_eq!(chain(&tagged).and_then(Chain::target), Some(7));
+        assert_eq!(read(&tagged, &KEY, 99).map(|sent| (sent.to, sent.bytes)), Some((7, 88)));
     }
 
     #[test]
