@@ -41,7 +41,7 @@ pub(crate) fn save(lab: &Lab, recorder: Option<Recorder>, test: &str) -> Result<
         }
     }
     if let Some(recorder) = recorder {
-        recorder.save(&place.join("router.pcap"))?;
+        recorder.save(&place.join("router.pcapng"))?;
     }
     for node in &lab.edges {
         ask(node, "/metrics", &place.join(format!("{}.metrics", node.name)))?;

@@ -1,4 +1,4 @@
-//! The last packets that the router received, kept in memory for the case that a test fails (pcap format).
+//! The last packets that the router received, kept in memory for the case that a test fails (pcapng).
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use lb_agent::admin::capture::pcapng::{self, Link, Writer};
 use socket2::Socket;
 
 use super::capture::{Capture, Family};
@@ -23,9 +24,6 @@ const SNAP: usize = 256;
 
 /// How soon a recorder notices that it is to stop.
 const TICK: Duration = Duration::from_millis(50);
-
-/// `LINKTYPE_RAW`: packets start with their IP header.
-const RAW_IP: u32 = 101;
 
 /// Records until it is stopped or dropped.
 #[derive(Debug)]
@@ -87,37 +85,33 @@ fn record(capture: &Capture, over: &AtomicBool) -> VecDeque<Packet> {
     packets
 }
 
-/// The classic format with microseconds: draft-ietf-opsawg-pcap.
+/// All of them, as of one interface.
 fn write(out: &mut impl Write, packets: &[Packet]) -> Result<()> {
-    out.write_all(&0xa1b2_c3d4_u32.to_ne_bytes())?;
-    out.write_all(&2_u16.to_ne_bytes())?;
-    out.write_all(&4_u16.to_ne_bytes())?;
-    for word in [0, 0, SNAP as u32, RAW_IP] {
-        out.write_all(&word.to_ne_bytes())?;
-    }
-    for packet in packets {
-        let seconds = packet.at.as_secs() as u32;
-        for word in [seconds, packet.at.subsec_micros(), packet.bytes.len() as u32, packet.length as u32] {
-            out.write_all(&word.to_ne_bytes())?;
-        }
-        out.write_all(&packet.bytes)?;
+    let (mut writer, first) = Writer::begin(Link::Ip, SNAP as u32, "lb-lab");
+    out.write_all(&first)?;
+    for Packet { at, length, bytes } in packets {
+        let packet =
+            pcapng::Packet { interface: "router", at: *at, bytes, length: *length as u32, comment: "" };
+        out.write_all(&writer.packet(&packet))?;
     }
     Ok(out.flush()?)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::pcapng::read;
     use super::*;
 
     #[test]
-    fn files_are_pcap() {
+    fn what_is_recorded_can_be_read() {
         let packet = Packet { at: Duration::from_millis(1_500), length: 300, bytes: vec![0x45; 2] };
         let mut file = Vec::new();
         write(&mut file, &[packet]).expect("memory takes it");
-        assert_eq!(file.len(), 24 + 16 + 2);
-        let words: Vec<u32> =
-            file.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().expect("four"))).collect();
-        assert_eq!((words[0], words[5]), (0xa1b2_c3d4, 101));
-        assert_eq!(words[6..10], [1, 500_000, 2, 300]);
+        let read = read(&file).expect("pcapng");
+        assert_eq!(read.len(), 1);
+        assert_eq!(
+            (read[0].at, read[0].length, read[0].bytes.as_slice()),
+            (Duration::from_millis(1_500), 300, &[0x45; 2][..])
+        );
     }
 }
