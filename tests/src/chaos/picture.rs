@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use lb_agent::l4::maglev;
 use lb_agent::model::Member;
 use lb_common::hash::{FlowKey, flow_hash};
-use lb_common::row::{Row, bucket};
+use lb_common::row::{MemberId, Row, bucket};
 use serde_json::Value;
 
 use super::fate::Flow;
@@ -37,13 +37,20 @@ pub fn first_hops(router: &Namespace, flows: &[Flow]) -> Result<Nodes> {
     Ok(flows.iter().map(|flow| hops.get(flow).cloned().flatten()).collect())
 }
 
-/// The openers by the membership that is in force at the first node whose agent answers.
+/// The openers by the membership that is in force at most nodes: with a folder, each goes by a history of its own, and those
+/// that are no members do not wait for what flows need.
 ///
 /// # Errors
 /// If no agent answers.
 pub fn openers(nodes: &[Watched], key: &FlowKey, flows: &[Flow]) -> Result<Nodes> {
-    let agents = || nodes.iter().filter_map(|node| members(node).ok());
-    let members = agents().next().context("no agent answers")?;
+    let mut views: Vec<(usize, Vec<Member>)> = Vec::new();
+    for view in nodes.iter().filter_map(|node| members(node).ok()) {
+        match views.iter_mut().find(|(_, known)| *known == view) {
+            Some((times, _)) => *times += 1,
+            None => views.push((1, view)),
+        }
+    }
+    let (_, members) = views.into_iter().max_by_key(|(times, _)| *times).context("no agent answers")?;
     let members: Vec<_> = members.into_iter().filter(|member| member.weight > 0).collect();
     let names: BTreeMap<_, _> = members.iter().map(|member| (member.id, &member.name)).collect();
     let table = maglev::fill(&members);
@@ -58,18 +65,20 @@ fn hash(key: &FlowKey, Flow { client, vip }: Flow) -> u64 {
     flow_hash(key, &tuple(client.ip(), vip.ip(), TCP, client.port(), vip.port()))
 }
 
-/// The members by whose weights new flows open at a node, those that drain with none.
+/// The members by whose weights new flows open at a node, those that drain with none. A member may be gone from the objects
+/// while a change waits: so ids and addresses, on which no table depends, are made up.
 ///
 /// # Errors
 /// If its agent does not answer, or goes by none yet.
 pub fn members(node: &Watched) -> Result<Vec<Member>> {
     let dump = dump(node)?;
-    let weights = in_force(&dump).context("no membership is in force yet")?.clone();
-    let all = members_of(&dump)?.into_iter().filter_map(|member| {
-        let weight = weights.get(&member.name)?.as_u64()?.try_into().ok()?;
-        Some(Member { weight, ..member })
-    });
-    Ok(all.collect())
+    let weights = in_force(&dump).context("no membership is in force yet")?;
+    let member = |(id, (name, weight)): (MemberId, (&String, &Value))| {
+        let weight = weight.as_u64()?.try_into().ok()?;
+        Some(Member { name: name.clone(), id, address: Ipv4Addr::UNSPECIFIED.into(), weight })
+    };
+    let members = (1..).zip(weights).map(|both| member(both).with_context(|| format!("no weight: {both:?}")));
+    members.collect()
 }
 
 /// The newest membership by which flows open: names and weights.
@@ -97,19 +106,6 @@ pub fn queued(node: &Watched) -> Result<bool> {
 
 fn dump(node: &Watched) -> Result<Value> {
     Ok(serde_json::from_slice(&node.admin("/debug/snapshot")?.body)?)
-}
-
-fn members_of(dump: &Value) -> Result<Vec<Member>> {
-    let members = dump["snapshot"]["members"].as_array().context("no members yet")?;
-    let member = |value: &Value| {
-        Some(Member {
-            name: value["name"].as_str()?.to_owned(),
-            id: value["id"].as_u64()?.try_into().ok()?,
-            address: value["address"].as_str()?.parse().ok()?,
-            weight: value["weight"].as_u64()?.try_into().ok()?,
-        })
-    };
-    members.iter().map(|value| member(value).with_context(|| format!("not a member: {value}"))).collect()
 }
 
 /// The nodes whose kernels have the connections, by those kernels' own lists.

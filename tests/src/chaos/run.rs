@@ -61,6 +61,8 @@ impl Run {
         let played = self.took.of("event", || event(scene))?;
         pass(around[1]);
         let hops = [hops, first_hops(scene.router(), &flows)?];
+        // Changes that waited may have come into force meanwhile.
+        scene.note_openers()?;
         scene.count_packets();
         let record = std::mem::take(scene.record());
         let (mut fates, client_cpu_s) = self.took.of("ending", || clients.end())?;

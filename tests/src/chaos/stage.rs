@@ -165,26 +165,31 @@ impl Stage {
         self.lab.spread_vips(&nodes.iter().map(|&node| &self.lab.edges[node]).collect::<Vec<_>>())
     }
 
-    /// Makes all nodes but these members, and waits until new flows open by it at all nodes, or all say that it waits.
+    /// Makes all nodes but these members, and waits until new flows open by it at all nodes, or nodes say that it waits:
+    /// whether any does.
     ///
     /// # Errors
     /// If one does not in time.
-    pub fn set_members(&mut self, out: &[usize]) -> Result<()> {
+    pub fn set_members(&mut self, out: &[usize]) -> Result<bool> {
         self.write_members(out)?;
         if self.mode == Mode::RandomEcmp {
-            return Ok(());
+            return Ok(false);
         }
+        let mut waits = false;
         let is_in = |(index, node): (usize, &Node)| (!out.contains(&index)).then(|| node.name.clone());
         let expected: BTreeSet<String> = self.lab.edges.iter().enumerate().filter_map(is_in).collect();
         for node in &self.lab.edges {
             eventually("the change of members", SOON, || {
                 let now: BTreeSet<String> =
                     members(&node.watched())?.into_iter().map(|member| member.name).collect();
-                ensure!(now == expected || queued(&node.watched())?, "{} goes by {now:?}", node.name);
+                let is_queued = queued(&node.watched())?;
+                ensure!(now == expected || is_queued, "{} goes by {now:?}", node.name);
+                waits |= is_queued;
                 Ok(())
             })?;
         }
-        self.note_openers()
+        self.note_openers()?;
+        Ok(waits)
     }
 
     fn write_members(&self, out: &[usize]) -> Result<()> {
