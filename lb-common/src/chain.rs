@@ -106,6 +106,8 @@ impl Chain {
     }
 }
 
+/// Bit of the first byte: the packet is a fragment that its collector has seen, on its way with its flow.
+const COLLECTED: u64 = 8;
 const HOP: u32 = 8;
 const MEMBERS: u32 = 16;
 
@@ -130,6 +132,20 @@ impl PackedChain {
         let direction = if first & 4 == 0 { Direction::FromOpener } else { Direction::ToOpener };
         let row = Row::new([self.member(0), self.member(1), self.member(2)]);
         Chain { row, direction, opener: first & 3, hop: (self.0 >> HOP) as u8 }
+    }
+
+    /// The same for a fragment that its collector has seen.
+    #[inline(always)]
+    #[must_use]
+    pub const fn collected(self) -> Self {
+        Self(self.0 | COLLECTED)
+    }
+
+    /// Whether it is the chain of such a fragment. Without this, a fragment is on its way to its collector.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_collected(self) -> bool {
+        self.0 & COLLECTED != 0
     }
 
     /// The member at the hop, which must lie within the row.
@@ -192,6 +208,9 @@ mod tests {
             assert_eq!(packed.unpacked(), chain(Direction::ToOpener, hop));
             assert_eq!(Some(packed.target()), packed.unpacked().target());
         }
+        let collected = Chain::to_opener(Row::of(7)).packed().collected();
+        assert!(collected.is_collected() && !Chain::to_opener(Row::of(7)).packed().is_collected());
+        assert_eq!(collected.unpacked(), Chain::to_opener(Row::of(7)), "the same chain");
         for hop in [3, 17, u8::MAX] {
             assert_eq!(chain(Direction::FromOpener, hop).rest(), 0);
             assert_eq!(chain(Direction::ToOpener, hop).rest(), 0);

@@ -6,8 +6,8 @@
 //! +-------+-+-----+---------------+-------------------------------+
 //! |0 0|0|hlen = 4 | proto (4, 41) |  flags = 0                    |  GUE
 //! +-------+-+-----+---------------+-------------------------------+
-//! |version| dir|op|      hop      |  opener (member id)           |  private data
-//! +-------+----+--+---------------+-------------------------------+
+//! |version|c|d|op |      hop      |  opener (member id)           |  private data
+//! +-------+-+-+---+---------------+-------------------------------+
 //! |  previous (member id)         |  before that (member id)      |
 //! +-------------------------------+-------------------------------+
 //! |  cluster id                                                   |
@@ -15,6 +15,9 @@
 //! |  tag: keyed, over the twelve bytes above and the inner tuple  |
 //! +---------------------------------------------------------------+
 //! ```
+//!
+//! A fragment's inner tuple is that of its datagram: addresses and identification (`fragment::DatagramKey`). With `c` its
+//! collector has seen it; without, it is on its way there.
 
 use crate::hash::{self, FlowKey};
 
@@ -201,6 +204,9 @@ mod tests {
         let header = Header::new(INNER_V4, chain, 5, &KEY, 99);
         assert_eq!(header.inner(), Ok(INNER_V4));
         assert_eq!(header.chain(), chain);
+        let collected = Header::packed(INNER_V4, chain.packed().collected(), 5, &KEY, 99);
+        assert_eq!(collected.bytes()[4], header.bytes()[4] | 8);
+        assert_ne!(collected.bytes()[16..], header.bytes()[16..], "the tag covers it");
         assert_eq!(header.chain().target(), Some(8));
         assert_eq!(header.cluster(), 5);
         assert!(header.is_tagged(&KEY, 99));

@@ -7,6 +7,7 @@ pub mod capture;
 mod chain;
 pub mod checksum;
 pub mod encap;
+pub mod fragment;
 pub mod hash;
 pub mod limit;
 pub mod map;

@@ -9,10 +9,14 @@ pub enum Limit {
     TooBig = 0,
     /// Packets that the kernel is to refuse: each costs it a RST or a message.
     Refusal = 1,
+    /// Fragments that the agent is to hold until their first part has come.
+    Hold = 2,
+    /// Packets that the agent is to cut.
+    Cut = 3,
 }
 
 /// Buckets of each CPU.
-pub const LIMITS: u32 = 2;
+pub const LIMITS: u32 = 4;
 
 /// Nanoseconds after which there is one token more: 1,000 a second and CPU.
 pub const INTERVAL: u64 = 1_000_000;

@@ -63,6 +63,10 @@ pub mod name {
     pub const CAPTURE_SLOT: &str = "CAPTURE_SLOT";
     /// Ring buffer of `Record`.
     pub const CAPTURED: &str = "CAPTURED";
+    /// `LruHash<DatagramKey, Datagram>`: what first parts of datagrams said. Not pinned: parts of one are on their way together.
+    pub const DATAGRAMS: &str = "DATAGRAMS";
+    /// `RingBuf` of `Handed`: frames for the agent. Not pinned: each program has its own agent's.
+    pub const RING: &str = "RING";
 
     /// `Array<Bench>` with one entry: no part of the packet path.
     pub const BENCH: &str = "BENCH";
@@ -92,6 +96,8 @@ pub mod program {
     pub const CAPTURE: &str = "edgelb_capture";
     /// The socket lookup, attached to the network namespace.
     pub const SK_LOOKUP: &str = "edgelb_sk_lookup";
+    /// The packet path for frames that the agent gives back. Attached to nothing.
+    pub const GIVEN: &str = "edgelb_given";
     /// Restores the frame between a benchmark's runs and calls the program under test.
     pub const BENCH_RUN: &str = "bench_run";
     /// A floor for benchmarks: returns at once.

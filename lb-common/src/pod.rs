@@ -3,6 +3,7 @@
 use aya::Pod;
 
 use crate::capture::{Filter, Slot};
+use crate::fragment::{Datagram, DatagramKey};
 use crate::map::{Bench, Config, Member, Service, TableHead, Traffic};
 use crate::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 
@@ -18,6 +19,8 @@ macro_rules! pod {
 pod!(
     Bench,
     Config,
+    Datagram,
+    DatagramKey,
     Filter,
     Member,
     Service,

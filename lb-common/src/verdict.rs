@@ -6,6 +6,9 @@ pub const COUNTERS: u32 = 64;
 
 const FIRST_DROP: u32 = 16;
 
+/// Numbers for reasons of loss. Above them stand verdicts for which there was no room below.
+const DROPS: u32 = 32;
+
 /// A verdict by its number: for where the packet path computes which one it is, and branches over names would be
 /// so many ways more for the kernel's verifier to follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +20,7 @@ impl Counter {
     #[inline(always)]
     #[must_use]
     pub const fn is_drop(self) -> bool {
-        self.0 >= FIRST_DROP
+        self.0.wrapping_sub(FIRST_DROP) < DROPS
     }
 
     /// Its verdict; `None` for a number that is not used.
@@ -41,7 +44,7 @@ pub enum Verdict {
     NotForVip,
     /// Not understood within the parser's bounds: left as it was for the kernel.
     Unparsed,
-    /// For a VIP, but neither TCP nor UDP nor a ping: left to the kernel.
+    /// For a VIP, but neither TCP nor UDP nor a whole ping: left to the kernel.
     OtherProtocol,
     /// For a port of a VIP that no Service names: left to the kernel, which refuses it.
     NoService,
@@ -69,17 +72,23 @@ pub enum Verdict {
     Echoed,
     /// Too big for the way to its member once encapsulated: its sender was told how big it may be.
     ToldTooBig,
+    /// A fragment, encapsulated and sent to its collector: the member at which its datagram's parts come together.
+    ToCollector,
+    /// A fragment that came before its datagram's first part: the agent holds it until that is there.
+    Held,
+    /// Too big for the way to its member once encapsulated, and may be fragmented: the agent does that.
+    Cut,
     /// Lost, and why.
     Drop(DropReason),
 }
 
 impl Verdict {
-    /// Every verdict, drops included, in the order of their counters.
+    /// Every verdict, drops last.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::KEPT.into_iter().chain(DropReason::ALL.into_iter().map(Self::Drop))
     }
 
-    const KEPT: [Self; 16] = [
+    const KEPT: [Self; 19] = [
         Self::NotForVip,
         Self::Unparsed,
         Self::OtherProtocol,
@@ -96,6 +105,9 @@ impl Verdict {
         Self::PassedOn,
         Self::Echoed,
         Self::ToldTooBig,
+        Self::ToCollector,
+        Self::Held,
+        Self::Cut,
     ];
 
     /// The index of this verdict's counter.
@@ -119,6 +131,9 @@ impl Verdict {
             Self::PassedOn => 13,
             Self::Echoed => 14,
             Self::ToldTooBig => 15,
+            Self::ToCollector => FIRST_DROP + DROPS,
+            Self::Held => FIRST_DROP + DROPS + 1,
+            Self::Cut => FIRST_DROP + DROPS + 2,
             Self::Drop(reason) => FIRST_DROP + reason as u32,
         }
     }
@@ -143,6 +158,9 @@ impl Verdict {
             Self::PassedOn => "passed_on",
             Self::Echoed => "echoed",
             Self::ToldTooBig => "told_too_big",
+            Self::ToCollector => "to_collector",
+            Self::Held => "held",
+            Self::Cut => "cut",
             Self::Drop(reason) => reason.label(),
         }
     }
@@ -190,7 +208,8 @@ drop_reasons! {
     TooBig = 4 "too_big",
     /// The driver left no room in front of the packet.
     NoHeadroom = 5 "no_headroom",
-    /// A fragment for a VIP, which may belong to a flow of another member.
+    /// A fragment for a VIP of which nobody can tell whose it is: its datagram's first part did not come in time, or it is of
+    /// no protocol that has ports.
     Fragment = 6 "fragment",
     /// The Service's protocol has no listener on this node.
     NoLocalService = 7 "no_local_service",
@@ -214,6 +233,11 @@ drop_reasons! {
     LoopingChain = 16 "looping_chain",
     /// For a port of a VIP that no Service names, more often than the kernel is to refuse such packets.
     RefusalLimit = 17 "refusal_limit",
+    /// A fragment that hides a part of its datagram's transport header from whoever looks at the first one alone (RFC 1858, RFC
+    /// 3128).
+    TinyFragment = 18 "tiny_fragment",
+    /// A fragment that came before its datagram's first part, and that the agent did not take: too many did, or it is too long.
+    FragmentUnheld = 19 "fragment_unheld",
 }
 
 impl From<DropReason> for Verdict {
@@ -237,5 +261,8 @@ mod tests {
         assert_eq!(counters.len(), all.len());
         assert_eq!(labels.len(), all.len());
         assert!(counters.iter().all(|&counter| counter < COUNTERS));
+        for verdict in all {
+            assert_eq!(Counter::from(verdict).is_drop(), matches!(verdict, Verdict::Drop(_)), "{verdict:?}");
+        }
     }
 }

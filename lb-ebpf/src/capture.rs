@@ -10,9 +10,9 @@ use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use lb_common::capture::{Filter, HEAD, MAX_SNAP, PACKET, Slot};
 use lb_common::verdict::Counter;
-use lb_ebpf::{Frame, Rest, begin, filter, go_on};
+use lb_ebpf::{Fragment, Frame, Rest, begin, filter, go_on};
 
-use crate::{KernelMaps, MAX_ACTION, XdpFrame, act, xdp_action};
+use crate::{KernelMaps, MAX_ACTION, XdpFrame, act, carry, edgelb_follow, look_at, xdp_action};
 
 #[btf_map]
 static CAPTURE: Array<Filter, 1> = Array::new();
@@ -29,6 +29,10 @@ pub fn edgelb_capture(context: XdpContext) -> u32 {
     let is_kept = edgelb_keep(context.ctx);
     let action = match edgelb_noted_begin(context.ctx) {
         action @ 0..=MAX_ACTION => action,
+        rest if Rest(rest).is_fragment() => match edgelb_noted_collect(context.ctx) {
+            action @ 0..=MAX_ACTION => action,
+            rest => edgelb_noted_go_on(context.ctx, rest),
+        },
         rest => edgelb_noted_go_on(context.ctx, rest),
     };
     if is_kept == 1 {
@@ -52,6 +56,48 @@ pub extern "C" fn edgelb_noted_begin(context: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn edgelb_noted_go_on(context: *mut xdp_md, rest: u32) -> u32 {
     act(go_on(&mut XdpFrame(XdpContext::new(context)), &KernelMaps::<true>, Rest(rest)))
+}
+
+/// `edgelb_collect`, with its verdict noted.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_noted_collect(context: *mut xdp_md) -> u32 {
+    let mut fragment = Fragment::default();
+    // SAFETY: references point to a whole one.
+    unsafe {
+        let looked = edgelb_noted_look(context, &raw mut fragment);
+        if !Rest(looked).is_fragment() {
+            return looked;
+        }
+        let next = edgelb_follow(context, &raw const fragment);
+        edgelb_noted_carry_out(context, &raw const fragment, next)
+    }
+}
+
+/// `edgelb_look`, with its verdict noted.
+///
+/// # Safety
+/// As of `edgelb_follow`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edgelb_noted_look(context: *mut xdp_md, fragment: *mut Fragment) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { look_at::<true>(context, fragment) }
+}
+
+/// `edgelb_carry_out` of a fragment that came in, with its verdict noted.
+///
+/// # Safety
+/// As of `edgelb_follow`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edgelb_noted_carry_out(
+    context: *mut xdp_md,
+    fragment: *const Fragment,
+    next: u64,
+) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { carry::<true>(context, fragment, next, 0) }
 }
 
 /// Keeps the start of a packet that the filter asks for: 1 if it does.

@@ -11,7 +11,7 @@ use crate::access::Window;
 use crate::encap;
 use crate::flow::{Flow, Subject};
 use crate::frame::{Frame, Maps};
-use crate::ip::{CONGESTION, Family, Packet, UDP, V4, V6};
+use crate::ip::{CONGESTION, Family, Packet, Transport, UDP, V4, V6};
 use crate::link::Link;
 use crate::process::{Fate, stay};
 use crate::quic;
@@ -37,15 +37,52 @@ pub(crate) fn receive<F: Family, S: Subject>(
     outer: &Packet<F>,
     config: &Config,
 ) -> Result<Fate, DropReason> {
-    let header = Window::<HEADER_LEN>::new(frame, outer.payload + UDP_LEN)
-        .ok_or(DropReason::MalformedEncap)?
-        .load::<Header, 0>();
+    let header = header(frame, outer)?.load::<Header, 0>();
     match header.inner() {
         Ok(INNER_V4) => open::<F, V4, S>(frame, maps, link, outer, config, &header),
         Ok(_) => open::<F, V6, S>(frame, maps, link, outer, config, &header),
-        Err(HeaderError::NotGue) => Err(DropReason::MalformedEncap),
-        Err(HeaderError::Version) => Err(DropReason::UnknownVersion),
+        Err(error) => Err(refused(error)),
     }
+}
+
+/// Where our header should be in `outer`. (Loaded here, it would be copied once more: the packet path would grow by a
+/// fourteenth.)
+#[inline(always)]
+pub(crate) fn header<F: Family>(
+    frame: &impl Frame,
+    outer: &Packet<F>,
+) -> Result<Window<HEADER_LEN>, DropReason> {
+    Window::<HEADER_LEN>::new(frame, outer.payload + UDP_LEN).ok_or(DropReason::MalformedEncap)
+}
+
+/// Why a header that is none of ours is refused.
+#[inline(always)]
+pub(crate) const fn refused(error: HeaderError) -> DropReason {
+    match error {
+        HeaderError::NotGue => DropReason::MalformedEncap,
+        HeaderError::Version => DropReason::UnknownVersion,
+    }
+}
+
+/// The packet in `outer` and where it starts, if the header is this cluster's.
+#[inline(always)]
+pub(crate) fn inner<O: Family, F: Family>(
+    frame: &impl Frame,
+    link: &Link,
+    outer: &Packet<O>,
+    config: &Config,
+    header: &Header,
+) -> Result<(usize, Packet<F>), DropReason> {
+    if header.cluster() != config.cluster {
+        return Err(DropReason::WrongCluster);
+    }
+    let offset = outer.payload + UDP_LEN + HEADER_LEN;
+    let inner = F::parse(frame, offset).ok_or(DropReason::MalformedEncap)?;
+    // No tag is over the lengths. What stands behind the outer packet in the frame is no part of it.
+    if offset + usize::from(inner.len) != link.len() + usize::from(outer.len) {
+        return Err(DropReason::MalformedEncap);
+    }
+    Ok((offset, inner))
 }
 
 /// Nothing that the packet says is believed before its tag is right.
@@ -58,18 +95,14 @@ fn open<O: Family, F: Family, S: Subject>(
     config: &Config,
     header: &Header,
 ) -> Result<Fate, DropReason> {
-    if header.cluster() != config.cluster {
-        return Err(DropReason::WrongCluster);
-    }
-    let offset = outer.payload + UDP_LEN + HEADER_LEN;
-    let inner = F::parse(frame, offset).ok_or(DropReason::MalformedEncap)?;
-    // No tag is over the lengths. What stands behind the outer packet in the frame is no part of it.
-    if offset + usize::from(inner.len) != link.len() + usize::from(outer.len) {
-        return Err(DropReason::MalformedEncap);
-    }
+    let (offset, inner) = inner::<O, F>(frame, link, outer, config, header)?;
     let Some(flow) = S::flow(frame, offset, &inner) else {
-        // No packet comes here twice: whoever looks for what ICMP errors quote finds it or drops.
-        return if S::IS_OWN && inner.is_icmp() { Ok(Fate::Icmp) } else { Err(DropReason::MalformedEncap) };
+        return match inner.transport {
+            Transport::Fragment if S::IS_OWN => Ok(Fate::Fragment),
+            // No packet comes here twice: whoever looks for what ICMP errors quote finds it or drops.
+            Transport::Other if S::IS_OWN && inner.is_icmp() => Ok(Fate::Icmp),
+            _ => Err(DropReason::MalformedEncap),
+        };
     };
     let hash = flow_hash(&config.key, &flow.tuple());
     if !header.is_tagged(&config.key, hash) {
@@ -114,6 +147,19 @@ fn named<F: Family>(
         return NO_MEMBER;
     }
     quic::of_flow(frame, offset, inner, flow)
+}
+
+/// Leaves of the frame the packet at `offset`, which came in one with this type of service.
+#[inline(always)]
+pub(crate) fn take_out<F: Family>(
+    frame: &mut impl Frame,
+    link: &Link,
+    outer: u8,
+    offset: usize,
+) -> Result<(), DropReason> {
+    let inner = F::tos(frame, offset).ok_or(DropReason::MalformedEncap)?;
+    carry_congestion::<F>(frame, outer, inner, offset)?;
+    unwrap::<F>(frame, link, offset).ok_or(DropReason::MalformedEncap)
 }
 
 /// The step in a row of one member: it must be this node.

@@ -1,6 +1,7 @@
 //! What the steps need of the world: the frame's memory, the node's sockets, the maps, and a way to say what
 //! becomes of the frame.
 
+use lb_common::fragment::{Datagram, DatagramKey, Head};
 use lb_common::limit::Limit;
 use lb_common::map::{Config, Member, TableHead};
 use lb_common::row::{MemberId, Row};
@@ -30,6 +31,9 @@ pub unsafe trait Frame {
     /// it cannot.
     #[must_use]
     fn truncate(&mut self, len: usize) -> bool;
+    /// Gives the agent a copy of the frame, of which `head` tells. False if there is no room for it.
+    #[must_use]
+    fn hand_over(&self, head: Head) -> bool;
     /// `step()` of a walk, with this node's sockets and maps. In the kernel it is a function that the verifier
     /// looks at once: inlined, it would look at it for each of the many ways that lead there.
     fn walk(&self, walk: &Walk) -> Next;
@@ -81,6 +85,12 @@ pub trait Maps {
     fn member(&self, id: MemberId) -> Option<&Member>;
     /// Whether this node's agent has given no sign of life for too long.
     fn is_agent_silent(&self) -> bool;
+    /// What the first part of a datagram said.
+    fn datagram(&self, key: &DatagramKey) -> Option<Datagram>;
+    /// Remembers what it says, if there is room.
+    fn remember(&self, key: &DatagramKey, datagram: &Datagram);
+    /// Nanoseconds of the monotonic clock, as they were a tick ago at most.
+    fn now(&self) -> u64;
     /// Counts a packet.
     fn count(&self, counter: Counter);
     /// Whether something may be done once more now, and that counts as doing it.

@@ -12,6 +12,8 @@ mod encap;
 pub mod filter;
 pub mod floor;
 mod flow;
+mod follow;
+mod fragment;
 mod frame;
 mod icmp;
 mod ip;
@@ -25,6 +27,8 @@ mod too_big;
 mod walk;
 
 pub use access::opaque;
+pub use follow::{Fragment, follow};
+pub use fragment::{carry_out, collect, look};
 pub use frame::{Action, Frame, Maps, Socket, Sockets, TcpHeader};
 pub use process::{Rest, begin, go_on, process};
 pub use quic::{Payload, named};

@@ -8,6 +8,7 @@ use lb_common::row::Row;
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
 use crate::flow::{Flow, Own};
+use crate::fragment::collect;
 use crate::frame::{Action, Frame, Maps};
 use crate::ip::{Family, Packet, Transport, V4, V6};
 use crate::link::{IPV4, IPV6, Link};
@@ -21,6 +22,8 @@ pub(crate) enum Fate {
     Done(Counter, Action),
     /// It is about ICMP: `icmp::process`.
     Icmp,
+    /// It is a fragment: `fragment::collect`.
+    Fragment,
     /// Its sender is to be told that the way takes IP packets of this many bytes: `too_big::tell`.
     TooBig(u16),
 }
@@ -33,11 +36,37 @@ pub struct Rest(pub u32);
 
 const ICMP: u32 = 1 << 16;
 const TOO_BIG: u32 = 2 << 16;
+const FRAGMENT: u32 = 3 << 16;
+
+impl Rest {
+    /// Of a packet that is too big for its way, which takes `room` bytes.
+    #[inline(always)]
+    pub(crate) fn too_big(room: u16) -> Self {
+        Self(TOO_BIG | u32::from(room))
+    }
+
+    /// Of a fragment.
+    #[inline(always)]
+    pub(crate) const fn fragment() -> Self {
+        Self(FRAGMENT)
+    }
+
+    /// Whether `collect` is what comes next.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_fragment(self) -> bool {
+        self.0 == FRAGMENT
+    }
+}
 
 /// Decides about one frame, changes it accordingly, and counts the verdict.
 #[inline(always)]
 pub fn process(frame: &mut impl Frame, maps: &impl Maps) -> Action {
-    match begin(frame, maps) {
+    let begun = match begin(frame, maps) {
+        Err(rest) if rest.is_fragment() => collect(frame, maps, false),
+        begun => begun,
+    };
+    match begun {
         Ok(action) => action,
         Err(rest) => go_on(frame, maps, rest),
     }
@@ -60,12 +89,13 @@ pub fn begin(frame: &mut impl Frame, maps: &impl Maps) -> Result<Action, Rest> {
     match fate {
         Ok(Fate::Done(counter, action)) => Ok(done(maps, counter, action)),
         Ok(Fate::Icmp) => Err(Rest(ICMP)),
-        Ok(Fate::TooBig(mtu)) => Err(Rest(TOO_BIG | u32::from(mtu))),
+        Ok(Fate::Fragment) => Err(Rest::fragment()),
+        Ok(Fate::TooBig(room)) => Err(Rest::too_big(room)),
         Err(reason) => Ok(lost(maps, reason)),
     }
 }
 
-/// The rest of a packet's life.
+/// The rest of a packet's life, unless it is a fragment.
 #[inline(always)]
 pub fn go_on(frame: &mut impl Frame, maps: &impl Maps, Rest(rest): Rest) -> Action {
     if rest == ICMP { icmp::process(frame, maps) } else { too_big::tell(frame, maps, rest as u16) }
@@ -90,7 +120,7 @@ fn packet<F: Family>(frame: &mut impl Frame, maps: &impl Maps, link: &Link) -> R
     match packet.transport {
         Transport::Flow(ports) => flow(frame, maps, link, &packet, &Flow::of(&packet, ports)),
         _ if !packet.is_for_vip(maps) => Ok(pass(Verdict::NotForVip)),
-        Transport::Fragment => Err(DropReason::Fragment),
+        Transport::Fragment => Ok(Fate::Fragment),
         Transport::Other if packet.is_icmp() => Ok(Fate::Icmp),
         Transport::Other => Ok(pass(Verdict::OtherProtocol)),
     }
@@ -147,13 +177,7 @@ pub(crate) fn first_hop<F: Family>(
     let row = if select::is_known(maps, config, named) {
         Row::of(named)
     } else {
-        match select::row(maps, to.table, hash)? {
-            // Without its agent this node is still a first hop, for those that can serve.
-            row if row.opener() == config.member && maps.is_agent_silent() => {
-                select::row(maps, to.table + STAND_IN, hash).unwrap_or(row)
-            }
-            row => row,
-        }
+        row_in_force(maps, config, to.table, hash)?
     };
     let step = if row.is_alone() {
         select::alone(maps, config, row)?
@@ -171,6 +195,23 @@ pub(crate) fn first_hop<F: Family>(
             let action = encap::send(frame, link, packet, config, to, header, hash)?;
             Ok(Fate::Done(Verdict::Sent.into(), action))
         }
+    }
+}
+
+/// The row of a flow.
+#[inline(always)]
+pub(crate) fn row_in_force(
+    maps: &impl Maps,
+    config: &Config,
+    table: u32,
+    hash: u64,
+) -> Result<Row, DropReason> {
+    match select::row(maps, table, hash)? {
+        // Without its agent this node is still a first hop, for those that can serve.
+        row if row.opener() == config.member && maps.is_agent_silent() => {
+            Ok(select::row(maps, table + STAND_IN, hash).unwrap_or(row))
+        }
+        row => Ok(row),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Tells a client that its packet does not fit the way to its member: ICMP "fragmentation needed", ICMPv6 "packet too
-//! big". An IPv4 packet without DF gets the same answer: XDP makes no two frames of one, and a fragment outside
-//! would not reach the member's decapsulation.
+//! big". An IPv4 packet without DF is the agent's to cut: XDP makes no two frames of one, and a fragment outside
+//! would not reach the member's decapsulation. What the agent does not take gets the same answer.
 
 use lb_common::checksum;
+use lb_common::fragment::Head;
 use lb_common::limit::Limit;
 use lb_common::verdict::{DropReason, Verdict};
 
@@ -22,6 +23,9 @@ pub(crate) const ICMP_LEN: usize = 8;
 /// Sends the frame's packet back as the message that its way takes IP packets of `mtu` bytes, and counts the verdict.
 #[inline(always)]
 pub(crate) fn tell(frame: &mut impl Frame, maps: &impl Maps, mtu: u16) -> Action {
+    if cut(frame, maps, mtu) {
+        return done(maps, Verdict::Cut.into(), Action::Drop);
+    }
     if !maps.allows(Limit::TooBig) {
         return lost(maps, DropReason::TooBig);
     }
@@ -34,6 +38,21 @@ pub(crate) fn tell(frame: &mut impl Frame, maps: &impl Maps, mtu: u16) -> Action
         Some(()) => done(maps, Verdict::ToldTooBig.into(), Action::Transmit),
         None => lost(maps, DropReason::TooBig),
     }
+}
+
+/// Whether the agent cuts the frame's packet into such as fit.
+#[inline(always)]
+fn cut(frame: &impl Frame, maps: &impl Maps, mtu: u16) -> bool {
+    let Some(link) = Link::parse(frame) else { return false };
+    link.ethertype == IPV4
+        && V4::may_be_cut(frame, link.len())
+        && maps.allows(Limit::Cut)
+        && frame.hand_over(Head {
+            interface: frame.interface(),
+            room: mtu,
+            start: link.len() as u16,
+            ..Head::default()
+        })
 }
 
 #[inline(always)]

@@ -46,7 +46,7 @@ const IP_WORDS: usize = 11;
 
 const _: () = assert!(size_of::<Walk>() == 8 + IP_WORDS * 4 + 3 * 2 + 3 + 3);
 
-/// What a walk comes to at this node, as a number that goes through the kernel's function call: the packed chain
+/// What a walk, or `follow`, comes to at this node, as a number that goes through the kernel's function call: the packed chain
 /// with which the packet leaves, or else a verdict's number, which is smaller than any chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
@@ -56,8 +56,14 @@ const MAX_VERDICT: u64 = 0xff;
 
 impl Next {
     #[inline(always)]
-    fn verdict(verdict: impl Into<Verdict>) -> Self {
+    pub(crate) fn verdict(verdict: impl Into<Verdict>) -> Self {
         Self(verdict.into().counter().into())
+    }
+
+    /// The packet leaves with this chain.
+    #[inline(always)]
+    pub(crate) const fn sent(PackedChain(chain): PackedChain) -> Self {
+        Self(chain)
     }
 
     /// The chain to send, or else what became of the packet.
@@ -88,9 +94,21 @@ impl Walk {
 
     #[inline(always)]
     fn of<F: Family>(flow: &Flow<F>, chain: u64, this: MemberId, has_come: bool) -> Self {
-        let ports = flow.ports;
+        Self::of_tuple(flow.tuple(), flow.transport, chain, this, has_come)
+    }
+
+    /// The walk of a flow's packet with its transport header there, in a row or with the chain that it came with.
+    #[inline(always)]
+    pub(crate) fn of_tuple(
+        flow: Tuple,
+        transport: Option<usize>,
+        chain: u64,
+        this: MemberId,
+        has_come: bool,
+    ) -> Self {
+        let (Tuple::V4 { ports, .. } | Tuple::V6 { ports, .. }) = flow;
         let both = u32::from(ports.source) | u32::from(ports.destination) << 16;
-        let (ip, is_v6) = match flow.tuple() {
+        let (ip, is_v6) = match flow {
             Tuple::V4 { source, destination, .. } => {
                 ([0x45, 0, 0, source, destination, both, 0, 0, 0, 0, 0], 0)
             }
@@ -102,7 +120,7 @@ impl Walk {
         Self {
             ip,
             chain,
-            transport: flow.transport.map_or(MAX_OFFSET, |offset| offset as u16),
+            transport: transport.map_or(MAX_OFFSET, |offset| offset as u16),
             this,
             named: NO_MEMBER,
             protocol: ports.protocol,

@@ -73,14 +73,6 @@ fn a_vips_other_packets_are_counted() {
     let udp = |to| Ip::new(CLIENT4, VIP4, Transport::udp(40_000, to, b"q")).frame();
     both.passes("a UDP port without a Service", &padded(udp(80)), Verdict::NoService);
     both.drops("a Service without a listener", &padded(udp(53)), DropReason::NoLocalService);
-    both.drops("first fragment", &tcp(CLIENT4, VIP4, 80).fragment(0x2000).frame(), DropReason::Fragment);
-    both.drops("later fragment", &tcp(CLIENT4, VIP4, 80).fragment(0x0001).frame(), DropReason::Fragment);
-    both.drops("IPv6 fragment", &tcp(CLIENT6, VIP6, 80).extension(44).frame(), DropReason::Fragment);
-    both.drops(
-        "a fragment behind another header",
-        &tcp(CLIENT6, VIP6, 80).extension(44).extension(0).frame(),
-        DropReason::Fragment,
-    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use lb_agent::l4::wanted::Wanted;
 use lb_common::capture::Filter;
+use lb_common::fragment::Head;
 use lb_common::hash::Tuple;
 use lb_common::verdict::Verdict;
 use lb_ebpf::{Action, Socket};
@@ -66,6 +67,21 @@ impl Both {
         let told = self.kernel.records().expect("records can be read");
         let verdicts: Vec<_> = told.iter().map(|record| capture::verdict(record)).collect();
         assert_eq!(verdicts, [outcome.verdicts[0].counter()], "{name}: told");
+    }
+
+    /// What both do to a packet that the agent gives back.
+    pub(crate) fn run_given(&mut self, name: &str, frame: &[u8]) -> Outcome {
+        let outcome = self.kernel.run_given(frame).expect(name);
+        assert_eq!(self.host.run_given(frame), outcome, "{name}: host (left) and kernel (right)");
+        outcome
+    }
+
+    /// What the agent was handed since this was last asked; both hand over the same.
+    pub(crate) fn handed(&mut self) -> Vec<(Head, Vec<u8>)> {
+        let handed = self.kernel.handed().expect("the ring can be read");
+        let heads: Vec<Head> = handed.iter().map(|(head, _)| *head).collect();
+        assert_eq!(self.host.handed(), heads, "host (left) and kernel (right)");
+        handed
     }
 
     /// The packet is left as it was.

@@ -22,6 +22,8 @@ const FAMILIES: [(IpAddr, IpAddr); 2] = [(CLIENT4, VIP4), (CLIENT6, VIP6)];
 /// The way to every member takes this much.
 const MTU: u16 = 1400;
 
+const DONT_FRAGMENT: u16 = 0x4000;
+
 /// Bytes that are quoted.
 const QUOTE: usize = 512;
 
@@ -59,8 +61,7 @@ fn a_client_is_told_what_fits_the_way() {
             };
             assert_eq!(both.run("it fits", &of(room).frame()).verdicts, [Verdict::Sent]);
             for tags in [&[][..], &[(0x8100, 5)], &[(0x88a8, 5), (0x8100, 6)]] {
-                // With DF and without: there is nothing else that could be done.
-                for packet in [of(room + 1), of(room + 1).fragment(0x4000), of(1500)] {
+                for packet in [of(room + 1).fragment(DONT_FRAGMENT), of(1500).fragment(DONT_FRAGMENT)] {
                     let name = format!("{outer:?} {vip}, {} tags", tags.len());
                     let answer = both.run(&name, &packet.tagged(tags));
                     assert_eq!(answer.verdicts, [Verdict::ToldTooBig], "{name}");
@@ -79,8 +80,12 @@ fn not_everybody_is_told() {
         let long = Transport::tcp(CLIENT_PORT, 443, &[7; 1400]);
         let group: IpAddr =
             if vip.is_ipv4() { [224, 0, 0, 1].into() } else { [0xff02, 0, 0, 0, 0, 0, 0, 1].into() };
-        both.drops("a group", &Ip::new(group, vip, long.clone()).frame(), DropReason::TooBig);
-        let mut to_all = Ip::new(client, vip, long).frame();
+        both.drops(
+            "a group",
+            &Ip::new(group, vip, long.clone()).fragment(DONT_FRAGMENT).frame(),
+            DropReason::TooBig,
+        );
+        let mut to_all = Ip::new(client, vip, long).fragment(DONT_FRAGMENT).frame();
         to_all[..6].fill(0xff);
         both.drops("sent to all", &to_all, DropReason::TooBig);
         let about = Ip::new(vip, client, Transport::tcp(443, CLIENT_PORT, &[7; 1400]));
@@ -92,7 +97,7 @@ fn not_everybody_is_told() {
 /// Frames that are given to the kernel in a row: far more than a burst on every CPU.
 const FLOOD: u64 = 3_000;
 
-fn flood(kernel: &mut Kernel, frame: &[u8], answered: Verdict, limited: DropReason) {
+pub(crate) fn flood(kernel: &mut Kernel, frame: &[u8], answered: Verdict, limited: DropReason) {
     let cpus = aya::util::nr_cpus().expect("the number of CPUs") as u64;
     kernel.forget_limits().expect("limits can be written");
     let (mut answers, began) = (0, Instant::now());
@@ -113,7 +118,8 @@ fn answers_are_limited() {
     let mut wanted = wanted_row(Outer::V4, [NEAR, 0, 0]);
     wanted.members.values_mut().for_each(|member| member.mtu = MTU);
     let mut kernel = Kernel::with(&wanted).expect("the program loads");
-    let long = Ip::new(CLIENT4, VIP4, Transport::tcp(CLIENT_PORT, 443, &[7; 1400])).frame();
+    let long =
+        Ip::new(CLIENT4, VIP4, Transport::tcp(CLIENT_PORT, 443, &[7; 1400])).fragment(DONT_FRAGMENT).frame();
     flood(&mut kernel, &long, Verdict::ToldTooBig, DropReason::TooBig);
     for (client, vip) in FAMILIES {
         for transport in [Transport::tcp(CLIENT_PORT, 22, b""), Transport::udp(CLIENT_PORT, 22, b"payload")] {

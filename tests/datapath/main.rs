@@ -6,6 +6,7 @@ mod check;
 mod complexity;
 mod echo;
 mod encapsulation;
+mod fragments;
 mod icmp;
 mod limits;
 mod probe;

@@ -20,6 +20,7 @@ pub(crate) struct Encapsulated {
     pub(crate) cluster: u32,
     pub(crate) key: FlowKey,
     pub(crate) outer_tos: u8,
+    pub(crate) is_collected: bool,
 }
 
 impl Encapsulated {
@@ -34,6 +35,7 @@ impl Encapsulated {
             cluster: CLUSTER,
             key,
             outer_tos: 0,
+            is_collected: false,
         }
     }
 
@@ -42,7 +44,8 @@ impl Encapsulated {
     }
 
     pub(crate) fn header(&self) -> [u8; 20] {
-        Header::new(self.protocol, self.chain, self.cluster, &self.key, self.hash).bytes()
+        let chain = if self.is_collected { self.chain.packed().collected() } else { self.chain.packed() };
+        Header::packed(self.protocol, chain, self.cluster, &self.key, self.hash).bytes()
     }
 
     pub(crate) fn datagram(&self) -> Ip {
@@ -62,12 +65,13 @@ pub(crate) struct Wire<'a> {
     pub(crate) chain: Chain,
     pub(crate) tags: &'a [(u16, u16)],
     pub(crate) tos: u8,
+    pub(crate) is_collected: bool,
 }
 
 impl Wire<'_> {
     /// To the member at the chain's hop.
     pub(crate) fn new(outer: Outer, chain: Chain) -> Self {
-        Self { outer, chain, tags: &[], tos: 0xba }
+        Self { outer, chain, tags: &[], tos: 0xba, is_collected: false }
     }
 
     /// The frame with `inner` of the flow `tuple`.
@@ -75,7 +79,8 @@ impl Wire<'_> {
         let key = fixture::local().key;
         let hash = flow_hash(&key, &tuple);
         let protocol = if inner.bytes()[0] >> 4 == 4 { INNER_V4 } else { INNER_V6 };
-        let header = Header::new(protocol, self.chain, CLUSTER, &key, hash).bytes();
+        let chain = if self.is_collected { self.chain.packed().collected() } else { self.chain.packed() };
+        let header = Header::packed(protocol, chain, CLUSTER, &key, hash).bytes();
         let payload = [header.as_slice(), &inner.bytes()].concat();
         let udp = Transport::udp(0xc000 | (hash as u16 & 0x3fff), DEFAULT_PORT, &payload);
         let to = self.chain.target().expect("a hop within the row");

@@ -2,18 +2,23 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::time::Instant;
 
 use lb_agent::l4::plan::{Installed, plan};
 use lb_agent::l4::service_table::{Place, vacancy};
 use lb_agent::l4::wanted::{MapKey, Wanted, map_key};
 use lb_common::capture::Filter;
+use lb_common::fragment::{Datagram, DatagramKey, Head, MAX_FRAME};
 use lb_common::hash::{Ports, Tuple};
 use lb_common::limit::{LIMITS, Limit, take};
 use lb_common::map::{Config, Member, SERVICE_BUCKETS, Service, TableHead};
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey, ServiceKey4, ServiceKey6, candidates};
 use lb_common::verdict::{Counter, Verdict};
-use lb_ebpf::{Frame, Maps, Next, Payload, Socket, Sockets, TcpHeader, Walk, filter, named, process, step};
+use lb_ebpf::{
+    Action, Frame, Maps, Next, Payload, Socket, Sockets, TcpHeader, Walk, collect, filter, named, process,
+    step,
+};
 
 use crate::fixture::INGRESS;
 use crate::kernel::Outcome;
@@ -33,6 +38,9 @@ pub struct Host {
     counted: RefCell<Vec<Verdict>>,
     limits: RefCell<[u64; LIMITS as usize]>,
     sockets: HashMap<Tuple, Socket>,
+    datagrams: RefCell<HashMap<DatagramKey, Datagram>>,
+    began: Instant,
+    handed: RefCell<Vec<Head>>,
     is_agent_silent: bool,
 }
 
@@ -54,6 +62,9 @@ impl Host {
             counted: RefCell::default(),
             limits: RefCell::default(),
             sockets: HashMap::new(),
+            datagrams: RefCell::default(),
+            began: Instant::now(),
+            handed: RefCell::default(),
             is_agent_silent: false,
             installed,
         };
@@ -79,12 +90,27 @@ impl Host {
         self.is_agent_silent = true;
     }
 
+    /// What the agent was handed since it was last asked.
+    pub fn handed(&self) -> Vec<Head> {
+        self.handed.take()
+    }
+
     /// Gives a packet to the steps, when nothing has come for long.
     #[must_use]
     pub fn run(&self, frame: &[u8]) -> Outcome {
+        self.run_by(frame, |memory| process(memory, self))
+    }
+
+    /// The same for a packet that the agent gives back.
+    #[must_use]
+    pub fn run_given(&self, frame: &[u8]) -> Outcome {
+        self.run_by(frame, |memory| collect(memory, self, true).unwrap_or(Action::Drop))
+    }
+
+    fn run_by<'h>(&'h self, frame: &[u8], steps: impl FnOnce(&mut Memory<'h>) -> Action) -> Outcome {
         self.limits.take();
         let mut memory = self.memory(frame);
-        let action = process(&mut memory, self);
+        let action = steps(&mut memory);
         let start = memory.start;
         Outcome { action, verdicts: self.counted.take(), frame: memory.buffer.split_off(start) }
     }
@@ -136,6 +162,18 @@ impl Maps for Host {
 
     fn is_agent_silent(&self) -> bool {
         self.is_agent_silent
+    }
+
+    fn datagram(&self, key: &DatagramKey) -> Option<Datagram> {
+        self.datagrams.borrow().get(key).copied()
+    }
+
+    fn remember(&self, key: &DatagramKey, datagram: &Datagram) {
+        self.datagrams.borrow_mut().insert(*key, *datagram);
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
     }
 
     fn count(&self, counter: Counter) {
@@ -200,6 +238,15 @@ unsafe impl Frame for Memory<'_> {
 
     fn truncate(&mut self, len: usize) -> bool {
         self.buffer.truncate(self.start + len);
+        true
+    }
+
+    fn hand_over(&self, head: Head) -> bool {
+        let len = self.buffer.len() - self.start;
+        if len > MAX_FRAME {
+            return false;
+        }
+        self.host.handed.borrow_mut().push(Head { len: len as u32, ..head });
         true
     }
 

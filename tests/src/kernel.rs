@@ -4,7 +4,7 @@ mod capture;
 
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
-use aya::maps::{Array, PerCpuArray, PerCpuValues, ProgramArray};
+use aya::maps::{Array, PerCpuArray, PerCpuValues, ProgramArray, RingBuf};
 use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, TestRunResult, Xdp};
 use aya::util::nr_cpus;
 use lb_agent::l4::maps::Maps;
@@ -13,6 +13,7 @@ use lb_agent::l4::plan::{Installed, plan};
 use lb_agent::l4::wanted::{Key, Wanted};
 use lb_agent::l4::{counters, loader};
 use lb_agent::model::{Protocol, ServiceAddress};
+use lb_common::fragment::Head;
 use lb_common::limit::LIMITS;
 use lb_common::map::{BENCH_HEAD_WORDS, Bench, Traffic, name, program};
 use lb_common::verdict::Verdict;
@@ -133,6 +134,21 @@ impl Kernel {
         Ok(counters::traffic(&self.maps, service.index)?)
     }
 
+    /// What the agent was handed since this was last asked.
+    ///
+    /// # Errors
+    /// If there is no ring, or what it holds is nothing that is handed over.
+    pub fn handed(&mut self) -> Result<Vec<(Head, Vec<u8>)>> {
+        let map = self.object.map_mut(name::RING).context("no ring")?;
+        let mut ring = RingBuf::try_from(map)?;
+        let mut all = Vec::new();
+        while let Some(entry) = ring.next() {
+            let (head, frame) = Head::read(&entry).context("not an entry")?;
+            all.push((head, frame.to_vec()));
+        }
+        Ok(all)
+    }
+
     /// One of the programs, loaded on first use.
     ///
     /// # Errors
@@ -177,6 +193,24 @@ impl Kernel {
         Ok(Outcome { action: action(result.return_value)?, verdicts, frame: out })
     }
 
+    /// As `run`, for a packet that the agent gives back.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run it.
+    pub fn run_given(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run_program(program::GIVEN, frame)
+    }
+
+    /// As `run_given`, as the agent does it: a frame that comes in, and leaves as such. What is counted.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run it.
+    pub fn give(&mut self, frame: &[u8]) -> Result<Vec<Verdict>> {
+        let attrs = TestRunAttrs::new().xdp_live_frames(1);
+        let options = TestRunOptions { data_in: Some(frame), attrs, ..TestRunOptions::default() };
+        Ok(self.run_once(program::GIVEN, options)?.1)
+    }
+
     /// Gives a packet to the packet path in a frame with no room in front: what is counted.
     ///
     /// # Errors
@@ -191,7 +225,7 @@ impl Kernel {
         Ok(self.run_once(program::XDP, options)?.1)
     }
 
-    /// One run of the packet path, and the verdicts that it counted.
+    /// One run of a program, and the verdicts that it counted.
     fn run_once(&mut self, name: &str, options: TestRunOptions<'_>) -> Result<(TestRunResult, Vec<Verdict>)> {
         let before = counters::verdicts(&self.maps)?;
         let result = self.program(name)?.test_run(options)?;
@@ -283,7 +317,9 @@ fn action(code: u32) -> Result<Action> {
 /// If a program does not load.
 pub fn verified_instructions(names: &[&'static str]) -> Result<Vec<(&'static str, u32)>> {
     let mut kernel = Kernel::load()?;
+    // Those that are not loaded with the others.
     kernel.program(program::CAPTURE)?;
+    kernel.program(program::GIVEN)?;
     names
         .iter()
         .map(|&name| {

@@ -1,6 +1,7 @@
 //! Builds packets byte by byte, right by default and wrong on request.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use lb_common::checksum;
 
@@ -38,6 +39,13 @@ impl Transport {
         bytes.extend(segment.acknowledged.to_be_bytes());
         bytes.extend([5 << 4, segment.flags, 0xff, 0xff, 0, 0, 0, 0]);
         Self { protocol: 6, bytes }
+    }
+
+    /// With this behind it.
+    #[must_use]
+    pub fn with(mut self, payload: &[u8]) -> Self {
+        self.bytes.extend(payload);
+        self
     }
 
     /// A UDP datagram without a checksum.
@@ -89,6 +97,7 @@ pub struct Ip {
     /// IPv4 options, or IPv6 extension headers as (protocol number, bytes without the first).
     options: Vec<u8>,
     extensions: Vec<(u8, Vec<u8>)>,
+    id: u16,
     fragment: u16,
     transport: Transport,
 }
@@ -104,6 +113,7 @@ impl Ip {
             ttl: 64,
             options: vec![],
             extensions: vec![],
+            id: 0,
             fragment: 0,
             transport,
         }
@@ -151,6 +161,13 @@ impl Ip {
         self
     }
 
+    /// With an IPv4 identification.
+    #[must_use]
+    pub fn id(mut self, id: u16) -> Self {
+        self.id = id;
+        self
+    }
+
     /// With the IPv4 flags and fragment offset field.
     #[must_use]
     pub fn fragment(mut self, field: u16) -> Self {
@@ -158,10 +175,37 @@ impl Ip {
         self
     }
 
+    /// Its fragments: each has `len` bytes of what is behind the IP header, the last one the rest.
+    #[must_use]
+    pub fn parts(&self, id: u32, len: usize) -> Vec<Self> {
+        let whole = &self.transport.bytes;
+        let starts = (0..whole.len()).step_by(len);
+        starts.map(|start| self.part(id, start..whole.len().min(start + len))).collect()
+    }
+
+    /// The fragment with these bytes of what is behind the IP header.
+    #[must_use]
+    pub fn part(&self, id: u32, bytes: Range<usize>) -> Self {
+        const FRAGMENT: u8 = 44;
+        const MORE: u16 = 0x2000;
+        let mut part = self.clone();
+        let is_last = bytes.end == part.transport.bytes.len();
+        let before = bytes.start as u16;
+        part.transport.bytes = part.transport.bytes[bytes].to_vec();
+        if self.source.is_ipv4() {
+            part.id = id as u16;
+            part.fragment = (before / 8) | if is_last { 0 } else { MORE };
+        } else {
+            let [high, low] = (before | u16::from(!is_last)).to_be_bytes();
+            part.extensions.push((FRAGMENT, [&[0, high, low], &id.to_be_bytes()[..]].concat()));
+        }
+        part
+    }
+
     /// With the right checksum of a TCP segment.
     #[must_use]
     pub fn summed(mut self) -> Self {
-        const CHECKSUM: std::ops::Range<usize> = 16..18;
+        const CHECKSUM: Range<usize> = 16..18;
         self.transport.bytes[CHECKSUM].fill(0);
         let addresses = match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => [source.octets(), destination.octets()].concat(),
@@ -189,7 +233,7 @@ impl Ip {
         let len = (header + self.transport.bytes.len()) as u16;
         let mut bytes = vec![0x40 | (header / 4) as u8, self.tos];
         bytes.extend(len.to_be_bytes());
-        bytes.extend([0, 0]);
+        bytes.extend(self.id.to_be_bytes());
         bytes.extend(self.fragment.to_be_bytes());
         bytes.extend([self.ttl, self.transport.protocol, 0, 0]);
         bytes.extend(source.octets());

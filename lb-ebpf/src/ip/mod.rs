@@ -5,6 +5,7 @@
 mod v4;
 mod v6;
 
+use lb_common::fragment::DatagramKey;
 use lb_common::hash::{Ports, Tuple};
 use lb_common::map::{Config, Service};
 
@@ -62,6 +63,10 @@ pub(crate) trait Family: Sized {
     /// What an ICMP error that ends at `end` quotes from `offset` on; `None` if that shows no flow. The quoted packet
     /// may be cut off anywhere behind its ports.
     fn quoted(frame: &impl Frame, offset: usize, end: usize) -> Option<Quote<Self>>;
+    /// What a fragment, whose IP header is at `offset`, says of its datagram.
+    fn part(frame: &impl Frame, offset: usize, packet: &Packet<Self>) -> Option<Part>;
+    /// Whether the packet at `offset` may be cut on its way.
+    fn may_be_cut(frame: &impl Frame, offset: usize) -> bool;
     /// Whether an ICMP type is that of an error about a packet.
     fn is_error(kind: u8) -> bool;
     /// The service at an address; port and protocol 0 for the VIP itself.
@@ -74,6 +79,8 @@ pub(crate) trait Family: Sized {
     fn is_host(address: Self::Address) -> bool;
     /// Makes the packet at `offset` one of this node to its source.
     fn turn_round(frame: &mut impl Frame, offset: usize) -> Option<()>;
+    /// DSCP and ECN of the packet at `offset`.
+    fn tos(frame: &impl Frame, offset: usize) -> Option<u8>;
     /// Sets the congestion mark on the packet at `offset`.
     fn mark_congestion(frame: &mut impl Frame, offset: usize) -> Option<()>;
 }
@@ -105,7 +112,26 @@ pub(crate) enum Transport {
     Other,
 }
 
+/// A fragment's place in its datagram.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    /// The datagram.
+    pub(crate) datagram: DatagramKey,
+    /// The number of the protocol that the datagram carries; of IPv6 only the first part's is to be believed.
+    pub(crate) protocol: u8,
+    /// Bytes of the datagram in front of this part.
+    pub(crate) before: u16,
+    /// Where its bytes of the datagram start, from the frame's start.
+    pub(crate) payload: usize,
+}
+
 impl<F: Family> Packet<F> {
+    /// Whether it is a fragment.
+    #[inline(always)]
+    pub(crate) const fn is_fragment(&self) -> bool {
+        matches!(self.transport, Transport::Fragment)
+    }
+
     /// Whether it is an ICMP message.
     #[inline(always)]
     pub(crate) fn is_icmp(&self) -> bool {
@@ -121,7 +147,7 @@ impl<F: Family> Packet<F> {
 
 /// The ports at `offset` of a packet that ends at `end`, both from the frame's start.
 #[inline(always)]
-fn ports(frame: &impl Frame, offset: usize, end: usize, protocol: u8) -> Option<Ports> {
+pub(crate) fn ports(frame: &impl Frame, offset: usize, end: usize, protocol: u8) -> Option<Ports> {
     if end < offset + 4 {
         return None;
     }

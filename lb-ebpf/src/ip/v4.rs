@@ -2,11 +2,12 @@
 
 use lb_common::checksum;
 use lb_common::encap::INNER_V4;
+use lb_common::fragment::DatagramKey;
 use lb_common::hash::{Ports, Tuple};
 use lb_common::map::{Config, Service};
 use lb_common::service_table::{ServiceKey4, candidates};
 
-use super::{CONGESTION, Family, Packet, TCP, TTL, Transport, UDP, has, ports};
+use super::{CONGESTION, Family, Packet, Part, TCP, TTL, Transport, UDP, has, ports};
 use crate::access::Window;
 use crate::flow::Quote;
 use crate::frame::{Frame, Maps};
@@ -107,6 +108,25 @@ impl Family for V4 {
         })
     }
 
+    #[inline(always)]
+    fn part(frame: &impl Frame, offset: usize, packet: &Packet<Self>) -> Option<Part> {
+        let header = Window::<MIN_LEN>::new(frame, offset)?;
+        let datagram = DatagramKey {
+            source: [packet.source.into(), 0],
+            destination: [packet.destination.into(), 0],
+            id: header.load::<u16, 4>().into(),
+            protocol: packet.protocol.into(),
+        };
+        let before = u16::from_be(header.load::<u16, 6>() & FRAGMENT_OFFSET) * 8;
+        Some(Part { datagram, protocol: packet.protocol, before, payload: packet.payload })
+    }
+
+    #[inline(always)]
+    fn may_be_cut(frame: &impl Frame, offset: usize) -> bool {
+        Window::<MIN_LEN>::new(frame, offset)
+            .is_some_and(|header| header.load::<u16, 6>() & DONT_FRAGMENT.to_be() == 0)
+    }
+
     /// Unreachable, time exceeded, parameter problem. (Nobody heeds source quench: RFC 6633.)
     #[inline(always)]
     fn is_error(kind: u8) -> bool {
@@ -152,6 +172,11 @@ impl Family for V4 {
         header.store::<u32, 12>(destination);
         header.store::<u32, 16>(source);
         Some(())
+    }
+
+    #[inline(always)]
+    fn tos(frame: &impl Frame, offset: usize) -> Option<u8> {
+        Some(Window::<MIN_LEN>::new(frame, offset)?.load::<u8, 1>())
     }
 
     #[inline(always)]

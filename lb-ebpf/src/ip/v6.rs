@@ -1,11 +1,12 @@
 //! IPv6 (RFC 8200), with a bounded walk over extension headers.
 
 use lb_common::encap::INNER_V6;
+use lb_common::fragment::{DatagramKey, PROTOCOL_V6};
 use lb_common::hash::{Ports, Tuple};
 use lb_common::map::{Config, Service};
 use lb_common::service_table::{ServiceKey6, candidates};
 
-use super::{CONGESTION, Family, Packet, TCP, TTL, Transport, UDP, has, ports};
+use super::{CONGESTION, Family, Packet, Part, TCP, TTL, Transport, UDP, has, ports};
 use crate::access::Window;
 use crate::flow::Quote;
 use crate::frame::{Frame, Maps};
@@ -18,6 +19,9 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
+
+/// Bytes of a fragment's header.
+const PART_LEN: usize = 8;
 
 /// Extension headers that are skipped before a packet counts as not understood.
 const MAX_EXTENSIONS: usize = 4;
@@ -103,6 +107,25 @@ impl Family for V6 {
         })
     }
 
+    #[inline(always)]
+    fn part(frame: &impl Frame, _offset: usize, packet: &Packet<Self>) -> Option<Part> {
+        let header = Window::<PART_LEN>::new(frame, packet.payload)?;
+        let datagram = DatagramKey {
+            source: packet.source,
+            destination: packet.destination,
+            id: header.load::<u32, 4>(),
+            protocol: PROTOCOL_V6,
+        };
+        let before = u16::from_be(header.load::<u16, 2>()) & !7;
+        Some(Part { datagram, protocol: header.load::<u8, 0>(), before, payload: packet.payload + PART_LEN })
+    }
+
+    /// Routers cut none.
+    #[inline(always)]
+    fn may_be_cut(_frame: &impl Frame, _offset: usize) -> bool {
+        false
+    }
+
     /// Unreachable, too big, time exceeded, parameter problem.
     #[inline(always)]
     fn is_error(kind: u8) -> bool {
@@ -146,6 +169,11 @@ impl Family for V6 {
         header.store::<u64, 24>(source[0]);
         header.store::<u64, 32>(source[1]);
         Some(())
+    }
+
+    #[inline(always)]
+    fn tos(frame: &impl Frame, offset: usize) -> Option<u8> {
+        Some((u16::from_be(Window::<HEADER_LEN>::new(frame, offset)?.load::<u16, 0>()) >> 4) as u8)
     }
 
     #[inline(always)]
