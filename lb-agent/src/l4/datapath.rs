@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use self::flows::Flows;
 use super::attach::{self, Attachment};
 use super::capture::{Events, Order, Session};
+use super::fragments::{self, Fragments};
 use super::maps::Maps;
 use super::memberships::{Memberships, Sight};
 use super::netlink::Change;
@@ -119,6 +120,7 @@ pub struct Datapath {
     /// The capture under way.
     session: Option<Session>,
     events: Events,
+    _fragments: Fragments,
     /// Programs live as long as this or their pinned links.
     object: Ebpf,
     _lock: PinLock,
@@ -161,6 +163,7 @@ impl Datapath {
             true => attach::found(&netlink, &interfaces).await?,
             false => attach::all(&mut object, &netlink, &pins, &interfaces).await?,
         };
+        let fragments = fragments::start(&mut object, &pins)?;
         let installed = maps.read()?;
         let now = clock::now();
         let has_rows = installed.tables.contains_key(&INGRESS_TABLE);
@@ -182,6 +185,7 @@ impl Datapath {
             address: None,
             takes_v6: false,
             listeners: Vec::new(),
+            _fragments: fragments,
             pins,
             session: None,
             // Followed by who runs it.

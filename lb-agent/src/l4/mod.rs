@@ -8,6 +8,7 @@ mod clock;
 pub mod counters;
 pub mod datapath;
 pub mod error;
+mod fragments;
 mod handover;
 mod holdings;
 mod interface;

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use lb_common::map::LAYOUT;
+use lb_common::map::{LAYOUT, program};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{FsType, statfs};
@@ -109,6 +109,11 @@ impl Pins {
         let others = self.other_layouts().unwrap_or_default();
         let pins = others.into_iter().chain([self.maps()]).map(|maps| maps.join(name));
         pins.filter(|pin| pin.exists()).collect()
+    }
+
+    /// Where the program for frames that are given back is pinned for a moment.
+    pub(super) fn given(&self) -> PathBuf {
+        self.maps().join(program::GIVEN)
     }
 
     fn links(&self) -> PathBuf {

@@ -150,9 +150,7 @@ fn invalid() -> io::Error {
 fn pass(xdp: &Xdp, packet: &Packet, index: u32) -> Result<Vec<u8>, L4Error> {
     let refused = |source| L4Error::System { action: "run a packet through the packet path", source };
     let frame = packet.frame().ok_or_else(|| refused(io::ErrorKind::InvalidInput.into()))?;
-    // `xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-    let context: Vec<u8> =
-        [0, frame.len() as u32, 0, index, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
+    let context = context(frame.len(), index);
     let mut left = vec![0; MAX_FRAME];
     let options = TestRunOptions {
         data_in: Some(&frame),
@@ -163,6 +161,12 @@ fn pass(xdp: &Xdp, packet: &Packet, index: u32) -> Result<Vec<u8>, L4Error> {
     let result = xdp.test_run(options).map_err(L4Error::program(program::XDP))?;
     left.truncate(result.data_size_out as usize);
     Ok(left)
+}
+
+/// `xdp_md` of a frame of `len` bytes that came in on an interface: data, data_end, data_meta, ingress_ifindex,
+/// rx_queue_index, egress_ifindex.
+pub(super) fn context(len: usize, interface: u32) -> Vec<u8> {
+    [0, len as u32, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
 fn flow(maps: &Maps, packet: &Packet, config: &Config, table: u32) -> Result<Option<Flow>, L4Error> {
