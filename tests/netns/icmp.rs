@@ -34,7 +34,8 @@ fn a_too_big_reaches_the_owner_through_any_first_hop() -> Result<()> {
             let mut connection = connect(lab, SocketAddr::new(vip, 80))?;
             let holder = owner(lab, &mut connection, SHOP)?;
             let port = connection.stream().local_addr()?.port();
-            let about = last_sent(&mut capture, vip, client, port)?;
+            let segment = Segment { acknowledged: 0, ..next_sent(&mut capture, vip, port)? };
+            let about = Ip::new(vip, client, Transport::segment(80, port, segment));
             let other = lab.edges.iter().find(|node| node.name != holder.name).context("three nodes")?;
             lab.spread_vips(&[other])?;
             inject(&lab.router, &too_big(Link::client().router.both()[usize::from(vip.is_ipv6())], &about))?;
@@ -49,7 +50,7 @@ fn a_too_big_reaches_the_owner_through_any_first_hop() -> Result<()> {
 }
 
 /// An empty segment as the VIP would send it next: the kernel heeds no error about what is outside of its window.
-fn last_sent(capture: &mut Capture, vip: IpAddr, client: IpAddr, port: u16) -> Result<Ip> {
+pub(crate) fn next_sent(capture: &mut Capture, vip: IpAddr, port: u16) -> Result<Segment> {
     let tcp = if vip.is_ipv4() { 20 } else { 40 };
     let ports = [80_u16.to_be_bytes(), port.to_be_bytes()].concat();
     let mut next = None;
@@ -58,10 +59,11 @@ fn last_sent(capture: &mut Capture, vip: IpAddr, client: IpAddr, port: u16) -> R
         let sequence = u32::from_be_bytes(packet[tcp + 4..tcp + 8].try_into()?);
         let data = packet.len() - tcp - usize::from(packet[tcp + 12] >> 4) * 4;
         let counts = u32::from(packet[tcp + 13] & FIN_AND_SYN != 0);
-        next = Some(sequence.wrapping_add(data as u32 + counts));
+        let sequence = sequence.wrapping_add(data as u32 + counts);
+        let acknowledged = u32::from_be_bytes(packet[tcp + 8..tcp + 12].try_into()?);
+        next = Some(Segment { sequence, acknowledged, ..Segment::default() });
     }
-    let segment = Segment { sequence: next.context("the VIP answered")?, ..Segment::default() };
-    Ok(Ip::new(vip, client, Transport::segment(80, port, segment)))
+    next.context("the VIP answered")
 }
 
 /// The error of `router` about a packet.

@@ -7,6 +7,7 @@ mod drain;
 mod explain;
 mod flow_key;
 mod forged;
+mod fragments;
 mod host_ports;
 mod icmp;
 mod lab;
