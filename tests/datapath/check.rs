@@ -17,6 +17,8 @@ pub(crate) struct Both {
     kernel: Kernel,
     host: Host,
     is_captured: bool,
+    /// What the kernel handed over for the packets that were captured, too.
+    handed: Vec<(Head, Vec<u8>)>,
 }
 
 impl Both {
@@ -27,7 +29,7 @@ impl Both {
 
     pub(crate) fn with(wanted: &Wanted) -> Self {
         let kernel = Kernel::with(wanted).expect("the program loads: these tests need CAP_BPF");
-        Self { kernel, host: Host::with(wanted), is_captured: false }
+        Self { kernel, host: Host::with(wanted), is_captured: false, handed: Vec::new() }
     }
 
     /// From now on, what the host has for a flow; the kernel knows its sockets.
@@ -63,10 +65,14 @@ impl Both {
 
     fn is_told(&mut self, name: &str, frame: &[u8], outcome: &Outcome) {
         self.kernel.forget_limits().expect("limits can be written");
+        let handed = self.kernel.handed().expect("the ring can be read");
         assert_eq!(self.kernel.run_capturing(frame).expect(name), *outcome, "{name}: while it is captured");
         let told = self.kernel.records().expect("records can be read");
         let verdicts: Vec<_> = told.iter().map(|record| capture::verdict(record)).collect();
         assert_eq!(verdicts, [outcome.verdicts[0].counter()], "{name}: told");
+        // It hands over the same.
+        assert_eq!(self.kernel.handed().expect("the ring can be read"), handed, "{name}: handed over");
+        self.handed.extend(handed);
     }
 
     /// What both do to a packet that the agent gives back.
@@ -78,7 +84,8 @@ impl Both {
 
     /// What the agent was handed since this was last asked; both hand over the same.
     pub(crate) fn handed(&mut self) -> Vec<(Head, Vec<u8>)> {
-        let handed = self.kernel.handed().expect("the ring can be read");
+        let mut handed = std::mem::take(&mut self.handed);
+        handed.extend(self.kernel.handed().expect("the ring can be read"));
         let heads: Vec<Head> = handed.iter().map(|(head, _)| *head).collect();
         assert_eq!(self.host.handed(), heads, "host (left) and kernel (right)");
         handed
