@@ -108,13 +108,26 @@ impl Draft<'_> {
         let survivors = |generation: &MembershipGeneration| {
             generation.members.iter().filter(|member| !is_gone(member)).map(Place::of).collect::<Vec<_>>()
         };
-        let places = [survivors(in_force), survivors(newest)].into_iter().find(|places| !places.is_empty());
         let (number, is_learned) = (newest.number, newest.step == MembershipStep::Learn);
-        let Some(places) = places else { return };
+        let mut places = survivors(in_force);
+        let mut step = MembershipStep::Switch;
+        if places.is_empty() {
+            let must_be_learned = steps::is_opened_before(in_force, self.sight);
+            if must_be_learned && is_learned && !is_behind && !names_gone(newest) {
+                return;
+            }
+            places = survivors(newest);
+            if must_be_learned {
+                step = MembershipStep::Learn;
+            }
+        }
+        if places.is_empty() {
+            return;
+        }
         if is_learned {
             self.next.generations.pop();
         }
-        self.add(number, MembershipStep::Switch, places);
+        self.add(number, step, places);
     }
 
     /// Adds a generation of these members, if they are not those of the newest one; or says why that has to wait.
@@ -133,9 +146,10 @@ impl Draft<'_> {
         if let Some(reason) = waiting::reason(&self.next, self.sight) {
             return Some(waiting::queued(newest, wanted, &reason));
         }
-        // With nobody in force, there is nothing to learn beside.
+        // With nobody in force at any node, there is nothing to learn beside.
         let is_open = in_force(&self.next).is_some_and(|generation| {
             generation.members.iter().any(|member| !candidates.gone.contains(&member.name))
+                || steps::is_opened_before(generation, self.sight)
         });
         let step = if is_open { MembershipStep::Learn } else { MembershipStep::Switch };
         self.add(newest.number, step, candidates.wanted);

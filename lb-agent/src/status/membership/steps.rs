@@ -30,6 +30,11 @@ pub(in crate::status) fn lacking<'a>(
     sight.agents.live(sight.now).filter(move |lease| !lease.acknowledged.has(number, step))
 }
 
+/// Whether there are nodes at which flows open by a generation before this one: they have not switched.
+pub(super) fn is_opened_before(generation: &MembershipGeneration, sight: &Sight<'_>) -> bool {
+    sight.agents.live(sight.now).any(|lease| !lease.acknowledged.has(generation.number, Step::Switch))
+}
+
 const fn step(step: MembershipStep) -> Step {
     match step {
         MembershipStep::Learn => Step::Learn,
