@@ -29,7 +29,8 @@ pub fn edgelb_capture(context: XdpContext) -> u32 {
     let is_kept = edgelb_keep(context.ctx);
     let action = match edgelb_noted_begin(context.ctx) {
         action @ 0..=MAX_ACTION => action,
-        rest if Rest(rest).is_fragment() => match edgelb_noted_collect(context.ctx) {
+        // SAFETY: the kernel hands a valid context.
+        rest if Rest(rest).is_fragment() => match unsafe { edgelb_noted_collect(context.ctx) } {
             action @ 0..=MAX_ACTION => action,
             rest => edgelb_noted_go_on(context.ctx, rest),
         },
@@ -59,11 +60,14 @@ pub extern "C" fn edgelb_noted_go_on(context: *mut xdp_md, rest: u32) -> u32 {
 }
 
 /// `edgelb_collect`, with its verdict noted.
+///
+/// # Safety
+/// `context` is the kernel's.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn edgelb_noted_collect(context: *mut xdp_md) -> u32 {
+pub unsafe extern "C" fn edgelb_noted_collect(context: *mut xdp_md) -> u32 {
     let mut fragment = Fragment::default();
-    // SAFETY: references point to a whole one.
+    // SAFETY: the caller's promise, and references point to a whole one.
     unsafe {
         let looked = edgelb_noted_look(context, &raw mut fragment);
         if !Rest(looked).is_fragment() {

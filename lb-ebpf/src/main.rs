@@ -67,7 +67,8 @@ static RING: RingBuf<[u8; 0], { RING_BYTES as usize }> = RingBuf::new();
 pub fn edgelb_xdp(context: XdpContext) -> u32 {
     match edgelb_begin(context.ctx) {
         action @ 0..=MAX_ACTION => action,
-        rest if Rest(rest).is_fragment() => match edgelb_collect(context.ctx, 0) {
+        // SAFETY: the kernel hands a valid context.
+        rest if Rest(rest).is_fragment() => match unsafe { edgelb_collect(context.ctx, 0) } {
             action @ 0..=MAX_ACTION => action,
             rest => edgelb_go_on(context.ctx, rest),
         },
@@ -78,7 +79,8 @@ pub fn edgelb_xdp(context: XdpContext) -> u32 {
 /// The packet path for the fragments that the agent gives back.
 #[xdp]
 pub fn edgelb_given(context: XdpContext) -> u32 {
-    match edgelb_collect(context.ctx, 1) {
+    // SAFETY: the kernel hands a valid context.
+    match unsafe { edgelb_collect(context.ctx, 1) } {
         action @ 0..=MAX_ACTION => action,
         // There is nothing left to do for one of these.
         _ => xdp_action::XDP_DROP,
@@ -86,11 +88,14 @@ pub fn edgelb_given(context: XdpContext) -> u32 {
 }
 
 /// `collect`, as `edgelb_begin` is `begin`. Where all three steps are in one function, they do not fit on the stack.
+///
+/// # Safety
+/// `context` is the kernel's.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn edgelb_collect(context: *mut xdp_md, is_given: u32) -> u32 {
+pub unsafe extern "C" fn edgelb_collect(context: *mut xdp_md, is_given: u32) -> u32 {
     let mut fragment = Fragment::default();
-    // SAFETY: references point to a whole one.
+    // SAFETY: the caller's promise, and references point to a whole one.
     unsafe {
         let looked = edgelb_look(context, &raw mut fragment);
         if !Rest(looked).is_fragment() {
