@@ -32,6 +32,9 @@ async fn check(flags: &[&str], restarts: bool) -> Result<()> {
 
     site.fault.refuse();
     site.fault.cut();
+    // It must not hear of what comes now.
+    let server = site.fault.url().trim_start_matches("https://").trim_end_matches('/').parse()?;
+    until("it is cut off", || agent.connections_to(server).is_ok_and(|count| count == 0))?;
     site.delete_ingress("old").await?;
     site.ingress("shop", "new", "new.example.org", None).await?;
     site.control_plane.compact()?;
