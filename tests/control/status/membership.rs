@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use lb_agent::api::EdgeMembership;
-use lb_agent::model::{Drain, Loaded, Step};
+use lb_agent::model::{Drain, Loaded, Mark, Step};
 use lb_agent::status::AgentState;
 use lb_tests::cluster::Matching;
 use serde_json::json;
@@ -290,13 +290,12 @@ async fn nonsense_in_the_history_is_mended() -> Result<()> {
 async fn rows_that_differ_are_reported() -> Result<()> {
     let cluster = Cluster::start(&NAMES).await?;
     let mut agents = three(&cluster).await?;
-    cluster.settled(&NAMES).await?;
-    let mark = |agent: &Agent| agent.loaded.borrow().membership;
+    let number = cluster.settled(&NAMES).await?;
+    let membership = Mark { number, step: Step::Settled, oldest: number };
     until("all have the last step", async || {
-        Ok(agents.iter().all(|agent| mark(agent).step == Step::Settled && mark(agent) == mark(&agents[0])))
+        Ok(agents.iter().all(|agent| agent.loaded.borrow().membership == membership))
     })
     .await?;
-    let membership = mark(&agents[2]);
     agents[2].freeze().await;
     agents[2].loaded.send_replace(Loaded { generation: 1, membership, rows: Some(666), ..Loaded::default() });
     until("edge-3 diverges", async || {
