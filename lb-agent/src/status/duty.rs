@@ -123,9 +123,10 @@ impl Duty<'_> {
         }
     }
 
-    /// A watch that broke is nothing but one that cannot be made, once.
+    /// That a watch broke is nothing to tell; that it cannot be made is, once.
     fn tell_broken(&mut self, error: Option<watcher::Error>, was_heard: bool) {
-        let is_told = std::mem::replace(&mut self.is_deaf, !was_heard);
+        let is_told = self.is_deaf;
+        self.is_deaf = !was_heard && (is_told || error.is_some());
         match error {
             None => {}
             Some(error) if was_heard || is_told => debug!(%error, "the watch of Leases broke"),
