@@ -50,7 +50,7 @@ const RING: u32 = 1 << 20;
 
 /// The program that tells what it does, with all maps of the packet path and a ring buffer of its own.
 pub(super) fn load_capturing(pins: &Pins) -> Result<Ebpf, L4Error> {
-    let mut loader = EbpfLoader::new();
+    let mut loader = prepared();
     for name in name::ALL {
         loader.map_pin_path(name, pins.map(name));
     }
