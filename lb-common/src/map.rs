@@ -86,6 +86,9 @@ pub mod global {
     /// Where a half-open socket of this kernel keeps the number with which it answered: bytes from its start, 0 if that
     /// is not known.
     pub const ANSWERED_AT: &str = "ANSWERED_AT";
+    /// `u32`: where what is left of a closed connection keeps the number behind its FIN, in bytes from its start; 0 if that is
+    /// not known.
+    pub const CLOSED_AT: &str = "CLOSED_AT";
 }
 
 /// Program names.

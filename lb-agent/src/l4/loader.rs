@@ -21,6 +21,14 @@ static ANSWERED_AT: LazyLock<u32> = LazyLock::new(|| {
     })
 });
 
+/// Where what is left of a closed connection keeps the number behind its FIN.
+static CLOSED_AT: LazyLock<u32> = LazyLock::new(|| {
+    btf::offset("sock_common", "skc_tw_snd_nxt").unwrap_or_else(|| {
+        warn!("the kernel does not tell how its sockets look (BTF): what is left of a closed connection here may take the packets of a later one with the same ports at another member");
+        0
+    })
+});
+
 /// The object with its programs verified and nothing attached. With `pins`, maps that an earlier agent
 /// pinned are taken over with what they hold.
 ///
@@ -83,5 +91,6 @@ pub(super) fn load_beside(pins: &Pins) -> Result<Ebpf, L4Error> {
 fn prepared() -> EbpfLoader<'static> {
     let mut loader = EbpfLoader::new();
     loader.override_global(global::ANSWERED_AT, &*ANSWERED_AT, true);
+    loader.override_global(global::CLOSED_AT, &*CLOSED_AT, true);
     loader
 }
