@@ -26,31 +26,13 @@ fn within(time: Duration) -> Instant {
     Instant::now() + time
 }
 
-/// A backend that answers `/slow` when it is told to, and all else at once.
-async fn slow() -> (Backend, Arc<Notify>) {
-    let release = Arc::new(Notify::new());
-    let released = release.clone();
-    let backend = Backend::start(move |request| {
-        let released = released.clone();
-        async move {
-            if request.uri().path() == "/slow" {
-                released.notified().await;
-            }
-            drop(request.into_body().collect().await);
-            Response::new(text("done"))
-        }
-    })
-    .await;
-    (backend, release)
-}
-
 fn ended(fixture: &Fixture, kind: &str, end: &str) -> u64 {
     fixture.metric(&format!("lb_l7_drained_connections_total{{kind=\"{kind}\",end=\"{end}\"}}"))
 }
 
 #[tokio::test]
 async fn a_response_under_way_says_close() {
-    let (backend, release) = slow().await;
+    let (backend, release) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let mut client = Http::one(fixture.http()).await;
     assert_eq!(client.send(request("a", "/")).await.header("connection"), "");
@@ -73,7 +55,7 @@ async fn a_response_under_way_says_close() {
 
 #[tokio::test]
 async fn an_idle_connection_has_one_more_request() {
-    let (backend, _) = slow().await;
+    let (backend, _) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let mut clients = [Http::one(fixture.http()).await, Http::one(fixture.http()).await];
     clients[0].send(request("a", "/")).await;
@@ -126,7 +108,7 @@ fn frames(
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_keep_asking_lose_no_request() {
     const CLIENTS: usize = 50;
-    let (backend, _) = slow().await;
+    let (backend, _) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let (stop, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let clients: Vec<_> = (0..CLIENTS)
@@ -162,7 +144,7 @@ async fn ask_every_20_ms(address: std::net::SocketAddr, stop: Arc<AtomicUsize>, 
 
 #[tokio::test]
 async fn http2_streams_finish_after_goaway() {
-    let (backend, release) = slow().await;
+    let (backend, release) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let stream = connect_tls(fixture.https(), "a", &["h2"], all_schemes()).await;
     let Http::Two(sender) = Http::two_over(stream).await else { panic!("HTTP/2 was asked for") };
@@ -199,7 +181,7 @@ async fn http2_streams_finish_after_goaway() {
 
 #[tokio::test]
 async fn a_slow_upload_finishes() {
-    let (backend, _) = slow().await;
+    let (backend, _) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let (send, receive) = mpsc::channel::<Bytes>(1);
     let body = StreamBody::new(frames(receive)).boxed_unsync();
@@ -220,7 +202,7 @@ async fn a_slow_upload_finishes() {
 
 #[tokio::test]
 async fn idle_ones_are_closed_in_order_in_the_end() {
-    let (backend, _) = slow().await;
+    let (backend, _) = Backend::slow().await;
     let timeouts = Timeouts { idle: LONG, ..quick() };
     let fixture = Fixture::start_with(timeouts, Table::all_to(&[backend.address]));
     let mut idle = connect_tls(fixture.https(), "a", &[], all_schemes()).await;

@@ -12,12 +12,12 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::client::TlsStream;
 
-use super::{LONG, ended, slow, within};
+use super::{LONG, ended, within};
 use crate::support::{Backend, Fixture, Http, Table, all_schemes, connect_tls, eventually, request, text};
 
 #[tokio::test]
 async fn what_outlives_the_deadline_is_cut_and_counted() {
-    let (backend, _release) = slow().await;
+    let (backend, _release) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let mut one = Http::one(fixture.http()).await;
     let mut two = Http::two(fixture.http()).await;
@@ -192,7 +192,7 @@ async fn are_cancelled(
 #[tokio::test]
 async fn http2_streams_are_cancelled_and_their_connection_ends_in_order() {
     for answers_pings in [true, false] {
-        let (backend, _release) = slow().await;
+        let (backend, _release) = Backend::slow().await;
         let fixture = Fixture::start(Table::all_to(&[backend.address]));
         let stream = connect_tls(fixture.https(), "a", &["h2"], all_schemes()).await;
         let drain = || fixture.proxy.drain(within(Duration::from_millis(300)));
@@ -206,7 +206,7 @@ async fn http2_streams_are_cancelled_and_their_connection_ends_in_order() {
 /// As after a hand-over: nobody comes any more, and what is left has its grace.
 #[tokio::test]
 async fn an_agent_that_stops_tells_them_as_well() {
-    let (backend, _release) = slow().await;
+    let (backend, _release) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let stream = connect_tls(fixture.https(), "a", &["h2"], all_schemes()).await;
     let stop = || drop(tokio::task::spawn_blocking(|| fixture.proxy.shutdown(Duration::from_millis(300))));
