@@ -133,7 +133,8 @@ pub enum Command {
     /// A line for each packet, times in UTC; with -w as pcapng for Wireshark, with what became of it as
     /// the packet's comment (tshark -r FILE -T fields -e frame.comment). For so long the interfaces run
     /// a program that tells. It does the same to packets, and no connection notices; when nobody
-    /// captures, nothing of it is in their way. One capture at a time; Ctrl-C ends it.
+    /// captures, nothing of it is in their way. One capture at a time; Ctrl-C ends it. A fragment that
+    /// waits for its datagram's first part shows twice: when it comes, and when it goes on.
     ///
     /// Where do the packets of this connection go? On any edge node:
     ///
