@@ -15,6 +15,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
 use super::sniff::{Sniffed, sniff};
@@ -63,9 +64,27 @@ const HTTP1_BUFFER: usize = 128 * 1024;
 /// How long a client's bytes are taken that nobody wants any more.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// What HTTP comes over.
+trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Its socket.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Transport for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
 async fn serve_http1<S>(client: Rc<Client>, stream: Sniffed<S>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport,
 {
     client.carries(ConnectionKind::Http1);
     let service = service_fn(|request| forward::handle(client.clone(), request));
@@ -86,7 +105,13 @@ where
     if end == End::Time && client.is_overdue() {
         client.cut();
         if client.is_busy() {
-            // No close_notify: a response without a length must not seem complete.
+            // A response without a length must not seem complete. Over TLS, it does not without a close_notify; in the
+            // clear, only a reset tells it from the end.
+            let parts = connection.into_parts().filter(|_| client.ends_by_closing.get());
+            if let Some(parts) = parts {
+                // Then it ends by a FIN after all.
+                _ = parts.io.inner().get_ref().socket().set_zero_linger();
+            }
             return;
         }
     }

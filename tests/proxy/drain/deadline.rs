@@ -1,19 +1,22 @@
 //! What has not ended at a drain's deadline is cut, but not without a word where the protocol has one.
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::client::TlsStream;
 
-use super::{LONG, ended, within};
-use crate::support::{Backend, Fixture, Http, Table, all_schemes, connect_tls, eventually, request, text};
+use super::{LONG, ended, frames, within};
+use crate::support::{
+    Backend, Fixture, Http, Table, all_schemes, body_of, connect_tls, eventually, request, text,
+};
 
 #[tokio::test]
 async fn what_outlives_the_deadline_is_cut_and_counted() {
@@ -35,6 +38,32 @@ async fn what_outlives_the_deadline_is_cut_and_counted() {
     eventually("none is left", || fixture.proxy.left().total() == 0).await;
     assert_eq!((ended(&fixture, "http1", "deadline"), ended(&fixture, "http2", "deadline")), (1, 1));
     assert_eq!(fixture.metric("lb_l7_cut_responses_total"), 2);
+}
+
+/// HTTP/1.0 has no chunks: such a response ends with its connection.
+#[tokio::test]
+async fn a_response_without_a_length_does_not_seem_complete() {
+    let backend = Backend::start(|_| async {
+        let (send, receive) = mpsc::channel::<Bytes>(1);
+        tokio::spawn(async move {
+            drop(send.send("some".into()).await);
+            std::future::pending::<()>().await;
+        });
+        Response::new(body_of(StreamBody::new(frames(receive))))
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+    client.write_all(b"GET / HTTP/1.0\r\nhost: a\r\n\r\n").await.expect("sent");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"some") {
+        assert_ne!(client.read_buf(&mut answer).await.expect("an answer"), 0, "it goes on");
+    }
+    fixture.proxy.drain(within(Duration::from_millis(300)));
+    let end = client.read_buf(&mut answer).await.map_err(|error| error.kind());
+    assert_eq!(end, Err(ErrorKind::ConnectionReset), "{}", String::from_utf8_lossy(&answer));
+    eventually("none is left", || fixture.proxy.left().total() == 0).await;
+    assert_eq!(fixture.metric("lb_l7_cut_responses_total"), 1);
 }
 
 fn text_body() -> http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible> {
