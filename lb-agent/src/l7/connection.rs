@@ -1,26 +1,26 @@
-//! A client's connection from accept to close: TLS, choice of protocol, and the HTTP server on it.
+//! A client's connection from accept to close: TLS, choice of protocol, and HTTP/1.1 on it.
 
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
-use super::forward;
 use super::sniff::{Sniffed, sniff};
 use super::worker::Worker;
+use super::{forward, http2};
 use crate::model::{ConnectionKind, ListenerProtocol};
 
 /// Serves a connection that came in on the listener with this key.
@@ -40,7 +40,7 @@ async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {
     let Some(Ok((is_http2, prefix))) = client.within(sniff(&mut stream)).await else { return };
     let stream = Sniffed::new(prefix, stream, client.received.clone());
     match is_http2 {
-        true => serve_http2(client, stream).await,
+        true => http2::serve(client, stream).await,
         false => serve_http1(client, stream).await,
     }
 }
@@ -53,7 +53,7 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConf
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = Sniffed::new(Bytes::new(), stream, client.received.clone());
     match is_http2 {
-        true => serve_http2(client, stream).await,
+        true => http2::serve(client, stream).await,
         false => serve_http1(client, stream).await,
     }
 }
@@ -64,9 +64,27 @@ const HTTP1_BUFFER: usize = 128 * 1024;
 /// How long a client's bytes are taken that nobody wants any more.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// What HTTP comes over.
+trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Its socket.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Transport for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
 async fn serve_http1<S>(client: Rc<Client>, stream: Sniffed<S>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport,
 {
     client.carries(ConnectionKind::Http1);
     let service = service_fn(|request| forward::handle(client.clone(), request));
@@ -87,7 +105,13 @@ where
     if end == End::Time && client.is_overdue() {
         client.cut();
         if client.is_busy() {
-            // No close_notify and no FIN in order: a response without a length must not seem complete.
+            // A response without a length must not seem complete. Over TLS, it does not without a close_notify; in the
+            // clear, only a reset tells it from the end.
+            let parts = connection.into_parts().filter(|_| client.ends_by_closing.get());
+            if let Some(parts) = parts {
+                // Then it ends by a FIN after all.
+                _ = parts.io.inner().get_ref().socket().set_zero_linger();
+            }
             return;
         }
     }
@@ -113,7 +137,7 @@ enum End {
 }
 
 /// Closes our side, then takes what a client still sends, until it closes its own.
-async fn close(client: &Client, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+pub(super) async fn close(client: &Client, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     client.deadline.set(LINGER);
     // A client that is gone need not be told.
     _ = client.deadline.bound(stream.shutdown()).await;
@@ -122,72 +146,8 @@ async fn close(client: &Client, mut stream: impl AsyncRead + AsyncWrite + Unpin)
 
 /// Takes what a client still sends after the last response: closing a socket with unread bytes resets the
 /// connection, and a reset can overtake the response.
-async fn linger(client: &Client, mut stream: impl AsyncRead + Unpin) {
+pub(super) async fn linger(client: &Client, mut stream: impl AsyncRead + Unpin) {
     client.deadline.set(LINGER);
     let discard = async { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await };
     drop(client.deadline.bound(discard).await);
-}
-
-async fn serve_http2<S>(client: Rc<Client>, stream: Sniffed<S>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    client.carries(ConnectionKind::Http2);
-    let service = service_fn(|request| forward::handle(client.clone(), request));
-    let mut connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), service));
-    let mut is_ending = false;
-    std::future::poll_fn(|cx| {
-        let over = client.poll_deadline(cx).is_ready() || client.is_ending();
-        if over && !is_ending {
-            // GOAWAY, and time for what is under way; an idle connection ends with it.
-            is_ending = true;
-            connection.as_mut().graceful_shutdown();
-            if !client.is_busy() {
-                client.deadline.set(client.worker.config.timeouts.head);
-            }
-        }
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if client.is_overdue() {
-            client.cut();
-            return Poll::Ready(());
-        }
-        let stuck = is_ending && !client.is_busy() && client.deadline.poll(cx).is_ready();
-        if stuck { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
-/// Every limit is explicit: a default of a library is not a decision.
-fn http2_builder() -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(256)
-        .max_pending_accept_reset_streams(32)
-        .max_local_error_reset_streams(128)
-        .max_header_list_size(64 * 1024)
-        .header_table_size(4096)
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        .max_frame_size(16 * 1024)
-        .max_send_buf_size(256 * 1024)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
-    builder
-}
-
-/// Spawns the streams of a connection on its own worker.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, stream: F) {
-        drop(tokio::task::spawn_local(stream));
-    }
 }

@@ -23,6 +23,7 @@ mod forward;
 mod frames;
 mod headers;
 mod host_map;
+mod http2;
 mod kept;
 mod listen;
 mod live;

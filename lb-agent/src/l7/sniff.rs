@@ -41,6 +41,11 @@ impl<T> Sniffed<T> {
     pub(super) fn new(prefix: Bytes, stream: T, received: Arc<AtomicBool>) -> Self {
         Self { prefix, stream, received }
     }
+
+    /// The stream.
+    pub(super) fn get_ref(&self) -> &T {
+        &self.stream
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Sniffed<T> {
