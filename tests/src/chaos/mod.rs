@@ -157,6 +157,7 @@ pub fn play(event: &Event, mode: Mode, scale: Scale) -> Result<Report> {
     let trust = trust(&stage.lab.authority)?;
     let mut report = run.play(&mut stage, trust, event.play)?;
     report.relay = Some(relay.did());
+    report.notes.extend(stage.unasked_ends()?);
     if matches!(report.judgement.verdict, Verdict::Broken(_)) {
         let place = evidence::save(&stage.lab, None, &format!("chaos-{}", event.name))?;
         report.notes.push(format!("what the agents said is in {}", place.display()));
