@@ -12,7 +12,8 @@ use lb_common::capture::{Filter, HEAD, MAX_SNAP, PACKET, Slot};
 use lb_common::verdict::Counter;
 use lb_ebpf::{Fragment, Frame, Rest, begin, filter, go_on};
 
-use crate::{KernelMaps, MAX_ACTION, XdpFrame, act, carry, edgelb_follow, look_at, xdp_action};
+use crate::collect::{carry, edgelb_follow, look_at};
+use crate::{KernelMaps, MAX_ACTION, XdpFrame, act, xdp_action};
 
 #[btf_map]
 static CAPTURE: Array<Filter, 1> = Array::new();
