@@ -24,7 +24,7 @@ const GOOD: Probe = Probe {
 const SAID: Said = Said { is_draining: true, in_force: 5, needed: Some([4, 0, 0]), room: 100 };
 
 fn message(probe: &Probe) -> [u8; LEN] {
-    Message::new(probe, &fixture::local().key).bytes()
+    Message::new(probe, &fixture::local().keys.in_force).bytes()
 }
 
 fn datagram(outer: Outer, payload: &[u8]) -> Ip {

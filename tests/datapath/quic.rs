@@ -29,7 +29,7 @@ const UNKNOWN: MemberId = 77;
 const NONCE: u64 = 0x0123_4567_89ab_cdef;
 
 fn id(member: MemberId) -> [u8; ID_LEN] {
-    ConnectionId::new(&fixture::local().key, member, NONCE).bytes()
+    ConnectionId::new(&fixture::local().keys.in_force, member, NONCE).bytes()
 }
 
 /// RFC 9000, 17.3.1: flags, connection ID, and what is encrypted.
@@ -64,7 +64,7 @@ pub(crate) fn walking(
     chain: Chain,
     payload: &[u8],
 ) -> Encapsulated {
-    let hash = flow_hash(&fixture::local().key, &tuple(client, vip, 17, CLIENT_PORT, 443));
+    let hash = flow_hash(&fixture::local().keys.in_force, &tuple(client, vip, 17, CLIENT_PORT, 443));
     let inner = datagram(client, vip, payload);
     Encapsulated { inner, hash, chain, ..Encapsulated::new(outer, client, vip) }
 }

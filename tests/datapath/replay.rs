@@ -186,7 +186,7 @@ fn a_replayed_opening_belongs_to_what_it_opened() {
                 (&half, Socket::Connection, Verdict::FoundSecond),
                 (&closed, Socket::OtherConnection, Verdict::PassedOn),
             ] {
-                let hash = lb_common::hash::flow_hash(&fixture::local().key, &who.tuple());
+                let hash = lb_common::hash::flow_hash(&fixture::local().keys.in_force, &who.tuple());
                 let inner = who.syn();
                 let packet = Encapsulated { chain, hash, inner, ..Encapsulated::new(Outer::V4, client, vip) };
                 let mut both = Both::with(&view(Outer::V4, THIS));

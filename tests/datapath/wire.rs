@@ -25,7 +25,7 @@ pub(crate) struct Encapsulated {
 
 impl Encapsulated {
     pub(crate) fn new(outer: Outer, client: IpAddr, vip: IpAddr) -> Self {
-        let key = fixture::local().key;
+        let key = fixture::local().keys.in_force;
         Self {
             outer,
             inner: Ip::new(client, vip, Transport::tcp(CLIENT_PORT, 443, b"hello")),
@@ -76,7 +76,7 @@ impl Wire<'_> {
 
     /// The frame with `inner` of the flow `tuple`.
     pub(crate) fn frame(&self, inner: &Ip, tuple: Tuple) -> Vec<u8> {
-        let key = fixture::local().key;
+        let key = fixture::local().keys.in_force;
         let hash = flow_hash(&key, &tuple);
         let protocol = if inner.bytes()[0] >> 4 == 4 { INNER_V4 } else { INNER_V6 };
         let chain = if self.is_collected { self.chain.packed().collected() } else { self.chain.packed() };

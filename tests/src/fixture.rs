@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use lb_agent::l4::keys;
+use lb_agent::l4::keys::{self, Keys};
 use lb_agent::l4::maglev;
 use lb_agent::l4::wanted::{Key, Local, Reach, Wanted};
 use lb_agent::model::{Kind, Member, ObjectRef, Protocol, Service, ServiceAddress, Snapshot};
@@ -92,7 +92,12 @@ pub fn snapshot(outer: Outer) -> Snapshot {
 /// What the node adds to it.
 #[must_use]
 pub fn local() -> Local {
-    Local { node: "edge-1".into(), key: keys::derive(SECRET), cluster: CLUSTER, port: DEFAULT_PORT }
+    Local {
+        node: "edge-1".into(),
+        keys: Keys::only(keys::derive(SECRET)),
+        cluster: CLUSTER,
+        port: DEFAULT_PORT,
+    }
 }
 
 /// What the maps of the node `edge-1` hold.

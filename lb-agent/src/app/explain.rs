@@ -104,6 +104,7 @@ fn flow_found(flow: &Flow, trial: &Trial, overview: Option<&Overview>) -> FlowFo
     FlowFound {
         table: trial.service.map_or(0, |service| service.table),
         bucket: flow.bucket,
+        other_bucket: flow.other_bucket,
         buckets: ALL_BUCKETS,
         generation: flow.head.generation,
         digest: format!("{:016x}", flow.head.digest),

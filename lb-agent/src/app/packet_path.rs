@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lb_common::hash::FlowKey;
 use lb_common::row::MemberId;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tracing::{info, warn};
@@ -20,6 +19,7 @@ use crate::admin::{self, packet_metrics};
 use crate::beat::Beats;
 use crate::cli::Run;
 use crate::l4::capture::{Capture, Order};
+use crate::l4::keys::Keys;
 use crate::l4::liveness::{Cluster, Outlook, Question};
 use crate::l4::pins::Pins;
 use crate::l4::wanted::Local;
@@ -192,19 +192,21 @@ impl PacketPath {
         snapshots: Snapshots,
     ) -> Result<()> {
         let mut given = given.context("the packet path needs --hash-key-file FILE")?;
-        let key = given.in_force(self.options.kept.find()).await?;
+        let key = given.in_force(self.options.kept.find().map(|kept| kept.in_force)).await?;
+        let keys = watch::Sender::new(Keys::only(key));
         let (_, nothing) = mpsc::unbounded_channel();
         let questions = self.questions.take().unwrap_or(nothing);
-        let mut succession = self.succession(key);
-        let cluster = Cluster { key, id: self.options.cluster, port: self.options.port };
+        let mut succession = self.succession(*keys.borrow());
+        let cluster = Cluster { keys: *keys.borrow(), id: self.options.cluster, port: self.options.port };
         let names = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
         let (node, live, history) =
             (self.options.node.clone(), self.live.subscribe(), self.history.subscribe());
         let pins = self.options.pins.clone();
         let (beats, outlook) = (self.beats.clone(), self.outlook.clone());
-        let probing = Liveness::start(cluster, succession.holds(), beats, outlook, questions, pins)?;
+        let probing =
+            Liveness::start(cluster, keys.subscribe(), succession.holds(), beats, outlook, questions, pins)?;
         tokio::select! {
-            result = self.take_turns(&mut succession, &key, proxy, snapshots.clone()) => result,
+            result = self.take_turns(&mut succession, keys.subscribe(), proxy, snapshots.clone()) => result,
             never = given.compare(key, &self.keys) => match never {},
             result = probing.feed(node, snapshots, history, live, self.draining.clone(), names) => result,
         }
@@ -214,7 +216,7 @@ impl PacketPath {
     async fn take_turns(
         &self,
         succession: &mut Succession,
-        key: &FlowKey,
+        keys: watch::Receiver<Keys>,
         proxy: &Proxy,
         mut snapshots: Snapshots,
     ) -> Result<()> {
@@ -227,9 +229,9 @@ impl PacketPath {
         }
         proxy.listen(&succession.inherited())?;
         while let Some(packet_path) = begun {
-            self.options.kept.keep(key);
+            self.options.kept.keep(&keys.borrow());
             let successor = tokio::select! {
-                result = self.follow(packet_path, proxy, snapshots.clone()) => return result,
+                result = self.follow(packet_path, keys.clone(), proxy, snapshots.clone()) => return result,
                 successor = succession.successor() => successor,
             };
             self.turn.send_replace(Turn::After);
@@ -239,10 +241,10 @@ impl PacketPath {
         std::future::pending().await
     }
 
-    fn succession(&self, key: FlowKey) -> Succession {
+    fn succession(&self, keys: Keys) -> Succession {
         let options = &self.options;
         let interfaces = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
-        let local = Local { node: options.node.clone(), key, cluster: options.cluster, port: options.port };
+        let local = Local { node: options.node.clone(), keys, cluster: options.cluster, port: options.port };
         let datapath = l4::Options {
             local,
             interfaces,
@@ -255,7 +257,13 @@ impl PacketPath {
     }
 
     /// This agent's turn.
-    async fn follow(&self, mut packet_path: Datapath, proxy: &Proxy, snapshots: Snapshots) -> Result<()> {
+    async fn follow(
+        &self,
+        mut packet_path: Datapath,
+        keys: watch::Receiver<Keys>,
+        proxy: &Proxy,
+        snapshots: Snapshots,
+    ) -> Result<()> {
         self.attachments.send_replace(attachments(&packet_path, &self.uplinks));
         self.turn.send_replace(Turn::Holding);
         let sockets = proxy.steered_sockets();
@@ -263,6 +271,7 @@ impl PacketPath {
         packet_path.steer_to(of_family(true), of_family(false))?;
         let inputs = Inputs {
             snapshots,
+            keys,
             down: self.outlook.down(),
             alone: self.outlook.alone(),
             heard: self.outlook.heard(),

@@ -24,6 +24,7 @@ use self::flows::Flows;
 use super::attach::{self, Attachment};
 use super::capture::{Events, Order, Session};
 use super::fragments::{self, Fragments};
+use super::keys::Keys;
 use super::maps::Maps;
 use super::memberships::{Memberships, Sight};
 use super::netlink::Change;
@@ -65,6 +66,8 @@ pub struct Options {
 pub struct Inputs {
     /// State; none before the first.
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// The flow keys to go by.
+    pub keys: watch::Receiver<Keys>,
     /// Members that do not answer this node.
     pub down: watch::Receiver<BTreeSet<MemberId>>,
     /// Whether this node is cut off from all others.
@@ -243,6 +246,7 @@ impl Datapath {
         tokio::spawn(holdings::follow(asked, holdings));
         loop {
             self.attach_again().await;
+            self.local.keys = *inputs.keys.borrow_and_update();
             let snapshot = inputs.snapshots.borrow_and_update().clone();
             if let Some(snapshot) = snapshot {
                 let counted = held.borrow_and_update().clone();
@@ -263,6 +267,7 @@ impl Datapath {
             }
             tokio::select! {
                 changed = inputs.snapshots.changed() => if changed.is_err() { return Ok(()) },
+                Ok(()) = inputs.keys.changed() => {}
                 Ok(()) = inputs.down.changed() => {}
                 Ok(()) = inputs.alone.changed() => {}
                 Ok(()) = inputs.heard.changed() => {}

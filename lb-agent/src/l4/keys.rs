@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use lb_common::hash::{FlowKey, KEY_WORDS};
+use lb_common::map::{Config, config};
 use thiserror::Error;
 
 /// A secret shorter than this can be guessed.
@@ -14,6 +15,36 @@ const LABEL: &[u8] = b"edgelb flow key v1";
 
 /// Separates fingerprints from keys.
 const FINGERPRINT: &[u8] = b"edgelb flow key fingerprint v1";
+
+/// The flow keys that a node goes by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keys {
+    /// By it flows open, and what is sent is tagged.
+    pub in_force: FlowKey,
+    /// Another one, by which flows may have opened and other nodes may tag: the next one before it is in force, the
+    /// former one after that.
+    pub other: Option<FlowKey>,
+}
+
+impl Keys {
+    /// No other key than this one.
+    #[must_use]
+    pub const fn only(in_force: FlowKey) -> Self {
+        Self { in_force, other: None }
+    }
+
+    /// Those that a configuration has.
+    #[must_use]
+    pub fn of(found: &Config) -> Self {
+        let other = (found.flags & config::TWO_KEYS != 0).then_some(found.other);
+        Self { in_force: found.key, other }
+    }
+
+    /// All of them, the one in force first.
+    pub fn all(&self) -> impl Iterator<Item = &FlowKey> {
+        std::iter::once(&self.in_force).chain(&self.other)
+    }
+}
 
 /// Why there is no key.
 #[derive(Debug, Error)]

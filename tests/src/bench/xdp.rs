@@ -134,7 +134,8 @@ fn with_quic(mut wanted: Wanted) -> Wanted {
 /// A packet of a connection that `member` has, or of one that begins.
 fn quic(member: Option<MemberId>) -> Vec<u8> {
     // Of an ID that is not ours only the first bits are looked at, but one in eight has ours.
-    let id = member.map_or([0x1b; ID_LEN], |id| ConnectionId::new(&fixture::local().key, id, 0x5a).bytes());
+    let id = member
+        .map_or([0x1b; ID_LEN], |id| ConnectionId::new(&fixture::local().keys.in_force, id, 0x5a).bytes());
     let payload = [&[0x43], &id[..], PAYLOAD].concat();
     Ip::new(CLIENT4, VIP4, Transport::udp(UNCONNECTED, QUIC_PORT, &payload)).frame()
 }
@@ -220,7 +221,7 @@ fn asked(port: u16) -> Vec<u8> {
 
 fn with_chain(client: IpAddr, vip: IpAddr, port: u16, chain: Chain) -> Vec<u8> {
     let inner = Ip::new(client, vip, Transport::tcp(port, 443, PAYLOAD)).bytes();
-    let key = fixture::local().key;
+    let key = fixture::local().keys.in_force;
     let hash = flow_hash(&key, &tuple(client, vip, 6, port, 443));
     let protocol = if vip.is_ipv4() { INNER_V4 } else { INNER_V6 };
     let header = Header::new(protocol, chain, CLUSTER, &key, hash);

@@ -82,6 +82,8 @@ pub struct FlowFound {
     pub table: u32,
     /// Its bucket.
     pub bucket: u32,
+    /// Its bucket by the other flow key; `None` unless two are in force. The row is then of both.
+    pub other_bucket: Option<u32>,
     /// How many there are.
     pub buckets: u32,
     /// The generation of the snapshot that the rows were made from.

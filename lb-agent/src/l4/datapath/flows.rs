@@ -64,7 +64,7 @@ impl Flows {
         let drains = newest.is_none_or(|member| member.weight == 0);
         Question {
             vips: snapshot.vips.clone(),
-            key: local.key,
+            key: local.keys.in_force,
             this,
             steps: self.steps.clone(),
             is_pressing: self.opened.len() > 1 || drains,
