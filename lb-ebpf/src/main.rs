@@ -22,13 +22,14 @@ use lb_common::fragment::{Datagram, DatagramKey, Head, MAX_DATAGRAMS};
 use lb_common::limit::{self, Limit, take};
 use lb_common::map::{
     BEAT_LIMIT, Config, MAX_MEMBERS, MAX_SERVICES, MAX_TABLES, Member, Rows, SERVICE_BUCKETS, TABLE_SLOTS,
-    TableHead, Traffic,
+    TableHead, Traffic, member,
 };
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 use lb_common::verdict::{COUNTERS, Counter, DropReason, Verdict};
 use lb_ebpf::{
-    Action, Choice, Frame, Lookup, Maps, Next, Payload, Rest, Walk, begin, choose, go_on, named, step,
+    Action, Choice, Frame, Lookup, Maps, Next, Payload, Rest, Walk, begin, choose, go_on, go_on_by_two_keys,
+    named, step,
 };
 
 #[btf_map]
@@ -68,6 +69,10 @@ pub fn edgelb_xdp(context: XdpContext) -> u32 {
             action @ 0..=MAX_ACTION => action,
             rest => edgelb_go_on(context.ctx, rest),
         },
+        rest if Rest(rest).is_by_two_keys() => match edgelb_go_on_by_two_keys(context.ctx) {
+            action @ 0..=MAX_ACTION => action,
+            rest => edgelb_go_on(context.ctx, rest),
+        },
         rest => edgelb_go_on(context.ctx, rest),
     }
 }
@@ -77,6 +82,16 @@ pub fn edgelb_xdp(context: XdpContext) -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn edgelb_begin(context: *mut xdp_md) -> u32 {
     match begin(&mut XdpFrame(XdpContext::new(context)), &KernelMaps::<false>) {
+        Ok(action) => act(action),
+        Err(Rest(rest)) => rest,
+    }
+}
+
+/// What `go_on_by_two_keys` says, as `edgelb_begin`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_go_on_by_two_keys(context: *mut xdp_md) -> u32 {
+    match go_on_by_two_keys(&mut XdpFrame(XdpContext::new(context)), &KernelMaps::<false>) {
         Ok(action) => act(action),
         Err(Rest(rest)) => rest,
     }
@@ -134,6 +149,14 @@ pub unsafe extern "C" fn edgelb_walk(context: *mut xdp_md, walk: *const Walk) ->
         // It never is.
         None => Verdict::Drop(DropReason::NoMember).counter().into(),
     }
+}
+
+/// `Row::joined`: a function of its own, like the walk.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_joined(by_key: u64, by_other: u64) -> u64 {
+    let is_down = |id: MemberId| MEMBERS.get(id.into()).is_some_and(|found| found.flags & member::DOWN != 0);
+    Row::from_bits(by_key).joined(Row::from_bits(by_other), is_down).bits()
 }
 
 /// The member that a QUIC datagram names: a function of its own, like the walk.
@@ -247,6 +270,11 @@ impl<const NOTES: bool> Maps for KernelMaps<NOTES> {
     #[inline(always)]
     fn member(&self, id: MemberId) -> Option<&Member> {
         MEMBERS.get(id.into())
+    }
+
+    #[inline(always)]
+    fn joined(&self, by_key: Row, by_other: Row) -> Row {
+        Row::from_bits(edgelb_joined(by_key.bits(), by_other.bits()))
     }
 
     #[inline(always)]

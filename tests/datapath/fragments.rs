@@ -35,13 +35,13 @@ fn whole(client: IpAddr, vip: IpAddr, transport: Transport) -> Ip {
 }
 
 /// The parts of a segment of an open connection, and what its tag is made of.
-fn parts(client: IpAddr, vip: IpAddr) -> (Vec<Ip>, Tuple) {
+pub(crate) fn parts(client: IpAddr, vip: IpAddr) -> (Vec<Ip>, Tuple) {
     let segment = Transport::tcp(CLIENT_PORT, 443, &[7; 140]);
     (whole(client, vip, segment).parts(ID, PART), identity(client, vip, ID, TCP))
 }
 
 /// A datagram's identity in place of a flow's: the identification for the ports, and a protocol that none is.
-fn identity(client: IpAddr, vip: IpAddr, id: u32, protocol: u8) -> Tuple {
+pub(crate) fn identity(client: IpAddr, vip: IpAddr, id: u32, protocol: u8) -> Tuple {
     match client {
         IpAddr::V4(_) => tuple(client, vip, 0x80 | protocol, id as u16, 0),
         IpAddr::V6(_) => tuple(client, vip, 0x80 | PROTOCOL_V6 as u8, (id >> 16) as u16, id as u16),

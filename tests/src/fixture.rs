@@ -128,6 +128,24 @@ pub fn wanted_row(outer: Outer, row: [MemberId; 3]) -> Wanted {
     wanted
 }
 
+/// The secret that takes the other one's place.
+pub const NEXT_SECRET: &[u8] = b"the next secret of the packet tests";
+
+/// The keys of a node, step by step, while the next secret takes the place of the fixture's.
+#[must_use]
+pub fn roll_over() -> [Keys; 4] {
+    let [former, next] = [SECRET, NEXT_SECRET].map(keys::derive);
+    let two = |in_force, other| Keys { in_force, other: Some(other) };
+    [Keys::only(former), two(former, next), two(next, former), Keys::only(next)]
+}
+
+/// The same state by other flow keys.
+#[must_use]
+pub fn by_keys(mut wanted: Wanted, keys: Keys) -> Wanted {
+    wanted.config = keys.set(wanted.config);
+    wanted
+}
+
 /// The same state, but that UDP clients of services with a listener speak QUIC.
 #[must_use]
 pub fn with_quic(mut wanted: Wanted) -> Wanted {

@@ -40,6 +40,14 @@ impl Keys {
         Self { in_force: found.key, other }
     }
 
+    /// The same configuration with these.
+    #[must_use]
+    pub fn set(self, before: Config) -> Config {
+        let flag = if self.other.is_some() { config::TWO_KEYS } else { 0 };
+        let flags = before.flags & !config::TWO_KEYS | flag;
+        Config { key: self.in_force, other: self.other.unwrap_or_default(), flags, ..before }
+    }
+
     /// All of them, the one in force first.
     pub fn all(&self) -> impl Iterator<Item = &FlowKey> {
         std::iter::once(&self.in_force).chain(&self.other)
@@ -127,6 +135,17 @@ mod tests {
         let padded = read(file(b" 0123456789abcdef\n").path()).expect("long enough");
         assert!(plain == padded);
         assert!(plain != derive(b"0123456789abcdeF"));
+    }
+
+    #[test]
+    fn a_configuration_has_the_keys_that_were_set() {
+        let [one, other] = [&b"0123456789abcdef"[..], b"0123456789abcdeF"].map(derive);
+        let ready = Config { flags: config::READY, ..Config::default() };
+        for keys in [Keys::only(one), Keys { in_force: one, other: Some(other) }, Keys::only(other)] {
+            let set = keys.set(ready);
+            assert_eq!((Keys::of(&set), set.flags & config::READY), (keys, config::READY));
+            assert_eq!(Keys::only(one).set(set), Keys::only(one).set(ready), "nothing is left of {keys:?}");
+        }
     }
 
     #[test]

@@ -147,17 +147,15 @@ fn config_of(
         Some(IpAddr::V6(address)) => (0, words(address.octets())),
         None => (0, [0; 2]),
     };
-    let Keys { in_force, other } = local.keys;
-    Config {
-        key: in_force,
-        other: other.unwrap_or_default(),
+    local.keys.set(Config {
         local_v4,
         cluster: local.cluster,
         local_v6,
         member: this.map_or(NO_MEMBER, |member| member.id),
         port: local.port.to_be(),
-        flags: config::READY | if other.is_some() { config::TWO_KEYS } else { 0 },
-    }
+        flags: config::READY,
+        ..Config::default()
+    })
 }
 
 fn services(snapshot: &Snapshot) -> BTreeMap<Key, Target> {
