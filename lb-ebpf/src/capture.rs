@@ -19,9 +19,9 @@ use crate::{KernelMaps, MAX_ACTION, XdpFrame, act, xdp_action};
 static CAPTURE: Array<Filter, 1> = Array::new();
 #[btf_map]
 static CAPTURE_SLOT: PerCpuArray<Slot, 1> = PerCpuArray::new();
-/// One page; who captures makes it larger.
+/// One page; who captures makes it larger. Of `Record`; libbpf wants to hear of no size.
 #[btf_map]
-static CAPTURED: RingBuf<u64, 4096> = RingBuf::new();
+static CAPTURED: RingBuf<[u8; 0], 4096> = RingBuf::new();
 
 /// As `edgelb_xdp`, between keeping the packet and telling what became of it.
 #[xdp]
