@@ -80,10 +80,15 @@ impl Explanation {
         let steps =
             if steps.is_empty() { String::new() } else { format!("; membership {}", steps.join(" and ")) };
         let FlowFound { bucket, other_bucket, buckets, table, generation, digest, .. } = flow;
-        let other = |other| format!(", and {other} by another flow key, for two are in force,");
+        let by = flow.flow_key.as_ref().map(|key| format!(" by flow key {key}")).unwrap_or_default();
+        let other_key = flow
+            .other_flow_key
+            .as_ref()
+            .map_or("another flow key".to_owned(), |key| format!("flow key {key}"));
+        let other = |other| format!(", and {other} by {other_key}, for two are in force,");
         let other = other_bucket.map_or(String::new(), other);
         format!(
-            "{bucket} of {buckets}{other} in table {table}, of generation {generation}{steps}; all rows {digest}"
+            "{bucket} of {buckets}{by}{other} in table {table}, of generation {generation}{steps}; all rows {digest}"
         )
     }
 

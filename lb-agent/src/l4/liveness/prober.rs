@@ -13,7 +13,7 @@ use super::inquiries::{Inquiries, Question};
 use super::roster::Roster;
 use super::verdict::Verdict;
 use crate::l4::holdings::tuple;
-use crate::l4::keys::Keys;
+use crate::l4::keys::{Keys, fingerprint};
 use crate::model::{Heard, Peer, PeerState};
 
 /// Each peer is asked this often, give or take `JITTER`: nodes that started together do not go on in step.
@@ -167,9 +167,7 @@ impl Prober {
         // Without a stamp our packet path is not there: then nobody should think that it is.
         let is_ours =
             message.is_stamped() && message.cluster() == self.cluster.id && message.to() == self.own;
-        if !is_ours || !self.cluster.keys.all().any(|key| message.is_tagged(key)) {
-            return None;
-        }
+        let key = self.cluster.keys.all().find(|key| message.is_tagged(key)).filter(|_| is_ours)?;
         let peer = self.peers.get_mut(&message.from())?;
         if let Ok(inquiry) = message.inquiry() {
             // Who may not answer has nothing to look up.
@@ -183,7 +181,7 @@ impl Prober {
             Kind::AskFlow | Kind::AnswerFlow => None,
             Kind::Answer => {
                 if peer.verdict.answered(probe.sequence, now) {
-                    peer.heard = Some(heard(&probe));
+                    peer.heard = Some(heard(&probe, fingerprint(key)));
                 }
                 None
             }
@@ -239,9 +237,9 @@ impl Prober {
     }
 }
 
-fn heard(probe: &Probe) -> Heard {
+fn heard(probe: &Probe, key: u32) -> Heard {
     let Said { is_draining, in_force, needed, room } = probe.said;
-    Heard { is_draining, in_force, needed, room, takes_for_down: probe.is_down }
+    Heard { is_draining, in_force, needed, room, key, takes_for_down: probe.is_down }
 }
 
 #[cfg(test)]

@@ -63,7 +63,8 @@ fn an_answer_brings_the_peer_up_and_says_what_it_says() {
     assert_eq!(first.take(&answer, now, None), None);
     assert_eq!(states(&first), [PeerState::Up, PeerState::Unheard]);
     let Said { is_draining, in_force, needed, room } = SAID;
-    let said = Heard { is_draining, in_force, needed, room, takes_for_down: false };
+    let said =
+        Heard { is_draining, in_force, needed, room, key: fingerprint(&key(7)), takes_for_down: false };
     assert_eq!(first.heard(), BTreeMap::from([(2, said)]));
 }
 
