@@ -284,6 +284,7 @@ async fn attract(live: &Live, attracted: watch::Sender<Attracted>) -> Infallible
                 && live.proxy_generation() > 0,
             snapshot: &snapshot,
             is_alone: live.is_alone(),
+            lacks_key: live.keys().lacks.is_some(),
             has_yielded: live.draining.borrow().is_some() && !live.history().opens_at(&live.node),
         };
         let now = standing.attracted();
@@ -301,6 +302,7 @@ async fn attract(live: &Live, attracted: watch::Sender<Attracted>) -> Infallible
             Ok(()) = writer::changed(&mut live.kernel) => {}
             Ok(()) = writer::changed(&mut live.history) => {}
             Ok(()) = writer::changed(&mut live.alone) => {}
+            Ok(()) = writer::changed(&mut live.keys) => {}
             else => std::future::pending().await,
         }
     }

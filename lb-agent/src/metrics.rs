@@ -47,8 +47,14 @@ pub(crate) const CHANGE_QUEUED: Named = (
     "lb_l4_change_queued",
     "1 while a change of the members waits, for flows need all former memberships that there is room for.",
 );
-pub(crate) const FLOW_KEY_REFUSED: Named =
-    ("lb_l4_flow_key_refused", "1 while the Secret or the file has another flow key than the one in force.");
+pub(crate) const FLOW_KEY_COMES: Named =
+    ("lb_l4_flow_key_comes", "1 while the Secret or the file has another flow key than the one in force.");
+pub(crate) const FLOW_KEYS: Named =
+    ("lb_l4_flow_keys", "Flow keys by which connections are found: two while one takes another's place.");
+pub(crate) const FLOW_KEY_LACKS: Named = (
+    "lb_l4_flow_key_lacks",
+    "1 while other nodes find connections by a flow key that this one does not know: it may attract no VIPs.",
+);
 pub(crate) const HELD: Named = ("lb_l4_connections", "Open connections to VIPs on this node.");
 pub(crate) const INTERFACE_MODE: Named =
     ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it.");

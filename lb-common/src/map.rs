@@ -5,7 +5,7 @@ use crate::hash::{FlowKey, KEY_WORDS};
 use crate::row::{BUCKETS, MemberId};
 
 /// The version of all layouts below, part of the pin path: two versions never share a map.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// VIPs and their ports, of both families together.
 pub const MAX_SERVICES: u32 = 8_192;
@@ -166,14 +166,18 @@ pub struct Config {
     pub port: u16,
     /// `config::*` bits.
     pub flags: u32,
-    /// The secrets of flow hash, tag and connection IDs.
+    /// The secrets of flow hash, tag and connection IDs: the flow key in force.
     pub key: FlowKey,
+    /// With `config::TWO_KEYS`, another flow key by which flows may have opened, and packets may be tagged.
+    pub other: FlowKey,
 }
 
 /// Bits of `Config::flags`.
 pub mod config {
     /// The configuration is complete.
     pub const READY: u32 = 1;
+    /// There is another flow key beside the one in force.
+    pub const TWO_KEYS: u32 = 2;
 }
 
 /// Which slot of a table is in force. Writers fill the other slot, then flip this.
@@ -260,7 +264,7 @@ pub struct Bench {
 const _: () = {
     assert!(size_of::<Service>() == 4 * 4);
     assert!(size_of::<FlowKey>() == KEY_WORDS * 8);
-    assert!(size_of::<Config>() == KEY_WORDS * 8 + 4 + 4 + 16 + 2 + 2 + 4);
+    assert!(size_of::<Config>() == 2 * KEY_WORDS * 8 + 4 + 4 + 16 + 2 + 2 + 4);
     assert!(size_of::<TableHead>() == 2 * 4 + 8);
     assert!(size_of::<Member>() == 16 + 6 + 6 + 4 + 2 + 2 + 4);
     assert!(size_of::<Traffic>() == 2 * 8);

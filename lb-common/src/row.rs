@@ -71,6 +71,41 @@ impl Row {
         self.0 >> 16 == 0
     }
 
+    /// The row of a flow that two flow keys put into these two rows, this one by the key in force. Whoever has it is one
+    /// of the openers, unless that is down: then one of the further members. Who is down is asked last, for a packet that
+    /// goes to a dead member comes to no other.
+    #[inline(always)]
+    #[must_use]
+    pub fn joined(self, other: Self, is_down: impl Fn(MemberId) -> bool) -> Self {
+        let ([opener, first, last], [other, other_first, other_last]) = (self.members(), other.members());
+        let further = [other, first, other_first, last, other_last];
+        let mut row = Self::of(opener);
+        for id in further {
+            if !is_down(id) {
+                row = row.with(id);
+            }
+        }
+        for id in further {
+            row = row.with(id);
+        }
+        row
+    }
+
+    /// The same with another member behind its opener, if it is new and there is a place.
+    #[inline(always)]
+    const fn with(self, id: MemberId) -> Self {
+        let [first, second, third] = self.members();
+        if id == NO_MEMBER || id == first || id == second || id == third {
+            self
+        } else if second == NO_MEMBER {
+            Self::new([first, id, third])
+        } else if third == NO_MEMBER {
+            Self::new([first, second, id])
+        } else {
+            self
+        }
+    }
+
     /// Its places in reverse.
     #[inline(always)]
     #[must_use]
@@ -120,6 +155,33 @@ mod tests {
             assert!(!Row::new(row).names_one_twice(), "{row:?}");
         }
         assert!(Row::of(1).is_alone() && !Row::new([1, 0, 2]).is_alone());
+    }
+
+    #[test]
+    fn rows_of_two_keys_are_joined() {
+        const DOWN: MemberId = 9;
+        let check = |by_key, by_other, expected| {
+            let joined = Row::new(by_key).joined(Row::new(by_other), |id| id == DOWN);
+            assert_eq!(joined.members(), expected, "{by_key:?} and {by_other:?}");
+            assert!(!joined.names_one_twice());
+        };
+        check([1, 0, 0], [1, 0, 0], [1, 0, 0]);
+        check([1, 0, 0], [2, 0, 0], [1, 2, 0]);
+        // Both openers come first, whoever else there is.
+        check([1, 3, 0], [2, 0, 0], [1, 2, 3]);
+        check([1, 0, 0], [2, 4, 5], [1, 2, 4]);
+        check([1, 3, 4], [2, 5, 6], [1, 2, 3]);
+        check([1, 2, 4], [2, 1, 3], [1, 2, 4]);
+        check([1, 2, 0], [2, 1, 3], [1, 2, 3]);
+        check([1, 3, 4], [1, 5, 0], [1, 3, 5]);
+        check([1, 2, 3], [3, 0, 0], [1, 3, 2]);
+        // Who is down is asked last, if at all.
+        check([1, DOWN, 0], [2, 3, 0], [1, 2, 3]);
+        check([1, DOWN, 0], [2, DOWN, 0], [1, 2, DOWN]);
+        check([1, DOWN, 0], [1, 3, 0], [1, 3, DOWN]);
+        check([1, 0, 0], [DOWN, 3, 0], [1, 3, DOWN]);
+        // Of a table that is being written nothing is right but that this ends.
+        check([1, 0, 3], [0, 0, 0], [1, 3, 0]);
     }
 
     #[test]

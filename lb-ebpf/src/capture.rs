@@ -10,17 +10,18 @@ use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use lb_common::capture::{Filter, HEAD, MAX_SNAP, PACKET, Slot};
 use lb_common::verdict::Counter;
-use lb_ebpf::{Fragment, Frame, Rest, begin, filter, go_on};
+use lb_ebpf::{Fragment, Frame, Rest, begin, filter, go_on, go_on_by_two_keys};
 
-use crate::{KernelMaps, MAX_ACTION, XdpFrame, act, carry, edgelb_follow, look_at, xdp_action};
+use crate::collect::{carry, edgelb_follow, look_at};
+use crate::{KernelMaps, MAX_ACTION, XdpFrame, act, xdp_action};
 
 #[btf_map]
 static CAPTURE: Array<Filter, 1> = Array::new();
 #[btf_map]
 static CAPTURE_SLOT: PerCpuArray<Slot, 1> = PerCpuArray::new();
-/// One page; who captures makes it larger.
+/// One page; who captures makes it larger. Of `Record`; libbpf wants to hear of no size.
 #[btf_map]
-static CAPTURED: RingBuf<u64, 4096> = RingBuf::new();
+static CAPTURED: RingBuf<[u8; 0], 4096> = RingBuf::new();
 
 /// As `edgelb_xdp`, between keeping the packet and telling what became of it.
 #[xdp]
@@ -31,6 +32,10 @@ pub fn edgelb_capture(context: XdpContext) -> u32 {
         action @ 0..=MAX_ACTION => action,
         // SAFETY: the kernel hands a valid context.
         rest if Rest(rest).is_fragment() => match unsafe { edgelb_noted_collect(context.ctx, 0) } {
+            action @ 0..=MAX_ACTION => action,
+            rest => edgelb_noted_go_on(context.ctx, rest),
+        },
+        rest if Rest(rest).is_by_two_keys() => match edgelb_noted_go_on_by_two_keys(context.ctx) {
             action @ 0..=MAX_ACTION => action,
             rest => edgelb_noted_go_on(context.ctx, rest),
         },
@@ -63,6 +68,16 @@ pub fn edgelb_capture_given(context: XdpContext) -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn edgelb_noted_begin(context: *mut xdp_md) -> u32 {
     match begin(&mut XdpFrame(XdpContext::new(context)), &KernelMaps::<true>) {
+        Ok(action) => act(action),
+        Err(Rest(rest)) => rest,
+    }
+}
+
+/// `edgelb_go_on_by_two_keys`, with its verdict noted.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_noted_go_on_by_two_keys(context: *mut xdp_md) -> u32 {
+    match go_on_by_two_keys(&mut XdpFrame(XdpContext::new(context)), &KernelMaps::<true>) {
         Ok(action) => act(action),
         Err(Rest(rest)) => rest,
     }

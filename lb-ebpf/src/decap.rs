@@ -12,6 +12,7 @@ use crate::encap;
 use crate::flow::{Flow, Subject};
 use crate::frame::{Frame, Maps};
 use crate::ip::{CONGESTION, Family, Packet, Transport, UDP, V4, V6};
+use crate::keys::Keys;
 use crate::link::Link;
 use crate::process::{Fate, stay};
 use crate::quic;
@@ -30,7 +31,7 @@ pub(crate) fn is_encapsulated<F: Family>(config: &Config, packet: &Packet<F>, po
 
 /// Takes the client's packet out of `outer`, or sends it on.
 #[inline(always)]
-pub(crate) fn receive<F: Family, S: Subject>(
+pub(crate) fn receive<F: Family, S: Subject, K: Keys>(
     frame: &mut impl Frame,
     maps: &impl Maps,
     link: &Link,
@@ -39,8 +40,8 @@ pub(crate) fn receive<F: Family, S: Subject>(
 ) -> Result<Fate, DropReason> {
     let header = header(frame, outer)?.load::<Header, 0>();
     match header.inner() {
-        Ok(INNER_V4) => open::<F, V4, S>(frame, maps, link, outer, config, &header),
-        Ok(_) => open::<F, V6, S>(frame, maps, link, outer, config, &header),
+        Ok(INNER_V4) => open::<F, V4, S, K>(frame, maps, link, outer, config, &header),
+        Ok(_) => open::<F, V6, S, K>(frame, maps, link, outer, config, &header),
         Err(error) => Err(refused(error)),
     }
 }
@@ -87,7 +88,7 @@ pub(crate) fn inner<O: Family, F: Family>(
 
 /// Nothing that the packet says is believed before its tag is right.
 #[inline(always)]
-fn open<O: Family, F: Family, S: Subject>(
+fn open<O: Family, F: Family, S: Subject, K: Keys>(
     frame: &mut impl Frame,
     maps: &impl Maps,
     link: &Link,
@@ -105,8 +106,10 @@ fn open<O: Family, F: Family, S: Subject>(
         };
     };
     let hash = flow_hash(&config.key, &flow.tuple());
-    if !header.is_tagged(&config.key, hash) {
-        return Err(DropReason::BadTag);
+    if !header.is_tagged(&config.key, hash)
+        && let Some(fate) = K::tag(config, |key| header.is_tagged(key, flow_hash(key, &flow.tuple())))?
+    {
+        return Ok(fate);
     }
     if !inner.is_for_vip(maps) {
         return Err(DropReason::NotAVip);

@@ -13,6 +13,7 @@ use crate::link::{IPV4, IPV6, Link};
 
 const CONFIG: Config = Config {
     key: FlowKey::new([0; KEY_WORDS]),
+    other: FlowKey::new([0; KEY_WORDS]),
     local_v4: u32::from_ne_bytes([198, 51, 100, 11]),
     local_v6: [0; 2],
     cluster: 0,

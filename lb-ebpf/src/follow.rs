@@ -11,6 +11,7 @@ use lb_common::verdict::{DropReason, Verdict};
 
 use crate::frame::{Frame, Maps};
 use crate::ip::{Family, Packet, TCP, UDP, V4, V6, ports};
+use crate::keys::{Both, Keys};
 use crate::process::row_in_force;
 use crate::select::way;
 use crate::walk::{MAX_OFFSET, Next, Walk};
@@ -223,7 +224,8 @@ fn row_of(
     if found.flags & service::LISTENER == 0 {
         return Err(DropReason::NoLocalService);
     }
-    Ok(Ok(row_in_force(maps, config, found.table, flow_hash(&config.key, &fragment.flow(ports)))?))
+    let flow = fragment.flow(ports);
+    Ok(Ok(Both::row(maps, config, found.table, &flow, flow_hash(&config.key, &flow))?))
 }
 
 /// The step in a row of one member.

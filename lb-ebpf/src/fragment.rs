@@ -12,6 +12,7 @@ use crate::access::opaque;
 use crate::follow::{Fragment, follow};
 use crate::frame::{Action, Frame, Maps};
 use crate::ip::{Family, Packet, Transport, V4, V6};
+use crate::keys::{Both, Keys};
 use crate::link::{IPV4, IPV6, Link};
 use crate::process::{Fate, Rest, done, lost, stay};
 use crate::walk::Next;
@@ -141,7 +142,7 @@ fn take<O: Family, F: Family>(
     }
     *fragment = Fragment::of(frame, offset, &inner, config).ok_or(DropReason::MalformedEncap)?;
     if !header.is_tagged(&config.key, fragment.hash) {
-        return Err(DropReason::BadTag);
+        Both::tag(config, |key| header.is_tagged(key, fragment.datagram.hash(key)))?;
     }
     if !inner.is_for_vip(maps) {
         return Err(DropReason::NotAVip);

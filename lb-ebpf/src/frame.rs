@@ -84,6 +84,8 @@ pub trait Maps {
     fn row(&self, slot: u32, bucket: usize) -> Option<Row>;
     /// A member by its id.
     fn member(&self, id: MemberId) -> Option<&Member>;
+    /// `Row::joined` of two rows, by who is down. In the kernel a function of its own, as `Frame::walk`.
+    fn joined(&self, by_key: Row, by_other: Row) -> Row;
     /// Whether this node's agent has given no sign of life for too long.
     fn is_agent_silent(&self) -> bool;
     /// What the first part of a datagram said.

@@ -6,30 +6,30 @@
 
 mod bench;
 mod capture;
+mod collect;
 mod socket;
 
 use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::{sk_action, xdp_action, xdp_md};
-use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf, SockMap};
+use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, SockMap};
 use aya_ebpf::helpers::{
     bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
-    bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
 };
 use aya_ebpf::macros::{btf_map, sk_lookup, xdp};
 use aya_ebpf::programs::{SkLookupContext, XdpContext};
-use lb_common::fragment::{Datagram, DatagramKey, Handed, Head, MAX_DATAGRAMS, MAX_FRAME, RING_BYTES};
+use lb_common::fragment::{Datagram, DatagramKey, Head, MAX_DATAGRAMS};
 use lb_common::limit::{self, Limit, take};
 use lb_common::map::{
     BEAT_LIMIT, Config, MAX_MEMBERS, MAX_SERVICES, MAX_TABLES, Member, Rows, SERVICE_BUCKETS, TABLE_SLOTS,
-    TableHead, Traffic,
+    TableHead, Traffic, member,
 };
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 use lb_common::verdict::{COUNTERS, Counter, DropReason, Verdict};
 use lb_ebpf::{
-    Action, Choice, Fragment, Frame, Lookup, Maps, Next, Payload, Rest, Walk, begin, carry_out, choose,
-    follow, go_on, look, named, opaque, step,
+    Action, Choice, Frame, Lookup, Maps, Next, Payload, Rest, Walk, begin, choose, go_on, go_on_by_two_keys,
+    named, step,
 };
 
 #[btf_map]
@@ -56,9 +56,6 @@ static LIMITS: PerCpuArray<u64, { limit::LIMITS as usize }> = PerCpuArray::new()
 static LISTENERS: SockMap<2> = SockMap::new();
 #[btf_map]
 static DATAGRAMS: LruHashMap<DatagramKey, Datagram, { MAX_DATAGRAMS as usize }> = LruHashMap::new();
-/// Of `Handed`; libbpf wants to hear of no size.
-#[btf_map]
-static RING: RingBuf<[u8; 0], { RING_BYTES as usize }> = RingBuf::new();
 
 /// The packet path. Its parts are functions of their own: one that is done has given its stack back, of which there
 /// are 512 bytes, and the verifier looks at each once.
@@ -68,102 +65,15 @@ pub fn edgelb_xdp(context: XdpContext) -> u32 {
     match edgelb_begin(context.ctx) {
         action @ 0..=MAX_ACTION => action,
         // SAFETY: the kernel hands a valid context.
-        rest if Rest(rest).is_fragment() => match unsafe { edgelb_collect(context.ctx, 0) } {
+        rest if Rest(rest).is_fragment() => match unsafe { collect::edgelb_collect(context.ctx, 0) } {
+            action @ 0..=MAX_ACTION => action,
+            rest => edgelb_go_on(context.ctx, rest),
+        },
+        rest if Rest(rest).is_by_two_keys() => match edgelb_go_on_by_two_keys(context.ctx) {
             action @ 0..=MAX_ACTION => action,
             rest => edgelb_go_on(context.ctx, rest),
         },
         rest => edgelb_go_on(context.ctx, rest),
-    }
-}
-
-/// The packet path for the fragments that the agent gives back.
-#[xdp]
-pub fn edgelb_given(context: XdpContext) -> u32 {
-    // SAFETY: the kernel hands a valid context.
-    match unsafe { edgelb_collect(context.ctx, 1) } {
-        action @ 0..=MAX_ACTION => action,
-        // There is nothing left to do for one of these.
-        _ => xdp_action::XDP_DROP,
-    }
-}
-
-/// `collect`, as `edgelb_begin` is `begin`. Where all three steps are in one function, they do not fit on the stack.
-///
-/// # Safety
-/// `context` is the kernel's.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn edgelb_collect(context: *mut xdp_md, is_given: u32) -> u32 {
-    let mut fragment = Fragment::default();
-    // SAFETY: the caller's promise, and references point to a whole one.
-    unsafe {
-        let looked = edgelb_look(context, &raw mut fragment);
-        if !Rest(looked).is_fragment() {
-            return looked;
-        }
-        let next = edgelb_follow(context, &raw const fragment);
-        edgelb_carry_out(context, &raw const fragment, next, is_given)
-    }
-}
-
-/// `look`, into any fragment.
-///
-/// # Safety
-/// As of `edgelb_follow`.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn edgelb_look(context: *mut xdp_md, fragment: *mut Fragment) -> u32 {
-    // SAFETY: the caller's promise.
-    unsafe { look_at::<false>(context, fragment) }
-}
-
-/// `look`, with or without a note of its verdict.
-///
-/// # Safety
-/// As of `edgelb_follow`.
-#[inline(always)]
-unsafe fn look_at<const NOTES: bool>(context: *mut xdp_md, fragment: *mut Fragment) -> u32 {
-    // SAFETY: the caller's promise.
-    let Some(fragment) = (unsafe { fragment.as_mut() }) else { return xdp_action::XDP_ABORTED };
-    match look(&XdpFrame(XdpContext::new(context)), &KernelMaps::<NOTES>, fragment) {
-        Ok(action) => act(action),
-        Err(Rest(rest)) => rest,
-    }
-}
-
-/// `carry_out` of any fragment.
-///
-/// # Safety
-/// As of `edgelb_follow`.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn edgelb_carry_out(
-    context: *mut xdp_md,
-    fragment: *const Fragment,
-    next: u64,
-    is_given: u32,
-) -> u32 {
-    // SAFETY: the caller's promise.
-    unsafe { carry::<false>(context, fragment, next, is_given) }
-}
-
-/// `carry_out`, with or without a note of its verdict.
-///
-/// # Safety
-/// As of `edgelb_follow`.
-#[inline(always)]
-unsafe fn carry<const NOTES: bool>(
-    context: *mut xdp_md,
-    fragment: *const Fragment,
-    next: u64,
-    is_given: u32,
-) -> u32 {
-    // SAFETY: the caller's promise.
-    let Some(fragment) = (unsafe { fragment.as_ref() }) else { return xdp_action::XDP_ABORTED };
-    let frame = &mut XdpFrame(XdpContext::new(context));
-    match carry_out(frame, &KernelMaps::<NOTES>, fragment, Next(next), is_given != 0) {
-        Ok(action) => act(action),
-        Err(Rest(rest)) => rest,
     }
 }
 
@@ -172,6 +82,16 @@ unsafe fn carry<const NOTES: bool>(
 #[unsafe(no_mangle)]
 pub extern "C" fn edgelb_begin(context: *mut xdp_md) -> u32 {
     match begin(&mut XdpFrame(XdpContext::new(context)), &KernelMaps::<false>) {
+        Ok(action) => act(action),
+        Err(Rest(rest)) => rest,
+    }
+}
+
+/// What `go_on_by_two_keys` says, as `edgelb_begin`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_go_on_by_two_keys(context: *mut xdp_md) -> u32 {
+    match go_on_by_two_keys(&mut XdpFrame(XdpContext::new(context)), &KernelMaps::<false>) {
         Ok(action) => act(action),
         Err(Rest(rest)) => rest,
     }
@@ -231,26 +151,19 @@ pub unsafe extern "C" fn edgelb_walk(context: *mut xdp_md, walk: *const Walk) ->
     }
 }
 
+/// `Row::joined`: a function of its own, like the walk.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_joined(by_key: u64, by_other: u64) -> u64 {
+    let is_down = |id: MemberId| MEMBERS.get(id.into()).is_some_and(|found| found.flags & member::DOWN != 0);
+    Row::from_bits(by_key).joined(Row::from_bits(by_other), is_down).bits()
+}
+
 /// The member that a QUIC datagram names: a function of its own, like the walk.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn edgelb_named(context: *mut xdp_md, start: u32, end: u32) -> u32 {
     named(&XdpFrame(XdpContext::new(context)), &KernelMaps::<false>, Payload { start, end }).into()
-}
-
-/// A global function as `edgelb_walk`, for any fragment.
-///
-/// # Safety
-/// `fragment` points to a whole one, or is null: the kernel checks it at each call.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn edgelb_follow(context: *mut xdp_md, fragment: *const Fragment) -> u64 {
-    // SAFETY: the caller's promise.
-    match unsafe { fragment.as_ref() } {
-        Some(fragment) => follow(fragment, &XdpFrame(XdpContext::new(context)), &KernelMaps::<false>).0,
-        // It never is.
-        None => Verdict::Drop(DropReason::Fragment).counter().into(),
-    }
 }
 
 /// Lets everything through: `XDP_TX` into a veth arrives only if its other end has a program too.
@@ -310,30 +223,7 @@ unsafe impl Frame for XdpFrame {
 
     #[inline(always)]
     fn hand_over(&self, head: Head) -> bool {
-        // SAFETY: the kernel hands a valid context.
-        let len = opaque(unsafe { bpf_xdp_get_buff_len(self.0.ctx) } as usize);
-        if len > MAX_FRAME {
-            return false;
-        }
-        // Two comparisons, of one register: of a difference the verifier learns nothing.
-        let len = opaque(len);
-        if len == 0 {
-            return false;
-        }
-        let len = len as u32;
-        let Some(mut entry) = RING.reserve_untyped::<Handed>(0) else { return false };
-        let handed = entry.as_mut_ptr();
-        // SAFETY: an entry of the ring, ours until it is submitted or discarded.
-        let copied = unsafe {
-            (*handed).head = Head { len, ..head };
-            bpf_xdp_load_bytes(self.0.ctx, 0, (&raw mut (*handed).frame).cast(), len)
-        };
-        if copied == 0 {
-            entry.submit(0);
-        } else {
-            entry.discard(0);
-        }
-        copied == 0
+        collect::hand_over(self.0.ctx, head)
     }
 
     #[inline(always)]
@@ -380,6 +270,11 @@ impl<const NOTES: bool> Maps for KernelMaps<NOTES> {
     #[inline(always)]
     fn member(&self, id: MemberId) -> Option<&Member> {
         MEMBERS.get(id.into())
+    }
+
+    #[inline(always)]
+    fn joined(&self, by_key: Row, by_other: Row) -> Row {
+        Row::from_bits(edgelb_joined(by_key.bits(), by_other.bits()))
     }
 
     #[inline(always)]

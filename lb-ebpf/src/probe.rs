@@ -6,12 +6,14 @@ use lb_common::encap::HeaderError;
 use lb_common::map::{Config, member};
 use lb_common::probe::{LEN, Message, STAMP, STAMPED, is_control};
 use lb_common::row::NO_MEMBER;
-use lb_common::verdict::DropReason;
+use lb_common::verdict::{DropReason, Verdict};
 
 use crate::access::Window;
 use crate::frame::{Frame, Maps};
 use crate::ip::{Family, Packet};
+use crate::keys::Keys;
 use crate::link::Link;
+use crate::process::{Fate, pass};
 
 const UDP_LEN: usize = 8;
 
@@ -26,13 +28,13 @@ pub(crate) fn is_probe<F: Family>(frame: &impl Frame, outer: &Packet<F>) -> bool
 
 /// Stamps a probe for this node; all else is dropped. Nothing that it says is believed before its tag is right.
 #[inline(always)]
-pub(crate) fn receive<F: Family>(
+pub(crate) fn receive<F: Family, K: Keys>(
     frame: &mut impl Frame,
     maps: &impl Maps,
     link: &Link,
     outer: &Packet<F>,
     config: &Config,
-) -> Result<(), DropReason> {
+) -> Result<Fate, DropReason> {
     if outer.payload + UDP_LEN + LEN != link.len() + usize::from(outer.len) {
         return Err(DropReason::MalformedEncap);
     }
@@ -46,8 +48,10 @@ pub(crate) fn receive<F: Family>(
     if message.cluster() != config.cluster {
         return Err(DropReason::WrongCluster);
     }
-    if !message.is_tagged(&config.key) {
-        return Err(DropReason::BadTag);
+    if !message.is_tagged(&config.key)
+        && let Some(fate) = K::tag(config, |key| message.is_tagged(key))?
+    {
+        return Ok(fate);
     }
     if maps.member(message.from()).is_none_or(|from| from.flags & member::KNOWN == 0) {
         return Err(DropReason::UnknownChain);
@@ -56,7 +60,7 @@ pub(crate) fn receive<F: Family>(
         return Err(DropReason::NotMyHop);
     }
     stamp(window);
-    Ok(())
+    Ok(pass(Verdict::Probe))
 }
 
 /// The kernel checks the UDP checksum, if there is one, after us.

@@ -3,7 +3,7 @@
 use lb_common::encap::Header;
 use lb_common::hash::flow_hash;
 use lb_common::limit::Limit;
-use lb_common::map::{Config, STAND_IN, Service, config, service};
+use lb_common::map::{Config, STAND_IN, Service, service};
 use lb_common::row::Row;
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
@@ -11,6 +11,7 @@ use crate::flow::{Flow, Own};
 use crate::fragment::collect;
 use crate::frame::{Action, Frame, Maps};
 use crate::ip::{Family, Packet, Transport, V4, V6};
+use crate::keys::{Both, InForce, Keys};
 use crate::link::{IPV4, IPV6, Link};
 use crate::select::{self, Step};
 use crate::walk::Walk;
@@ -24,6 +25,8 @@ pub(crate) enum Fate {
     Icmp,
     /// It is a fragment: `fragment::collect`.
     Fragment,
+    /// It is to be looked at by two flow keys: `go_on_by_two_keys`.
+    TwoKeys,
     /// Its sender is to be told that the way takes IP packets of this many bytes: `too_big::tell`.
     TooBig(u16),
 }
@@ -37,6 +40,7 @@ pub struct Rest(pub u32);
 const ICMP: u32 = 1 << 16;
 const TOO_BIG: u32 = 2 << 16;
 const FRAGMENT: u32 = 3 << 16;
+const TWO_KEYS: u32 = 4 << 16;
 
 impl Rest {
     /// Of a packet that is too big for its way, which takes `room` bytes.
@@ -49,6 +53,13 @@ impl Rest {
     #[inline(always)]
     pub(crate) const fn fragment() -> Self {
         Self(FRAGMENT)
+    }
+
+    /// Whether `go_on_by_two_keys` is what comes next.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_by_two_keys(self) -> bool {
+        self.0 == TWO_KEYS
     }
 
     /// Whether `collect` is what comes next.
@@ -64,6 +75,7 @@ impl Rest {
 pub fn process(frame: &mut impl Frame, maps: &impl Maps) -> Action {
     let begun = match begin(frame, maps) {
         Err(rest) if rest.is_fragment() => collect(frame, maps, false),
+        Err(rest) if rest.is_by_two_keys() => go_on_by_two_keys(frame, maps),
         begun => begun,
     };
     match begun {
@@ -78,11 +90,25 @@ pub fn process(frame: &mut impl Frame, maps: &impl Maps) -> Action {
 /// What else is to be done with this one.
 #[inline(always)]
 pub fn begin(frame: &mut impl Frame, maps: &impl Maps) -> Result<Action, Rest> {
+    live::<InForce>(frame, maps)
+}
+
+/// The same once more, by two flow keys, for a packet for which `begin` could do nothing by one.
+///
+/// # Errors
+/// As of `begin`.
+#[inline(always)]
+pub fn go_on_by_two_keys(frame: &mut impl Frame, maps: &impl Maps) -> Result<Action, Rest> {
+    live::<Both>(frame, maps)
+}
+
+#[inline(always)]
+fn live<K: Keys>(frame: &mut impl Frame, maps: &impl Maps) -> Result<Action, Rest> {
     let fate = match Link::parse(frame) {
         None => Ok(pass(Verdict::Unparsed)),
         Some(link) => match link.ethertype {
-            IPV4 => packet::<V4>(frame, maps, &link),
-            IPV6 => packet::<V6>(frame, maps, &link),
+            IPV4 => packet::<V4, K>(frame, maps, &link),
+            IPV6 => packet::<V6, K>(frame, maps, &link),
             _ => Ok(pass(Verdict::NotForVip)),
         },
     };
@@ -90,12 +116,13 @@ pub fn begin(frame: &mut impl Frame, maps: &impl Maps) -> Result<Action, Rest> {
         Ok(Fate::Done(counter, action)) => Ok(done(maps, counter, action)),
         Ok(Fate::Icmp) => Err(Rest(ICMP)),
         Ok(Fate::Fragment) => Err(Rest::fragment()),
+        Ok(Fate::TwoKeys) => Err(Rest(TWO_KEYS)),
         Ok(Fate::TooBig(room)) => Err(Rest::too_big(room)),
         Err(reason) => Ok(lost(maps, reason)),
     }
 }
 
-/// The rest of a packet's life, unless it is a fragment.
+/// The rest of a packet's life, unless it is a fragment or to be looked at by two flow keys.
 #[inline(always)]
 pub fn go_on(frame: &mut impl Frame, maps: &impl Maps, Rest(rest): Rest) -> Action {
     if rest == ICMP { icmp::process(frame, maps) } else { too_big::tell(frame, maps, rest as u16) }
@@ -115,10 +142,14 @@ pub(crate) fn lost(maps: &impl Maps, reason: DropReason) -> Action {
 }
 
 #[inline(always)]
-fn packet<F: Family>(frame: &mut impl Frame, maps: &impl Maps, link: &Link) -> Result<Fate, DropReason> {
+fn packet<F: Family, K: Keys>(
+    frame: &mut impl Frame,
+    maps: &impl Maps,
+    link: &Link,
+) -> Result<Fate, DropReason> {
     let Some(packet) = F::parse(frame, link.len()) else { return Ok(pass(Verdict::Unparsed)) };
     match packet.transport {
-        Transport::Flow(ports) => flow(frame, maps, link, &packet, &Flow::of(&packet, ports)),
+        Transport::Flow(ports) => flow::<F, K>(frame, maps, link, &packet, &Flow::of(&packet, ports)),
         _ if !packet.is_for_vip(maps) => Ok(pass(Verdict::NotForVip)),
         Transport::Fragment => Ok(Fate::Fragment),
         Transport::Other if packet.is_icmp() => Ok(Fate::Icmp),
@@ -127,7 +158,7 @@ fn packet<F: Family>(frame: &mut impl Frame, maps: &impl Maps, link: &Link) -> R
 }
 
 #[inline(always)]
-fn flow<F: Family>(
+fn flow<F: Family, K: Keys>(
     frame: &mut impl Frame,
     maps: &impl Maps,
     link: &Link,
@@ -136,21 +167,20 @@ fn flow<F: Family>(
 ) -> Result<Fate, DropReason> {
     let Some(config) = maps.config() else { return Err(DropReason::NotConfigured) };
     if let Some(found) = F::service(maps, flow.vip, flow.ports.destination, flow.ports.protocol) {
-        if config.flags & config::READY == 0 {
-            return Err(DropReason::NotConfigured);
+        if let Some(fate) = K::first_hop(config)? {
+            return Ok(fate);
         }
         maps.count_traffic(found.index, packet.len);
         if found.flags & service::LISTENER == 0 {
             return Err(DropReason::NoLocalService);
         }
-        return first_hop(frame, maps, link, packet, flow, config, found);
+        return first_hop::<F, K>(frame, maps, link, packet, flow, config, found);
     }
     if decap::is_encapsulated(config, packet, flow.ports) {
         if probe::is_probe(frame, packet) {
-            probe::receive(frame, maps, link, packet, config)?;
-            return Ok(pass(Verdict::Probe));
+            return probe::receive::<F, K>(frame, maps, link, packet, config);
         }
-        return decap::receive::<F, Own>(frame, maps, link, packet, config);
+        return decap::receive::<F, Own, K>(frame, maps, link, packet, config);
     }
     if !packet.is_for_vip(maps) {
         return Ok(pass(Verdict::NotForVip));
@@ -163,7 +193,7 @@ fn flow<F: Family>(
 
 /// Sends `packet` to whom its flow may belong, or leaves it here.
 #[inline(always)]
-pub(crate) fn first_hop<F: Family>(
+pub(crate) fn first_hop<F: Family, K: Keys>(
     frame: &mut impl Frame,
     maps: &impl Maps,
     link: &Link,
@@ -177,7 +207,7 @@ pub(crate) fn first_hop<F: Family>(
     let row = if select::is_known(maps, config, named) {
         Row::of(named)
     } else {
-        row_in_force(maps, config, to.table, hash)?
+        K::row(maps, config, to.table, &flow.tuple(), hash)?
     };
     let step = if row.is_alone() {
         select::alone(maps, config, row)?
@@ -198,7 +228,7 @@ pub(crate) fn first_hop<F: Family>(
     }
 }
 
-/// The row of a flow.
+/// The row of a flow by one key.
 #[inline(always)]
 pub(crate) fn row_in_force(
     maps: &impl Maps,

@@ -9,6 +9,7 @@ use crate::access::Window;
 use crate::flow::Flow;
 use crate::frame::{Frame, Maps};
 use crate::ip::{Family, Packet};
+use crate::keys::has_two;
 use crate::walk::MAX_OFFSET;
 
 const UDP_LEN: usize = 8;
@@ -35,7 +36,11 @@ pub struct Payload {
 #[inline(always)]
 #[must_use]
 pub fn named(frame: &impl Frame, maps: &impl Maps, payload: Payload) -> MemberId {
-    find(frame, payload).zip(maps.config()).map_or(NO_MEMBER, |(id, config)| id.member(&config.key))
+    let Some((id, config)) = find(frame, payload).zip(maps.config()) else { return NO_MEMBER };
+    match id.member(&config.key) {
+        NO_MEMBER if has_two(config) => id.member(&config.other),
+        member => member,
+    }
 }
 
 #[inline(always)]

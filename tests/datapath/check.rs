@@ -35,6 +35,12 @@ impl Both {
         Self { kernel, host: Host::with(wanted), is_captured: false, handed: Vec::new() }
     }
 
+    /// Brings both to another state: by the agent's plan, and with no sockets.
+    pub(crate) fn set(&mut self, wanted: &Wanted) {
+        self.kernel.set(wanted).expect("the maps can be written");
+        self.host = Host::with(wanted);
+    }
+
     /// From now on, what the host has for a flow; the kernel knows its sockets.
     pub(crate) fn host_has(&mut self, flow: Tuple, socket: Socket) {
         self.host.has(flow, socket);

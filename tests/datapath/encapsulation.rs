@@ -64,8 +64,10 @@ fn what_is_not_proven_is_dropped() {
     let good = Encapsulated::v4;
     let to_opener = |members| Chain::to_opener(Row::new(members));
     let elsewhere = Ip::new(CLIENT4, address(Outer::V4, FAR), Transport::tcp(CLIENT_PORT, 443, b"hello"));
-    let elsewhere_hash =
-        flow_hash(&fixture::local().key, &tuple(CLIENT4, address(Outer::V4, FAR), 6, CLIENT_PORT, 443));
+    let elsewhere_hash = flow_hash(
+        &fixture::local().keys.in_force,
+        &tuple(CLIENT4, address(Outer::V4, FAR), 6, CLIENT_PORT, 443),
+    );
     for (name, packet, reason) in [
         ("another key", Encapsulated { key: wrong_key, ..good() }, DropReason::BadTag),
         ("another flow's tag", Encapsulated { hash: 1, ..good() }, DropReason::BadTag),

@@ -35,13 +35,13 @@ fn whole(client: IpAddr, vip: IpAddr, transport: Transport) -> Ip {
 }
 
 /// The parts of a segment of an open connection, and what its tag is made of.
-fn parts(client: IpAddr, vip: IpAddr) -> (Vec<Ip>, Tuple) {
+pub(crate) fn parts(client: IpAddr, vip: IpAddr) -> (Vec<Ip>, Tuple) {
     let segment = Transport::tcp(CLIENT_PORT, 443, &[7; 140]);
     (whole(client, vip, segment).parts(ID, PART), identity(client, vip, ID, TCP))
 }
 
 /// A datagram's identity in place of a flow's: the identification for the ports, and a protocol that none is.
-fn identity(client: IpAddr, vip: IpAddr, id: u32, protocol: u8) -> Tuple {
+pub(crate) fn identity(client: IpAddr, vip: IpAddr, id: u32, protocol: u8) -> Tuple {
     match client {
         IpAddr::V4(_) => tuple(client, vip, 0x80 | protocol, id as u16, 0),
         IpAddr::V6(_) => tuple(client, vip, 0x80 | PROTOCOL_V6 as u8, (id >> 16) as u16, id as u16),
@@ -58,7 +58,7 @@ pub(crate) fn encapsulated(
     is_collected: bool,
 ) -> Encapsulated {
     let (parts, identity) = parts(client, vip);
-    let key = fixture::local().key;
+    let key = fixture::local().keys.in_force;
     let inner = parts[index].clone();
     let hash = flow_hash(&key, &identity);
     Encapsulated { inner, chain, is_collected, hash, ..Encapsulated::new(outer, client, vip) }
@@ -241,7 +241,7 @@ fn what_has_no_ports_stays_at_the_collector() {
         let icmp = if vip.is_ipv4() { 1 } else { 58 };
         for part in whole(client, vip, Transport::other(icmp, &[8; 140])).parts(ID, PART) {
             both.passes("a large ping", &part.frame(), Verdict::OtherProtocol);
-            let hash = flow_hash(&fixture::local().key, &identity(client, vip, ID, icmp));
+            let hash = flow_hash(&fixture::local().keys.in_force, &identity(client, vip, ID, icmp));
             let packet =
                 Encapsulated { inner: part.clone(), hash, ..Encapsulated::new(Outer::V4, client, vip) };
             let taken = both.run("from a first hop", &packet.frame());
@@ -265,7 +265,7 @@ fn what_is_not_proven_is_dropped() {
     let mut both = all_to(Outer::V4, NEAR);
     for (client, vip) in FAMILIES {
         let good = || encapsulated(Outer::V4, client, vip, 0, to_this(), false);
-        let flow = flow_hash(&fixture::local().key, &tuple(client, vip, TCP, CLIENT_PORT, 443));
+        let flow = flow_hash(&fixture::local().keys.in_force, &tuple(client, vip, TCP, CLIENT_PORT, 443));
         both.drops("its flow's tag", &Encapsulated { hash: flow, ..good() }.frame(), DropReason::BadTag);
         let cluster = Encapsulated { cluster: 8, ..good() };
         both.drops("another cluster", &cluster.frame(), DropReason::WrongCluster);

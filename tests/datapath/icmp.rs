@@ -22,9 +22,10 @@ const ROUTER4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const ROUTER6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1));
 
 /// A client, its VIP, a router on the way, and the ICMP types of errors.
-type Site = (IpAddr, IpAddr, IpAddr, &'static [u8]);
+pub(crate) type Site = (IpAddr, IpAddr, IpAddr, &'static [u8]);
 
-const SITES: [Site; 2] = [(CLIENT4, VIP4, ROUTER4, &[3, 11, 12]), (CLIENT6, VIP6, ROUTER6, &[1, 2, 3, 4])];
+pub(crate) const SITES: [Site; 2] =
+    [(CLIENT4, VIP4, ROUTER4, &[3, 11, 12]), (CLIENT6, VIP6, ROUTER6, &[1, 2, 3, 4])];
 
 /// What the VIP sent to the client.
 pub(crate) fn reply(client: IpAddr, vip: IpAddr, port: u16) -> Ip {

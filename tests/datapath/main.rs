@@ -15,5 +15,6 @@ mod random;
 mod replay;
 mod socket;
 mod state;
+mod two_keys;
 mod walk;
 mod wire;

@@ -11,7 +11,7 @@ use lb_tests::packet::{Ip, Transport};
 
 use crate::check::Both;
 
-const GOOD: Probe = Probe {
+pub(crate) const GOOD: Probe = Probe {
     kind: Kind::Ask,
     from: NEAR,
     to: THIS,
@@ -24,10 +24,10 @@ const GOOD: Probe = Probe {
 const SAID: Said = Said { is_draining: true, in_force: 5, needed: Some([4, 0, 0]), room: 100 };
 
 fn message(probe: &Probe) -> [u8; LEN] {
-    Message::new(probe, &fixture::local().key).bytes()
+    Message::new(probe, &fixture::local().keys.in_force).bytes()
 }
 
-fn datagram(outer: Outer, payload: &[u8]) -> Ip {
+pub(crate) fn datagram(outer: Outer, payload: &[u8]) -> Ip {
     let udp = Transport::udp(DEFAULT_PORT, DEFAULT_PORT, payload);
     Ip::new(address(outer, NEAR), address(outer, THIS), udp)
 }

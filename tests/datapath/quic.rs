@@ -26,14 +26,14 @@ const FAMILIES: [(IpAddr, IpAddr); 2] = [(CLIENT4, VIP4), (CLIENT6, VIP6)];
 /// A member that no node here knows.
 const UNKNOWN: MemberId = 77;
 
-const NONCE: u64 = 0x0123_4567_89ab_cdef;
+pub(crate) const NONCE: u64 = 0x0123_4567_89ab_cdef;
 
 fn id(member: MemberId) -> [u8; ID_LEN] {
-    ConnectionId::new(&fixture::local().key, member, NONCE).bytes()
+    ConnectionId::new(&fixture::local().keys.in_force, member, NONCE).bytes()
 }
 
 /// RFC 9000, 17.3.1: flags, connection ID, and what is encrypted.
-fn with_short(id: &[u8]) -> Vec<u8> {
+pub(crate) fn with_short(id: &[u8]) -> Vec<u8> {
     [&[0x43], id, &[0x5a; 24]].concat()
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn walking(
     chain: Chain,
     payload: &[u8],
 ) -> Encapsulated {
-    let hash = flow_hash(&fixture::local().key, &tuple(client, vip, 17, CLIENT_PORT, 443));
+    let hash = flow_hash(&fixture::local().keys.in_force, &tuple(client, vip, 17, CLIENT_PORT, 443));
     let inner = datagram(client, vip, payload);
     Encapsulated { inner, hash, chain, ..Encapsulated::new(outer, client, vip) }
 }

@@ -9,7 +9,7 @@ use lb_common::verdict::Verdict;
 use lb_ebpf::Action;
 use lb_tests::bench::xdp::encapsulated;
 use lb_tests::fixture::{
-    CLIENT4, CLIENT6, FAR, NEAR, Outer, THIS, VIP4, VIP6, wanted, wanted_row, with_quic,
+    CLIENT4, CLIENT6, FAR, NEAR, Outer, THIS, VIP4, VIP6, by_keys, roll_over, wanted, wanted_row, with_quic,
 };
 use lb_tests::packet::flags::SYN;
 use lb_tests::packet::{Ip, Segment, Transport};
@@ -108,14 +108,18 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn kernel_and_host_agree_on_random_packets() {
-    for (outer, row) in [
-        (Outer::V4, None),
-        (Outer::V6, None),
-        (Outer::V4, Some([THIS, NEAR, FAR])),
-        (Outer::V6, Some([FAR, THIS, NEAR])),
+    let [one, learned, switched, _] = roll_over();
+    for (outer, row, keys) in [
+        (Outer::V4, None, one),
+        (Outer::V6, None, one),
+        (Outer::V4, Some([THIS, NEAR, FAR]), one),
+        (Outer::V6, Some([FAR, THIS, NEAR]), one),
+        (Outer::V4, None, learned),
+        (Outer::V6, None, switched),
+        (Outer::V4, Some([FAR, THIS, NEAR]), switched),
     ] {
-        let mut both =
-            Both::with(&with_quic(row.map_or_else(|| wanted(outer), |row| wanted_row(outer, row))));
+        let wanted = row.map_or_else(|| wanted(outer), |row| wanted_row(outer, row));
+        let mut both = Both::with(&by_keys(with_quic(wanted), keys));
         both.capture();
         let both = std::cell::RefCell::new(&mut both);
         let mut runner =

@@ -21,13 +21,13 @@ use crate::wire::Encapsulated;
 
 use Direction::{FromOpener, ToOpener};
 
-const MEMBERS: [MemberId; 3] = [THIS, NEAR, FAR];
+pub(crate) const MEMBERS: [MemberId; 3] = [THIS, NEAR, FAR];
 
 /// Known to nobody, any more or yet.
 const UNKNOWN: MemberId = 77;
 
 /// What a member's maps hold.
-fn view(outer: Outer, id: MemberId) -> Wanted {
+pub(crate) fn view(outer: Outer, id: MemberId) -> Wanted {
     let mut wanted = fixture::wanted(outer);
     wanted.config.member = id;
     let own = wanted.members[&id].address;
@@ -63,21 +63,21 @@ impl Edge {
                 return (way, outcome.verdicts[0]);
             }
             assert_eq!(outcome.verdicts, [Verdict::PassedOn], "{name}");
-            at = self.receiver(&outcome.frame);
+            at = receiver(self.outer, &outcome.frame);
             way.push(at);
             assert!(way.len() <= ROW_MEMBERS, "{name}: {way:?}");
             frame = outcome.frame;
         }
     }
+}
 
-    /// For whom an encapsulated packet is.
-    fn receiver(&self, frame: &[u8]) -> MemberId {
-        let of = |id: &MemberId| match address(self.outer, *id) {
-            IpAddr::V4(address) => frame[30..34] == address.octets(),
-            IpAddr::V6(address) => frame[38..54] == address.octets(),
-        };
-        MEMBERS.into_iter().find(of).expect("a member's address")
-    }
+/// For whom an encapsulated packet is.
+pub(crate) fn receiver(outer: Outer, frame: &[u8]) -> MemberId {
+    let of = |id: &MemberId| match address(outer, *id) {
+        IpAddr::V4(address) => frame[30..34] == address.octets(),
+        IpAddr::V6(address) => frame[38..54] == address.octets(),
+    };
+    MEMBERS.into_iter().find(of).expect("a member's address")
 }
 
 fn replayed(outer: Outer, chain: Chain) -> Encapsulated {
@@ -186,7 +186,7 @@ fn a_replayed_opening_belongs_to_what_it_opened() {
                 (&half, Socket::Connection, Verdict::FoundSecond),
                 (&closed, Socket::OtherConnection, Verdict::PassedOn),
             ] {
-                let hash = lb_common::hash::flow_hash(&fixture::local().key, &who.tuple());
+                let hash = lb_common::hash::flow_hash(&fixture::local().keys.in_force, &who.tuple());
                 let inner = who.syn();
                 let packet = Encapsulated { chain, hash, inner, ..Encapsulated::new(Outer::V4, client, vip) };
                 let mut both = Both::with(&view(Outer::V4, THIS));

@@ -137,7 +137,10 @@ fn udp_opens_at_the_opener() {
     let mut both = Both::with(&wanted_row(OUTER, [THIS, NEAR, 0]));
     let sent = both.run("first hop", &inner.frame());
     assert_eq!((sent.verdicts[0], sent.action), (Verdict::Sent, Action::Transmit));
-    let hash = lb_common::hash::flow_hash(&fixture::local().key, &tuple(CLIENT4, VIP4, 17, CLIENT_PORT, 443));
+    let hash = lb_common::hash::flow_hash(
+        &fixture::local().keys.in_force,
+        &tuple(CLIENT4, VIP4, 17, CLIENT_PORT, 443),
+    );
     let packet =
         Encapsulated { chain: chain([THIS, NEAR, 0], ToOpener, 0), inner, hash, ..Encapsulated::v4() };
     assert_eq!(both.run("opener", &packet.frame()).verdicts, [Verdict::Opened]);

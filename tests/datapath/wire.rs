@@ -25,7 +25,7 @@ pub(crate) struct Encapsulated {
 
 impl Encapsulated {
     pub(crate) fn new(outer: Outer, client: IpAddr, vip: IpAddr) -> Self {
-        let key = fixture::local().key;
+        let key = fixture::local().keys.in_force;
         Self {
             outer,
             inner: Ip::new(client, vip, Transport::tcp(CLIENT_PORT, 443, b"hello")),
@@ -66,21 +66,22 @@ pub(crate) struct Wire<'a> {
     pub(crate) tags: &'a [(u16, u16)],
     pub(crate) tos: u8,
     pub(crate) is_collected: bool,
+    pub(crate) key: FlowKey,
 }
 
 impl Wire<'_> {
     /// To the member at the chain's hop.
     pub(crate) fn new(outer: Outer, chain: Chain) -> Self {
-        Self { outer, chain, tags: &[], tos: 0xba, is_collected: false }
+        let key = fixture::local().keys.in_force;
+        Self { outer, chain, tags: &[], tos: 0xba, is_collected: false, key }
     }
 
     /// The frame with `inner` of the flow `tuple`.
     pub(crate) fn frame(&self, inner: &Ip, tuple: Tuple) -> Vec<u8> {
-        let key = fixture::local().key;
-        let hash = flow_hash(&key, &tuple);
+        let hash = flow_hash(&self.key, &tuple);
         let protocol = if inner.bytes()[0] >> 4 == 4 { INNER_V4 } else { INNER_V6 };
         let chain = if self.is_collected { self.chain.packed().collected() } else { self.chain.packed() };
-        let header = Header::packed(protocol, chain, CLUSTER, &key, hash).bytes();
+        let header = Header::packed(protocol, chain, CLUSTER, &self.key, hash).bytes();
         let payload = [header.as_slice(), &inner.bytes()].concat();
         let udp = Transport::udp(0xc000 | (hash as u16 & 0x3fff), DEFAULT_PORT, &payload);
         let to = self.chain.target().expect("a hop within the row");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use lb_agent::l4::keys;
+use lb_agent::l4::keys::{self, Keys};
 use lb_agent::l4::maglev;
 use lb_agent::l4::wanted::{Key, Local, Reach, Wanted};
 use lb_agent::model::{Kind, Member, ObjectRef, Protocol, Service, ServiceAddress, Snapshot};
@@ -92,7 +92,12 @@ pub fn snapshot(outer: Outer) -> Snapshot {
 /// What the node adds to it.
 #[must_use]
 pub fn local() -> Local {
-    Local { node: "edge-1".into(), key: keys::derive(SECRET), cluster: CLUSTER, port: DEFAULT_PORT }
+    Local {
+        node: "edge-1".into(),
+        keys: Keys::only(keys::derive(SECRET)),
+        cluster: CLUSTER,
+        port: DEFAULT_PORT,
+    }
 }
 
 /// What the maps of the node `edge-1` hold.
@@ -120,6 +125,24 @@ pub fn wanted_row(outer: Outer, row: [MemberId; 3]) -> Wanted {
         // Of equal rows any number is as good a digest as their hash.
         *table = Arc::new(maglev::Table { rows, digest: Row::new(row).bits() });
     }
+    wanted
+}
+
+/// The secret that takes the other one's place.
+pub const NEXT_SECRET: &[u8] = b"the next secret of the packet tests";
+
+/// The keys of a node, step by step, while the next secret takes the place of the fixture's.
+#[must_use]
+pub fn roll_over() -> [Keys; 4] {
+    let [former, next] = [SECRET, NEXT_SECRET].map(keys::derive);
+    let two = |in_force, other| Keys { in_force, other: Some(other) };
+    [Keys::only(former), two(former, next), two(next, former), Keys::only(next)]
+}
+
+/// The same state by other flow keys.
+#[must_use]
+pub fn by_keys(mut wanted: Wanted, keys: Keys) -> Wanted {
+    wanted.config = keys.set(wanted.config);
     wanted
 }
 

@@ -11,7 +11,7 @@ use lb_common::capture::Filter;
 use lb_common::fragment::{Datagram, DatagramKey, Head, MAX_FRAME};
 use lb_common::hash::{Ports, Tuple};
 use lb_common::limit::{LIMITS, Limit, take};
-use lb_common::map::{Config, Member, SERVICE_BUCKETS, Service, TableHead};
+use lb_common::map::{Config, Member, SERVICE_BUCKETS, Service, TableHead, member};
 use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey, ServiceKey4, ServiceKey6, candidates};
 use lb_common::verdict::{Counter, Verdict};
@@ -158,6 +158,10 @@ impl Maps for Host {
 
     fn member(&self, id: MemberId) -> Option<&Member> {
         self.installed.members.get(&id)
+    }
+
+    fn joined(&self, by_key: Row, by_other: Row) -> Row {
+        by_key.joined(by_other, |id| self.member(id).is_some_and(|found| found.flags & member::DOWN != 0))
     }
 
     fn is_agent_silent(&self) -> bool {

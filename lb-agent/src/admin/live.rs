@@ -52,7 +52,7 @@ pub struct Live {
     pub history: Option<watch::Receiver<History>>,
     /// The connections on this node; `None` as above, or while they are not known.
     pub holdings: Option<watch::Receiver<Option<Holdings>>>,
-    /// The flow key in force, and one that is refused; `None` as above.
+    /// The flow keys of the node, and the one that it was given; `None` as above.
     pub keys: Option<watch::Receiver<FlowKeys>>,
 }
 
@@ -124,13 +124,13 @@ impl Live {
         self.alone.as_ref().is_some_and(|alone| *alone.borrow())
     }
 
-    /// The flow key in force, and one that is refused.
+    /// The flow keys of the node, and the one that it was given.
     #[must_use]
     pub fn keys(&self) -> FlowKeys {
         self.keys.as_ref().map(|keys| keys.borrow().clone()).unwrap_or_default()
     }
 
-    /// What waits or is refused, and the members that do not answer, in words; and why others may take this node for
+    /// What waits, and the members that do not answer, in words; and why others may take this node for
     /// dead.
     fn silent(&self) -> String {
         let Peers { all, stuck } = self.peers();
@@ -140,7 +140,7 @@ impl Live {
         down.chain(stuck)
             .chain(alone)
             .chain(self.history().queued)
-            .chain(self.keys().refusal())
+            .chain(Some(self.keys()).filter(|keys| keys.lacks.is_none()).and_then(|keys| keys.words()))
             .map(|words| format!("; {words}"))
             .collect()
     }

@@ -9,6 +9,7 @@ mod dump;
 mod endpoints;
 mod error;
 pub mod explain;
+mod flow_keys;
 mod holders;
 mod live;
 mod overview;
@@ -22,6 +23,7 @@ pub use client::{
 };
 pub use drain::{DEFAULT_SECONDS, DrainReport};
 pub use error::AdminError;
+pub use flow_keys::FlowKeysReport;
 pub use holders::{AskMembers, Asked};
 pub use live::{Attachment, Live};
 pub use overview::{MemberOverview, Membership, Overview};

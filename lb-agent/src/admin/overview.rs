@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Live;
 use super::drain::DrainReport;
+use super::flow_keys::FlowKeysReport;
 use crate::model::{Generation, History, Member, Snapshot};
 
 /// A node of one moment, as JSON.
@@ -28,6 +29,9 @@ pub struct Overview {
     pub held: Option<u64>,
     /// The age of the oldest, in seconds.
     pub oldest: Option<u64>,
+    /// Its flow keys.
+    #[serde(default)]
+    pub flow_keys: FlowKeysReport,
     /// Memberships whose members may own flows, the oldest first.
     pub memberships: Vec<Membership>,
     /// All members of them.
@@ -82,6 +86,7 @@ impl Overview {
             alone: live.is_alone(),
             held: loaded.map(|loaded| loaded.held),
             oldest: loaded.and_then(|loaded| loaded.oldest).map(|age| age.as_secs()),
+            flow_keys: FlowKeysReport::new(&live.keys()),
             memberships: history.agreed.iter().map(|generation| Membership::new(generation)).collect(),
             members: members(&history, &snapshot)
                 .into_values()
@@ -185,7 +190,12 @@ mod tests {
             (name.to_owned(), Member { name: name.to_owned(), id, address, weight })
         };
         let generation = |number, members: Vec<_>| {
-            Arc::new(Generation { number, step: Step::Settled, members: members.into_iter().collect() })
+            Arc::new(Generation {
+                number,
+                step: Step::Settled,
+                members: members.into_iter().collect(),
+                key: None,
+            })
         };
         let first =
             generation(1, vec![member("edge-1", 1, 9), member("edge-2", 2, 9), member("edge-3", 3, 9)]);
@@ -214,6 +224,7 @@ mod tests {
             number: 4,
             step: Step::Settled,
             members: BTreeMap::from([("edge-2".to_owned(), other)]),
+            key: None,
         };
         let snapshot = Snapshot { generations: vec![Arc::new(former)], ..snapshot() };
         let peers = Peers { all: vec![peer(PeerState::Down)], stuck: None };

@@ -16,9 +16,9 @@ use prometheus_client::registry::Registry;
 
 use super::Live;
 use crate::metrics::{
-    AGENT, ALONE, CHANGE_QUEUED, FLOW_KEY_REFUSED, GENERATION, HELD, INTERFACE_MODE, MEMBERS, MEMBERSHIPS,
-    Named, PACKETS, PEER_FLAPS, PEER_LOST, PEER_PROBES, PEER_ROUND_TRIP, PEER_STATE, PROBLEMS, SERVICE_BYTES,
-    SERVICE_PACKETS, SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOURCE_WATCH,
+    AGENT, ALONE, CHANGE_QUEUED, FLOW_KEY_COMES, FLOW_KEY_LACKS, FLOW_KEYS, GENERATION, HELD, INTERFACE_MODE,
+    MEMBERS, MEMBERSHIPS, Named, PACKETS, PEER_FLAPS, PEER_LOST, PEER_PROBES, PEER_ROUND_TRIP, PEER_STATE,
+    PROBLEMS, SERVICE_BYTES, SERVICE_PACKETS, SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOURCE_WATCH,
 };
 use crate::model::{Basis, Following, Peer, Protocol, ServiceAddress, Severity, Watch};
 
@@ -115,11 +115,14 @@ fn encode_memberships(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::
     }
     let history = live.history();
     let count = (history.agreed.len() + history.absences.len()) as u64;
+    let keys = live.keys();
     let held = live.holdings().map(|holdings| (HELD, holdings.held as u64));
     let all = [
         (MEMBERSHIPS, count),
         (CHANGE_QUEUED, u64::from(history.queued.is_some())),
-        (FLOW_KEY_REFUSED, u64::from(live.keys().refused.is_some())),
+        (FLOW_KEY_COMES, u64::from(keys.coming().is_some())),
+        (FLOW_KEYS, keys.keys.map_or(0, |keys| 1 + u64::from(keys.other.is_some()))),
+        (FLOW_KEY_LACKS, u64::from(keys.lacks.is_some())),
     ];
     for ((name, help), value) in all.into_iter().chain(held) {
         ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, GAUGE)?)?;
@@ -236,8 +239,9 @@ mod tests {
 
     #[test]
     fn a_scrape_has_what_rows_are_made_of() {
-        let generation =
-            |number| Arc::new(Generation { number, step: Step::Settled, members: BTreeMap::new() });
+        let generation = |number| {
+            Arc::new(Generation { number, step: Step::Settled, members: BTreeMap::new(), key: None })
+        };
         let queued = Some("change queued: edge-2 holds flows of membership 1".to_owned());
         let history = History { agreed: vec![generation(1), generation(2)], absences: Vec::new(), queued };
         let holdings = Some(Holdings { held: 3, ..Holdings::default() });

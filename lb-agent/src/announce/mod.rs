@@ -29,6 +29,8 @@ pub struct Standing<'a> {
     /// Whether this node's own link or gateway is to blame that no member answers: what the network sends is lost, and
     /// other nodes serve.
     pub is_alone: bool,
+    /// Whether other nodes find flows by a key that this one does not know: it would find none.
+    pub lacks_key: bool,
     /// What is live.
     pub snapshot: &'a Snapshot,
     /// Whether it drains, and new flows open at other nodes. While they open here, the network had better send them
@@ -42,7 +44,7 @@ impl Standing<'_> {
     #[must_use]
     pub fn attracted(&self) -> Attracted {
         let serves = matches!(self.turn, Turn::Holding | Turn::After) && self.is_loaded;
-        if serves && !self.is_alone && !self.has_yielded {
+        if serves && !self.is_alone && !self.lacks_key && !self.has_yielded {
             self.snapshot.vips.clone()
         } else {
             Attracted::new()
@@ -88,9 +90,11 @@ mod tests {
             (Turn::After, true, false, false, true),
             (Turn::After, true, false, true, false),
         ] {
-            let standing = Standing { turn, is_loaded, is_alone, snapshot: &snapshot, has_yielded };
+            let standing =
+                Standing { turn, is_loaded, is_alone, lacks_key: false, snapshot: &snapshot, has_yielded };
             let expected = if attracts { vips.clone() } else { BTreeSet::new() };
             assert_eq!(standing.attracted(), expected, "{turn:?} {is_loaded} {is_alone} {has_yielded}");
+            assert!(Standing { lacks_key: true, ..standing }.attracted().is_empty());
         }
     }
 }

@@ -11,8 +11,10 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod check;
+mod flow_key;
 
 pub use check::{MOST_GENERATIONS, MOST_NUMBER, Nonsense};
+pub use flow_key::FlowKeyPrint;
 
 /// The history of memberships.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -51,6 +53,9 @@ pub struct MembershipGeneration {
     pub step: MembershipStep,
     /// The members, by name in ascending order.
     pub members: Vec<EdgeMember>,
+    /// By which flow key its flows are found. A history of before there was anything to say does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow_key: Option<FlowKeyPrint>,
     /// When it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,

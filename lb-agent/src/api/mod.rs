@@ -6,8 +6,8 @@ mod ingress_parameters;
 mod manager;
 
 pub use edge_membership::{
-    EdgeMember, EdgeMembership, EdgeMembershipSpec, EdgeMembershipStatus, MOST_GENERATIONS, MOST_NUMBER,
-    MemberState, MembershipGeneration, MembershipStep, Nonsense,
+    EdgeMember, EdgeMembership, EdgeMembershipSpec, EdgeMembershipStatus, FlowKeyPrint, MOST_GENERATIONS,
+    MOST_NUMBER, MemberState, MembershipGeneration, MembershipStep, Nonsense,
 };
 pub use ingress_parameters::{
     DefaultBackend, IngressParameters, IngressParametersSpec, SecretRef, ServiceRef,

@@ -101,9 +101,13 @@ fn flow_found(flow: &Flow, trial: &Trial, overview: Option<&Overview>) -> FlowFo
             has_connection: trial.is_held.filter(|_| here),
         }
     };
+    let keys = overview.map(|overview| &overview.flow_keys);
     FlowFound {
         table: trial.service.map_or(0, |service| service.table),
         bucket: flow.bucket,
+        other_bucket: flow.other_bucket,
+        flow_key: keys.and_then(|keys| keys.in_force.clone()),
+        other_flow_key: keys.and_then(|keys| keys.other.clone()),
         buckets: ALL_BUCKETS,
         generation: flow.head.generation,
         digest: format!("{:016x}", flow.head.digest),

@@ -1,191 +1,175 @@
-//! Which flow key a node goes by: the one in force, whatever it is given meanwhile. Another key moves all buckets, and
-//! nodes with different keys refuse each other's packets; so it is refused, and told.
+//! Which flow keys a node goes by: those that its agent before went by, and what a history or the other members make of
+//! them when another one is given. Nothing changes before all nodes know that one.
 
+mod given;
+
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
-use lb_common::hash::FlowKey;
+use lb_common::row::MemberId;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::l4::keys;
-use crate::model::FlowKeys;
-use crate::source::kube::FlowSecret;
+pub(super) use self::given::Given;
+use super::Snapshots;
+use crate::l4::keyring::Keyring;
+use crate::l4::keys::Keys;
+use crate::l4::roll_over::{RollOver, Sight, Stepped};
+use crate::l4::{KeptKey, clock};
+use crate::model::{FlowKeys, Heard, History, KeyPrints, Loaded, Peer, PeerState, Peers, Roll, Turn};
 
-/// How often a file is read again: whoever changes it hears of the refusal soon.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Where people see for whom a key waits.
+const SEE: &str =
+    "until all nodes were given it (`kubectl get edgememberships -o wide` names those that were not)";
 
-/// What gives a node its key.
-pub(super) enum Given {
-    /// A file of the node.
-    File(PathBuf),
-    /// A Secret, as far as the source knows it.
-    Secret { name: String, found: watch::Receiver<Option<FlowSecret>> },
+/// How often it looks at the others and at a file: whoever changes it sees soon what becomes of it.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Who is down for so long holds no flows any more.
+const GONE: Duration = Duration::from_secs(30);
+
+/// A node's keys, on their way.
+pub(super) struct Ring {
+    pub(super) given: Given,
+    pub(super) kept: KeptKey,
+    pub(super) snapshots: Snapshots,
+    /// Whether this agent has the packet path.
+    pub(super) turn: watch::Receiver<Turn>,
+    /// What is told of them.
+    pub(super) told: watch::Sender<FlowKeys>,
+    pub(super) others: Others,
+    pub(super) rolls: RollOver,
 }
 
-impl Given {
-    fn source(&self) -> String {
-        match self {
-            Self::File(file) => file.display().to_string(),
-            Self::Secret { name, .. } => format!("Secret {name}"),
+/// What is known of the other members, and of this node's flows, where nobody writes a history for all.
+pub(super) struct Others {
+    pub(super) node: String,
+    pub(super) history: watch::Receiver<History>,
+    pub(super) heard: watch::Receiver<BTreeMap<MemberId, Heard>>,
+    pub(super) peers: watch::Receiver<Peers>,
+    pub(super) loaded: watch::Receiver<Loaded>,
+    pub(super) deadline: Duration,
+}
+
+/// What is said of the keys.
+#[derive(Default)]
+struct Step {
+    lacks: Option<u32>,
+    roll: Option<Roll>,
+    waits: Option<String>,
+}
+
+impl Ring {
+    /// The keys to begin with: those of the agent before, if there was one, else the first that is given.
+    pub(super) async fn first(&mut self) -> anyhow::Result<Keys> {
+        match self.kept.find() {
+            Some(kept) => {
+                self.given.expect()?;
+                Ok(kept)
+            }
+            None => self.given.first().await.map(Keys::only),
         }
     }
 
-    /// The key in force: that of the agent before, if there was one, else the first that is given.
-    pub(super) async fn in_force(&mut self, kept: Option<FlowKey>) -> Result<FlowKey> {
-        if let Self::File(file) = self {
-            let given = keys::read(file)?;
-            return Ok(kept.unwrap_or(given));
-        }
+    /// Follows what is given and what becomes of it, for as long as it is polled.
+    pub(super) async fn follow(
+        mut self,
+        keys: &watch::Sender<Keys>,
+        roll: &watch::Sender<Option<Roll>>,
+    ) -> Infallible {
+        let mut ring = Keyring::new(*keys.borrow());
+        let mut is_new = true;
         loop {
-            if let Some(key) = kept.or_else(|| self.now()) {
-                return Ok(key);
+            if is_new {
+                ring.give(self.given.now());
             }
-            info!(source = self.source(), "the packet path waits for the flow key");
-            self.changed().await;
+            let step = self.step(&mut ring);
+            let now = ring.keys();
+            if *self.turn.borrow_and_update() == Turn::Holding {
+                self.kept.keep(&now);
+            }
+            // What the other one is there for is said before it is there.
+            roll.send_if_modified(|before| std::mem::replace(before, step.roll) != step.roll);
+            keys.send_if_modified(|before| std::mem::replace(before, now) != now);
+            self.tell(&ring, step);
+            is_new = tokio::select! {
+                () = self.given.changed() => true,
+                Ok(()) = self.snapshots.changed() => false,
+                Ok(()) = self.turn.changed() => false,
+                () = sleep(LOOK) => self.given.is_looked_at(),
+            };
         }
     }
 
-    /// Compares what is given with what is in force, and tells, for as long as it is polled.
-    pub(super) async fn compare(mut self, in_force: FlowKey, told: &watch::Sender<FlowKeys>) -> Infallible {
-        let mut given = in_force;
-        loop {
-            // One that is gone changes nothing.
-            given = self.now().unwrap_or(given);
-            let refused = (given != in_force).then(|| keys::fingerprint(&given));
-            let now =
-                FlowKeys { in_force: Some(keys::fingerprint(&in_force)), refused, source: self.source() };
-            if told.borrow().refused != refused {
-                match now.refusal() {
-                    Some(words) => warn!("{words}"),
-                    None => info!(source = now.source, "the flow key in force is there again"),
-                }
-            }
-            told.send_if_modified(|before| {
-                let is_new = *before != now;
-                *before = now;
-                is_new
-            });
-            self.changed().await;
-        }
-    }
-
-    /// The key that is given now; `None` while there is none of use.
-    fn now(&mut self) -> Option<FlowKey> {
-        match self {
-            Self::File(file) => keys::read(file).ok(),
-            Self::Secret { name, found } => {
-                let secret = found.borrow_and_update().clone()?;
-                long_enough(name, &secret)
+    fn step(&mut self, ring: &mut Keyring) -> Step {
+        let Some(snapshot) = self.snapshots.borrow_and_update().clone() else { return Step::default() };
+        match snapshot.generations.as_slice() {
+            [only] if only.number == 0 => self.step_with_others(ring),
+            generations => {
+                let lacks = ring.follow(generations);
+                let coming = coming(ring);
+                let waits = coming.filter(|_| coming != ring.prints().other && lacks.is_none());
+                Step { lacks, waits: waits.map(|_| SEE.to_owned()), roll: None }
             }
         }
     }
 
-    /// Waits until it may be another one.
-    async fn changed(&mut self) {
-        match self {
-            Self::File(_) => sleep(AGAIN).await,
-            Self::Secret { found, .. } => {
-                if found.changed().await.is_err() {
-                    // The source is gone, and so will be the agent.
-                    std::future::pending::<()>().await;
-                }
+    /// Without a history: by what the others say. Who has not got the packet path goes by the keys of who has.
+    fn step_with_others(&mut self, ring: &mut Keyring) -> Step {
+        if *self.turn.borrow() != Turn::Holding {
+            if let Some(kept) = self.kept.find() {
+                ring.go_by(kept);
             }
+            return Step::default();
         }
+        let stepped = self.others.step(&mut self.rolls, ring.prints(), ring.given());
+        ring.take(stepped.keys);
+        Step { lacks: None, roll: stepped.roll, waits: stepped.waits }
+    }
+
+    fn tell(&self, ring: &Keyring, step: Step) {
+        let Step { lacks, waits, .. } = step;
+        let (keys, source) = (Some(ring.prints()), self.given.source());
+        let now = FlowKeys { keys, given: ring.given(), source, lacks, waits };
+        let before = self.told.borrow().clone();
+        if before == now {
+            return;
+        }
+        let was = before.words();
+        match now.words() {
+            Some(words) if lacks.is_some() => warn!("{words}"),
+            Some(words) => info!("{words}"),
+            None if was.is_some() => info!(source = now.source, "its flow key is in force, alone"),
+            None => {}
+        }
+        self.told.send_replace(now);
     }
 }
 
-fn long_enough(name: &str, secret: &FlowSecret) -> Option<FlowKey> {
-    let bytes = secret.0.len();
-    if bytes < keys::MIN_SECRET_LEN {
-        warn!(
-            secret = name,
-            bytes,
-            "the flow key is too short: {} bytes or more are needed",
-            keys::MIN_SECRET_LEN
-        );
-        return None;
+impl Others {
+    fn step(&self, rolls: &mut RollOver, keys: KeyPrints, given: Option<u32>) -> Stepped {
+        let history = self.history.borrow().clone();
+        let peers = self.peers.borrow().clone();
+        let others = history.members().filter(|member| member.name != self.node);
+        let others = others.map(|member| (member.id, member.name.clone())).collect();
+        let is_gone = |peer: &&Peer| peer.state == PeerState::Down && peer.since.elapsed() >= GONE;
+        let gone = peers.all.iter().filter(is_gone).map(|peer| peer.id).collect();
+        let needed = self.loaded.borrow().former;
+        let sight = Sight {
+            others: &others,
+            heard: &self.heard.borrow(),
+            gone: &gone,
+            is_quiet: history.agreed.len() == 1 && history.absences.is_empty(),
+            needs_other: keys.other.and_then(|other| Some(needed?.contains(&other))),
+            deadline: self.deadline,
+        };
+        rolls.step(keys, given, sight, clock::now())
     }
-    Some(keys::derive(&secret.0))
 }
 
-#[cfg(test)]
-mod tests {
-    use tokio::time::timeout;
-
-    use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    fn secret(text: &str) -> Option<FlowSecret> {
-        Some(FlowSecret(text.as_bytes().into()))
-    }
-
-    /// Waits until this is refused.
-    async fn refused(told: &mut watch::Receiver<FlowKeys>, text: Option<&str>) -> FlowKeys {
-        let print = text.map(|text| keys::fingerprint(&keys::derive(text.as_bytes())));
-        let is_it = |keys: &FlowKeys| keys.in_force.is_some() && keys.refused == print;
-        timeout(PATIENCE, told.wait_for(is_it)).await.expect("soon").expect("it is followed").clone()
-    }
-
-    #[tokio::test]
-    async fn another_secret_is_refused_until_the_first_is_back() {
-        let (secrets, found) = watch::channel(secret("too short"));
-        let mut given = Given::Secret { name: "edgelb-system/edgelb-keys".to_owned(), found };
-        let first = tokio::spawn(async move {
-            let key = given.in_force(None).await.expect("it comes");
-            (key, given)
-        });
-        secrets.send_replace(secret("long enough for a key"));
-        let (first, given) = timeout(PATIENCE, first).await.expect("soon").expect("no panic");
-        let told = watch::Sender::default();
-        let mut seen = told.subscribe();
-        let comparing = tokio::spawn(async move { given.compare(first, &told).await });
-        refused(&mut seen, None).await;
-        secrets.send_replace(secret("another key, long enough"));
-        let words =
-            refused(&mut seen, Some("another key, long enough")).await.refusal().expect("it is refused");
-        assert!(words.contains("Secret edgelb-system/edgelb-keys"), "{words}");
-        // What is no key, or not there, changes nothing.
-        secrets.send_replace(secret("short"));
-        secrets.send_replace(None);
-        secrets.send_replace(secret("a third key, long enough"));
-        refused(&mut seen, Some("a third key, long enough")).await;
-        secrets.send_replace(secret("long enough for a key"));
-        refused(&mut seen, None).await;
-        comparing.abort();
-    }
-
-    #[tokio::test]
-    async fn who_has_a_key_waits_for_no_secret() {
-        let (_secrets, found) = watch::channel(None);
-        let kept = keys::derive(b"of the agent before");
-        let mut given = Given::Secret { name: "edgelb-system/edgelb-keys".to_owned(), found };
-        assert!(given.in_force(Some(kept)).await.expect("it is there") == kept);
-    }
-
-    #[tokio::test]
-    async fn another_file_is_refused_from_the_start_and_while_the_agent_runs() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("hash-key");
-        let write = |text: &str| std::fs::write(&file, text).expect("writable");
-        write("of before this start");
-        let in_force = keys::read(&file).expect("long enough");
-        write("after it: another key");
-        let mut given = Given::File(file.clone());
-        assert!(given.in_force(Some(in_force)).await.expect("long enough") == in_force);
-        let told = watch::Sender::default();
-        let mut seen = told.subscribe();
-        let comparing = tokio::spawn(async move { given.compare(in_force, &told).await });
-        refused(&mut seen, Some("after it: another key")).await;
-        write("of before this start\n");
-        refused(&mut seen, None).await;
-        std::fs::remove_file(&file).expect("it is there");
-        write("and once more another");
-        refused(&mut seen, Some("and once more another")).await;
-        comparing.abort();
-    }
+/// The key that was given, if it is not in force.
+fn coming(ring: &Keyring) -> Option<u32> {
+    ring.given().filter(|&given| given != ring.prints().in_force)
 }

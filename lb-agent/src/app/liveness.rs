@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Snapshots;
 use crate::beat::{Beat, Beats};
+use crate::l4::keys::Keys;
 use crate::l4::liveness::{self, Cluster, Inputs, Outlook, Probing, Question, Roster};
 use crate::l4::pins::Pins;
 use crate::model::{Draining, History, Loaded, Snapshot};
@@ -30,6 +31,7 @@ impl Liveness {
     /// Starts it: it asks and answers as soon as there is a roster, while `holds` says so.
     pub(super) fn start(
         cluster: Cluster,
+        keys: watch::Receiver<Keys>,
         holds: watch::Receiver<bool>,
         beats: Beats,
         outlook: Outlook,
@@ -39,7 +41,7 @@ impl Liveness {
         let (roster, said) = (watch::Sender::new(None), watch::Sender::default());
         let beat = beats.watch("control", STUCK);
         let (follows, says) = (roster.subscribe(), said.subscribe());
-        let inputs = Inputs { roster: follows, said: says, holds, questions, beats, pins };
+        let inputs = Inputs { keys, roster: follows, said: says, holds, questions, beats, pins };
         let probing = liveness::start(cluster, inputs, outlook.clone())?;
         Ok(Self { roster, said, beat, outlook, _probing: probing })
     }

@@ -7,25 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lb_common::hash::FlowKey;
 use lb_common::row::MemberId;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::Snapshots;
-use super::flow_key::Given;
+use super::flow_key::{Given, Others, Ring};
 use super::liveness::Liveness;
 use crate::admin::capture::{Arm, Armed};
 use crate::admin::{self, packet_metrics};
 use crate::beat::Beats;
 use crate::cli::Run;
 use crate::l4::capture::{Capture, Order};
+use crate::l4::keys::Keys;
 use crate::l4::liveness::{Cluster, Outlook, Question};
 use crate::l4::pins::Pins;
+use crate::l4::roll_over::RollOver;
 use crate::l4::wanted::Local;
 use crate::l4::{self, Datapath, Inputs, KeptKey, Outputs, Succession, Uplink};
 use crate::l7::Proxy;
-use crate::model::{CaptureFilter, Draining, FlowKeys, Heard, History, Holdings, Loaded, Peers, Turn};
+use crate::model::{CaptureFilter, Draining, FlowKeys, Heard, History, Holdings, Loaded, Peers, Roll, Turn};
 
 /// Where agents of a node ask each other for the packet path, in their state folder.
 pub(super) const HAND_OVER: &str = "handover.sock";
@@ -55,6 +56,9 @@ pub(super) struct PacketPath {
     /// For who holds the packet path.
     captures: Arc<Mutex<mpsc::Receiver<Order>>>,
 }
+
+/// The keys to go by, and what the other one is there for.
+type Rolling = (watch::Receiver<Keys>, watch::Receiver<Option<Roll>>);
 
 /// `l4::Options` without the key.
 struct PathOptions {
@@ -141,7 +145,7 @@ impl PacketPath {
         self.holdings.subscribe()
     }
 
-    /// The flow key in force, and another one that was given.
+    /// The node's flow keys, and the one that it was given.
     pub(super) fn keys(&self) -> watch::Receiver<FlowKeys> {
         self.keys.subscribe()
     }
@@ -191,21 +195,40 @@ impl PacketPath {
         proxy: &Proxy,
         snapshots: Snapshots,
     ) -> Result<()> {
-        let mut given = given.context("the packet path needs --hash-key-file FILE")?;
-        let key = given.in_force(self.options.kept.find()).await?;
+        let given = given.context("the packet path needs --hash-key-file FILE")?;
+        let mut ring = Ring {
+            given,
+            kept: self.options.kept.clone(),
+            snapshots: snapshots.clone(),
+            turn: self.turn.subscribe(),
+            told: self.keys.clone(),
+            others: Others {
+                node: self.options.node.clone(),
+                history: self.history.subscribe(),
+                heard: self.outlook.heard(),
+                peers: self.outlook.peers(),
+                loaded: self.live.subscribe(),
+                deadline: self.options.drain_deadline,
+            },
+            rolls: RollOver::default(),
+        };
+        let keys = watch::Sender::new(ring.first().await?);
+        let roll = watch::Sender::default();
+        let rolling = (keys.subscribe(), roll.subscribe());
         let (_, nothing) = mpsc::unbounded_channel();
         let questions = self.questions.take().unwrap_or(nothing);
-        let mut succession = self.succession(key);
-        let cluster = Cluster { key, id: self.options.cluster, port: self.options.port };
+        let mut succession = self.succession(*keys.borrow());
+        let cluster = Cluster { keys: *keys.borrow(), id: self.options.cluster, port: self.options.port };
         let names = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
         let (node, live, history) =
             (self.options.node.clone(), self.live.subscribe(), self.history.subscribe());
         let pins = self.options.pins.clone();
         let (beats, outlook) = (self.beats.clone(), self.outlook.clone());
-        let probing = Liveness::start(cluster, succession.holds(), beats, outlook, questions, pins)?;
+        let probing =
+            Liveness::start(cluster, keys.subscribe(), succession.holds(), beats, outlook, questions, pins)?;
         tokio::select! {
-            result = self.take_turns(&mut succession, &key, proxy, snapshots.clone()) => result,
-            never = given.compare(key, &self.keys) => match never {},
+            result = self.take_turns(&mut succession, rolling, proxy, snapshots.clone()) => result,
+            never = ring.follow(&keys, &roll) => match never {},
             result = probing.feed(node, snapshots, history, live, self.draining.clone(), names) => result,
         }
     }
@@ -214,7 +237,7 @@ impl PacketPath {
     async fn take_turns(
         &self,
         succession: &mut Succession,
-        key: &FlowKey,
+        keys: Rolling,
         proxy: &Proxy,
         mut snapshots: Snapshots,
     ) -> Result<()> {
@@ -227,9 +250,9 @@ impl PacketPath {
         }
         proxy.listen(&succession.inherited())?;
         while let Some(packet_path) = begun {
-            self.options.kept.keep(key);
+            self.options.kept.keep(&keys.0.borrow());
             let successor = tokio::select! {
-                result = self.follow(packet_path, proxy, snapshots.clone()) => return result,
+                result = self.follow(packet_path, keys.clone(), proxy, snapshots.clone()) => return result,
                 successor = succession.successor() => successor,
             };
             self.turn.send_replace(Turn::After);
@@ -239,10 +262,10 @@ impl PacketPath {
         std::future::pending().await
     }
 
-    fn succession(&self, key: FlowKey) -> Succession {
+    fn succession(&self, keys: Keys) -> Succession {
         let options = &self.options;
         let interfaces = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
-        let local = Local { node: options.node.clone(), key, cluster: options.cluster, port: options.port };
+        let local = Local { node: options.node.clone(), keys, cluster: options.cluster, port: options.port };
         let datapath = l4::Options {
             local,
             interfaces,
@@ -255,7 +278,13 @@ impl PacketPath {
     }
 
     /// This agent's turn.
-    async fn follow(&self, mut packet_path: Datapath, proxy: &Proxy, snapshots: Snapshots) -> Result<()> {
+    async fn follow(
+        &self,
+        mut packet_path: Datapath,
+        (keys, roll): Rolling,
+        proxy: &Proxy,
+        snapshots: Snapshots,
+    ) -> Result<()> {
         self.attachments.send_replace(attachments(&packet_path, &self.uplinks));
         self.turn.send_replace(Turn::Holding);
         let sockets = proxy.steered_sockets();
@@ -263,6 +292,8 @@ impl PacketPath {
         packet_path.steer_to(of_family(true), of_family(false))?;
         let inputs = Inputs {
             snapshots,
+            keys,
+            roll,
             down: self.outlook.down(),
             alone: self.outlook.alone(),
             heard: self.outlook.heard(),

@@ -11,7 +11,7 @@ use super::connect;
 use crate::admin::Live;
 use crate::cli::Run;
 use crate::metrics::StatusMetrics;
-use crate::model::{Basis, Draining, Loaded, Turn};
+use crate::model::{Basis, Draining, FlowKeys, Loaded, Turn};
 use crate::source::kube::Handle;
 use crate::status::{self, AgentState, AskReport, Inputs, Options, Timing};
 
@@ -47,6 +47,7 @@ impl Writer {
             kernel: live.kernel.clone(),
             proxy: live.proxy.clone(),
             draining: live.draining.clone(),
+            keys: live.keys.clone(),
         };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -85,6 +86,7 @@ struct Parts {
     kernel: Option<watch::Receiver<Loaded>>,
     proxy: watch::Receiver<u64>,
     draining: watch::Receiver<Option<Draining>>,
+    keys: Option<watch::Receiver<FlowKeys>>,
 }
 
 impl Parts {
@@ -99,17 +101,20 @@ impl Parts {
                 Ok(()) = self.proxy.changed() => {}
                 Ok(()) = self.draining.changed() => {}
                 Ok(()) = changed(&mut self.kernel) => {}
+                Ok(()) = changed(&mut self.keys) => {}
                 else => std::future::pending().await,
             }
         }
     }
 
-    /// Only who has the packet path speaks for the node; until it is known who has, it starts.
+    /// Only who has the packet path speaks for the node; until it is known who has, it starts. So does who does not know
+    /// the key by which the others find flows: it is no first hop, and nobody waits for it.
     fn state(&self) -> Option<AgentState> {
         let is_in_kernel = self.kernel.as_ref().is_none_or(|loaded| loaded.borrow().generation > 0);
+        let lacks_key = self.keys.as_ref().is_some_and(|keys| keys.borrow().lacks.is_some());
         match *self.turn.borrow() {
             Turn::Waiting | Turn::After => None,
-            Turn::Holding if is_in_kernel && *self.proxy.borrow() > 0 => {
+            Turn::Holding if is_in_kernel && !lacks_key && *self.proxy.borrow() > 0 => {
                 Some(match *self.draining.borrow() {
                     None => AgentState::Ready,
                     Some(_) => AgentState::Draining,
@@ -139,7 +144,7 @@ mod tests {
             let (turn, proxy) = (watch::Sender::new(turn).subscribe(), watch::Sender::new(proxy).subscribe());
             let draining = draining.then(|| Draining::within(Duration::ZERO));
             let draining = watch::Sender::new(draining).subscribe();
-            Parts { turn, kernel, proxy, draining }.state()
+            Parts { turn, kernel, proxy, draining, keys: None }.state()
         };
         for (turn, kernel, proxy, expected) in [
             (Turn::Before, 0, 0, Some(AgentState::Starting)),
@@ -155,6 +160,21 @@ mod tests {
                 other => other,
             });
             assert_eq!(state(turn, kernel, proxy, true), draining, "{turn:?} {kernel} {proxy}");
+        }
+    }
+
+    #[test]
+    fn who_lacks_the_key_of_the_others_is_not_waited_for() {
+        for (lacks, expected) in [(None, AgentState::Ready), (Some(0xb), AgentState::Starting)] {
+            let loaded = Loaded { generation: 1, ..Loaded::default() };
+            let parts = Parts {
+                turn: watch::Sender::new(Turn::Holding).subscribe(),
+                kernel: Some(watch::Sender::new(loaded).subscribe()),
+                proxy: watch::Sender::new(1).subscribe(),
+                draining: watch::Sender::new(None).subscribe(),
+                keys: Some(watch::Sender::new(FlowKeys { lacks, ..FlowKeys::default() }).subscribe()),
+            };
+            assert_eq!(parts.state(), Some(expected));
         }
     }
 }

@@ -24,6 +24,8 @@ use self::flows::Flows;
 use super::attach::{self, Attachment};
 use super::capture::{Events, Order, Session};
 use super::fragments::{self, Fragments};
+use super::keyring::prints;
+use super::keys::{Keys, fingerprint};
 use super::maps::Maps;
 use super::memberships::{Memberships, Sight};
 use super::netlink::Change;
@@ -32,7 +34,9 @@ use super::plan::{Installed, carry_out, plan};
 use super::reach::Ways;
 use super::wanted::{INGRESS_TABLE, Key, Local, Wanted, peers};
 use super::{L4Error, clock, holdings, interface, loader, netlink, reach, routes, uplink};
-use crate::model::{Draining, Heard, History, Holdings, Loaded, Member, Snapshot};
+use crate::model::{
+    Draining, Generation, Heard, History, Holdings, KeyPrints, Loaded, Mark, Member, Roll, Snapshot,
+};
 
 /// Changes of routes and neighbours come in bursts: wait this long for the end of one.
 const BURST: Duration = Duration::from_millis(20);
@@ -65,6 +69,10 @@ pub struct Options {
 pub struct Inputs {
     /// State; none before the first.
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// The flow keys to go by.
+    pub keys: watch::Receiver<Keys>,
+    /// What the other key is there for, where nobody writes a history for all.
+    pub roll: watch::Receiver<Option<Roll>>,
     /// Members that do not answer this node.
     pub down: watch::Receiver<BTreeSet<MemberId>>,
     /// Whether this node is cut off from all others.
@@ -102,6 +110,9 @@ pub struct Datapath {
     openers_only: bool,
     memberships: Memberships,
     flows: Flows,
+    roll: Option<Roll>,
+    /// How far the history is by whose keys this node goes.
+    mark: Mark,
     /// Until then the rows of the agent before stay: this one does not know yet who is down.
     keeps_rows: Option<Duration>,
     /// Entries for which there is no place, as far as they are told.
@@ -177,6 +188,8 @@ impl Datapath {
             openers_only,
             memberships: Memberships::restore(history, drain_deadline, now),
             flows: Flows::default(),
+            roll: None,
+            mark: Mark::default(),
             keeps_rows: has_rows.then(|| now + VERDICT),
             left_out: BTreeSet::new(),
             ways: Ways::default(),
@@ -243,6 +256,8 @@ impl Datapath {
         tokio::spawn(holdings::follow(asked, holdings));
         loop {
             self.attach_again().await;
+            self.local.keys = *inputs.keys.borrow_and_update();
+            self.roll = *inputs.roll.borrow_and_update();
             let snapshot = inputs.snapshots.borrow_and_update().clone();
             if let Some(snapshot) = snapshot {
                 let counted = held.borrow_and_update().clone();
@@ -263,6 +278,8 @@ impl Datapath {
             }
             tokio::select! {
                 changed = inputs.snapshots.changed() => if changed.is_err() { return Ok(()) },
+                Ok(()) = inputs.keys.changed() => {}
+                Ok(()) = inputs.roll.changed() => {}
                 Ok(()) = inputs.down.changed() => {}
                 Ok(()) = inputs.alone.changed() => {}
                 Ok(()) = inputs.heard.changed() => {}
@@ -296,7 +313,14 @@ impl Datapath {
     fn loaded(&mut self, snapshot: &Snapshot, held: Option<&Holdings>) -> Loaded {
         let is_there = self.installed.tables.contains_key(&INGRESS_TABLE);
         let rows = is_there.then(|| self.memberships.agreed_rows().digest);
-        self.flows.loaded(snapshot, rows, held)
+        self.mark = acknowledged(&snapshot.generations, prints(&self.local.keys)).unwrap_or(self.mark);
+        let learned = self.other_key(Roll::Comes);
+        self.flows.loaded(snapshot.generation, self.mark, rows, held, learned)
+    }
+
+    /// The other key, if that is what it is there for.
+    fn other_key(&self, roll: Roll) -> Option<u32> {
+        self.local.keys.other.as_ref().filter(|_| self.roll == Some(roll)).map(fingerprint)
     }
 
     /// Brings the memberships to this moment.
@@ -314,9 +338,11 @@ impl Datapath {
             down: &down,
             heard: &heard,
             needed: held.map(|held| &held.former),
+            roll: self.roll,
         };
         let is_stepped = self.memberships.observe(&snapshot.generations, sight, now);
-        self.flows = Flows::of(&mut self.memberships);
+        let former = self.other_key(Roll::Goes);
+        self.flows = Flows::of(&mut self.memberships, former);
         if is_stepped {
             info!(generations = self.flows.memberships(), "another step of the memberships");
         }
@@ -491,6 +517,14 @@ impl Datapath {
         }
         Ok(())
     }
+}
+
+/// What is acknowledged of a history: no key that this node does not go by yet, and nothing while flows open by another
+/// one than in the newest generation.
+fn acknowledged(generations: &[Arc<Generation>], keys: KeyPrints) -> Option<Mark> {
+    let followed = keys.follow(generations, None);
+    let is_followed = followed.keys.in_force == keys.in_force && followed.lacks.is_none();
+    is_followed.then(|| Mark::of(&followed.known))
 }
 
 /// Removes everything that an agent left in the kernel: links, maps, local routes. True if there was any.

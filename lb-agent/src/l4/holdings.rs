@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::warn;
 
+use super::keys::{Keys, fingerprint};
 use super::memberships::Opened;
 use super::sockets::{self, Connection};
 use super::wanted::words;
@@ -27,7 +28,7 @@ const AT_REST: Duration = Duration::from_secs(10);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Question {
     pub(crate) vips: BTreeSet<IpAddr>,
-    pub(crate) key: FlowKey,
+    pub(crate) keys: Keys,
     /// This node.
     pub(crate) this: MemberId,
     /// The generations in the kernel.
@@ -76,7 +77,7 @@ impl Seen {
     fn count(&mut self, all: &[Connection], question: &Question, now: Instant) -> Holdings {
         let ours = all.iter().filter(|connection| question.vips.contains(&connection.local.ip()));
         let mut before = std::mem::take(&mut self.0);
-        let opened = question.opened.iter().map(|opened| opened.fingerprint).collect();
+        let opened = question.opened.iter().map(Opened::print).collect();
         let mut holdings = Holdings { steps: question.steps.clone(), opened, ..Holdings::default() };
         for connection in ours {
             holdings.held += 1;
@@ -84,9 +85,12 @@ impl Seen {
             self.0.insert(connection.cookie, first);
             let Some((at, opened)) = question.opened_in(connection) else { continue };
             holdings.needed = Some(holdings.needed.map_or(opened.number, |least| least.min(opened.number)));
-            if at > 0 {
+            // By another key it may be the membership in force that leads to it.
+            let newest = question.opened.first().map(|newest| newest.fingerprint);
+            if at > 0 && newest != Some(opened.fingerprint) {
                 holdings.former.insert(opened.fingerprint);
             }
+            holdings.former.extend(question.former_key(opened));
         }
         holdings.oldest = self.0.values().min().map(|&first| now.saturating_duration_since(first));
         holdings
@@ -98,8 +102,25 @@ impl Question {
     /// its bucket in none: then it opened here because the opener was down, or a membership ago that is retired.
     fn opened_in(&self, connection: &Connection) -> Option<(usize, &Opened)> {
         let tuple = tuple(connection.remote, connection.local)?;
-        let bucket = bucket(flow_hash(&self.key, &tuple)) as usize;
-        self.opened.iter().enumerate().find(|(_, opened)| opened.openers[bucket] == self.this)
+        let is_opener =
+            |opened: &Opened, key| opened.openers[bucket(flow_hash(key, &tuple)) as usize] == self.this;
+        self.opened
+            .iter()
+            .enumerate()
+            .find(|(_, opened)| self.key(opened).is_some_and(|key| is_opener(opened, key)))
+    }
+
+    /// The key of such a membership, if it is not the one in force.
+    fn former_key(&self, opened: &Opened) -> Option<u32> {
+        opened.key.filter(|&print| print != fingerprint(&self.keys.in_force))
+    }
+
+    /// The one by which flows opened in a membership; `None` if this node does not know it.
+    fn key(&self, opened: &Opened) -> Option<&FlowKey> {
+        match opened.key {
+            None => Some(&self.keys.in_force),
+            Some(print) => self.keys.all().find(|key| fingerprint(key) == print),
+        }
     }
 }
 
@@ -139,14 +160,19 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn all_at(number: u64, opener: MemberId) -> Opened {
-        Opened { number, fingerprint: 100 + number as u32, openers: vec![opener; BUCKETS as usize].into() }
+        Opened {
+            number,
+            fingerprint: 100 + number as u32,
+            key: None,
+            openers: vec![opener; BUCKETS as usize].into(),
+        }
     }
 
     fn question(vip: IpAddr, opened: Vec<Opened>) -> Question {
         let vips = BTreeSet::from([vip]);
         Question {
             vips,
-            key: keys::derive(b"a secret of these tests"),
+            keys: Keys::only(keys::derive(b"a secret of these tests")),
             this: THIS,
             steps: vec![(7, Step::Switch)],
             opened,
@@ -200,7 +226,7 @@ mod tests {
         let ours = |ip: [u8; 4]| u32::from_ne_bytes(ip);
         let packet = Tuple::V4 { source: ours([192, 0, 2, 7]), destination: ours([203, 0, 113, 10]), ports };
         let question = question(IpAddr::from([203, 0, 113, 10]), Vec::new());
-        let bucket = bucket(flow_hash(&question.key, &packet)) as usize;
+        let bucket = bucket(flow_hash(&question.keys.in_force, &packet)) as usize;
         let openers = (0..BUCKETS as usize).map(|at| if at == bucket { THIS } else { OTHER });
         let opened = vec![Opened { openers: openers.collect::<Arc<[_]>>(), ..all_at(1, OTHER) }];
         let question = Question { opened, ..question };

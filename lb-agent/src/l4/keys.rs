@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use lb_common::hash::{FlowKey, KEY_WORDS};
+use lb_common::map::{Config, config};
 use thiserror::Error;
 
 /// A secret shorter than this can be guessed.
@@ -14,6 +15,44 @@ const LABEL: &[u8] = b"edgelb flow key v1";
 
 /// Separates fingerprints from keys.
 const FINGERPRINT: &[u8] = b"edgelb flow key fingerprint v1";
+
+/// The flow keys that a node goes by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keys {
+    /// By it flows open, and what is sent is tagged.
+    pub in_force: FlowKey,
+    /// Another one, by which flows may have opened and other nodes may tag: the next one before it is in force, the
+    /// former one after that.
+    pub other: Option<FlowKey>,
+}
+
+impl Keys {
+    /// No other key than this one.
+    #[must_use]
+    pub const fn only(in_force: FlowKey) -> Self {
+        Self { in_force, other: None }
+    }
+
+    /// Those that a configuration has.
+    #[must_use]
+    pub fn of(found: &Config) -> Self {
+        let other = (found.flags & config::TWO_KEYS != 0).then_some(found.other);
+        Self { in_force: found.key, other }
+    }
+
+    /// The same configuration with these.
+    #[must_use]
+    pub fn set(self, before: Config) -> Config {
+        let flag = if self.other.is_some() { config::TWO_KEYS } else { 0 };
+        let flags = before.flags & !config::TWO_KEYS | flag;
+        Config { key: self.in_force, other: self.other.unwrap_or_default(), flags, ..before }
+    }
+
+    /// All of them, the one in force first.
+    pub fn all(&self) -> impl Iterator<Item = &FlowKey> {
+        std::iter::once(&self.in_force).chain(&self.other)
+    }
+}
 
 /// Why there is no key.
 #[derive(Debug, Error)]
@@ -96,6 +135,17 @@ mod tests {
         let padded = read(file(b" 0123456789abcdef\n").path()).expect("long enough");
         assert!(plain == padded);
         assert!(plain != derive(b"0123456789abcdeF"));
+    }
+
+    #[test]
+    fn a_configuration_has_the_keys_that_were_set() {
+        let [one, other] = [&b"0123456789abcdef"[..], b"0123456789abcdeF"].map(derive);
+        let ready = Config { flags: config::READY, ..Config::default() };
+        for keys in [Keys::only(one), Keys { in_force: one, other: Some(other) }, Keys::only(other)] {
+            let set = keys.set(ready);
+            assert_eq!((Keys::of(&set), set.flags & config::READY), (keys, config::READY));
+            assert_eq!(Keys::only(one).set(set), Keys::only(one).set(ready), "nothing is left of {keys:?}");
+        }
     }
 
     #[test]

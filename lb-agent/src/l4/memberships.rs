@@ -15,11 +15,11 @@ use lb_common::row::MemberId;
 
 use self::absences::Absences;
 use self::former::Needs;
-use self::own_history::OwnHistory;
+use self::own_history::{MOST_FORMER, OwnHistory};
 use self::saved::Kept;
 use super::maglev::Table;
 use super::rows::{Column, Openers, fingerprint, rows};
-use crate::model::{Generation, Heard, History, Member, Step};
+use crate::model::{Generation, Heard, History, Member, Roll, Step};
 
 /// Who is down for so long holds no flows any more: one that was only stalled may come back with all of them.
 const GONE: Duration = Duration::from_secs(30);
@@ -39,6 +39,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) heard: &'a BTreeMap<MemberId, Heard>,
     /// The former memberships that this node's own flows need, if that is known.
     pub(crate) needed: Option<&'a BTreeSet<u32>>,
+    /// What another flow key is there for, where nobody writes a history.
+    pub(crate) roll: Option<Roll>,
 }
 
 /// What is in force on this node. `now` is always of a clock that never goes back.
@@ -58,6 +60,7 @@ pub(crate) struct Memberships {
     queued: Option<String>,
     /// Whether changes wait for flows.
     waits: bool,
+    roll: Option<Roll>,
     /// So long flows may hold up a change.
     deadline: Duration,
     openers: Openers,
@@ -81,8 +84,17 @@ pub(crate) struct Opened {
     pub(crate) number: u64,
     /// The same on all nodes, whoever gave the number.
     pub(crate) fingerprint: u32,
+    /// The fingerprint of its flow key; `None` for the one in force here.
+    pub(crate) key: Option<u32>,
     /// Who opens in it.
     pub(crate) openers: Column,
+}
+
+impl Opened {
+    /// What tells it apart, by its key, too.
+    pub(crate) fn print(&self) -> u32 {
+        self.fingerprint ^ self.key.unwrap_or(0)
+    }
 }
 
 impl Memberships {
@@ -126,7 +138,8 @@ impl Memberships {
         let members = weighed(members, before.last().map(Arc::as_ref), sight);
         // Nobody tells a node that is no member what flows need: for it to wait would be to fall behind.
         self.waits = before.iter().any(|generation| generation.members.contains_key(sight.node));
-        own.observe(&members, self.waits.then(|| self.absences.beside(&before)), now);
+        self.roll = sight.roll;
+        own.observe(&members, self.waits.then(|| beside(&self.absences, &before, self.roll)), now);
         self.agreed = own.generations();
         // Nothing is known of before: it may have just joined, or been away.
         if let (true, Some(newest)) = (is_new, self.agreed.last())
@@ -154,11 +167,12 @@ impl Memberships {
         let needs = Needs { of: &self.needs, gone: &gone, deadline: self.deadline };
         self.absences.advance(needs, now);
         let Some(own) = &mut self.own else { return };
-        let room = self.waits.then(|| self.absences.beside(&own.generations()));
+        let room = self.waits.then(|| beside(&self.absences, &own.generations(), self.roll));
         own.advance(needs, room, now);
         self.agreed = own.generations();
         self.queued = own.queued(needs).map(|former| {
-            let all: Vec<_> = former.into_iter().chain(self.absences.words(needs)).collect();
+            let key = self.roll.map(|_| "a flow key takes the place of another".to_owned());
+            let all: Vec<_> = former.into_iter().chain(self.absences.words(needs)).chain(key).collect();
             format!("change queued: {}", all.join(" and "))
         });
     }
@@ -235,6 +249,7 @@ impl Memberships {
         let opened = in_force.map(|generation| Opened {
             number: generation.number,
             fingerprint: fingerprint(&generation.members),
+            key: generation.key,
             openers: self.openers.of(&generation.members),
         });
         opened.collect()
@@ -276,6 +291,17 @@ impl Made {
         *self = Self { generations, down, table: Some(Arc::clone(&table)) };
         table
     }
+}
+
+/// How much of a row is taken beside those memberships: by members that were away, and by another flow key. The opener by
+/// one that comes is one member more; by one that goes, each membership may have opened other flows.
+fn beside(absences: &Absences, known: &[Arc<Generation>], roll: Option<Roll>) -> usize {
+    let key = match roll {
+        None => 0,
+        Some(Roll::Comes) => 1,
+        Some(Roll::Goes) => MOST_FORMER,
+    };
+    absences.beside(known) + key
 }
 
 /// The newest that opens flows.

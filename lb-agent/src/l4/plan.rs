@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lb_common::map::{Config, MAX_SERVICES, Member, Service, TABLE_SLOTS, TableHead};
+use lb_common::map::{Config, MAX_SERVICES, Member, Service, TABLE_SLOTS, TableHead, config};
 use lb_common::row::MemberId;
 
 use super::L4Error;
@@ -53,14 +53,25 @@ pub fn plan(installed: &Installed, wanted: &Wanted) -> Result<Vec<Operation>, L4
     let mut operations = Vec::new();
     set_members(installed, wanted, &mut operations);
     write_tables(installed, wanted, &mut operations);
-    if installed.config != wanted.config {
-        operations.push(Operation::SetConfig(wanted.config));
-    }
+    set_config(&installed.config, &wanted.config, &mut operations);
     set_services(installed, wanted, &mut operations)?;
     for &id in installed.members.keys().filter(|id| !wanted.members.contains_key(id)) {
         operations.push(Operation::RemoveMember(id));
     }
     Ok(operations)
+}
+
+/// A packet that went by one half of a key and one half of another could be refused by a node that does not have its
+/// flow: while the key in force is written, nothing is decided.
+fn set_config(installed: &Config, wanted: &Config, operations: &mut Vec<Operation>) {
+    if installed == wanted {
+        return;
+    }
+    if installed.flags & config::READY != 0 && installed.key != wanted.key {
+        let stopped = |found: &Config| Config { flags: found.flags & !config::READY, ..*found };
+        operations.extend([installed, wanted].map(stopped).map(Operation::SetConfig));
+    }
+    operations.push(Operation::SetConfig(*wanted));
 }
 
 fn set_members(installed: &Installed, wanted: &Wanted, operations: &mut Vec<Operation>) {
@@ -181,6 +192,7 @@ impl Installed {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    use lb_common::hash::{FlowKey, KEY_WORDS};
     use lb_common::map::member;
     use proptest::prelude::*;
 
@@ -236,6 +248,31 @@ mod tests {
         let switched = place(|op| matches!(op, Operation::SetTable(..)));
         let removed = place(|op| matches!(op, Operation::RemoveMember(1)));
         assert!(added < written && written < switched && switched < removed, "{operations:?}");
+    }
+
+    #[test]
+    fn nothing_is_decided_while_the_key_in_force_is_written() {
+        let mut installed = Installed::default();
+        let [first, second] = [1, 2].map(|word| FlowKey::new([word; KEY_WORDS]));
+        let mut writes = |key, other, flags| {
+            let wanted =
+                Wanted { config: Config { key, other, flags, ..Config::default() }, ..wanted(&[], &[], 1) };
+            let configs =
+                reach(&mut installed, &wanted).into_iter().filter_map(|operation| match operation {
+                    Operation::SetConfig(Config { key, other, flags, .. }) => Some((key, other, flags)),
+                    _ => None,
+                });
+            configs.collect::<Vec<_>>()
+        };
+        const BOTH: u32 = config::READY | config::TWO_KEYS;
+        let none = FlowKey::default();
+        assert_eq!(writes(first, none, config::READY), [(first, none, config::READY)]);
+        assert_eq!(writes(first, second, BOTH), [(first, second, BOTH)]);
+        assert_eq!(
+            writes(second, first, BOTH),
+            [(first, second, config::TWO_KEYS), (second, first, config::TWO_KEYS), (second, first, BOTH)]
+        );
+        assert_eq!(writes(second, none, config::READY), [(second, none, config::READY)]);
     }
 
     #[test]

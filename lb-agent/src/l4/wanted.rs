@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lb_common::hash::FlowKey;
 use lb_common::map::{Config, Member, config, member};
 use lb_common::row::{MemberId, NO_MEMBER};
 use lb_common::service_table::{ServiceKey4, ServiceKey6};
 
+use super::keys::Keys;
 use super::maglev::Table;
 use crate::model::{self, Protocol, ServiceAddress, Snapshot};
 
@@ -21,7 +21,7 @@ pub struct Local {
     /// The Node's name.
     pub node: String,
     /// The secrets of flow hash and tag.
-    pub key: FlowKey,
+    pub keys: Keys,
     /// This edgelb cluster's id on the network.
     pub cluster: u32,
     /// UDP port of the encapsulation.
@@ -147,15 +147,15 @@ fn config_of(
         Some(IpAddr::V6(address)) => (0, words(address.octets())),
         None => (0, [0; 2]),
     };
-    Config {
-        key: local.key,
+    local.keys.set(Config {
         local_v4,
         cluster: local.cluster,
         local_v6,
         member: this.map_or(NO_MEMBER, |member| member.id),
         port: local.port.to_be(),
         flags: config::READY,
-    }
+        ..Config::default()
+    })
 }
 
 fn services(snapshot: &Snapshot) -> BTreeMap<Key, Target> {

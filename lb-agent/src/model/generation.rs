@@ -16,6 +16,8 @@ pub struct Generation {
     pub step: Step,
     /// Its members by name.
     pub members: BTreeMap<String, Member>,
+    /// The fingerprint of the flow key by which its flows are found; `None` where nobody says it for all nodes.
+    pub key: Option<u32>,
 }
 
 /// The steps of a generation. It is retired by leaving the history.
@@ -88,7 +90,8 @@ mod tests {
 
     #[test]
     fn marks_rise_with_each_step_of_a_history() {
-        let generation = |(number, step)| Arc::new(Generation { number, step, members: BTreeMap::new() });
+        let generation =
+            |(number, step)| Arc::new(Generation { number, step, members: BTreeMap::new(), key: None });
         let mark =
             |history: &[(u64, Step)]| Mark::of(&history.iter().copied().map(generation).collect::<Vec<_>>());
         let marks = [

@@ -50,7 +50,7 @@ mod tests {
                 Member { name: name.clone(), id: 1, address: IpAddr::from([192, 0, 2, 1]), weight: *weight };
             (name, member)
         };
-        Arc::new(Generation { number, step, members: members.iter().map(member).collect() })
+        Arc::new(Generation { number, step, members: members.iter().map(member).collect(), key: None })
     }
 
     #[test]

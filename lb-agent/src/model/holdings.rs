@@ -11,7 +11,7 @@ pub struct Holdings {
     /// The generations, the oldest first, with the steps at which they were in the kernel when the count began: of a later
     /// step it says nothing.
     pub steps: Vec<(u64, Step)>,
-    /// The memberships in which flows may have opened then, by their fingerprints, the newest first.
+    /// The memberships in which flows may have opened then, by what tells them and their keys apart, the newest first.
     pub opened: Vec<u32>,
     /// How many there are.
     pub held: usize,
@@ -20,6 +20,7 @@ pub struct Holdings {
     /// The oldest generation that any of them needs, the newest included: rows of earlier ones may go. `None` if none is
     /// held.
     pub needed: Option<u64>,
-    /// The former memberships that they need, by their fingerprints: the same on all nodes, where numbers are not.
+    /// The former memberships that they need, and the former flow key, by their fingerprints: the same on all nodes, where
+    /// numbers are not.
     pub former: BTreeSet<u32>,
 }

@@ -31,7 +31,7 @@ pub use capture::{CaptureEnd, CaptureFilter, CaptureProtocol, Captured, Hop, Inv
 pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
 pub use draining::{ConnectionKind, DrainProgress, Draining, LAST_WORDS, Left};
 pub use edge_node::{Drain, EdgeNode};
-pub use flow_keys::FlowKeys;
+pub use flow_keys::{FlowKeys, Followed, KeyPrints, Roll};
 pub use following::{Basis, Condition, Following, Watch};
 pub use generation::{Generation, Mark, Step};
 pub use history::History;

@@ -16,13 +16,15 @@ pub struct Heard {
     pub needed: Option<[u32; 3]>,
     /// How many more flows it can take; `u32::MAX` where it knows no bound.
     pub room: u32,
+    /// The fingerprint of the flow key by which it speaks: the one in force there.
+    pub key: u32,
     /// Whether this node is down for it.
     pub takes_for_down: bool,
 }
 
 impl Default for Heard {
     fn default() -> Self {
-        Self { is_draining: false, in_force: 0, needed: None, room: u32::MAX, takes_for_down: false }
+        Self { is_draining: false, in_force: 0, needed: None, room: u32::MAX, key: 0, takes_for_down: false }
     }
 }
 

@@ -167,7 +167,7 @@ mod tests {
             held: 0,
             oldest: None,
             key: None,
-            refused_key: None,
+            given_key: None,
             addresses: Vec::new(),
         }
     }

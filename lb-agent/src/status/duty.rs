@@ -139,7 +139,16 @@ impl Duty<'_> {
         self.history.refresh().await?;
         let now = Instant::now();
         self.since.observe(self.history.spec(), now);
-        let sight = Sight { agents, nodes: &nodes, since: &self.since, deadline: self.deadline, now };
+        let given = membership::given_keys(self.history.spec(), agents, now);
+        self.since.observe_keys(&given, now);
+        let sight = Sight {
+            agents,
+            nodes: &nodes,
+            since: &self.since,
+            deadline: self.deadline,
+            keeps_keys: self.history.keeps_keys(),
+            now,
+        };
         let next = membership::next(self.history.spec(), &sight);
         let history = next.history.as_ref().unwrap_or_else(|| self.history.spec());
         if history.generations.is_empty() {

@@ -27,6 +27,8 @@ pub(super) struct History {
     held: EdgeMembership,
     read_at: Option<Instant>,
     refused: Option<Refused>,
+    /// Whether the server kept the keys of the generations that were written: a CRD of before there were any does not.
+    keeps_keys: bool,
 }
 
 /// What somebody wrote that makes no sense.
@@ -47,12 +49,18 @@ impl History {
             held: EdgeMembership::default(),
             read_at: None,
             refused: None,
+            keeps_keys: true,
         }
     }
 
     /// What it holds.
     pub(super) fn spec(&self) -> &EdgeMembershipSpec {
         &self.held.spec
+    }
+
+    /// Whether the server keeps what generations say of their keys.
+    pub(super) fn keeps_keys(&self) -> bool {
+        self.keeps_keys
     }
 
     /// Reads it, if that was not done lately. One that was deleted is taken for what it held before.
@@ -136,6 +144,7 @@ impl History {
         match written {
             Ok(written) => {
                 self.tell(&written);
+                self.compare_keys(&wanted, &written);
                 self.held = written;
                 self.refused.iter_mut().for_each(|refused| refused.is_there = false);
                 Ok(())
@@ -151,6 +160,24 @@ impl History {
         }
     }
 
+    fn compare_keys(&mut self, wanted: &EdgeMembership, written: &EdgeMembership) {
+        let keys = |history: &EdgeMembership| {
+            let generations = history.spec.generations.iter();
+            generations.filter(|generation| generation.flow_key.is_some()).count()
+        };
+        if keys(wanted) == 0 {
+            return;
+        }
+        let keeps = keys(wanted) == keys(written);
+        if self.keeps_keys && !keeps {
+            warn!(
+                "the CRD edgememberships.edgelb.dev is that of an earlier version: until it is updated, another flow key \
+                 waits"
+            );
+        }
+        self.keeps_keys = keeps;
+    }
+
     fn forget_version(&mut self) {
         self.held.metadata = ObjectMeta::default();
     }
@@ -160,7 +187,9 @@ impl History {
         let before = self.held.spec.generations.last();
         if before.is_none_or(|before| (before.number, before.step) != (newest.number, newest.step)) {
             let members: Vec<_> = newest.members.iter().map(|member| member.name.as_str()).collect();
-            info!(generation = newest.number, step = ?newest.step, members = members.join(","), "membership");
+            let key = newest.flow_key.map(|key| key.to_string()).unwrap_or_default();
+            let (generation, members) = (newest.number, members.join(","));
+            info!(generation, step = ?newest.step, members, key, "membership");
         }
     }
 }

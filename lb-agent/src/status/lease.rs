@@ -76,8 +76,8 @@ pub(super) struct NodeLease {
     pub(super) oldest: Option<Duration>,
     /// The fingerprint of the flow key in force there.
     pub(super) key: Option<u32>,
-    /// That of another one that it was given and refuses.
-    pub(super) refused_key: Option<u32>,
+    /// That of the one that it was given last. An agent of before keys could change does not say it.
+    pub(super) given_key: Option<u32>,
     /// The node's addresses, for people.
     pub(super) addresses: Vec<IpAddr>,
 }
@@ -101,7 +101,7 @@ impl NodeLease {
             held: number(names::HELD).unwrap_or(0),
             oldest: number(names::OLDEST).map(Duration::from_secs),
             key: annotation(names::FLOW_KEY).and_then(print),
-            refused_key: annotation(names::REFUSED_KEY).and_then(print),
+            given_key: annotation(names::GIVEN_KEY).and_then(print),
             addresses: annotation(names::ADDRESSES).map(addresses).unwrap_or_default(),
         })
     }
@@ -123,7 +123,7 @@ impl NodeLease {
         for (name, number) in numbers {
             annotations.extend(number.map(|number| (name.to_owned(), number.to_string())));
         }
-        for (name, key) in [(names::FLOW_KEY, self.key), (names::REFUSED_KEY, self.refused_key)] {
+        for (name, key) in [(names::FLOW_KEY, self.key), (names::GIVEN_KEY, self.given_key)] {
             annotations.extend(key.map(|key| (name.to_owned(), format!("{key:08x}"))));
         }
         Lease {
@@ -196,7 +196,7 @@ mod tests {
             held: 3,
             oldest: Some(Duration::from_secs(240)),
             key: Some(0xabc),
-            refused_key: Some(u32::MAX),
+            given_key: Some(u32::MAX),
             addresses: vec![IpAddr::from([198, 51, 100, 1])],
         }
     }
@@ -207,7 +207,7 @@ mod tests {
         for lease in [
             lease(),
             NodeLease { rows: None, needed: None, oldest: None, addresses: Vec::new(), ..lease() },
-            NodeLease { key: None, refused_key: None, ..lease() },
+            NodeLease { key: None, given_key: None, ..lease() },
             NodeLease { node, state: AgentState::Stopped, ..lease() },
         ] {
             assert_eq!(NodeLease::read(&lease.write(None)), Some(lease));
@@ -223,7 +223,7 @@ mod tests {
         let read = NodeLease::read(&object).expect("it is a node's");
         assert_eq!((read.state, read.acknowledged, read.rows), (AgentState::Starting, Mark::default(), None));
         assert_eq!((read.needed, read.held, read.oldest), (None, 0, None));
-        assert_eq!((read.key, read.refused_key), (None, None));
+        assert_eq!((read.key, read.given_key), (None, None));
         object.metadata.annotations = None;
         assert_eq!(NodeLease::read(&object).map(|lease| lease.node).as_deref(), Some("edge-1"));
         object.spec.as_mut().expect("it has one").lease_duration_seconds = Some(-3);

@@ -2,6 +2,7 @@
 //!
 //! - Members are edge nodes whose agents are ready. Who is silent goes, but for when nobody is heard at all.
 //! - Who goes by another flow key than the members does not become one: they would refuse each other's packets.
+//! - Another flow key that all know comes as a generation of the same members. While there are two, other changes wait.
 //! - A change goes in steps: Learn, Switch, Settled, and those before it are retired when nobody needs them. Each waits
 //!   until all live agents have the one before in their kernels.
 //! - At most two generations are unretired beside the one in force: further changes wait and merge. Deaths never wait.
@@ -22,11 +23,14 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use self::candidates::{Candidates, Place};
+use self::flow_keys::Coming;
+pub(super) use self::flow_keys::given_keys;
 use self::ids::Ids;
 pub(super) use self::since::Since;
 use super::agents::Agents;
 use crate::api::{
-    EdgeMember, EdgeMembershipSpec, MOST_GENERATIONS, MOST_NUMBER, MembershipGeneration, MembershipStep,
+    EdgeMember, EdgeMembershipSpec, FlowKeyPrint, MOST_GENERATIONS, MOST_NUMBER, MembershipGeneration,
+    MembershipStep,
 };
 use crate::model::{EdgeNode, Problem};
 
@@ -41,6 +45,8 @@ pub(super) struct Sight<'a> {
     pub(super) since: &'a Since,
     /// Flows hold up a change for as long.
     pub(super) deadline: Duration,
+    /// Whether the API server keeps what generations say of their keys.
+    pub(super) keeps_keys: bool,
     pub(super) now: Instant,
 }
 
@@ -49,8 +55,8 @@ pub(super) struct Sight<'a> {
 pub(super) struct Next {
     /// The history as it should be; `None` if it is so. New generations say not since when.
     pub(super) history: Option<EdgeMembershipSpec>,
-    /// The change that waits for earlier ones, and for whom.
-    pub(super) waiting: Option<String>,
+    /// The changes that wait, and for whom.
+    pub(super) waiting: Vec<String>,
     /// What keeps edge nodes from being members, or from draining.
     pub(super) problems: Vec<Problem>,
 }
@@ -59,12 +65,16 @@ pub(super) struct Next {
 pub(super) fn next(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Next {
     let mut draft = Draft { next: sound(history), ids: Ids::new(history), sight };
     let mut problems = Vec::new();
+    flow_keys::fill(&mut draft.next, sight);
+    draft.begin_anew();
+    draft.give_up_key();
     let candidates = Candidates::new(&draft.next, sight, &mut problems);
     // First: what the living have learned may have none of them in it.
     draft.bury(&candidates);
     steps::advance(&mut draft.next, sight);
     steps::retire(&mut draft.next, sight);
-    let waiting = draft.propose(candidates);
+    let mut waiting: Vec<_> = draft.propose(candidates).into_iter().collect();
+    waiting.extend(waiting::keys(&draft.next, sight));
     draft.next.last_id = draft.ids.last();
     let history = (draft.next != *history).then_some(draft.next);
     Next { history, waiting, problems }
@@ -109,6 +119,9 @@ impl Draft<'_> {
             generation.members.iter().filter(|member| !is_gone(member)).map(Place::of).collect::<Vec<_>>()
         };
         let (number, is_learned) = (newest.number, newest.step == MembershipStep::Learn);
+        // An old history has an old key.
+        let key =
+            Some(in_force).filter(|_| !is_behind).map_or_else(|| self.key(), |in_force| in_force.flow_key);
         let mut places = survivors(in_force);
         let mut step = MembershipStep::Switch;
         if places.is_empty() {
@@ -127,7 +140,29 @@ impl Draft<'_> {
         if is_learned {
             self.next.generations.pop();
         }
-        self.add(number, step, places);
+        self.add(number, step, places, key);
+    }
+
+    /// Where all lack keys of the history, the same members begin by the one that most of them have.
+    fn begin_anew(&mut self) {
+        let Some(key) = flow_keys::anew(&self.next, self.sight) else { return };
+        let Some(newest) = self.next.generations.pop() else { return };
+        self.next.generations.clear();
+        let places = newest.members.iter().map(Place::of).collect();
+        self.add(newest.number, MembershipStep::Switch, places, Some(key));
+    }
+
+    /// A key that was taken back before all had learned it, or that a newcomer does not know, is not waited for: no flow
+    /// has opened by it.
+    fn give_up_key(&mut self) {
+        let [.., before, newest] = self.next.generations.as_slice() else { return };
+        if !flow_keys::is_given_up(before, newest, self.sight) {
+            return;
+        }
+        let (number, key) = (newest.number, before.flow_key);
+        let places = before.members.iter().map(Place::of).collect();
+        self.next.generations.pop();
+        self.add(number, MembershipStep::Switch, places, key);
     }
 
     /// Adds a generation of these members, if they are not those of the newest one; or says why that has to wait.
@@ -136,11 +171,12 @@ impl Draft<'_> {
         let Some(newest) = self.next.generations.last() else {
             // Nobody has flows that could be looked for elsewhere.
             if !wanted.is_empty() {
-                self.add(0, MembershipStep::Switch, candidates.wanted);
+                self.add(0, MembershipStep::Switch, candidates.wanted, self.key());
             }
             return None;
         };
         if wanted.is_empty() || newest.members.iter().map(Place::of).eq(wanted.iter().cloned()) {
+            self.roll();
             return None;
         }
         if let Some(reason) = waiting::reason(&self.next, self.sight) {
@@ -152,11 +188,24 @@ impl Draft<'_> {
                 || steps::is_opened_before(generation, self.sight)
         });
         let step = if is_open { MembershipStep::Learn } else { MembershipStep::Switch };
-        self.add(newest.number, step, candidates.wanted);
+        self.add(newest.number, step, candidates.wanted, newest.flow_key);
         None
     }
 
-    fn add(&mut self, newest: u64, step: MembershipStep, places: Vec<Place>) {
+    /// Has a key learned that all know, with the members as they are.
+    fn roll(&mut self) {
+        let Some(Coming::Begins(key)) = flow_keys::coming(&self.next, self.sight) else { return };
+        let Some(newest) = self.next.generations.last() else { return };
+        let places = newest.members.iter().map(Place::of).collect();
+        self.add(newest.number, MembershipStep::Learn, places, Some(key));
+    }
+
+    /// The key by which most go.
+    fn key(&self) -> Option<FlowKeyPrint> {
+        flow_keys::in_force(&self.next, self.sight)
+    }
+
+    fn add(&mut self, newest: u64, step: MembershipStep, places: Vec<Place>, flow_key: Option<FlowKeyPrint>) {
         let number = newest.max(self.acknowledged()).saturating_add(1);
         if number > MOST_NUMBER {
             // A change a second for as long as there were people has not used them up; somebody wrote that.
@@ -168,9 +217,16 @@ impl Draft<'_> {
             let id = ids.give(&name)?;
             Some(EdgeMember { name, id, address, weight, state })
         };
-        let members = places.into_iter().filter_map(member).collect();
+        let members: Vec<_> = places.into_iter().filter_map(member).collect();
         let generations = &mut self.next.generations;
-        generations.push(MembershipGeneration { number, step, members, since: None });
+        // Of an old history that somebody put back: flows of its key are nowhere.
+        let is_other = |last: &MembershipGeneration| {
+            last.members != members && last.flow_key.zip(flow_key).is_some_and(|(last, next)| last != next)
+        };
+        if generations.last().is_some_and(is_other) {
+            generations.clear();
+        }
+        generations.push(MembershipGeneration { number, step, members, flow_key, since: None });
         let surplus = generations.len().saturating_sub(MOST_GENERATIONS);
         generations.drain(..surplus);
     }

@@ -38,8 +38,8 @@ pub(super) const OLDEST: &str = "edgelb.dev/oldest";
 /// Annotation: the fingerprint of the flow key in force there, hexadecimal.
 pub(super) const FLOW_KEY: &str = "edgelb.dev/flow-key";
 
-/// Annotation: that of another one that the node was given and refuses.
-pub(super) const REFUSED_KEY: &str = "edgelb.dev/refused-flow-key";
+/// Annotation: that of the one that the node was given last, which it knows in any case.
+pub(super) const GIVEN_KEY: &str = "edgelb.dev/given-flow-key";
 
 /// The Secret of the flow hash.
 pub(super) const KEYS: &str = "edgelb-keys";

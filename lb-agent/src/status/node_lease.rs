@@ -60,8 +60,8 @@ impl Says {
         let Loaded { membership, rows, needed, held, .. } = *self.loaded.borrow_and_update();
         let state = *self.state.borrow_and_update();
         let is_drained = state == Some(AgentState::Draining) && held == 0;
-        let FlowKeys { in_force, refused, .. } = *self.keys.borrow_and_update();
-        Words { state, membership, rows, needed, is_drained, keys: (in_force, refused) }
+        let keys = keys(&self.keys.borrow_and_update());
+        Words { state, membership, rows, needed, is_drained, keys }
     }
 
     /// Waits until there is something else to say. Most snapshots change neither members nor rows: endpoints come and
@@ -77,6 +77,11 @@ impl Says {
             }
         }
     }
+}
+
+/// The flow key in force, and the one that was given.
+fn keys(keys: &FlowKeys) -> (Option<u32>, Option<u32>) {
+    (keys.in_force(), keys.given)
 }
 
 /// What others wait for.
@@ -206,7 +211,7 @@ impl Keeper {
 
     fn lease(&mut self, state: AgentState) -> NodeLease {
         let Loaded { membership, rows, needed, held, oldest, .. } = *self.says.loaded.borrow_and_update();
-        let FlowKeys { in_force: key, refused: refused_key, .. } = *self.says.keys.borrow_and_update();
+        let (key, given_key) = keys(&self.says.keys.borrow_and_update());
         NodeLease {
             node: self.node.clone(),
             holder: self.identity.clone(),
@@ -219,7 +224,7 @@ impl Keeper {
             held,
             oldest: oldest.map(|oldest| Duration::from_secs(oldest.as_secs())),
             key,
-            refused_key,
+            given_key,
             addresses: self.says.addresses(&self.node),
         }
     }
@@ -298,7 +303,7 @@ mod tests {
             held: 0,
             oldest: None,
             key: None,
-            refused_key: None,
+            given_key: None,
             addresses: Vec::new(),
         }
     }

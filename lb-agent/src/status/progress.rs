@@ -12,7 +12,7 @@ use crate::model::Mark;
 pub(super) fn progress(
     history: &EdgeMembershipSpec,
     sight: &Sight<'_>,
-    waiting: Option<String>,
+    waiting: Vec<String>,
 ) -> EdgeMembershipStatus {
     let Some(newest) = history.generations.last() else { return EdgeMembershipStatus::default() };
     let members = || newest.members.iter();
@@ -30,7 +30,7 @@ pub(super) fn progress(
         dead: dead(history, newest, sight),
         acknowledged: format!("{} of {}", live.len() - lacking, live.len()),
         diverging: diverging(live.into_iter()),
-        waiting: waiting.into_iter().collect(),
+        waiting,
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
             held: 0,
             oldest: None,
             key: None,
-            refused_key: None,
+            given_key: None,
             addresses: Vec::new(),
         }
     }
@@ -144,7 +144,13 @@ mod tests {
             state,
         };
         let (a, b) = (member("a", 1, MemberState::Active), member("b", 2, MemberState::Draining));
-        let generation = |number, step, members| MembershipGeneration { number, step, members, since: None };
+        let generation = |number, step, members| MembershipGeneration {
+            number,
+            step,
+            members,
+            flow_key: None,
+            since: None,
+        };
         let old = vec![a.clone(), member("d", 4, MemberState::Active)];
         let before = vec![a.clone(), b.clone()];
         let newest = vec![a, b, member("c", 3, MemberState::Active)];
@@ -162,7 +168,7 @@ mod tests {
         agents.apply(NodeLease { state: AgentState::Stopped, ..lease("d", 6, None) }, now);
         let since = Since::default();
         let deadline = Duration::from_secs(3600);
-        let sight = Sight { agents: &agents, nodes: &[], since: &since, deadline, now };
+        let sight = Sight { agents: &agents, nodes: &[], since: &since, deadline, keeps_keys: true, now };
         let expected = EdgeMembershipStatus {
             generation: 7,
             step: Some(MembershipStep::Learn),
@@ -175,7 +181,7 @@ mod tests {
             diverging: Vec::new(),
             waiting: vec!["change 8 queued".to_owned()],
         };
-        assert_eq!(progress(&history, &sight, Some("change 8 queued".to_owned())), expected);
+        assert_eq!(progress(&history, &sight, vec!["change 8 queued".to_owned()]), expected);
     }
 
     #[test]
@@ -189,7 +195,8 @@ mod tests {
             state: MemberState::Draining,
         };
         let step = MembershipStep::Settled;
-        let generation = MembershipGeneration { number: 1, step, members: vec![member], since: None };
+        let generation =
+            MembershipGeneration { number: 1, step, members: vec![member], flow_key: None, since: None };
         let history = EdgeMembershipSpec { generations: vec![generation], last_id: 1, unreadable: None };
         let mut since = Since::default();
         since.observe(&history, start);
@@ -205,8 +212,8 @@ mod tests {
             let oldest = oldest.map(Duration::from_secs);
             agents.apply(NodeLease { held, oldest, ..lease("a", 1, None) }, now);
             let deadline = Duration::from_secs(60);
-            let sight = Sight { agents: &agents, nodes: &[], since: &since, deadline, now };
-            assert_eq!(progress(&history, &sight, None).drains, [expected]);
+            let sight = Sight { agents: &agents, nodes: &[], since: &since, deadline, keeps_keys: true, now };
+            assert_eq!(progress(&history, &sight, Vec::new()).drains, [expected]);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A control plane with our kinds, and agents in this process.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,9 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use lb_agent::api::EdgeMembership;
+use lb_agent::api::{EdgeMembership, MembershipGeneration};
 use lb_agent::metrics::StatusMetrics;
-use lb_agent::model::{EdgeNode, FlowKeys, Loaded, Mark, Report, Step};
+use lb_agent::model::{EdgeNode, FlowKeys, Generation, KeyPrints, Loaded, Mark, Report, Step};
 use lb_agent::status::{self, AgentState, Inputs, Options, Timing};
 use lb_tests::cluster::{ControlPlane, Fault, Login};
 use prometheus_client::registry::Registry;
@@ -197,7 +198,9 @@ impl Agent {
         let loaded = watch::Sender::new(Loaded::default());
         let report = cluster.report.clone();
         let changed = report.revision.subscribe();
-        let keys = watch::Sender::new(FlowKeys { in_force: Some(FLOW_KEY), ..FlowKeys::default() });
+        let prints = KeyPrints { in_force: FLOW_KEY, other: None };
+        let keys = FlowKeys { keys: Some(prints), given: Some(FLOW_KEY), ..FlowKeys::default() };
+        let keys = watch::Sender::new(keys);
         let inputs = Inputs {
             state: state.subscribe(),
             loaded: Some(loaded.subscribe()),
@@ -213,7 +216,7 @@ impl Agent {
         let running = tokio::spawn(status::run(client, options, inputs, metrics, async {
             _ = stopped.await;
         }));
-        let follower = tokio::spawn(follow(cluster.client.clone(), loaded.clone()));
+        let follower = tokio::spawn(follow(cluster.client.clone(), loaded.clone(), keys.clone()));
         let (node, stop) = (node.to_owned(), Some(stop));
         Self { node, fault, state, loaded, keys, registry, stop, running, follower }
     }
@@ -239,9 +242,14 @@ impl Agent {
         let _ = (&mut self.follower).await;
     }
 
+    /// Its Secret or its file has this key from now on.
+    pub(super) fn give(&self, key: u32) {
+        self.keys.send_modify(|keys| keys.given = Some(key));
+    }
+
     /// Has it again.
     pub(super) fn thaw(&mut self, cluster: &Cluster) {
-        self.follower = tokio::spawn(follow(cluster.client.clone(), self.loaded.clone()));
+        self.follower = tokio::spawn(follow(cluster.client.clone(), self.loaded.clone(), self.keys.clone()));
     }
 
     /// What a metric says, by the beginning of its line.
@@ -263,11 +271,11 @@ impl Drop for Agent {
 
 /// The packet path of a test: what the history says is in the kernel at once, with rows that depend on it alone. What a
 /// test says of connections stays.
-async fn follow(client: Client, loaded: watch::Sender<Loaded>) {
+async fn follow(client: Client, loaded: watch::Sender<Loaded>, keys: watch::Sender<FlowKeys>) {
     let histories: Api<EdgeMembership> = Api::all(client);
     loop {
         if let Ok(Some(history)) = histories.get_opt(EdgeMembership::NAME).await
-            && let Some(membership) = mark(&history)
+            && let Some(membership) = followed(&keys, &history)
         {
             let generations = history.spec.generations.iter();
             let members =
@@ -284,10 +292,17 @@ async fn follow(client: Client, loaded: watch::Sender<Loaded>) {
     }
 }
 
-/// What a node acknowledges that has this in its kernel.
-fn mark(history: &EdgeMembership) -> Option<Mark> {
-    let generations = &history.spec.generations;
-    let (oldest, newest) = (generations.first()?, generations.last()?);
-    let step = [Step::Learn, Step::Switch, Step::Settled][newest.step as usize];
-    Some(Mark { number: newest.number, step, oldest: oldest.number })
+/// Goes by the keys that a history names; what the node acknowledges then.
+fn followed(keys: &watch::Sender<FlowKeys>, history: &EdgeMembership) -> Option<Mark> {
+    let generation = |generation: &MembershipGeneration| {
+        let step = [Step::Learn, Step::Switch, Step::Settled][generation.step as usize];
+        let key = generation.flow_key.map(|key| key.0);
+        Arc::new(Generation { number: generation.number, step, members: BTreeMap::new(), key })
+    };
+    let generations: Vec<_> = history.spec.generations.iter().map(generation).collect();
+    let now = keys.borrow().clone();
+    let followed = now.keys?.follow(&generations, now.given);
+    let now = FlowKeys { keys: Some(followed.keys), lacks: followed.lacks, ..now };
+    keys.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
+    (followed.lacks.is_none() && !generations.is_empty()).then(|| Mark::of(&followed.known))
 }

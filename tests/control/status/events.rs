@@ -11,12 +11,11 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use lb_agent::model::{Kind, Loaded, Mark, ObjectRef, Problem, Report, Step};
-use lb_agent::status::AgentState;
 use lb_tests::cluster::program;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::cluster::{Cluster, FLOW_KEY, PATIENCE};
+use super::cluster::{Cluster, PATIENCE};
 
 fn problem(object: &ObjectRef, message: &str) -> Problem {
     Problem::error(object, "spec.rules[0].http.paths[0].backend.service.name", message)
@@ -42,7 +41,7 @@ async fn ours(cluster: &Cluster) -> Result<Vec<Event>> {
     Ok(found.into_iter().filter(|event| event.reporting_controller.as_deref() == Some("edgelb")).collect())
 }
 
-async fn there_are(cluster: &Cluster, count: usize) -> Result<Vec<Event>> {
+pub(super) async fn there_are(cluster: &Cluster, count: usize) -> Result<Vec<Event>> {
     let start = Instant::now();
     loop {
         let found = ours(cluster).await?;
@@ -61,7 +60,7 @@ fn event_writes(cluster: &Cluster) -> Result<Vec<(String, u16)>> {
 }
 
 /// The words of `kubectl describe`, with its columns run together.
-fn describe(cluster: &Cluster, what: &[&str]) -> Result<String> {
+pub(super) fn describe(cluster: &Cluster, what: &[&str]) -> Result<String> {
     let output = Command::new(program("kubectl")?)
         .arg("--kubeconfig")
         .arg(cluster.control_plane.kubeconfig())
@@ -146,41 +145,5 @@ async fn a_node_whose_rows_diverge_hears_of_it() -> Result<()> {
     assert_eq!(events[0].namespace().as_deref(), Some("default"));
     let text = describe(&cluster, &["node", "edge-3"])?;
     ensure!(text.contains("Warning RowsDiverge") && text.contains("table of members differs"), "{text}");
-    Ok(())
-}
-
-/// A node with another flow key than the members waits, and whoever refuses one says so; both are told at the Nodes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_flow_key_is_told_and_keeps_a_node_out() -> Result<()> {
-    let names = ["edge-1", "edge-2", "edge-3"];
-    let cluster = Cluster::start(&names).await?;
-    let nodes: Api<Node> = Api::all(cluster.client.clone());
-    for (at, name) in names.iter().enumerate() {
-        let mut node = Node::default();
-        node.metadata.name = Some((*name).to_owned());
-        let uid = nodes.create(&PostParams::default(), &node).await?.uid().context("it has a uid")?;
-        cluster.change_nodes(|nodes| nodes[at].uid = uid);
-    }
-    let first = cluster.agent("edge-1").await?;
-    let _second = cluster.agent("edge-2").await?;
-    cluster.settled(&names[..2]).await?;
-    first.keys.send_modify(|keys| keys.refused = Some(0xcd));
-    there_are(&cluster, 1).await?;
-    let text = describe(&cluster, &["node", "edge-1"])?;
-    ensure!(
-        text.contains("Warning FlowKeyDiffers") && text.contains("000000cd, which this node was given"),
-        "{text}"
-    );
-
-    // One that knows the other key alone.
-    let third = cluster.agent_that_says("edge-3", Some(AgentState::Starting)).await?;
-    third.keys.send_modify(|keys| keys.in_force = Some(0xcd));
-    third.state.send_replace(Some(AgentState::Ready));
-    there_are(&cluster, 2).await?;
-    let text = describe(&cluster, &["node", "edge-3"])?;
-    ensure!(text.contains("FlowKeyDiffers") && text.contains("not that of the members (000000ab)"), "{text}");
-    cluster.settled(&names[..2]).await?;
-    third.keys.send_modify(|keys| keys.in_force = Some(FLOW_KEY));
-    cluster.settled(&names).await?;
     Ok(())
 }

@@ -6,5 +6,6 @@ mod clear;
 mod cluster;
 mod election;
 mod events;
+mod flow_key;
 mod membership;
 mod secret;

@@ -45,7 +45,7 @@ const STEPS: [(&str, Step); 17] = [
     ("an app is published: addresses of Service and Ingress", install::publishes_an_app),
     ("VIPs answer by IPv4 and IPv6, HTTP and TLS, on all nodes", traffic::is_spread),
     ("a rolling update fails no new connection", updates::of_edgelb),
-    ("another flow key is refused, and an update with it fails none", flow_key::is_not_changed),
+    ("another flow key takes its place and fails no call", flow_key::is_rolled),
     ("an app that is scaled and rolled fails none", updates::of_the_app),
     ("an outage longer than all Leases fails none, and throws nobody out", outage::outlasts_every_lease),
     ("a drained edge node, with a pod of the app, fails none", nodes::drained),

@@ -130,7 +130,7 @@ impl Set {
         let generations: Vec<_> = (1..)
             .zip(all)
             .map(|(number, members)| {
-                Arc::new(Generation { number, step: Step::Settled, members: members.clone() })
+                Arc::new(Generation { number, step: Step::Settled, members: members.clone(), key: None })
             })
             .collect();
         rows(&generations, &BTreeSet::new(), &mut self.openers)

@@ -8,7 +8,7 @@ use lb_agent::l4::pins::Pins;
 use lb_agent::l4::wanted::{INGRESS_TABLE, Key, Target, Wanted};
 use lb_agent::model::{Protocol, ServiceAddress};
 use lb_common::encap::{Chain, Header, INNER_V4, INNER_V6};
-use lb_common::hash::flow_hash;
+use lb_common::hash::{FlowKey, Tuple, flow_hash};
 use lb_common::map::{program, service};
 use lb_common::quic::{ConnectionId, ID_LEN};
 use lb_common::row::{MemberId, Row as TableRow};
@@ -17,7 +17,7 @@ use super::report::{Report, Row, median};
 use crate::fixture::{
     self, CLIENT4, CLIENT6, CLUSTER, INGRESS, NEAR, Outer, THIS, VIP4, VIP6, address, tuple,
 };
-use crate::handshake::Node;
+use crate::handshake::{Client, Node};
 use crate::kernel::Kernel;
 use crate::packet::{Ip, Transport};
 
@@ -39,6 +39,9 @@ pub struct Options {
 /// Flows in turn: a row of the table is in the first-level cache, or nearly none is.
 const FLOWS: [u32; 4] = [1, 1 << 10, 1 << 17, 1 << 20];
 
+/// A client's port whose handshake is not over.
+const HALF_OPEN: u16 = 40_002;
+
 /// Behind the headers, so that frames are as long as what is put back between runs.
 const PAYLOAD: &[u8] = &[0x5a; 64];
 
@@ -54,6 +57,8 @@ struct Case {
     flows: u32,
     /// A packet that comes before.
     first: Option<Vec<u8>>,
+    /// Whether the node goes by two flow keys.
+    has_two_keys: bool,
 }
 
 /// Measures.
@@ -65,22 +70,25 @@ struct Case {
 /// Without the right to make namespaces.
 pub fn run(options: &Options) -> Result<Report> {
     let node = Node::new();
-    // Its client's segments find a socket.
+    // Their clients' segments find a socket.
     let _connection = node.open(CLIENT4, CONNECTED);
-    node.namespace.run(|| measure(options))
+    let half_open = node.half_open(CLIENT4, HALF_OPEN);
+    node.namespace.run(|| measure(options, &half_open))
 }
 
-fn measure(options: &Options) -> Result<Report> {
+fn measure(options: &Options, half_open: &Client) -> Result<Report> {
     let mut kernel = match &options.pin {
         Some(folder) => Kernel::pinned(&Pins::new(folder.clone()))?,
         None => Kernel::load()?,
     };
-    kernel.set(&with_quic(away(INGRESS)))?;
-    let cases = cases();
+    let wanted = with_quic(away(INGRESS));
+    let [_, two_keys, ..] = fixture::roll_over().map(|keys| fixture::by_keys(wanted.clone(), keys));
+    let cases = cases(half_open);
     let mut times = vec![Vec::new(); cases.len()];
     let mut floors = Vec::new();
     for _ in 0..ROUNDS {
         for (case, times) in cases.iter().zip(&mut times) {
+            kernel.set(if case.has_two_keys { &two_keys } else { &wanted })?;
             let floor = kernel.time(program::FLOOR_RETURN, &case.frame, case.flows, REPEAT)?;
             if let Some(first) = &case.first {
                 kernel.run(first)?;
@@ -134,16 +142,23 @@ fn with_quic(mut wanted: Wanted) -> Wanted {
 /// A packet of a connection that `member` has, or of one that begins.
 fn quic(member: Option<MemberId>) -> Vec<u8> {
     // Of an ID that is not ours only the first bits are looked at, but one in eight has ours.
-    let id = member.map_or([0x1b; ID_LEN], |id| ConnectionId::new(&fixture::local().key, id, 0x5a).bytes());
+    let id = member
+        .map_or([0x1b; ID_LEN], |id| ConnectionId::new(&fixture::local().keys.in_force, id, 0x5a).bytes());
     let payload = [&[0x43], &id[..], PAYLOAD].concat();
     Ip::new(CLIENT4, VIP4, Transport::udp(UNCONNECTED, QUIC_PORT, &payload)).frame()
 }
 
-fn cases() -> Vec<Case> {
+fn cases(half_open: &Client) -> Vec<Case> {
     let tcp = |client, vip| Ip::new(client, vip, Transport::tcp(UNCONNECTED, 443, PAYLOAD)).frame();
     let udp = |client, vip| Ip::new(client, vip, Transport::udp(UNCONNECTED, 443, PAYLOAD)).frame();
-    let case =
-        |name: &str, program, frame, flows| Case { name: name.into(), program, frame, flows, first: None };
+    let case = |name: &str, program, frame, flows| Case {
+        name: name.into(),
+        program,
+        frame,
+        flows,
+        first: None,
+        has_two_keys: false,
+    };
     let mut cases = vec![case(ENCAPSULATE, program::FLOOR_ENCAP, tcp(CLIENT4, VIP4), 1)];
     for (name, frame) in [
         ("first hop, IPv4 TCP", tcp(CLIENT4, VIP4)),
@@ -164,6 +179,7 @@ fn cases() -> Vec<Case> {
         case("member, IPv6 TCP", program::XDP, encapsulated(CLIENT6, VIP6), 1),
         case("member, IPv4 TCP, asked and has it", program::XDP, asked(CONNECTED), 1),
         case("member, IPv4 TCP, asked and passed on", program::XDP, asked(UNCONNECTED), 1),
+        case("member, IPv4 TCP, asked and has it half open", program::XDP, asked_by(half_open), 1),
         case("ICMP error about IPv4 TCP", program::XDP, unreachable(CLIENT4, VIP4), 1),
         case("ping, IPv4", program::XDP, ping(CLIENT4, VIP4), 1),
         case("fragment, IPv4 TCP, to its collector", program::XDP, part(0).frame(), 1),
@@ -174,6 +190,24 @@ fn cases() -> Vec<Case> {
         },
         case("not for a VIP", program::XDP, other, 1),
     ]);
+    for (name, frame) in [
+        ("first hop, IPv4 TCP, two flow keys", tcp(CLIENT4, VIP4)),
+        ("first hop, IPv6 TCP, two flow keys", tcp(CLIENT6, VIP6)),
+        ("member, IPv4 TCP, two flow keys", encapsulated(CLIENT4, VIP4)),
+    ] {
+        cases.push(Case { has_two_keys: true, ..case(name, program::XDP, frame, 1) });
+    }
+    let by_next = with_key(
+        fixture::roll_over()[3].in_force,
+        CLIENT4,
+        VIP4,
+        UNCONNECTED,
+        Chain::to_opener(TableRow::of(THIS)),
+    );
+    cases.push(Case {
+        has_two_keys: true,
+        ..case("member, IPv4 TCP, tagged by the other of two flow keys", program::XDP, by_next, 1)
+    });
     cases
 }
 
@@ -218,13 +252,26 @@ fn asked(port: u16) -> Vec<u8> {
     with_chain(CLIENT4, VIP4, port, Chain::to_opener(TableRow::new([THIS, NEAR, 0])))
 }
 
+/// The end of a handshake for which this node is asked first.
+fn asked_by(half_open: &Client) -> Vec<u8> {
+    let chain = Chain::to_opener(TableRow::new([THIS, NEAR, 0]));
+    sent_by(fixture::local().keys.in_force, &half_open.tuple(), INNER_V4, chain, &half_open.ack().bytes())
+}
+
 fn with_chain(client: IpAddr, vip: IpAddr, port: u16, chain: Chain) -> Vec<u8> {
+    with_key(fixture::local().keys.in_force, client, vip, port, chain)
+}
+
+fn with_key(key: FlowKey, client: IpAddr, vip: IpAddr, port: u16, chain: Chain) -> Vec<u8> {
     let inner = Ip::new(client, vip, Transport::tcp(port, 443, PAYLOAD)).bytes();
-    let key = fixture::local().key;
-    let hash = flow_hash(&key, &tuple(client, vip, 6, port, 443));
     let protocol = if vip.is_ipv4() { INNER_V4 } else { INNER_V6 };
-    let header = Header::new(protocol, chain, CLUSTER, &key, hash);
-    wrap(NEAR, &[header.bytes().as_slice(), &inner].concat())
+    sent_by(key, &tuple(client, vip, 6, port, 443), protocol, chain, &inner)
+}
+
+/// A flow's packet as another member sends it by a key.
+fn sent_by(key: FlowKey, flow: &Tuple, protocol: u8, chain: Chain, inner: &[u8]) -> Vec<u8> {
+    let header = Header::new(protocol, chain, CLUSTER, &key, flow_hash(&key, flow));
+    wrap(NEAR, &[header.bytes().as_slice(), inner].concat())
 }
 
 /// A datagram from a member to the encapsulation port of this node.

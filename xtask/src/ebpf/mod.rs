@@ -3,6 +3,7 @@
 
 mod environment;
 mod error;
+mod strip;
 mod toolchain;
 pub(crate) mod tools;
 
@@ -24,13 +25,18 @@ pub(crate) use tools::installed;
 const PROFILE: &str = "bpf";
 
 /// Compiles and links the object, installing the linker and `rust-src` where they are missing.
-/// Returns the object's path.
+/// Returns the object's path. What cargo made, with its debug information, stays below `target/bpf`.
 pub(crate) fn build(workspace: &Path) -> Result<PathBuf, BuildError> {
     run(&mut kernel_cargo(workspace, "build")?, "the BPF object does not build")?;
     let target_dir = target_dir(workspace);
     let built = target_dir.join(BPF_TARGET).join(PROFILE).join("lb-ebpf");
     let object = target_dir.join("edgelb.bpf.o");
-    copy_if_changed(&built, &object)?;
+    let read = fs::read(&built).context(|| format!("cannot read {}", built.display()))?;
+    let stripped = strip::without_debug_info(&read)
+        .ok_or_else(|| BuildError::new(format!("{} is no object", built.display())))?;
+    let copy = built.with_extension("stripped");
+    fs::write(&copy, stripped).context(|| format!("cannot write {}", copy.display()))?;
+    copy_if_changed(&copy, &object)?;
     Ok(object)
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::super::flow_keys::FlowKeysReport;
 use super::super::live::Live;
 use crate::model::{Generation, Heard, Holdings};
 
@@ -14,6 +15,8 @@ pub(super) struct MembershipsDump {
     agreed: Vec<MembershipDump>,
     /// What was in force while members were down that are back, the oldest first.
     absences: Vec<MembershipDump>,
+    /// The node's flow keys.
+    flow_keys: FlowKeysReport,
     /// What the next change waits for, if it has to wait.
     queued: Option<String>,
     /// What this node's own connections need; `null` while they are not counted.
@@ -57,6 +60,7 @@ impl MembershipsDump {
         Self {
             agreed: history.agreed.iter().map(|generation| MembershipDump::new(generation)).collect(),
             absences: history.absences.iter().map(|generation| MembershipDump::new(generation)).collect(),
+            flow_keys: FlowKeysReport::new(&live.keys()),
             queued: history.queued,
             holdings: live.holdings().map(HoldingsDump::new),
             said: heard.into_iter().map(|(id, heard)| (id, SaidDump::new(heard))).collect(),

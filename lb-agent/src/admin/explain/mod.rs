@@ -82,6 +82,12 @@ pub struct FlowFound {
     pub table: u32,
     /// Its bucket.
     pub bucket: u32,
+    /// Its bucket by the other flow key; `None` unless two are in force. The row is then of both.
+    pub other_bucket: Option<u32>,
+    /// The fingerprint of the flow key in force; `None` if it is not known.
+    pub flow_key: Option<String>,
+    /// That of the other one.
+    pub other_flow_key: Option<String>,
     /// How many there are.
     pub buckets: u32,
     /// The generation of the snapshot that the rows were made from.

@@ -41,6 +41,9 @@ fn explanation(packet: Kind, verdict: Verdict, row: Vec<Place>) -> Explanation {
     let flow = FlowFound {
         table: 0,
         bucket: 17,
+        other_bucket: None,
+        flow_key: None,
+        other_flow_key: None,
         buckets: 65_537,
         generation: 3,
         digest: "00000000000000ff".to_owned(),
@@ -106,6 +109,26 @@ fn a_packet_for_another_member() {
 }
 
 #[test]
+fn a_packet_while_two_flow_keys_are_in_force() {
+    let row = vec![place("edge-2", 2, None), place("edge-3", 3, None)];
+    let mut by_two = explanation(Kind::TcpSegment, Verdict::Sent, row);
+    by_two.flow.iter_mut().for_each(|flow| flow.other_bucket = Some(99));
+    let words = [
+        "bucket    17 of 65537, and 99 by another flow key, for two are in force, in table 0",
+        "2. edge-3 (198.51.100.3): may have flows that opened before, or by the other flow key",
+    ];
+    check(Explanation { sent: Some(sent(&["edge-3"])), ..by_two.clone() }, Outcome::Sent, None, &words);
+    by_two.flow.iter_mut().for_each(|flow| {
+        (flow.flow_key, flow.other_flow_key) = (Some("0000000b".to_owned()), Some("0000000a".to_owned()));
+    });
+    let words =
+        ["bucket    17 of 65537 by flow key 0000000b, and 99 by flow key 0000000a, for two are in force"];
+    check(Explanation { sent: Some(sent(&["edge-3"])), ..by_two.clone() }, Outcome::Sent, None, &words);
+    let found = serde_json::to_value(by_two).expect("it is JSON");
+    assert_eq!(found.pointer("/flow/other_bucket"), Some(&json!(99)));
+}
+
+#[test]
 fn a_packet_for_this_node() {
     let of = |kind, has| explanation(kind, Verdict::DeliveredFirstHop, vec![place("edge-1", 1, Some(has))]);
     check(of(Kind::TcpSegment, true), Outcome::Delivered, Some("edge-1"), &["a socket of this node gets it"]);
@@ -167,6 +190,7 @@ fn names_of_the_json_are_stable() {
         ("/vip", json!(true)),
         ("/service/object", json!("Service edge/vip")),
         ("/flow/bucket", json!(17)),
+        ("/flow/other_bucket", json!(null)),
         ("/flow/row/0/name", json!("edge-2")),
         ("/flow/row/0/has_connection", json!(null)),
         ("/verdict", json!("sent")),

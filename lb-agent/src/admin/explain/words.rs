@@ -79,9 +79,16 @@ impl Explanation {
             .collect();
         let steps =
             if steps.is_empty() { String::new() } else { format!("; membership {}", steps.join(" and ")) };
-        let FlowFound { bucket, buckets, table, generation, digest, .. } = flow;
+        let FlowFound { bucket, other_bucket, buckets, table, generation, digest, .. } = flow;
+        let by = flow.flow_key.as_ref().map(|key| format!(" by flow key {key}")).unwrap_or_default();
+        let other_key = flow
+            .other_flow_key
+            .as_ref()
+            .map_or("another flow key".to_owned(), |key| format!("flow key {key}"));
+        let other = |other| format!(", and {other} by {other_key}, for two are in force,");
+        let other = other_bucket.map_or(String::new(), other);
         format!(
-            "{bucket} of {buckets} in table {table}, of generation {generation}{steps}; all rows {digest}"
+            "{bucket} of {buckets}{by}{other} in table {table}, of generation {generation}{steps}; all rows {digest}"
         )
     }
 
@@ -91,11 +98,13 @@ impl Explanation {
             (false, Some(address)) => format!("{} ({address})", place.name),
             (false, None) => format!("{} (address not known)", place.name),
         };
+        let has_two_keys = self.flow.as_ref().is_some_and(|flow| flow.other_bucket.is_some());
         let role = match at {
             0 if place.here && self.goes_past_row() => {
                 "opens flows while its agent gives signs of life; as it does not, they open elsewhere"
             }
             0 => "new flows open here",
+            _ if has_two_keys => "may have flows that opened before, or by the other flow key",
             _ => "may have flows that opened before",
         };
         let way = match place.interface {

@@ -72,6 +72,7 @@ impl Live {
         if self.proxy_generation() == 0 {
             missing.push("the proxy serves no snapshot yet".to_owned());
         }
+        missing.extend(Some(self.keys()).filter(|keys| keys.lacks.is_some()).and_then(|keys| keys.words()));
         if self.draining.borrow().is_some() {
             missing.push(DrainReport::new(self).words);
         }

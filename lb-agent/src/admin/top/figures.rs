@@ -7,6 +7,7 @@ use lb_common::verdict::Verdict;
 use serde::Serialize;
 
 use super::series::Series;
+use crate::admin::FlowKeysReport;
 use crate::admin::{MemberOverview, Membership, Overview};
 use crate::metrics::{PACKETS, SERVICE_BYTES, SERVICE_PACKETS};
 
@@ -32,6 +33,8 @@ pub struct Figures {
     pub flows: Option<u64>,
     /// The age of the oldest, in seconds.
     pub oldest: Option<u64>,
+    /// Its flow keys.
+    pub flow_keys: FlowKeysReport,
     /// Memberships whose members may own flows, the oldest first.
     pub memberships: Vec<Membership>,
     /// All members of them.
@@ -92,6 +95,7 @@ impl Figures {
             alone: overview.alone,
             flows: overview.held,
             oldest: overview.oldest,
+            flow_keys: overview.flow_keys,
             memberships: overview.memberships,
             members: overview.members,
         }

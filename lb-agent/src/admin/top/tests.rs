@@ -8,6 +8,7 @@ use lb_common::verdict::{DropReason, Verdict};
 use super::super::{MemberOverview, Overview};
 use super::*;
 use crate::admin::DrainReport;
+use crate::admin::FlowKeysReport;
 use crate::metrics::{PACKETS, SERVICE_PACKETS};
 
 fn sample(sent: u64, lost: u64, packets: u64) -> Sample {
@@ -38,6 +39,10 @@ fn sample(sent: u64, lost: u64, packets: u64) -> Sample {
         alone: false,
         held: Some(3),
         oldest: Some(240),
+        flow_keys: FlowKeysReport {
+            words: Some("flow key 0000000b waits".to_owned()),
+            ..FlowKeysReport::default()
+        },
         memberships: Vec::new(),
         members: vec![member],
         services: BTreeMap::from([

@@ -27,6 +27,9 @@ const WAYS: [(Verdict, &str); 3] = [
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
+        if let Some(words) = &self.flow_keys.words {
+            writeln!(f, "{words}")?;
+        }
         writeln!(f, "\n{:<20} {:<18} {:<12} {:>9} {:>8}", "MEMBER", "ADDRESS", "STATE", "RTT", "WEIGHT")?;
         for member in &self.members {
             writeln!(f, "{}", member_line(member))?;

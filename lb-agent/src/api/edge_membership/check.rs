@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{EdgeMember, EdgeMembershipSpec, MembershipGeneration, MembershipStep};
+use super::{EdgeMember, EdgeMembershipSpec, FlowKeyPrint, MembershipGeneration, MembershipStep};
 
 /// More generations are not kept (the CRD has the same bound).
 pub const MOST_GENERATIONS: usize = 8;
 
 /// The highest number that every reader of JSON holds exactly (the CRD has the same bound).
 pub const MOST_NUMBER: u64 = (1 << 53) - 1;
+
+/// Flow keys by which flows are found at one time.
+const MOST_KEYS: usize = 2;
 
 /// Numbers rise by one a change: who raises them by more than all changes of a century would have none left soon.
 const LONGEST_LEAP: u64 = 1 << 32;
@@ -55,6 +58,29 @@ impl EdgeMembershipSpec {
             }
             check_members(&field, generation, &mut ids)?;
         }
+        self.check_keys()
+    }
+
+    /// A row has room for what two keys find, and a flow is found by each at the openers of one membership.
+    fn check_keys(&self) -> Result<(), Nonsense> {
+        let mut keys = BTreeSet::new();
+        let mut before: Option<(&MembershipGeneration, FlowKeyPrint)> = None;
+        for (at, generation) in self.generations.iter().enumerate() {
+            let Some(key) = generation.flow_key else { continue };
+            let field = || format!("spec.generations[{at}].flowKey");
+            keys.insert(key);
+            if keys.len() > MOST_KEYS {
+                return nonsense(field(), format!("{key}: there are more than {MOST_KEYS}"));
+            }
+            let other = before.filter(|(_, of_before)| *of_before != key);
+            if let Some((of, of_before)) = other
+                && of.members != generation.members
+            {
+                let message = format!("{key}, after {of_before}: where the key changes, the members do not");
+                return nonsense(field(), message);
+            }
+            before = Some((generation, key));
+        }
         Ok(())
     }
 
@@ -83,10 +109,18 @@ impl EdgeMembershipSpec {
         }
         let known: BTreeMap<_, _> = before.generations.iter().map(|known| (known.number, known)).collect();
         for (at, generation) in self.generations.iter().enumerate() {
-            if known.get(&generation.number).is_some_and(|known| known.members != generation.members) {
-                let message =
-                    format!("those of generation {} were others: members never change", generation.number);
+            let Some(known) = known.get(&generation.number) else { continue };
+            let number = generation.number;
+            if known.members != generation.members {
+                let message = format!("those of generation {number} were others: members never change");
                 return nonsense(format!("spec.generations[{at}].members"), message);
+            }
+            // Who does not know of keys writes none.
+            if let (Some(known), Some(key)) = (known.flow_key, generation.flow_key)
+                && known != key
+            {
+                let message = format!("{key}: that of generation {number} is {known}, and never changes");
+                return nonsense(format!("spec.generations[{at}].flowKey"), message);
             }
         }
         Ok(())
@@ -135,7 +169,7 @@ fn check_members<'a>(
 mod tests {
     use super::*;
 
-    /// From YAML: generations as `number step name:id:last-byte-of-address ...`.
+    /// From YAML: generations as `number step[@key] name:id:last-byte-of-address ...`.
     fn history(generations: &[&str]) -> EdgeMembershipSpec {
         let member = |text: &str| {
             let [name, id, address] = text.split(':').collect::<Vec<_>>()[..] else { panic!("{text}") };
@@ -146,8 +180,10 @@ mod tests {
         let generation = |text: &&str| {
             let mut words = text.split(' ');
             let (number, step) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let (step, key) = step.split_once('@').map_or((step, None), |(step, key)| (step, Some(key)));
+            let key = key.map(|key| format!(r#","flowKey":"{key}""#)).unwrap_or_default();
             let members: Vec<_> = words.map(member).collect();
-            format!(r#"{{"number":{number},"step":"{step}","members":[{}]}}"#, members.join(","))
+            format!(r#"{{"number":{number},"step":"{step}"{key},"members":[{}]}}"#, members.join(","))
         };
         let generations: Vec<_> = generations.iter().map(generation).collect();
         let text = format!(r#"{{"spec":{{"lastId":9,"generations":[{}]}}}}"#, generations.join(","));
@@ -204,8 +240,55 @@ mod tests {
     }
 
     #[test]
+    fn two_keys_have_one_membership_between_them() {
+        let (one, other) = ("0000000a", "0000000b");
+        let of = |keys: &[(&str, &str)]| -> Vec<String> {
+            let generation =
+                |(at, (key, members)): (usize, &(&str, &str))| format!("{} Switch{key} {members}", at + 1);
+            keys.iter().enumerate().map(generation).collect()
+        };
+        let [one, other, third] = [one, other, "0000000c"].map(|key| format!("@{key}"));
+        let (two, three) = ("a:1:1 b:2:2", "a:1:1 b:2:2 c:3:3");
+        for (keys, is_good) in [
+            (&[(one.as_str(), two), (one.as_str(), three)][..], true),
+            (&[(&one, two), (&other, two)], true),
+            (&[("", two), (&other, three)], true),
+            (&[(&one, two), ("", two), (&other, two), (&other, three)], true),
+            (&[(&one, two), (&other, two), (&one, two)], true),
+            (&[(&one, two), (&other, three)], false),
+            (&[(&one, two), (&other, two), (&third, two)], false),
+        ] {
+            let generations = of(keys);
+            let found = history(&generations.iter().map(String::as_str).collect::<Vec<_>>()).check();
+            assert_eq!(found.is_ok(), is_good, "{generations:?}: {found:?}");
+            assert!(found.is_ok() || found.is_err_and(|nonsense| nonsense.field.ends_with(".flowKey")));
+        }
+    }
+
+    #[test]
+    fn a_generation_keeps_its_key() {
+        let before = history(&["7 Settled@0000000a a:1:1"]);
+        for (generation, is_good) in [
+            ("7 Settled@0000000a a:1:1", true),
+            ("7 Settled a:1:1", true),
+            ("8 Switch@0000000b a:1:1", true),
+            ("7 Settled@0000000b a:1:1", false),
+        ] {
+            let found = history(&[generation]).check_after(&before);
+            assert_eq!(found.is_ok(), is_good, "{generation}: {found:?}");
+        }
+        assert_eq!(before.check_after(&history(&["7 Settled a:1:1"])), Ok(()));
+    }
+
+    #[test]
     fn what_does_not_parse_is_nonsense_too() {
-        for generation in ["7 Settled a:1:x", "7 Settled a:70000:1", "-7 Settled a:1:1", "7 Sometime a:1:1"] {
+        for generation in [
+            "7 Settled a:1:x",
+            "7 Settled@key a:1:1",
+            "7 Settled a:70000:1",
+            "-7 Settled a:1:1",
+            "7 Sometime a:1:1",
+        ] {
             let found = history(&[generation]).check();
             assert!(found.is_err_and(|nonsense| nonsense.field == "spec"), "{generation}");
         }

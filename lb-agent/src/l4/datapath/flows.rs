@@ -8,7 +8,7 @@ use lb_common::row::NO_MEMBER;
 use super::super::holdings::Question;
 use super::super::memberships::{Memberships, Opened};
 use super::super::wanted::Local;
-use crate::model::{Holdings, Loaded, Snapshot, Step};
+use crate::model::{Holdings, Loaded, Mark, Snapshot, Step};
 
 /// What flows may have opened in, as it is until the memberships take another step.
 #[derive(Debug, Default)]
@@ -19,8 +19,15 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    pub(super) fn of(memberships: &mut Memberships) -> Self {
-        Self { steps: memberships.steps(), opened: memberships.opened() }
+    /// By those of this moment, and by the former one of two keys, if nobody writes a history that would name it.
+    pub(super) fn of(memberships: &mut Memberships, former: Option<u32>) -> Self {
+        let mut opened = memberships.opened();
+        if former.is_some() {
+            let by_former: Vec<_> =
+                opened.iter().map(|opened| Opened { key: former, ..opened.clone() }).collect();
+            opened.extend(by_former);
+        }
+        Self { steps: memberships.steps(), opened }
     }
 
     /// How many memberships they may have opened in.
@@ -31,14 +38,21 @@ impl Flows {
     /// What was counted before a step was in the kernel says nothing of flows that opened since.
     pub(super) fn counted<'a>(&self, held: Option<&'a Holdings>) -> Option<&'a Holdings> {
         let is_of_now = |held: &&Holdings| {
-            held.steps == self.steps
-                && held.opened.iter().copied().eq(self.opened.iter().map(|opened| opened.fingerprint))
+            held.steps == self.steps && held.opened.iter().copied().eq(self.opened.iter().map(Opened::print))
         };
         held.filter(is_of_now)
     }
 
-    /// What is in the kernel, with `rows` for a digest of them, and what flows need of it.
-    pub(super) fn loaded(&self, snapshot: &Snapshot, rows: Option<u64>, held: Option<&Holdings>) -> Loaded {
+    /// What is in the kernel, with `rows` for a digest of them, and what flows need of it; and a key that is learned, which
+    /// is said to others in the same way.
+    pub(super) fn loaded(
+        &self,
+        generation: u64,
+        membership: Mark,
+        rows: Option<u64>,
+        held: Option<&Holdings>,
+        learned: Option<u32>,
+    ) -> Loaded {
         let (newest, oldest) = (self.opened.first(), self.opened.last());
         let counted = self.counted(held);
         let needed = match counted {
@@ -46,12 +60,12 @@ impl Flows {
             None => oldest.map(|oldest| oldest.number),
         };
         Loaded {
-            generation: snapshot.generation,
-            membership: snapshot.membership,
+            generation,
+            membership,
             rows,
             needed: needed.filter(|&needed| newest.is_some_and(|newest| needed < newest.number)),
             in_force: newest.map_or(0, |newest| newest.fingerprint),
-            former: counted.and_then(|held| former(&held.former)),
+            former: counted.and_then(|held| former(held.former.iter().copied().chain(learned).collect())),
             held: held.map_or(0, |held| held.held as u64),
             oldest: held.and_then(|held| held.oldest),
         }
@@ -64,7 +78,7 @@ impl Flows {
         let drains = newest.is_none_or(|member| member.weight == 0);
         Question {
             vips: snapshot.vips.clone(),
-            key: local.key,
+            keys: local.keys,
             this,
             steps: self.steps.clone(),
             is_pressing: self.opened.len() > 1 || drains,
@@ -74,10 +88,10 @@ impl Flows {
 }
 
 /// Former memberships as others are told of them, if there is room for them.
-fn former(needed: &BTreeSet<u32>) -> Option<[u32; MOST_NEEDED]> {
+fn former(needed: BTreeSet<u32>) -> Option<[u32; MOST_NEEDED]> {
     let mut all = [0; MOST_NEEDED];
     let is_enough = needed.len() <= all.len();
-    all.iter_mut().zip(needed).for_each(|(place, &fingerprint)| *place = fingerprint);
+    all.iter_mut().zip(needed).for_each(|(place, fingerprint)| *place = fingerprint);
     is_enough.then_some(all)
 }
 
@@ -86,8 +100,12 @@ mod tests {
     use super::*;
 
     fn flows() -> Flows {
-        let opened =
-            |number: u64| Opened { number, fingerprint: 100 + number as u32, openers: Vec::new().into() };
+        let opened = |number: u64| Opened {
+            number,
+            fingerprint: 100 + number as u32,
+            key: None,
+            openers: Vec::new().into(),
+        };
         Flows { steps: vec![(1, Step::Settled), (2, Step::Switch)], opened: vec![opened(2), opened(1)] }
     }
 
@@ -105,7 +123,7 @@ mod tests {
     #[test]
     fn a_count_of_before_counts_flows_but_tells_nothing_of_what_they_need() {
         let check = |held: Option<Holdings>, needed, former, count| {
-            let loaded = flows().loaded(&Snapshot::default(), Some(7), held.as_ref());
+            let loaded = flows().loaded(1, Mark::default(), Some(7), held.as_ref(), None);
             assert_eq!((loaded.needed, loaded.former, loaded.held), (needed, former, count), "{held:?}");
             assert_eq!((loaded.rows, loaded.in_force), (Some(7), 102));
         };

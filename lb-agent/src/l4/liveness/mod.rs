@@ -32,12 +32,15 @@ pub use thread::{Probing, start};
 
 use self::sight::Link;
 use crate::beat::Beats;
+use crate::l4::keys::Keys;
 use crate::l4::pins::Pins;
 use crate::model::{Heard, PeerState, Peers};
 
 /// What the prober goes by.
 #[derive(Debug)]
 pub struct Inputs {
+    /// The flow keys to go by.
+    pub keys: watch::Receiver<Keys>,
     /// Whom to ask; `None` while this node is no member.
     pub roster: watch::Receiver<Option<Roster>>,
     /// What to say.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use lb_common::hash::{FlowKey, flow_hash};
+use lb_common::hash::flow_hash;
 use lb_common::probe::{Inquiry, Kind, LEN, Message, Probe, Said};
 use lb_common::row::{MemberId, NO_MEMBER};
 
@@ -13,6 +13,7 @@ use super::inquiries::{Inquiries, Question};
 use super::roster::Roster;
 use super::verdict::Verdict;
 use crate::l4::holdings::tuple;
+use crate::l4::keys::{Keys, fingerprint};
 use crate::model::{Heard, Peer, PeerState};
 
 /// Each peer is asked this often, give or take `JITTER`: nodes that started together do not go on in step.
@@ -26,7 +27,7 @@ const LATE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub struct Cluster {
     /// The secrets of hash and tags.
-    pub key: FlowKey,
+    pub keys: Keys,
     /// This edgelb cluster's id on the network.
     pub id: u32,
     /// The port of the encapsulation.
@@ -60,6 +61,16 @@ impl Prober {
         let sequence = fastrand::u64(..u64::MAX / 2);
         let inquiries = Inquiries::new(now);
         Self { cluster, own: NO_MEMBER, peers: BTreeMap::new(), sequence, inquiries, looked: now }
+    }
+
+    /// Goes by these keys from now on.
+    pub(super) fn go_by(&mut self, keys: Keys) {
+        self.cluster.keys = keys;
+    }
+
+    /// The keys that it goes by.
+    pub(super) fn keys(&self) -> Keys {
+        self.cluster.keys
     }
 
     /// Asks these from now on; who stays keeps its verdict.
@@ -105,7 +116,7 @@ impl Prober {
             };
             asks.push((
                 SocketAddr::new(peer.address, self.cluster.port),
-                Message::new(&probe, &self.cluster.key).bytes(),
+                Message::new(&probe, &self.cluster.keys.in_force).bytes(),
             ));
         }
         asks
@@ -115,7 +126,7 @@ impl Prober {
     pub(super) fn inquire(&mut self, question: Question, now: Instant) -> Vec<Outgoing> {
         let Question { client, vip, answers } = question;
         let Some(tuple) = tuple(client, vip) else { return Vec::new() };
-        let flow = flow_hash(&self.cluster.key, &tuple);
+        let flow = flow_hash(&self.cluster.keys.in_force, &tuple);
         let (cluster, from) = (self.cluster.id, self.own);
         let mut asks = Vec::new();
         for (&to, peer) in &self.peers {
@@ -140,7 +151,7 @@ impl Prober {
     }
 
     fn outgoing(&self, address: IpAddr, inquiry: &Inquiry) -> Outgoing {
-        let message = Message::of_inquiry(inquiry, &self.cluster.key);
+        let message = Message::of_inquiry(inquiry, &self.cluster.keys.in_force);
         (SocketAddr::new(address, self.cluster.port), message.bytes())
     }
 
@@ -156,9 +167,7 @@ impl Prober {
         // Without a stamp our packet path is not there: then nobody should think that it is.
         let is_ours =
             message.is_stamped() && message.cluster() == self.cluster.id && message.to() == self.own;
-        if !is_ours || !message.is_tagged(&self.cluster.key) {
-            return None;
-        }
+        let key = self.cluster.keys.all().find(|key| message.is_tagged(key)).filter(|_| is_ours)?;
         let peer = self.peers.get_mut(&message.from())?;
         if let Ok(inquiry) = message.inquiry() {
             // Who may not answer has nothing to look up.
@@ -172,7 +181,7 @@ impl Prober {
             Kind::AskFlow | Kind::AnswerFlow => None,
             Kind::Answer => {
                 if peer.verdict.answered(probe.sequence, now) {
-                    peer.heard = Some(heard(&probe));
+                    peer.heard = Some(heard(&probe, fingerprint(key)));
                 }
                 None
             }
@@ -181,7 +190,7 @@ impl Prober {
                 let (from, to) = (self.own, probe.from);
                 let answer = Probe { kind: Kind::Answer, from, to, said: *said?, is_down, ..probe };
                 let to = SocketAddr::new(peer.address, self.cluster.port);
-                Some((to, Message::new(&answer, &self.cluster.key).bytes()))
+                Some((to, Message::new(&answer, &self.cluster.keys.in_force).bytes()))
             }
         }
     }
@@ -228,9 +237,9 @@ impl Prober {
     }
 }
 
-fn heard(probe: &Probe) -> Heard {
+fn heard(probe: &Probe, key: u32) -> Heard {
     let Said { is_draining, in_force, needed, room } = probe.said;
-    Heard { is_draining, in_force, needed, room, takes_for_down: probe.is_down }
+    Heard { is_draining, in_force, needed, room, key, takes_for_down: probe.is_down }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub fn start(cluster: Cluster, inputs: Inputs, outlook: Outlook) -> io::Result<P
     let stop = Arc::new(AtomicBool::new(false));
     let line = Line {
         prober: Prober::new(cluster, Instant::now()),
-        look_up: LookUp::start(cluster.key)?,
+        look_up: LookUp::start()?,
         port: cluster.port,
         sign: Sign::new(inputs.pins.clone()),
         inputs,
@@ -104,6 +104,9 @@ impl Line {
     /// Takes over what changed in the inputs.
     fn follow(&mut self) {
         let now = Instant::now();
+        if self.inputs.keys.has_changed().unwrap_or(false) {
+            self.prober.go_by(*self.inputs.keys.borrow_and_update());
+        }
         if self.inputs.roster.has_changed().unwrap_or(false) {
             let roster = self.inputs.roster.borrow_and_update().clone();
             self.prober.follow(roster.as_ref(), now);
@@ -173,7 +176,8 @@ impl Line {
             let Some((_, socket)) = &self.socket else { continue };
             self.prober.inquire(question, Instant::now()).into_iter().for_each(|ask| send(socket, ask));
         }
-        self.prober.unanswered().into_iter().for_each(|question| self.look_up.ask(question));
+        let keys = self.prober.keys();
+        self.prober.unanswered().into_iter().for_each(|question| self.look_up.ask(question, keys));
         while let Some(answer) = self.look_up.answer() {
             if let (Some((_, socket)), Some(answer)) = (&self.socket, self.prober.looked_up(&answer)) {
                 send(socket, answer);

@@ -12,7 +12,7 @@ use crate::model::{Generation, Member, Step};
 const LEARN: Duration = Duration::from_secs(2);
 
 /// Memberships that a row has room for beside the one in force: those that flows need are not pushed out by a change.
-const MOST_FORMER: usize = 2;
+pub(super) const MOST_FORMER: usize = 2;
 
 type Members = BTreeMap<String, Member>;
 
@@ -117,7 +117,7 @@ impl OwnHistory {
 }
 
 fn generation(number: u64, step: Step, members: &Members) -> Arc<Generation> {
-    Arc::new(Generation { number, step, members: members.clone() })
+    Arc::new(Generation { number, step, members: members.clone(), key: None })
 }
 
 /// Whether the same members open the same buckets.

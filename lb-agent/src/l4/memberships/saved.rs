@@ -134,7 +134,7 @@ fn kept(saved: File, now: Duration) -> Kept {
         let member =
             |Entry { name, id, address, weight }| (name.clone(), Member { name, id, address, weight });
         let members: BTreeMap<_, _> = membership.members.into_iter().map(member).collect();
-        (Arc::new(Generation { number: membership.number, step, members }), since)
+        (Arc::new(Generation { number: membership.number, step, members, key: None }), since)
     };
     let settled = |saved: Vec<Membership>| -> Vec<_> {
         let all = saved.into_iter().map(|membership| read(membership, Step::Settled));
@@ -186,7 +186,7 @@ mod tests {
             let address = Ipv4Addr::new(198, 51, 100, id as u8).into();
             (name.clone(), Member { name, id, address, weight: 100 })
         };
-        Arc::new(Generation { number, step, members: ids.iter().map(member).collect() })
+        Arc::new(Generation { number, step, members: ids.iter().map(member).collect(), key: None })
     }
 
     /// The file as people could edit it.

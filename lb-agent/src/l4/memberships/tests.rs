@@ -14,7 +14,7 @@ fn generation(number: u64, step: Step, ids: &[MemberId]) -> Arc<Generation> {
         let name = format!("edge-{id}");
         (name.clone(), Member { name, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), weight: 100 })
     };
-    Arc::new(Generation { number, step, members: ids.iter().map(member).collect() })
+    Arc::new(Generation { number, step, members: ids.iter().map(member).collect(), key: None })
 }
 
 const DEADLINE: Duration = Duration::from_secs(3600);
@@ -26,7 +26,7 @@ fn memberships() -> Memberships {
 
 /// A node that is no member, and has heard nothing.
 fn sight(down: &BTreeSet<MemberId>) -> Sight<'_> {
-    Sight { node: "edge-9", drains: false, alone: false, down, heard: &SILENT, needed: None }
+    Sight { node: "edge-9", drains: false, alone: false, down, heard: &SILENT, needed: None, roll: None }
 }
 
 fn heard(ids: &[MemberId], heard: Heard) -> BTreeMap<MemberId, Heard> {

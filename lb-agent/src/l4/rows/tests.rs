@@ -18,7 +18,7 @@ fn generation(number: u64, step: Step, members: &[(MemberId, u32)]) -> Arc<Gener
         let name = format!("edge-{id}");
         (name.clone(), Member { name, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), weight })
     };
-    Arc::new(Generation { number, step, members: members.iter().map(member).collect() })
+    Arc::new(Generation { number, step, members: members.iter().map(member).collect(), key: None })
 }
 
 /// Each with weight 100.

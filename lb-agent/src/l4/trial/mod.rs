@@ -12,8 +12,8 @@ use std::thread;
 
 use aya::Ebpf;
 use aya::programs::{TestRun, TestRunOptions, Xdp, loaded_programs};
-use lb_common::hash::flow_hash;
-use lb_common::map::{Config, Member, Service, TableHead, member, name, program};
+use lb_common::hash::{FlowKey, flow_hash};
+use lb_common::map::{Member, Service, TableHead, member, name, program};
 use lb_common::row::{BUCKETS, MemberId, NO_MEMBER, Row, bucket};
 use lb_common::verdict::Verdict;
 
@@ -21,6 +21,7 @@ pub use self::packet::Packet;
 pub use self::sent::Sent;
 pub(super) use self::sent::chain;
 use super::attach::typed;
+use super::keys::Keys;
 use super::maps::Maps;
 use super::pins::Pins;
 use super::wanted::{Key, address_of};
@@ -61,6 +62,8 @@ pub struct Trial {
 pub struct Flow {
     /// The bucket, below `BUCKETS`.
     pub bucket: u32,
+    /// Its bucket by the other flow key, while there are two: the members of both rows may have it.
+    pub other_bucket: Option<u32>,
     /// The table's head.
     pub head: TableHead,
     /// The members of its row, the opener first, and how each is reached.
@@ -123,20 +126,21 @@ fn run(packet: Packet, pins: &Pins, attached: Vec<Attached>) -> Result<Trial, L4
     let config = maps.config.get(&0, 0).map_err(L4Error::map(name::CONFIG))?;
     let of_ports = ServiceAddress { vip: packet.to.ip(), port: packet.to.port(), protocol: packet.protocol };
     let service = maps.service(&Key::Service(of_ports))?;
-    let flow = service.map(|service| flow(&maps, &packet, &config, service.table)).transpose()?.flatten();
+    let keys = Keys::of(&config);
+    let flow = service.map(|service| flow(&maps, &packet, &keys, service.table)).transpose()?.flatten();
     let frame = pass(xdp, &packet, attached.first().map_or(0, |found| found.index))?;
     let counted = counters::verdicts(&maps)?;
     let verdict = counted.into_iter().find(|(_, packets)| *packets > 0).map(|(verdict, _)| verdict);
     let nothing = || L4Error::System { action: "see what became of the packet", source: invalid() };
     let verdict = verdict.ok_or_else(nothing)?;
-    let hash = packet.tuple().map_or(0, |tuple| flow_hash(&config.key, &tuple));
+    let sent = || sent::read(&frame, &keys, &packet.tuple()?);
     Ok(Trial {
         this: (config.member != NO_MEMBER).then_some(config.member),
         is_vip: maps.service(&Key::Vip(packet.to.ip()))?.is_some(),
         service,
         flow,
         verdict,
-        sent: (verdict == Verdict::Sent).then(|| sent::read(&frame, &config.key, hash)).flatten(),
+        sent: (verdict == Verdict::Sent).then(sent).flatten(),
         is_held: is_held(&packet),
         is_same_program: is_same(&attached, tag, &mut object)?,
         interfaces: attached.into_iter().map(|found| found.name).collect(),
@@ -170,15 +174,19 @@ pub(super) fn context(len: usize, interface: u32) -> Vec<u8> {
     [0, len as u32, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
-fn flow(maps: &Maps, packet: &Packet, config: &Config, table: u32) -> Result<Option<Flow>, L4Error> {
+fn flow(maps: &Maps, packet: &Packet, keys: &Keys, table: u32) -> Result<Option<Flow>, L4Error> {
     let Some(tuple) = packet.tuple() else { return Ok(None) };
-    let bucket = bucket(flow_hash(&config.key, &tuple));
+    let of = |key: &FlowKey| bucket(flow_hash(key, &tuple));
+    let (bucket, other_bucket) = (of(&keys.in_force), keys.other.as_ref().map(of));
     let head = maps.tables.get(&table, 0).map_err(L4Error::map(name::TABLES))?;
     let rows = maps.rows.get(&head.slot, 0).map_err(L4Error::map(name::ROWS))?;
-    let row = Row::from_bits(rows[bucket as usize]);
+    let row = |bucket: u32| Row::from_bits(rows[bucket as usize]);
+    let is_down =
+        |id: MemberId| maps.members.get(&id.into(), 0).is_ok_and(|found| found.flags & member::DOWN != 0);
+    let row = other_bucket.map_or(row(bucket), |other| row(bucket).joined(row(other), is_down));
     let known = row.members().into_iter().filter(|&id| id != NO_MEMBER);
     let row = known.map(|id| Ok((id, way(maps, id)?))).collect::<Result<_, L4Error>>()?;
-    Ok(Some(Flow { bucket, head, row }))
+    Ok(Some(Flow { bucket, other_bucket, head, row }))
 }
 
 fn way(maps: &Maps, id: MemberId) -> Result<Way, L4Error> {

@@ -3,8 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::encap::{Chain, Direction, HEADER_LEN, Header, HeaderError, INNER_V4, INNER_V6};
-use lb_common::hash::FlowKey;
+use lb_common::hash::{Tuple, flow_hash};
 use lb_common::row::MemberId;
+
+use crate::l4::keys::Keys;
 
 /// An encapsulated packet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,12 +36,13 @@ const ADDRESSES: usize = 12;
 const TAG: usize = 4;
 const UDP: usize = 8;
 
-/// Reads a frame.
-pub(super) fn read(frame: &[u8], key: &FlowKey, flow_hash: u64) -> Option<Sent> {
+/// Reads a frame with a packet of a flow.
+pub(super) fn read(frame: &[u8], keys: &Keys, flow: &Tuple) -> Option<Sent> {
     let Outer { link, source, destination, transport } = outer(frame)?;
     let port = |at: usize| Some(u16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?));
     let header = header(frame, transport)?;
-    let (chain, is_tagged) = (header.chain(), header.is_tagged(key, flow_hash));
+    let (chain, is_tagged) =
+        (header.chain(), keys.all().any(|key| header.is_tagged(key, flow_hash(key, flow))));
     let next = std::iter::successors(Some(chain.next()), |chain| Some(chain.next()));
     let then = next.map_while(Chain::target).filter(|&id| id != 0).collect();
     Some(Sent {
@@ -104,14 +107,21 @@ fn header(frame: &[u8], transport: usize) -> Option<Header> {
 
 #[cfg(test)]
 mod tests {
+    use lb_common::hash::{FlowKey, KEY_WORDS, Ports};
     use lb_common::row::Row;
 
     use super::*;
 
-    const KEY: FlowKey = FlowKey::new([0xd131_0ba6_98df_b5ac; lb_common::hash::KEY_WORDS]);
+    const KEY: FlowKey = FlowKey::new([0xd131_0ba6_98df_b5ac; KEY_WORDS]);
+    const KEYS: Keys = Keys::only(KEY);
+
+    fn flow(source: u32) -> Tuple {
+        let ports = Ports { source: 1, destination: 2, protocol: 6 };
+        Tuple::V4 { source, destination: 3, ports }
+    }
 
     fn frame(chain: Chain) -> Vec<u8> {
-        let header = Header::new(INNER_V4, chain, 0, &KEY, 99);
+        let header = Header::new(INNER_V4, chain, 0, &KEY, flow_hash(&KEY, &flow(99)));
         let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
         frame.extend([0x45, 0, 0, 88, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
         frame.extend([0xd2, 0x34, 0x17, 0xc0, 0, 68, 0, 0]);
@@ -123,14 +133,21 @@ mod tests {
     #[test]
     fn a_frame_says_to_whom_it_goes_and_who_is_next() {
         let row = Row::new([7, 8, 9]);
-        let sent = read(&frame(Chain::start(row, Direction::ToOpener)), &KEY, 99).expect("it is one");
+        let sent = read(&frame(Chain::start(row, Direction::ToOpener)), &KEYS, &flow(99)).expect("it is one");
         assert_eq!((sent.to, sent.place, &sent.then[..]), (9, 3, &[8, 7][..]));
         assert!(sent.is_towards_opener && sent.is_tagged);
         assert_eq!(sent.source.to_string(), "192.0.2.1:53812");
         assert_eq!(sent.destination.to_string(), "192.0.2.2:6080");
         assert_eq!((sent.next_hop, sent.bytes), ([2, 0, 0, 0, 0, 1], 88));
-        let sent = read(&frame(Chain::to_opener(Row::of(7))), &KEY, 98).expect("it is one");
+        let sent = read(&frame(Chain::to_opener(Row::of(7))), &KEYS, &flow(98)).expect("it is one");
         assert_eq!((sent.to, sent.then.len(), sent.is_tagged), (7, 0, false));
+        let next = FlowKey::new([1; KEY_WORDS]);
+        for (keys, is_tagged) in
+            [(Keys { in_force: next, other: Some(KEY) }, true), (Keys::only(next), false)]
+        {
+            let sent = read(&frame(Chain::to_opener(Row::of(7))), &keys, &flow(99)).expect("it is one");
+            assert_eq!(sent.is_tagged, is_tagged, "{keys:?}");
+        }
     }
 
     #[test]
@@ -138,17 +155,17 @@ mod tests {
         let mut tagged = frame(Chain::to_opener(Row::of(7)));
         tagged.splice(12..12, [0x88, 0xa8, 0, 5, 0x81, 0, 0, 6]);
         assert_eq!(chain(&tagged).and_then(Chain::target), Some(7));
-        assert_eq!(read(&tagged, &KEY, 99).map(|sent| (sent.to, sent.bytes)), Some((7, 88)));
+        assert_eq!(read(&tagged, &KEYS, &flow(99)).map(|sent| (sent.to, sent.bytes)), Some((7, 88)));
     }
 
     #[test]
     fn what_is_cut_or_other_is_nothing() {
         let whole = frame(Chain::to_opener(Row::of(7)));
         for length in [0, 12, 14, 40, 61] {
-            assert_eq!(read(&whole[..length], &KEY, 99), None, "{length} bytes");
+            assert_eq!(read(&whole[..length], &KEYS, &flow(99)), None, "{length} bytes");
         }
         let mut arp = whole;
         arp[13] = 6;
-        assert_eq!(read(&arp, &KEY, 99), None);
+        assert_eq!(read(&arp, &KEYS, &flow(99)), None);
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::api::{EdgeMember, EdgeMembership, MemberState, MembershipGeneration, MembershipStep, Nonsense};
+use crate::api::{
+    EdgeMember, EdgeMembership, FlowKeyPrint, MemberState, MembershipGeneration, MembershipStep, Nonsense,
+};
 use crate::model::{Generation, Kind, Member, ObjectRef, Problem, Step};
 use crate::source::Index;
 
@@ -49,6 +51,7 @@ fn translated(generation: &MembershipGeneration) -> Generation {
         number: generation.number,
         step: step(generation.step),
         members: generation.members.iter().map(member).collect(),
+        key: generation.flow_key.map(|FlowKeyPrint(print)| print),
     }
 }
 

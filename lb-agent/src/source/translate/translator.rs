@@ -147,7 +147,7 @@ impl Translator {
         self.generations = match self.settings.membership {
             Membership::Nodes => {
                 let members = members::translate(round.index, &mut found);
-                vec![Arc::new(Generation { number: 0, step: Step::Settled, members })]
+                vec![Arc::new(Generation { number: 0, step: Step::Settled, members, key: None })]
             }
             Membership::History => {
                 members::check(round.index, &mut found);

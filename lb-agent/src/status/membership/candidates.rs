@@ -40,8 +40,8 @@ impl Candidates {
         let members = in_force(history).into_iter().chain(newest).flat_map(|generation| &generation.members);
         let members: BTreeMap<&str, &EdgeMember> =
             members.map(|member| (member.name.as_str(), member)).collect();
-        let keys = MembersKeys::new(members.keys().copied(), sight);
-        problems.extend(keys.problems(sight));
+        let keys = MembersKeys::new(history, members.keys().copied(), sight);
+        problems.extend(keys.problems(history, sight));
         let standing = |name: &str| match members.contains_key(name) {
             true => stays(sight, name),
             false => joins(sight, name).filter(|_| keys.admit(sight, name)),

@@ -62,6 +62,7 @@ mod tests {
             number: at as u64 + 1,
             step: MembershipStep::Switch,
             members: members.iter().map(member).collect(),
+            flow_key: None,
             since: None,
         };
         let generations = generations.iter().enumerate().map(generation).collect();

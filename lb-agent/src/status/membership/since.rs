@@ -1,4 +1,4 @@
-//! Since when a generation is superseded and a node drains, by this process's own clock: times that another leader
+//! Since when a generation is superseded, a node drains and a flow key is known, by this process's own clock: times that another leader
 //! wrote down are never compared with it. A new leader counts anew. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +11,7 @@ use crate::api::{EdgeMembershipSpec, MemberState, MembershipStep};
 pub(in crate::status) struct Since {
     superseded: BTreeMap<u64, Instant>,
     draining: BTreeMap<String, Instant>,
+    given: BTreeMap<u32, Instant>,
 }
 
 impl Since {
@@ -30,6 +31,19 @@ impl Since {
         for name in names {
             self.draining.entry(name).or_insert(now);
         }
+    }
+
+    /// Looks at the flow keys that agents were given and that are not in force.
+    pub(in crate::status) fn observe_keys(&mut self, given: &BTreeSet<u32>, now: Instant) {
+        self.given.retain(|key, _| given.contains(key));
+        for &key in given {
+            self.given.entry(key).or_insert(now);
+        }
+    }
+
+    /// Whether some agent has known this key for so long.
+    pub(super) fn is_given_for(&self, key: u32, time: Duration, now: Instant) -> bool {
+        self.given.get(&key).is_some_and(|since| now.saturating_duration_since(*since) >= time)
     }
 
     /// Whether a settled generation has been there for so long after this one.

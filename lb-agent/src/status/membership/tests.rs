@@ -1,4 +1,4 @@
-//! What follows from what: one case at a time.
+//! What follows from what: one case at a time. A little cluster, and how members come and change.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,10 @@ use super::*;
 use crate::api::MemberState;
 use crate::model::{Drain, Mark, Step};
 use crate::status::AgentState;
+
+mod keys;
+mod leaving;
+mod nonsense;
 
 pub(super) const PERIOD: Duration = Duration::from_secs(12);
 
@@ -78,7 +82,7 @@ impl World {
             held: 0,
             oldest: None,
             key: None,
-            refused_key: None,
+            given_key: None,
             addresses: Vec::new(),
         });
         change(&mut lease);
@@ -94,16 +98,22 @@ impl World {
         }
     }
 
-    fn step(&mut self) -> Next {
+    /// What follows, if the server keeps what a history says of its keys, or does not.
+    fn next_of(&mut self, keeps_keys: bool) -> Next {
         self.since.observe(&self.history, self.now);
+        self.since.observe_keys(&given_keys(&self.history, &self.agents, self.now), self.now);
         let Self { agents, nodes, since, now, .. } = &*self;
-        let sight = Sight { agents, nodes, since, deadline: DEADLINE, now: *now };
-        let next = next(&self.history, &sight);
+        let sight = Sight { agents, nodes, since, deadline: DEADLINE, keeps_keys, now: *now };
+        next(&self.history, &sight)
+    }
+
+    fn step(&mut self) -> Next {
+        let next = self.next_of(true);
         self.history = next.history.clone().unwrap_or_else(|| self.history.clone());
         next
     }
 
-    /// What the generations are: `2! a1 b2*`. `?` is learned, `!` is switched to, `*` drains.
+    /// What the generations are: `2!@b a1 b2*`. `?` is learned, `!` is switched to, `*` drains; `b` is the flow key.
     fn generations(&self) -> Vec<String> {
         let generation = |generation: &MembershipGeneration| {
             let mark = ["?", "!", ""][generation.step as usize];
@@ -111,7 +121,8 @@ impl World {
                 let mark = if member.state == MemberState::Draining { "*" } else { "" };
                 format!(" {}{}{mark}", member.name, member.id)
             });
-            format!("{}{mark}{}", generation.number, members.collect::<String>())
+            let key = generation.flow_key.map(|key| format!("@{:x}", key.0)).unwrap_or_default();
+            format!("{}{mark}{key}{}", generation.number, members.collect::<String>())
         };
         self.history.generations.iter().map(generation).collect()
     }
@@ -207,70 +218,6 @@ fn who_is_no_member_is_waited_for_too() {
 }
 
 #[test]
-fn who_stops_goes_at_once_and_returns_as_before() {
-    let mut world = World::settled(&["a", "b", "c"]);
-    world.say("b", AgentState::Stopped);
-    world.check(&["1 a1 b2 c3", "2! a1 c3"]);
-    world.say("b", AgentState::Ready);
-    world.check(&["1 a1 b2 c3", "2! a1 c3", "3? a1 b2 c3"]);
-    world.settle(&["a", "b", "c"]);
-    world.check(&["3 a1 b2 c3"]);
-}
-
-#[test]
-fn who_loses_the_label_leaves_in_steps_and_returns_under_another_id() {
-    let mut world = World::settled(&["a", "b", "c"]);
-    world.nodes.retain(|node| node.name != "b");
-    world.check(&["1 a1 b2 c3", "2? a1 c3"]);
-    world.settle(&["a", "b", "c"]);
-    world.check(&["2 a1 c3"]);
-    world.nodes.push(node("b", &["198.51.100.98"]));
-    world.check(&["2 a1 c3", "3? a1 b4 c3"]);
-}
-
-#[test]
-fn who_drains_stays_without_new_flows() {
-    let mut world = World::settled(&["a", "b"]);
-    world.say("b", AgentState::Draining);
-    world.check(&["1 a1 b2", "2? a1 b2*"]);
-    let mut world = World::settled(&["a"]);
-    world.nodes.push(node("c", &["198.51.100.3"]));
-    world.say("c", AgentState::Draining);
-    world.check(&["1 a1"]);
-}
-
-#[test]
-fn a_cordon_or_a_taint_drains_and_its_end_ends_that() {
-    for drain in [Drain::Cordoned, Drain::Tainted] {
-        let mut world = World::settled(&["a", "b", "c"]);
-        world.nodes[1].drain = Some(drain);
-        world.nodes[2].drain = Some(drain);
-        world.check(&["1 a1 b2 c3", "2? a1 b2* c3*"]);
-        world.settle(&["a", "b", "c"]);
-        world.check(&["2 a1 b2* c3*"]);
-        world.nodes[1].drain = None;
-        world.settle(&["a", "b", "c"]);
-        world.check(&["3 a1 b2 c3*"]);
-    }
-}
-
-#[test]
-fn when_all_drain_that_is_said_of_each() {
-    let mut world = World::settled(&["a", "b"]);
-    world.nodes[0].drain = Some(Drain::Cordoned);
-    world.say("b", AgentState::Draining);
-    let found: Vec<_> = world.step().problems.iter().map(ToString::to_string).collect();
-    let words = "all edge nodes drain: this one goes on taking new flows until another one is active";
-    assert_eq!(
-        found,
-        [format!("warning: Node a: spec.unschedulable: {words}"), format!("warning: Node b: {words}")]
-    );
-    world.check(&["1 a1 b2", "2? a1* b2*"]);
-    world.nodes[0].drain = None;
-    assert_eq!(world.step().problems, []);
-}
-
-#[test]
 fn a_changed_weight_is_a_new_generation() {
     let mut world = World::settled(&["a", "b"]);
     world.nodes[1].weight = 50;
@@ -278,61 +225,6 @@ fn a_changed_weight_is_a_new_generation() {
     let weights =
         |generation: &MembershipGeneration| generation.members.iter().map(|m| m.weight).collect::<Vec<_>>();
     assert_eq!(world.history.generations.iter().map(weights).collect::<Vec<_>>(), [[100, 100], [100, 50]]);
-}
-
-#[test]
-fn the_dead_go_after_a_period_and_do_not_hold_up_the_others() {
-    let mut world = World::settled(&["a", "b", "c"]);
-    world.nodes.push(node("d", &["198.51.100.4"]));
-    world.say("d", AgentState::Ready);
-    world.check(&["1 a1 b2 c3", "2? a1 b2 c3 d4"]);
-    world.acknowledge(&["a", "c", "d"]);
-    world.pass(9, &["a", "c", "d"]);
-    world.check(&["1 a1 b2 c3", "2? a1 b2 c3 d4"]);
-    world.pass(3, &["a", "c", "d"]);
-    world.check(&["1 a1 b2 c3", "3! a1 c3", "4? a1 c3 d4"]);
-    world.settle(&["a", "c", "d"]);
-    world.check(&["4 a1 c3 d4"]);
-}
-
-#[test]
-fn what_was_being_learned_is_given_up_for_a_death() {
-    let mut world = World::settled(&["a", "b", "c"]);
-    world.nodes.push(node("d", &["198.51.100.4"]));
-    world.say("d", AgentState::Ready);
-    world.check(&["1 a1 b2 c3", "2? a1 b2 c3 d4"]);
-    world.say("b", AgentState::Stopped);
-    world.check(&["1 a1 b2 c3", "3! a1 c3", "4? a1 c3 d4"]);
-    // The newcomer itself: the number is used up, the members are as before.
-    world.say("d", AgentState::Stopped);
-    world.check(&["1 a1 b2 c3", "3! a1 c3", "5! a1 c3"]);
-    world.settle(&["a", "c"]);
-    world.check(&["5 a1 c3"]);
-}
-
-#[test]
-fn when_nobody_is_heard_nobody_goes() {
-    let mut world = World::settled(&["a", "b", "c"]);
-    world.pass(600, &[]);
-    world.check(&["1 a1 b2 c3"]);
-    // One is back first, and the others have their time.
-    world.pass(9, &["a"]);
-    world.check(&["1 a1 b2 c3"]);
-    world.pass(3, &["a", "b"]);
-    world.check(&["1 a1 b2 c3"]);
-    world.pass(6, &["a", "b"]);
-    world.check(&["1 a1 b2 c3", "2! a1 b2"]);
-}
-
-#[test]
-fn the_last_members_stay() {
-    let mut world = World::settled(&["a"]);
-    world.say("a", AgentState::Stopped);
-    world.check(&["1 a1"]);
-    world.say("a", AgentState::Starting);
-    world.check(&["1 a1"]);
-    world.nodes.clear();
-    world.check(&["1 a1"]);
 }
 
 #[test]
@@ -348,7 +240,7 @@ fn further_changes_wait_and_merge_and_it_is_said_for_whom() {
     world.nodes.push(node("e", &["198.51.100.5"]));
     world.say("e", AgentState::Ready);
     world.acknowledge(&["a", "b"]);
-    let waiting = |world: &mut World| world.step().waiting.unwrap_or_default();
+    let waiting = |world: &mut World| world.step().waiting.join("; ");
     assert_eq!(
         waiting(&mut world),
         "change 4 queued (e joins): c, d, e have not acknowledged generation 3 (Learn)"
@@ -371,52 +263,6 @@ fn further_changes_wait_and_merge_and_it_is_said_for_whom() {
     world.write("b", |lease| (lease.needed, lease.held) = (None, 0));
     world.settle(&["a", "b", "d", "e"]);
     world.check(&["5 a1* b2 e5"]);
-}
-
-#[test]
-fn a_history_that_is_gone_is_begun_behind_what_anyone_had() {
-    let mut world = World::settled(&["a", "b"]);
-    let mark = |number| Mark { number, step: Step::Settled, oldest: number };
-    world.write("a", |lease| lease.acknowledged = mark(41));
-    world.write("b", |lease| lease.acknowledged = mark(u64::MAX));
-    world.history = EdgeMembershipSpec::default();
-    world.check(&["42! a1 b2"]);
-}
-
-#[test]
-fn an_old_history_that_was_put_back_is_superseded() {
-    let mut world = World::settled(&["a", "b"]);
-    let mark = |number| Mark { number, step: Step::Settled, oldest: number };
-    world.write("a", |lease| lease.acknowledged = mark(41));
-    world.write("b", |lease| lease.acknowledged = mark(41));
-    world.check(&["1 a1 b2", "42! a1 b2"]);
-    world.settle(&["a", "b"]);
-    world.check(&["42 a1 b2"]);
-}
-
-#[test]
-fn a_history_that_makes_no_sense_is_begun_anew_with_the_ids_that_can_be_saved() {
-    let mut world = World::settled(&["a", "b"]);
-    for member in &mut world.history.generations[0].members {
-        member.id = 2;
-    }
-    world.check(&["2! a2 b3"]);
-    let mut world = World::settled(&["a", "b"]);
-    world.history.generations[0].number = i64::MAX as u64;
-    world.check(&["2! a1 b2"]);
-    let mut world = World::settled(&["a", "b"]);
-    world.history.unreadable = Some("no".to_owned());
-    world.check(&["2! a1 b2"]);
-    assert_eq!(world.history.check(), Ok(()));
-}
-
-#[test]
-fn numbers_do_not_run_over() {
-    let mut world = World::settled(&["a", "b"]);
-    world.history.generations[0].number = MOST_NUMBER;
-    world.nodes.retain(|node| node.name != "b");
-    world.step();
-    assert_eq!(world.generations(), [format!("{MOST_NUMBER} a1 b2")]);
 }
 
 #[test]
@@ -444,58 +290,4 @@ fn a_changed_address_is_a_new_generation() {
     let mut world = World::settled(&["a", "b"]);
     world.nodes[1] = node("b", &["198.51.100.200"]);
     world.check(&["1 a1 b2", "2? a1 b2"]);
-}
-
-#[test]
-fn who_goes_by_another_flow_key_does_not_join() {
-    let mut world = World::settled(&["a", "b"]);
-    ["a", "b"].iter().for_each(|name| world.write(name, |lease| lease.key = Some(1)));
-    world.nodes.push(node("c", &["198.51.100.99"]));
-    let join = |world: &mut World, key| {
-        world.write("c", |lease| (lease.state, lease.key) = (AgentState::Ready, key));
-        world.step()
-    };
-    let next = join(&mut world, Some(2));
-    assert_eq!(world.generations(), ["1 a1 b2"]);
-    let [problem] = next.problems.as_slice() else { panic!("{:?}", next.problems) };
-    assert_eq!(problem.object.as_ref().map(|object| object.name.as_str()), Some("c"));
-    assert!(problem.message.starts_with("flow key 00000002 of this node is not that"), "{problem}");
-    let next = join(&mut world, Some(1));
-    assert_eq!(
-        (next.problems, world.generations()),
-        (vec![], vec!["1 a1 b2".to_owned(), "2? a1 b2 c3".to_owned()])
-    );
-}
-
-#[test]
-fn where_all_begin_anew_another_flow_key_joins() {
-    let mut world = World::settled(&["a", "b"]);
-    for name in ["a", "b"] {
-        world.write(name, |lease| (lease.state, lease.key) = (AgentState::Stopped, Some(1)));
-    }
-    world.nodes.push(node("c", &["198.51.100.99"]));
-    world.write("c", |lease| (lease.state, lease.key) = (AgentState::Ready, Some(2)));
-    assert_eq!(world.step().problems, []);
-    assert!(
-        world.generations().last().is_some_and(|newest| newest.contains(" c3")),
-        "{:?}",
-        world.generations()
-    );
-}
-
-#[test]
-fn members_say_which_flow_key_they_refuse_and_who_is_alone_with_his() {
-    let mut world = World::settled(&["a", "b", "c"]);
-    for (name, key, refused) in [("a", 1, Some(2)), ("b", 1, None), ("c", 2, None)] {
-        world.write(name, |lease| (lease.key, lease.refused_key) = (Some(key), refused));
-    }
-    let next = world.step();
-    let words: Vec<_> = next.problems.iter().map(|problem| problem.message.as_str()).collect();
-    assert!(words[0].starts_with("flow key 00000002, which this node was given"), "{words:?}");
-    assert!(words[1].starts_with("flow key 00000002 of this node is not that"), "{words:?}");
-    assert_eq!(
-        (words.len(), world.generations()),
-        (2, vec!["1 a1 b2 c3".to_owned()]),
-        "it stays: its flows may live"
-    );
 }

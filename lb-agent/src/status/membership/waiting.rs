@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Place;
+use super::flow_keys::{self, Coming};
 use super::steps::{lacking, needing, settled};
 use super::{MOST_AT_ONCE, Sight};
 use crate::api::{EdgeMembershipSpec, MemberState, MembershipGeneration, MembershipStep};
@@ -10,13 +11,35 @@ use crate::status::lease::NodeLease;
 
 /// What keeps a further generation from being written.
 pub(super) fn reason(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Option<String> {
+    if let Some(words) = rolled(history, sight) {
+        return Some(words);
+    }
+    let is_learned = history.generations.last().is_some_and(|newest| newest.step == MembershipStep::Learn);
+    let is_full = history.generations.len() >= MOST_AT_ONCE;
+    if is_learned || is_full { next_step(history, sight) } else { None }
+}
+
+/// What is to be said of flow keys: of one that takes the place of another, and of one that was given.
+pub(super) fn keys(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Vec<String> {
+    let coming = match flow_keys::coming(history, sight) {
+        Some(Coming::Waits(words)) => Some(words),
+        Some(Coming::Begins(_)) | None => None,
+    };
+    rolled(history, sight).into_iter().chain(coming).collect()
+}
+
+fn rolled(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Option<String> {
+    let (former, next) = flow_keys::rolled(history)?;
+    let reason = next_step(history, sight).unwrap_or_else(|| "its last step comes".to_owned());
+    Some(format!("flow key {next} takes the place of {former}: {reason}"))
+}
+
+/// What the next step of the newest generation, or the end of the oldest one, waits for.
+fn next_step(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Option<String> {
     let [oldest, later @ ..] = history.generations.as_slice() else { return None };
     let newest = later.last().filter(|newest| newest.step == MembershipStep::Learn);
     if let Some(newest) = newest {
         return Some(lags(newest, sight));
-    }
-    if history.generations.len() < MOST_AT_ONCE {
-        return None;
     }
     let Some(settled) = settled(later) else { return later.first().map(|first| lags(first, sight)) };
     let mut holders = needing(oldest, sight);

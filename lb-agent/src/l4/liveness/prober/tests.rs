@@ -1,6 +1,6 @@
 //! Two nodes that ask each other, with the tests as the network between them.
 
-use lb_common::hash::KEY_WORDS;
+use lb_common::hash::{FlowKey, KEY_WORDS};
 use lb_common::probe::{STAMP, STAMPED};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -11,8 +11,12 @@ use crate::model::{Holder, PeerState};
 
 const PORT: u16 = 6080;
 
+fn key(word: u64) -> FlowKey {
+    FlowKey::new([word; KEY_WORDS])
+}
+
 fn cluster() -> Cluster {
-    Cluster { key: FlowKey::new([7; KEY_WORDS]), id: 3, port: PORT }
+    Cluster { keys: Keys::only(key(7)), id: 3, port: PORT }
 }
 
 fn address(id: u16) -> IpAddr {
@@ -59,7 +63,8 @@ fn an_answer_brings_the_peer_up_and_says_what_it_says() {
     assert_eq!(first.take(&answer, now, None), None);
     assert_eq!(states(&first), [PeerState::Up, PeerState::Unheard]);
     let Said { is_draining, in_force, needed, room } = SAID;
-    let said = Heard { is_draining, in_force, needed, room, takes_for_down: false };
+    let said =
+        Heard { is_draining, in_force, needed, room, key: fingerprint(&key(7)), takes_for_down: false };
     assert_eq!(first.heard(), BTreeMap::from([(2, said)]));
 }
 
@@ -152,7 +157,7 @@ fn all_others_are_asked_for_a_flow_and_each_answers_once() {
     let now = Instant::now();
     let (mut first, mut second) = (prober(1, &[2, 3], now), prober(2, &[1, 3], now));
     let (question, mut answered) = question();
-    let flow = flow_hash(&cluster().key, &tuple(question.client, question.vip).expect("of one family"));
+    let flow = flow_hash(&key(7), &tuple(question.client, question.vip).expect("of one family"));
     let asks = first.inquire(question, now);
     assert_eq!(
         asks.iter().map(|ask| ask.0).collect::<Vec<_>>(),
@@ -187,4 +192,33 @@ fn what_is_asked_again_and_again_is_not_looked_up() {
     assert_eq!(second.unanswered().len(), 20);
     second.take(&ask, now + Duration::from_secs(1), Some(&SAID));
     assert_eq!(second.unanswered().len(), 1);
+}
+
+#[test]
+fn nodes_hear_each_other_while_a_key_comes_and_the_former_one_goes() {
+    let two = |in_force, other| Keys { in_force: key(in_force), other: Some(key(other)) };
+    let steps = [Keys::only(key(7)), two(7, 8), two(8, 7), Keys::only(key(8))];
+    for pair in steps.windows(2) {
+        for keys in [[pair[0], pair[1]], [pair[1], pair[0]]] {
+            let now = Instant::now();
+            let (mut first, mut second) = (prober(1, &[2], now), prober(2, &[1], now));
+            first.go_by(keys[0]);
+            second.go_by(keys[1]);
+            let ask = first.asks(now, &Said::default()).remove(0);
+            let answer = second.take(&stamped(ask), now, Some(&SAID)).expect("it hears the ask");
+            first.take(&stamped(answer), now, None);
+            assert_eq!(states(&first), [PeerState::Up], "{keys:?}");
+            first
+                .inquire(question().0, now)
+                .iter()
+                .for_each(|ask| _ = second.take(&stamped(*ask), now, Some(&SAID)));
+            assert_eq!(second.unanswered().len(), 1, "{keys:?}");
+        }
+    }
+    let now = Instant::now();
+    let (mut before, mut after) = (prober(1, &[2], now), prober(2, &[1], now));
+    before.go_by(steps[0]);
+    after.go_by(steps[3]);
+    let ask = before.asks(now, &Said::default()).remove(0);
+    assert_eq!(after.take(&stamped(ask), now, Some(&SAID)), None, "the former key is gone");
 }
