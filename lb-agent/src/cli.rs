@@ -3,6 +3,7 @@
 
 mod capture;
 mod explain;
+mod limits;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -16,6 +17,7 @@ use clap::{
 
 pub use self::capture::{Capture, CapturedProtocol};
 pub use self::explain::{Explain, ExplainedProtocol};
+pub use self::limits::ClientLimits;
 
 /// edgelb's node agent: steers packets for virtual IPs to the edge node that owns the flow, and answers HTTP
 /// and HTTPS there, from Kubernetes objects.
@@ -276,6 +278,9 @@ pub struct Run {
     /// Threads that answer requests, each on a core of its own. [default: one per core]
     #[arg(long, env = "EDGELB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
+    /// How much clients may ask.
+    #[command(flatten)]
+    pub client_limits: ClientLimits,
     /// Health, metrics and debug API over TCP; loopback only is wise. Empty for none.
     #[arg(long, env = "EDGELB_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:6082", value_parser = optional_address)]
     pub admin: OptionalAddress,

@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::HeaderValue;
 
 use super::deadline::Deadline;
+use super::guard::Passage;
 use super::headers::Origin;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
@@ -25,8 +25,8 @@ pub(super) struct Client {
     pub(super) origin: Origin,
     /// Set while it is idle, in a handshake, or sends the head of a request.
     pub(super) deadline: Deadline,
-    /// Set by its IO whenever something came in.
-    pub(super) received: Arc<AtomicBool>,
+    /// Shared with its stream.
+    pub(super) passage: Arc<Passage>,
     /// Whether the last request had a body, of which a part may still be on its way.
     pub(super) uploads: Cell<bool>,
     /// Among the worker's connections.
@@ -71,7 +71,7 @@ impl Client {
             protocol,
             origin,
             deadline,
-            received: Arc::default(),
+            passage: Arc::default(),
             uploads: Cell::new(false),
             key,
             opened: Instant::now(),
@@ -159,7 +159,7 @@ impl Client {
 
     /// An idle HTTP/1.1 connection that begins to send must get on with it.
     pub(super) fn watch_head(&self) {
-        if !self.is_busy() && self.received.swap(false, Ordering::Relaxed) && !self.in_head.replace(true) {
+        if !self.is_busy() && self.passage.has_received() && !self.in_head.replace(true) {
             self.deadline.set(self.worker.config.timeouts.head);
         }
     }
@@ -185,6 +185,7 @@ impl Busy {
         client.active.set(client.active.get() + 1);
         client.fresh.set(false);
         client.deadline.clear();
+        client.passage.begin();
         Self(client.clone())
     }
 }
@@ -195,7 +196,7 @@ impl Drop for Busy {
         client.active.set(client.active.get() - 1);
         if !client.is_busy() {
             client.in_head.set(false);
-            client.received.store(false, Ordering::Relaxed);
+            client.passage.rest();
             client.deadline.set(client.worker.quiet());
         }
     }

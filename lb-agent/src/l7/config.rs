@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::limits::Limits;
 use crate::beat::Beats;
 
 /// Settings of the proxy.
@@ -16,6 +17,8 @@ pub struct Config {
     pub max_segment: Option<u32>,
     /// Limits in time.
     pub timeouts: Timeouts,
+    /// How much clients may ask.
+    pub limits: Limits,
     /// Idle connections kept to one endpoint, per worker.
     pub idle_per_endpoint: usize,
     /// Who watches whether the threads run.
@@ -79,6 +82,7 @@ impl Config {
             bind,
             max_segment: None,
             timeouts: Timeouts::default(),
+            limits: Limits::default(),
             idle_per_endpoint: 256,
             beats: Beats::default(),
         }

@@ -19,7 +19,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
 use super::forward;
-use super::sniff::{Sniffed, sniff};
+use super::guard::Guarded;
+use super::limits::{Limit, Limits};
+use super::refuse::{self, refuse};
+use super::sniff::sniff;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
 
@@ -38,11 +41,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
 
 async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {
     let Some(Ok((is_http2, prefix))) = client.within(sniff(&mut stream)).await else { return };
-    let stream = Sniffed::new(prefix, stream, client.received.clone());
-    match is_http2 {
-        true => serve_http2(client, stream).await,
-        false => serve_http1(client, stream).await,
-    }
+    serve_http(client, stream, prefix, is_http2).await;
 }
 
 async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConfig>) {
@@ -51,10 +50,17 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConf
     client.worker.metrics.handshake(accepted.is_some());
     let Some(stream) = accepted else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let stream = Sniffed::new(Bytes::new(), stream, client.received.clone());
+    serve_http(client, stream, Bytes::new(), is_http2).await;
+}
+
+async fn serve_http<S>(client: Rc<Client>, stream: S, prefix: Bytes, is_http2: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (passage, limits) = (client.passage.clone(), client.worker.config.limits);
     match is_http2 {
-        true => serve_http2(client, stream).await,
-        false => serve_http1(client, stream).await,
+        true => serve_http2(client, Guarded::http2(prefix, stream, passage, limits)).await,
+        false => serve_http1(client, Guarded::http1(prefix, stream, passage, limits)).await,
     }
 }
 
@@ -64,7 +70,7 @@ const HTTP1_BUFFER: usize = 128 * 1024;
 /// How long a client's bytes are taken that nobody wants any more.
 const LINGER: Duration = Duration::from_secs(2);
 
-async fn serve_http1<S>(client: Rc<Client>, stream: Sniffed<S>)
+async fn serve_http1<S>(client: Rc<Client>, stream: Guarded<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -76,14 +82,20 @@ where
         .max_buf_size(HTTP1_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
+    let mut refused = None;
     let end = std::future::poll_fn(|cx| {
-        if Pin::new(&mut connection).poll(cx).is_ready() {
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            refused = ended.err().as_ref().and_then(refuse::by_http1);
             return Poll::Ready(End::Http);
         }
         client.watch_head();
         client.poll_deadline(cx).map(|()| End::Time)
     })
     .await;
+    let fault = client.passage.fault();
+    if let Some(fault) = fault.or(refused) {
+        refuse::count(&client, fault);
+    }
     if end == End::Time && client.is_overdue() {
         client.cut();
         if client.is_busy() {
@@ -93,13 +105,24 @@ where
     }
     // There is no connection any more where a tunnel has it.
     if let Some(parts) = connection.into_parts() {
-        match end {
-            End::Time => close(&client, parts.io.into_inner()).await,
-            End::Http if client.uploads.get() || client.worker.is_draining() => {
-                linger(&client, parts.io.into_inner()).await;
-            }
-            End::Http => {}
-        }
+        end_http1(&client, parts.io.into_inner(), end).await;
+    }
+}
+
+async fn end_http1<S>(client: &Client, mut stream: Guarded<S>, end: End)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if end == End::Http
+        && let Some(fault) = stream.unanswered()
+    {
+        refuse(client, &mut stream, fault).await;
+        return close(client, stream).await;
+    }
+    match end {
+        End::Time => close(client, stream).await,
+        End::Http if client.uploads.get() || client.worker.is_draining() => linger(client, stream).await,
+        End::Http => {}
     }
 }
 
@@ -128,13 +151,15 @@ async fn linger(client: &Client, mut stream: impl AsyncRead + Unpin) {
     drop(client.deadline.bound(discard).await);
 }
 
-async fn serve_http2<S>(client: Rc<Client>, stream: Sniffed<S>)
+async fn serve_http2<S>(client: Rc<Client>, stream: Guarded<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     client.carries(ConnectionKind::Http2);
     let service = service_fn(|request| forward::handle(client.clone(), request));
-    let mut connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), service));
+    let builder = http2_builder(&client.worker.config.limits);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut refused = None;
     let mut is_ending = false;
     std::future::poll_fn(|cx| {
         let over = client.poll_deadline(cx).is_ready() || client.is_ending();
@@ -146,7 +171,8 @@ where
                 client.deadline.set(client.worker.config.timeouts.head);
             }
         }
-        if connection.as_mut().poll(cx).is_ready() {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            refused = ended.err().as_ref().and_then(|error| refuse::by_http2(&client, error));
             return Poll::Ready(());
         }
         if client.is_overdue() {
@@ -157,16 +183,20 @@ where
         if stuck { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+    if let Some(fault) = client.passage.fault().or(refused) {
+        refuse::count(&client, fault);
+    }
 }
 
 /// Every limit is explicit: a default of a library is not a decision.
-fn http2_builder() -> http2::Builder<LocalExecutor> {
+fn http2_builder(limits: &Limits) -> http2::Builder<LocalExecutor> {
+    let count = |limit| usize::try_from(limits.of(limit)).unwrap_or(usize::MAX);
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(256)
-        .max_pending_accept_reset_streams(32)
-        .max_local_error_reset_streams(128)
+        .max_pending_accept_reset_streams(count(Limit::Http2PendingResets))
+        .max_local_error_reset_streams(count(Limit::Http2LocalResets))
         .max_header_list_size(64 * 1024)
         .header_table_size(4096)
         .initial_stream_window_size(256 * 1024)

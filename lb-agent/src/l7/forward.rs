@@ -20,12 +20,21 @@ use super::worker::Worker;
 use super::{authority, headers, path_policy, tunnel};
 use crate::model::{Host, plain_path};
 
-/// Answers one request of a client.
-pub(super) async fn handle(
+/// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
+/// may read on before that.
+pub(super) fn handle(
     client: Rc<Client>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+) -> impl Future<Output = Result<Response<Body>, Infallible>> {
     let busy = Busy::new(&client);
+    respond(client, busy, request)
+}
+
+async fn respond(
+    client: Rc<Client>,
+    busy: Busy,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let (mut parts, body) = request.into_parts();
     client.uploads.set(!body.is_end_stream());
     let is_http1 = parts.version < Version::HTTP_2;
@@ -60,9 +69,6 @@ async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result
 fn find_target(client: &Client, parts: &mut Parts) -> Result<Arc<Target>, Reply> {
     if parts.method == Method::CONNECT {
         return Err(Reply::ConnectRefused);
-    }
-    if !headers::is_plainly_framed(&parts.headers) {
-        return Err(Reply::BadBody);
     }
     authority::settle(parts)?;
     if !path_policy::is_safe(parts.uri.path()) {

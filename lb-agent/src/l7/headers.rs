@@ -56,14 +56,6 @@ pub(super) fn prepare_request(parts: &mut Parts, origin: &Origin) {
     remove_shadows(headers);
 }
 
-/// Whether a request's body comes as it is or in chunks. Any other coding would be taken off with its header, and
-/// the backend would take the coded bytes for the content.
-pub(super) fn is_plainly_framed(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    codings.next().is_none_or(is_chunked) && codings.next().is_none()
-}
-
 /// Makes a backend's response one of ours to a client.
 pub(super) fn prepare_response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);

@@ -5,6 +5,8 @@
 //! the current `live` state for a `target`, and sends it over an `endpoint` connection of the `pool`; the response
 //! streams back as an `exchange`. What the proxy answers by itself is in `reply`.
 //!
+//! What clients may send is in `guard`, which sees their bytes before the HTTP library does; how much, in `limits`.
+//!
 //! How a connection ends when the node gives up its flows is in `drain`.
 //!
 //! All of a worker's state is its own: no lock is taken on the way of a request.
@@ -21,9 +23,11 @@ mod endpoint;
 mod exchange;
 mod forward;
 mod frames;
+mod guard;
 mod headers;
 mod host_map;
 mod kept;
+mod limits;
 mod listen;
 mod live;
 mod path_index;
@@ -32,6 +36,7 @@ mod phase;
 mod pool;
 mod proxy;
 mod pump;
+mod refuse;
 mod reply;
 mod request_id;
 pub mod router;
@@ -42,6 +47,8 @@ mod tunnel;
 mod worker;
 
 pub use config::{Bind, Config, Timeouts};
+pub use guard::Malformed;
+pub use limits::{Limit, Limits, Setting, SettingError};
 pub use listen::{ListenError, SteeredSocket};
 pub use proxy::{Proxy, StartError};
 pub use reply::Reply;
