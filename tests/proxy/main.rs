@@ -11,6 +11,7 @@ mod http2;
 mod misbehaving;
 mod nginx;
 mod replies;
+mod requests;
 mod reuse;
 mod routing;
 mod smuggling;

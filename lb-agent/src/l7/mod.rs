@@ -32,6 +32,7 @@ mod listen;
 mod live;
 mod path_index;
 mod path_policy;
+mod path_readings;
 mod phase;
 mod pool;
 mod proxy;

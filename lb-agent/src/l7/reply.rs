@@ -16,6 +16,8 @@ pub enum Reply {
     BadHost,
     /// The path has dot segments, NUL or control bytes: backend and router could read it differently.
     BadPath,
+    /// The path leads to different backends, as servers read it.
+    AmbiguousPath,
     /// The request's body broke off, its chunks are malformed, or it is coded otherwise than in chunks.
     BadBody,
     /// The request breaks the rules of its protocol; see `Malformed` and `Limit`.
@@ -42,9 +44,10 @@ pub enum Reply {
 
 impl Reply {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadHost,
         Self::BadPath,
+        Self::AmbiguousPath,
         Self::BadBody,
         Self::Malformed,
         Self::HeadTooLarge,
@@ -62,7 +65,9 @@ impl Reply {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::BadHost | Self::BadPath | Self::BadBody | Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::BadHost | Self::BadPath | Self::AmbiguousPath | Self::BadBody | Self::Malformed => {
+                StatusCode::BAD_REQUEST
+            }
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -80,6 +85,7 @@ impl Reply {
         match self {
             Self::BadHost => "bad_host",
             Self::BadPath => "bad_path",
+            Self::AmbiguousPath => "ambiguous_path",
             Self::BadBody => "bad_body",
             Self::Malformed => "malformed",
             Self::HeadTooLarge => "head_too_large",
@@ -99,6 +105,9 @@ impl Reply {
         match self {
             Self::BadHost => "400 bad request: missing, repeated or malformed Host\n",
             Self::BadPath => "400 bad request: dot segments or control bytes in the path\n",
+            Self::AmbiguousPath => {
+                "400 bad request: the path has two readings, which lead to different places\n"
+            }
             Self::BadBody => "400 bad request: the body broke off or is malformed\n",
             Self::Malformed => "400 bad request: the request is malformed\n",
             Self::HeadTooLarge => "431 request header fields too large\n",

@@ -27,7 +27,7 @@ use super::pool::Pool;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::target::{RoundRobin, Target};
-use super::{connection, drain};
+use super::{connection, drain, path_readings};
 use crate::beat::Beat;
 use crate::metrics::Metrics;
 use crate::model::ListenerProtocol;
@@ -127,8 +127,13 @@ impl Worker {
         let live = live.load();
         self.round.enter(live.generation);
         let listener = live.listeners.get(&listener).ok_or(Reply::NoRoute)?;
-        let (_, target) = listener.routes.router.find(host, path).ok_or(Reply::NoRoute)?;
-        Ok(target.clone())
+        let find = |path: &str| listener.routes.router.find(host, path).map(|(_, target)| target);
+        let target = find(path);
+        let leads_elsewhere = |path: String| find(&path).map(Arc::as_ptr) != target.map(Arc::as_ptr);
+        if path_readings::others(path).any(leads_elsewhere) {
+            return Err(Reply::AmbiguousPath);
+        }
+        target.cloned().ok_or(Reply::NoRoute)
     }
 
     /// A new connection to an endpoint, counted.
