@@ -2,8 +2,8 @@
 //! has a file in `cli/`.
 
 mod capture;
+mod clients;
 mod explain;
-mod limits;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -16,8 +16,8 @@ use clap::{
 };
 
 pub use self::capture::{Capture, CapturedProtocol};
+pub use self::clients::Clients;
 pub use self::explain::{Explain, ExplainedProtocol};
-pub use self::limits::ClientLimits;
 
 /// edgelb's node agent: steers packets for virtual IPs to the edge node that owns the flow, and answers HTTP
 /// and HTTPS there, from Kubernetes objects.
@@ -278,9 +278,9 @@ pub struct Run {
     /// Threads that answer requests, each on a core of its own. [default: one per core]
     #[arg(long, env = "EDGELB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
-    /// How much clients may ask.
+    /// How much clients may ask, and who may speak for them.
     #[command(flatten)]
-    pub client_limits: ClientLimits,
+    pub clients: Clients,
     /// Health, metrics and debug API over TCP; loopback only is wise. Empty for none.
     #[arg(long, env = "EDGELB_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:6082", value_parser = optional_address)]
     pub admin: OptionalAddress,

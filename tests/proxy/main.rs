@@ -8,6 +8,7 @@ mod examples;
 mod floods;
 mod headers;
 mod http2;
+mod in_front;
 mod misbehaving;
 mod nginx;
 mod replies;

@@ -7,11 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::HeaderValue;
-
 use super::deadline::Deadline;
+use super::forwarded::Origin;
 use super::guard::Passage;
-use super::headers::Origin;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
 
@@ -51,21 +49,12 @@ impl Client {
         listener: SocketAddr,
         protocol: ListenerProtocol,
         peer: SocketAddr,
-    ) -> Rc<Self> {
-        let scheme = match protocol {
-            ListenerProtocol::Http => "http",
-            ListenerProtocol::Https => "https",
-        };
-        let address = peer.ip().to_canonical().to_string();
-        let address = HeaderValue::from_maybe_shared(bytes::Bytes::from(address));
-        let origin = Origin {
-            address: address.unwrap_or(HeaderValue::from_static("unknown")),
-            scheme: HeaderValue::from_static(scheme),
-        };
+    ) -> Self {
+        let origin = Origin::new(peer.ip(), listener, protocol, &worker.config.trust);
         let deadline = Deadline::new(&worker.deadlines);
         deadline.set(worker.config.timeouts.head);
         let key = worker.opened();
-        Rc::new(Self {
+        Self {
             worker: worker.clone(),
             listener,
             protocol,
@@ -81,7 +70,12 @@ impl Client {
             hurried: Cell::new(None),
             cut: Cell::new(None),
             in_head: Cell::new(true),
-        })
+        }
+    }
+
+    /// A proxy in front of us says whose connection it is.
+    pub(super) fn is_of(&mut self, client: SocketAddr) {
+        self.origin = Origin::new(client.ip(), self.listener, self.protocol, &self.worker.config.trust);
     }
 
     /// Whether requests are under way.

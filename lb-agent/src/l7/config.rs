@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::limits::Limits;
+use super::trust::Trust;
 use crate::beat::Beats;
 
 /// Settings of the proxy.
@@ -19,6 +20,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How much clients may ask.
     pub limits: Limits,
+    /// Proxies in front of us.
+    pub trust: Trust,
     /// Idle connections kept to one endpoint, per worker.
     pub idle_per_endpoint: usize,
     /// Who watches whether the threads run.
@@ -83,6 +86,7 @@ impl Config {
             max_segment: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            trust: Trust::default(),
             idle_per_endpoint: 256,
             beats: Beats::default(),
         }

@@ -19,24 +19,42 @@ use tokio_rustls::TlsAcceptor;
 
 use super::client::Client;
 use super::forward;
-use super::guard::Guarded;
+use super::guard::{Guarded, Malformed};
 use super::limits::{Limit, Limits};
+use super::proxy_header;
 use super::refuse::{self, refuse};
 use super::sniff::sniff;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
 
 /// Serves a connection that came in on the listener with this key.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, listener: SocketAddr) {
+pub(super) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, peer: SocketAddr, listener: SocketAddr) {
     let Some((protocol, tls)) = worker.listener(listener) else {
         worker.metrics.strays.inc();
         return;
     };
-    let client = Client::new(&worker, listener, protocol, peer);
+    let mut client = Client::new(&worker, listener, protocol, peer);
+    if worker.config.trust.expects_header(peer.ip()) && !hear_of_client(&mut client, &mut stream).await {
+        return;
+    }
+    let client = Rc::new(client);
     match protocol {
         ListenerProtocol::Http => serve_clear(client, stream).await,
         ListenerProtocol::Https => serve_tls(client, stream, tls).await,
     }
+}
+
+/// Whether the proxy in front of us has said whose connection this is, or that it is its own.
+async fn hear_of_client(client: &mut Client, stream: &mut TcpStream) -> bool {
+    match client.within(proxy_header::read(stream)).await {
+        Some(Ok(Some(address))) => client.is_of(address),
+        Some(Ok(None)) => {}
+        Some(Err(_)) | None => {
+            refuse::count(client, Malformed::ProxyHeader.into());
+            return false;
+        }
+    }
+    true
 }
 
 async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {

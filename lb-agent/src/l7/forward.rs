@@ -54,7 +54,7 @@ async fn respond(
 async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Reply> {
     let target = find_target(client, &mut parts)?;
     let is_websocket = parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
-    headers::prepare_request(&mut parts, &client.origin);
+    headers::prepare_request(&mut parts, &client.origin, &client.worker.config.trust);
     into_origin_form(&mut parts);
     if is_websocket {
         return tunnel::open(client, &target, parts).await;

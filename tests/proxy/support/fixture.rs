@@ -49,10 +49,15 @@ impl Fixture {
 
     /// With other time-outs.
     pub(crate) fn start_with(timeouts: Timeouts, table: RouteTable) -> Self {
+        Self::start_as(|config| config.timeouts = timeouts, table)
+    }
+
+    /// With other settings.
+    pub(crate) fn start_as(set: impl FnOnce(&mut Config), table: RouteTable) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let mut config = Config::new(1, Bind::Addresses(vec![HTTP, HTTPS, INTERNAL]));
-        config.timeouts = timeouts;
+        set(&mut config);
         let proxy = Proxy::start(config, metrics).expect("proxy starts on loopback");
         proxy.listen(&[]).expect("it listens");
         let fixture = Self { proxy, registry, generation: AtomicU64::new(0) };

@@ -44,13 +44,15 @@ pub enum Malformed {
     ChunkEnd,
     /// A trailer that would frame the message or say whom it is for.
     Trailer,
+    /// No PROXY header where one is to be.
+    ProxyHeader,
     /// What the HTTP library refuses beside that.
     Other,
 }
 
 impl Malformed {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BareLf,
         Self::BareCr,
         Self::ControlByte,
@@ -66,6 +68,7 @@ impl Malformed {
         Self::ChunkSize,
         Self::ChunkEnd,
         Self::Trailer,
+        Self::ProxyHeader,
         Self::Other,
     ];
 
@@ -88,6 +91,7 @@ impl Malformed {
             Self::ChunkSize => "chunk_size",
             Self::ChunkEnd => "chunk_end",
             Self::Trailer => "trailer",
+            Self::ProxyHeader => "proxy_header",
             Self::Other => "other",
         }
     }
