@@ -9,6 +9,7 @@ mod floods;
 mod headers;
 mod http2;
 mod in_front;
+mod limits;
 mod misbehaving;
 mod nginx;
 mod replies;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::admission::Guest;
 use super::deadline::Deadline;
 use super::forwarded::Origin;
 use super::guard::Passage;
@@ -40,12 +41,15 @@ pub(super) struct Client {
     /// The requests that the drain's deadline cut, once it did.
     cut: Cell<Option<u32>>,
     in_head: Cell<bool>,
+    /// Its place among all connections, given back last.
+    _guest: Guest,
 }
 
 impl Client {
     /// A connection that has just been accepted; its deadline is for what it sends first.
     pub(super) fn new(
         worker: &Rc<Worker>,
+        guest: Guest,
         listener: SocketAddr,
         protocol: ListenerProtocol,
         peer: SocketAddr,
@@ -70,6 +74,7 @@ impl Client {
             hurried: Cell::new(None),
             cut: Cell::new(None),
             in_head: Cell::new(true),
+            _guest: guest,
         }
     }
 

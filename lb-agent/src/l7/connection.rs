@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::admission::Guest;
 use super::client::Client;
 use super::forward;
 use super::guard::{Guarded, Malformed};
@@ -28,12 +29,18 @@ use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
 
 /// Serves a connection that came in on the listener with this key.
-pub(super) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, peer: SocketAddr, listener: SocketAddr) {
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    guest: Guest,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    listener: SocketAddr,
+) {
     let Some((protocol, tls)) = worker.listener(listener) else {
         worker.metrics.strays.inc();
         return;
     };
-    let mut client = Client::new(&worker, listener, protocol, peer);
+    let mut client = Client::new(&worker, guest, listener, protocol, peer);
     if worker.config.trust.expects_header(peer.ip()) && !hear_of_client(&mut client, &mut stream).await {
         return;
     }
@@ -63,8 +70,14 @@ async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {
 }
 
 async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConfig>) {
+    let worker = &client.worker;
+    let under_way = match worker.admission.shake_hands() {
+        Ok(under_way) => under_way,
+        Err(limit) => return worker.metrics.limit_reached(limit),
+    };
     let handshake = TlsAcceptor::from(config).accept(stream);
     let accepted = client.within(handshake).await.and_then(Result::ok);
+    drop(under_way);
     client.worker.metrics.handshake(accepted.is_some());
     let Some(stream) = accepted else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");

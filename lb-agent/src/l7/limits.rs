@@ -9,6 +9,14 @@ use thiserror::Error;
 /// A limit. Its name is that of the flag's value and of the metric's label.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Limit {
+    /// Open at one time.
+    Connections,
+    /// Of one address, or one /64 of IPv6, at one time.
+    ConnectionsPerClient,
+    /// Of TLS, under way at one time.
+    Handshakes,
+    /// Of a request's body.
+    UploadRate,
     /// Of a request's line and headers.
     HeadBytes,
     /// Of a request.
@@ -40,6 +48,26 @@ struct Known {
 }
 
 const KNOWN: [Known; Limit::ALL.len()] = [
+    Known {
+        name: "connections",
+        default: 200_000,
+        help: "client connections at one time, shared out among the workers: those beyond are closed",
+    },
+    Known {
+        name: "connections-per-client",
+        default: 20_000,
+        help: "connections of one address, or one /64 of IPv6, shared out among the workers: those beyond are closed",
+    },
+    Known {
+        name: "handshakes",
+        default: 4000,
+        help: "TLS handshakes at one time, shared out among the workers: those beyond are closed",
+    },
+    Known {
+        name: "upload-rate",
+        default: 100,
+        help: "the slowest pace of a request's body, bytes a second after the first 30 seconds: 408",
+    },
     Known { name: "head-bytes", default: 64 * 1024, help: "request line and headers of HTTP/1, bytes: 431" },
     Known { name: "headers", default: 100, help: "headers of an HTTP/1 request: 431" },
     Known { name: "target-bytes", default: 16 * 1024, help: "target of an HTTP/1 request, bytes: 414" },
@@ -90,7 +118,11 @@ const KNOWN: [Known; Limit::ALL.len()] = [
 
 impl Limit {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
+        Self::Connections,
+        Self::ConnectionsPerClient,
+        Self::Handshakes,
+        Self::UploadRate,
         Self::HeadBytes,
         Self::Headers,
         Self::TargetBytes,

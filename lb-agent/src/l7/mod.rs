@@ -11,6 +11,7 @@
 //!
 //! All of a worker's state is its own: no lock is taken on the way of a request.
 
+mod admission;
 mod authority;
 mod body;
 mod client;
@@ -48,6 +49,7 @@ mod target;
 mod tls;
 mod trust;
 mod tunnel;
+mod upload;
 mod worker;
 
 pub use config::{Bind, Config, Timeouts};

@@ -20,6 +20,8 @@ pub enum Reply {
     AmbiguousPath,
     /// The request's body broke off, its chunks are malformed, or it is coded otherwise than in chunks.
     BadBody,
+    /// The request's body did not come in time.
+    SlowBody,
     /// The request breaks the rules of its protocol; see `Malformed` and `Limit`.
     Malformed,
     /// The request has too many headers, or too long ones.
@@ -44,11 +46,12 @@ pub enum Reply {
 
 impl Reply {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadHost,
         Self::BadPath,
         Self::AmbiguousPath,
         Self::BadBody,
+        Self::SlowBody,
         Self::Malformed,
         Self::HeadTooLarge,
         Self::TargetTooLong,
@@ -68,6 +71,7 @@ impl Reply {
             Self::BadHost | Self::BadPath | Self::AmbiguousPath | Self::BadBody | Self::Malformed => {
                 StatusCode::BAD_REQUEST
             }
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -87,6 +91,7 @@ impl Reply {
             Self::BadPath => "bad_path",
             Self::AmbiguousPath => "ambiguous_path",
             Self::BadBody => "bad_body",
+            Self::SlowBody => "slow_body",
             Self::Malformed => "malformed",
             Self::HeadTooLarge => "head_too_large",
             Self::TargetTooLong => "target_too_long",
@@ -109,6 +114,7 @@ impl Reply {
                 "400 bad request: the path has two readings, which lead to different places\n"
             }
             Self::BadBody => "400 bad request: the body broke off or is malformed\n",
+            Self::SlowBody => "408 request timeout: the body did not come in time\n",
             Self::Malformed => "400 bad request: the request is malformed\n",
             Self::HeadTooLarge => "431 request header fields too large\n",
             Self::TargetTooLong => "414 URI too long\n",

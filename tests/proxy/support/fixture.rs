@@ -37,6 +37,7 @@ pub(crate) fn quick() -> Timeouts {
         response: Duration::from_millis(300),
         idle: Duration::from_millis(500),
         head: Duration::from_millis(300),
+        upload: Duration::from_millis(300),
         upstream_idle: Duration::from_millis(300),
     }
 }
