@@ -14,6 +14,7 @@ mod flow_key;
 mod input;
 mod liveness;
 mod packet_path;
+mod say;
 mod service;
 mod signals;
 mod writer;
@@ -67,10 +68,10 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
     runtime.block_on(async {
         match cli.command {
             Command::Run(run) => agent(*run).await,
-            Command::Check(check) => Ok(commands::check_folder(&check)),
+            Command::Check(check) => commands::check_folder(&check),
             Command::Health(probe) => commands::health(&probe).await,
             Command::Drain(drain) => commands::drain(&drain).await,
-            Command::Explain(question) => Ok(explain::explain(&question).await),
+            Command::Explain(question) => explain::explain(&question).await,
             Command::Capture(wanted) => capture::capture(&wanted).await,
             Command::Top(top) => commands::top(&top).await,
             Command::Doctor(doctor) => commands::look(doctor).await,

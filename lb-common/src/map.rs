@@ -54,7 +54,7 @@ pub mod name {
     /// `SockMap` of listening sockets, at `LISTENER_V4` and `LISTENER_V6`.
     pub const LISTENERS: &str = "LISTENERS";
 
-    /// `PerCpuArray<u64>` by `Limit`: when each bucket is full again. Not pinned: the next program's are full.
+    /// `PerCpuArray<u64>` by `Limit`: when each bucket is full again. The next agent's are full.
     pub const LIMITS: &str = "LIMITS";
 
     /// `Array<Filter>` with one entry: what is captured.
@@ -63,9 +63,9 @@ pub mod name {
     pub const CAPTURE_SLOT: &str = "CAPTURE_SLOT";
     /// Ring buffer of `Record`.
     pub const CAPTURED: &str = "CAPTURED";
-    /// `LruHash<DatagramKey, Datagram>`: what first parts of datagrams said. Not pinned: parts of one are on their way together.
+    /// `LruHash<DatagramKey, Datagram>`: what first parts of datagrams said. The next agent's is empty: parts of one are on their way together.
     pub const DATAGRAMS: &str = "DATAGRAMS";
-    /// `RingBuf` of `Handed`: frames for the agent. Not pinned: each program has its own agent's.
+    /// `RingBuf` of `Handed`: frames for the agent.
     pub const RING: &str = "RING";
 
     /// `Array<Bench>` with one entry: no part of the packet path.
@@ -79,6 +79,9 @@ pub mod name {
 
     /// Those of them that the packet path only reads: by them alone it decides.
     pub const STATE: [&str; 7] = [CONFIG, SERVICES4, SERVICES6, TABLES, ROWS, MEMBERS, BEAT];
+
+    /// Those of one agent: no other one takes them over, and its programs share them.
+    pub const OWN: [&str; 3] = [LIMITS, DATAGRAMS, RING];
 }
 
 /// Names of what is written into the programs before they are loaded.
@@ -86,6 +89,9 @@ pub mod global {
     /// Where a half-open socket of this kernel keeps the number with which it answered: bytes from its start, 0 if that
     /// is not known.
     pub const ANSWERED_AT: &str = "ANSWERED_AT";
+    /// `u32`: where what is left of a closed connection keeps the number behind its FIN, in bytes from its start; 0 if that is
+    /// not known.
+    pub const CLOSED_AT: &str = "CLOSED_AT";
 }
 
 /// Program names.
@@ -98,6 +104,8 @@ pub mod program {
     pub const SK_LOOKUP: &str = "edgelb_sk_lookup";
     /// The packet path for frames that the agent gives back. Attached to nothing.
     pub const GIVEN: &str = "edgelb_given";
+    /// The same in the place of `GIVEN` while somebody captures.
+    pub const CAPTURE_GIVEN: &str = "edgelb_capture_given";
     /// Restores the frame between a benchmark's runs and calls the program under test.
     pub const BENCH_RUN: &str = "bench_run";
     /// A floor for benchmarks: returns at once.

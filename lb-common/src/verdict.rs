@@ -236,8 +236,11 @@ drop_reasons! {
     /// A fragment that hides a part of its datagram's transport header from whoever looks at the first one alone (RFC 1858, RFC
     /// 3128).
     TinyFragment = 18 "tiny_fragment",
-    /// A fragment that came before its datagram's first part, and that the agent did not take: too many did, or it is too long.
+    /// A fragment that came before its datagram's first part, and that the agent did not take: too many did.
     FragmentUnheld = 19 "fragment_unheld",
+    /// A fragment that came before its datagram's first part, and that is too long to be held: its frame has more than 1,984
+    /// bytes, as only links with a large MTU carry them.
+    LongFragment = 20 "long_fragment",
 }
 
 impl From<DropReason> for Verdict {

@@ -30,11 +30,27 @@ pub fn edgelb_capture(context: XdpContext) -> u32 {
     let action = match edgelb_noted_begin(context.ctx) {
         action @ 0..=MAX_ACTION => action,
         // SAFETY: the kernel hands a valid context.
-        rest if Rest(rest).is_fragment() => match unsafe { edgelb_noted_collect(context.ctx) } {
+        rest if Rest(rest).is_fragment() => match unsafe { edgelb_noted_collect(context.ctx, 0) } {
             action @ 0..=MAX_ACTION => action,
             rest => edgelb_noted_go_on(context.ctx, rest),
         },
         rest => edgelb_noted_go_on(context.ctx, rest),
+    };
+    if is_kept == 1 {
+        edgelb_tell(context.ctx, action);
+    }
+    action
+}
+
+/// As `edgelb_given`, likewise.
+#[xdp]
+pub fn edgelb_capture_given(context: XdpContext) -> u32 {
+    let is_kept = edgelb_keep(context.ctx);
+    // SAFETY: the kernel hands a valid context.
+    let action = match unsafe { edgelb_noted_collect(context.ctx, 1) } {
+        action @ 0..=MAX_ACTION => action,
+        // There is nothing left to do for one of these.
+        _ => xdp_action::XDP_DROP,
     };
     if is_kept == 1 {
         edgelb_tell(context.ctx, action);
@@ -65,7 +81,7 @@ pub extern "C" fn edgelb_noted_go_on(context: *mut xdp_md, rest: u32) -> u32 {
 /// `context` is the kernel's.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn edgelb_noted_collect(context: *mut xdp_md) -> u32 {
+pub unsafe extern "C" fn edgelb_noted_collect(context: *mut xdp_md, is_given: u32) -> u32 {
     let mut fragment = Fragment::default();
     // SAFETY: the caller's promise, and references point to a whole one.
     unsafe {
@@ -74,7 +90,7 @@ pub unsafe extern "C" fn edgelb_noted_collect(context: *mut xdp_md) -> u32 {
             return looked;
         }
         let next = edgelb_follow(context, &raw const fragment);
-        edgelb_noted_carry_out(context, &raw const fragment, next)
+        edgelb_noted_carry_out(context, &raw const fragment, next, is_given)
     }
 }
 
@@ -89,7 +105,7 @@ pub unsafe extern "C" fn edgelb_noted_look(context: *mut xdp_md, fragment: *mut 
     unsafe { look_at::<true>(context, fragment) }
 }
 
-/// `edgelb_carry_out` of a fragment that came in, with its verdict noted.
+/// `edgelb_carry_out`, with its verdict noted.
 ///
 /// # Safety
 /// As of `edgelb_follow`.
@@ -99,9 +115,10 @@ pub unsafe extern "C" fn edgelb_noted_carry_out(
     context: *mut xdp_md,
     fragment: *const Fragment,
     next: u64,
+    is_given: u32,
 ) -> u32 {
     // SAFETY: the caller's promise.
-    unsafe { carry::<true>(context, fragment, next, 0) }
+    unsafe { carry::<true>(context, fragment, next, is_given) }
 }
 
 /// Keeps the start of a packet that the filter asks for: 1 if it does.

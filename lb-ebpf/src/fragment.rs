@@ -3,11 +3,12 @@
 //! datagram's flow goes (`follow`). Parts that come before the first one are the agent's to hold, for XDP cannot wait.
 
 use lb_common::encap::{Header, INNER_V4, PackedChain};
-use lb_common::fragment::{DatagramKey, Head};
+use lb_common::fragment::{DatagramKey, Head, MAX_FRAME};
 use lb_common::limit::Limit;
 use lb_common::map::{Config, config};
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
+use crate::access::opaque;
 use crate::follow::{Fragment, follow};
 use crate::frame::{Action, Frame, Maps};
 use crate::ip::{Family, Packet, Transport, V4, V6};
@@ -82,6 +83,9 @@ pub fn carry_out(
 fn hold(frame: &impl Frame, maps: &impl Maps, datagram: DatagramKey, is_given: bool) -> Action {
     if is_given {
         return lost(maps, DropReason::Fragment);
+    }
+    if opaque(frame.end() - frame.start()) > MAX_FRAME {
+        return lost(maps, DropReason::LongFragment);
     }
     let head = Head { datagram, interface: frame.interface(), ..Head::default() };
     if maps.allows(Limit::Hold) && frame.hand_over(head) {

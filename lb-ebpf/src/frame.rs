@@ -60,11 +60,12 @@ pub enum Socket {
     /// A listener whose SYN cookie the segment brings back: the third packet of a handshake of which the node
     /// keeps no state.
     Cookie,
-    /// What is left of a closed connection (TIME_WAIT; also FIN_WAIT_2 once the process is done with it).
+    /// What is left of a closed connection (TIME_WAIT; also FIN_WAIT_2 once the process is done with it) whose end the segment
+    /// acknowledges.
     TimeWait,
-    /// A handshake of the same client with another answer than the one that the segment acknowledges: another member
-    /// gave that one.
-    OtherHandshake,
+    /// A handshake, or what is left of a closed connection, of the same client and ports, and with other numbers than the
+    /// one that the segment acknowledges: another member gave that one.
+    OtherConnection,
     /// A connection, half-open or open.
     Connection,
 }

@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::{
     bpf_probe_read_kernel, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_request_sock,
-    bpf_tcp_check_syncookie,
+    bpf_skc_to_tcp_timewait_sock, bpf_tcp_check_syncookie,
 };
 use lb_ebpf::{Socket, Sockets, TcpHeader, Walk};
 
@@ -27,6 +27,11 @@ const ACK: u32 = 0x10;
 /// loads the program knows. 0 if it does not.
 #[unsafe(no_mangle)]
 static ANSWERED_AT: u32 = 0;
+
+/// Where what is left of a closed connection (`sock_common`, with which every socket begins) keeps the number behind the FIN that
+/// it sent: from the same.
+#[unsafe(no_mangle)]
+static CLOSED_AT: u32 = 0;
 
 /// The sockets of the network namespace in which a packet came in.
 pub struct Kernel(pub *mut xdp_md);
@@ -56,6 +61,7 @@ fn ask<K>(context: *mut xdp_md, flow: *const u32, ip: *const u32, ip_len: u32, t
     // SAFETY: a socket that the kernel lends until it is released below.
     let state = unsafe { (*socket).state };
     let found = match state {
+        TIME_WAIT if !is_of_closed(socket.cast(), tcp) => Socket::OtherConnection,
         TIME_WAIT => Socket::TimeWait,
         LISTEN => {
             let ip: *mut c_void = ip.cast_mut().cast();
@@ -69,7 +75,7 @@ fn ask<K>(context: *mut xdp_md, flow: *const u32, ip: *const u32, ip_len: u32, t
                 _ => Socket::Listener,
             }
         }
-        NEW_SYN_RECV if !is_of_handshake(socket.cast(), tcp) => Socket::OtherHandshake,
+        NEW_SYN_RECV if !is_of_handshake(socket.cast(), tcp) => Socket::OtherConnection,
         _ => Socket::Connection,
     };
     // SAFETY: lent above, given back once.
@@ -82,19 +88,42 @@ fn ask<K>(context: *mut xdp_md, flow: *const u32, ip: *const u32, ip_len: u32, t
 #[inline(always)]
 fn is_of_handshake(socket: *mut c_void, tcp: &TcpHeader) -> bool {
     // SAFETY: a static; not read at compile time, for it is written before the program is loaded.
-    let at = unsafe { read_volatile(&raw const ANSWERED_AT) } as usize;
-    if at == 0 || (tcp[3] >> 8) & ACK == 0 {
+    let at = unsafe { read_volatile(&raw const ANSWERED_AT) };
+    if at == 0 || !acknowledges(tcp) {
         return true;
     }
     // SAFETY: the kernel checks what it is asked for, and lends no second time.
     let request = unsafe { bpf_skc_to_tcp_request_sock(socket) };
-    if request.is_null() {
+    number(request.cast(), at).is_none_or(|answered| u32::from_be(tcp[2]) == answered.wrapping_add(1))
+}
+
+/// Whether a segment acknowledges all that this closed connection sent, its FIN included: its client did, or there were no
+/// TIME_WAIT, and whatever comes from that client later says it again. A duplicate from before that is taken for another
+/// connection's: who refuses it in the end does so by a number that its client has passed, and ignores. So is what
+/// acknowledges nothing, for a RST is never answered. What cannot be compared is taken for one of it.
+#[inline(always)]
+fn is_of_closed(socket: *mut c_void, tcp: &TcpHeader) -> bool {
+    // SAFETY: as above.
+    let at = unsafe { read_volatile(&raw const CLOSED_AT) };
+    if at == 0 {
         return true;
     }
-    let answered = request.cast::<u8>().wrapping_add(at).cast::<u32>();
-    // SAFETY: the kernel refuses what it cannot read.
-    match unsafe { bpf_probe_read_kernel(answered) } {
-        Ok(answered) => u32::from_be(tcp[2]) == answered.wrapping_add(1),
-        Err(_) => true,
+    // SAFETY: as above.
+    let closed = unsafe { bpf_skc_to_tcp_timewait_sock(socket) };
+    acknowledges(tcp) && number(closed.cast(), at).is_none_or(|next| u32::from_be(tcp[2]) == next)
+}
+
+#[inline(always)]
+const fn acknowledges(tcp: &TcpHeader) -> bool {
+    (tcp[3] >> 8) & ACK != 0
+}
+
+/// A number that the kernel keeps at this place of a socket.
+#[inline(always)]
+fn number(socket: *const u8, at: u32) -> Option<u32> {
+    if socket.is_null() {
+        return None;
     }
+    // SAFETY: the kernel refuses what it cannot read.
+    unsafe { bpf_probe_read_kernel(socket.wrapping_add(at as usize).cast::<u32>()) }.ok()
 }

@@ -224,8 +224,9 @@ const fn found(place: u8) -> Verdict {
 }
 
 /// Whether this node has the packet's flow; one of QUIC is its own if its connection ID says so. TIME_WAIT is no answer
-/// to a SYN, which may open the next connection with the same ports. A handshake is none to the end of another one: a
-/// SYN that was repeated while one member was stalled has been answered by two.
+/// to a SYN, which may open the next connection with the same ports, and none to that connection's packets: another member
+/// may have it. A handshake is none to the end of another one: a SYN that was repeated while one member was stalled has
+/// been answered by two.
 #[inline(always)]
 fn holds(walk: &Walk, tcp: &TcpHeader, opens: bool, sockets: &impl Sockets) -> bool {
     if walk.protocol != TCP {
@@ -234,7 +235,7 @@ fn holds(walk: &Walk, tcp: &TcpHeader, opens: bool, sockets: &impl Sockets) -> b
     match sockets.socket(walk, tcp) {
         Socket::Connection | Socket::Cookie => true,
         Socket::TimeWait => !opens,
-        Socket::None | Socket::Listener | Socket::OtherHandshake => false,
+        Socket::None | Socket::Listener | Socket::OtherConnection => false,
     }
 }
 

@@ -21,6 +21,9 @@ pub(crate) struct Both {
     handed: Vec<(Head, Vec<u8>)>,
 }
 
+/// How a program that captures is run.
+type Run = fn(&mut Kernel, &[u8]) -> anyhow::Result<Outcome>;
+
 impl Both {
     /// With the fixture's state.
     pub(crate) fn fixture(outer: Outer) -> Self {
@@ -58,15 +61,15 @@ impl Both {
         assert_eq!(self.host.run(frame), outcome, "{name}: host (left) and kernel (right)");
         assert_eq!(outcome.verdicts.len(), 1, "{name}: counted once: {:?}", outcome.verdicts);
         if self.is_captured {
-            self.is_told(name, frame, &outcome);
+            self.is_told(name, frame, &outcome, Kernel::run_capturing);
         }
         outcome
     }
 
-    fn is_told(&mut self, name: &str, frame: &[u8], outcome: &Outcome) {
+    fn is_told(&mut self, name: &str, frame: &[u8], outcome: &Outcome, run: Run) {
         self.kernel.forget_limits().expect("limits can be written");
         let handed = self.kernel.handed().expect("the ring can be read");
-        assert_eq!(self.kernel.run_capturing(frame).expect(name), *outcome, "{name}: while it is captured");
+        assert_eq!(run(&mut self.kernel, frame).expect(name), *outcome, "{name}: while it is captured");
         let told = self.kernel.records().expect("records can be read");
         let verdicts: Vec<_> = told.iter().map(|record| capture::verdict(record)).collect();
         assert_eq!(verdicts, [outcome.verdicts[0].counter()], "{name}: told");
@@ -79,6 +82,9 @@ impl Both {
     pub(crate) fn run_given(&mut self, name: &str, frame: &[u8]) -> Outcome {
         let outcome = self.kernel.run_given(frame).expect(name);
         assert_eq!(self.host.run_given(frame), outcome, "{name}: host (left) and kernel (right)");
+        if self.is_captured {
+            self.is_told(name, frame, &outcome, Kernel::run_given_capturing);
+        }
         outcome
     }
 

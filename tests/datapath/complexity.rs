@@ -25,8 +25,9 @@ fn verified_instructions_stay_near_the_snapshot() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("datapath/verified.json");
     let text = std::fs::read_to_string(&path).expect("the snapshot is there");
     let snapshot: BTreeMap<String, BTreeMap<String, u32>> = serde_json::from_str(&text).expect("JSON");
-    let found = verified_instructions(&[program::XDP, program::CAPTURE, program::GIVEN, program::SK_LOOKUP])
-        .expect("the programs load");
+    let programs =
+        [program::XDP, program::CAPTURE, program::GIVEN, program::CAPTURE_GIVEN, program::SK_LOOKUP];
+    let found = verified_instructions(&programs).expect("the programs load");
     // Verifiers differ: without a snapshot of this kernel, the others' are a looser bound.
     let (known, tolerance) = match snapshot.get(&environment()) {
         Some(known) => (known, TOLERANCE),

@@ -212,7 +212,7 @@ fn what_the_agent_does_not_take_is_dropped_by_name() {
     let long = whole(CLIENT4, VIP4, Transport::udp(CLIENT_PORT, 443, &[7; 2 * MAX_FRAME]));
     let at = |start: usize, len| long.part(ID, start..start + len).frame();
     assert_eq!(both.run("as long as there is room", &at(64, MAX_FRAME - 34)).verdicts, [Verdict::Held]);
-    both.drops("longer", &at(64, MAX_FRAME - 33), DropReason::FragmentUnheld);
+    both.drops("longer", &at(64, MAX_FRAME - 33), DropReason::LongFragment);
     let mut kernel = Kernel::with(&wanted_row(Outer::V4, [THIS, 0, 0])).expect("the program loads");
     flood(&mut kernel, &at(64, 64), Verdict::Held, DropReason::FragmentUnheld);
 }

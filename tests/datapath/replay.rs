@@ -184,7 +184,7 @@ fn a_replayed_opening_belongs_to_what_it_opened() {
             for (who, socket, verdict) in [
                 (&living, Socket::Connection, Verdict::FoundSecond),
                 (&half, Socket::Connection, Verdict::FoundSecond),
-                (&closed, Socket::TimeWait, Verdict::PassedOn),
+                (&closed, Socket::OtherConnection, Verdict::PassedOn),
             ] {
                 let hash = lb_common::hash::flow_hash(&fixture::local().key, &who.tuple());
                 let inner = who.syn();

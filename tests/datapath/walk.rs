@@ -11,7 +11,7 @@ use lb_tests::fixture::{
     self, CLIENT4, CLIENT6, FAR, NEAR, OTHER_INTERFACE, Outer, THIS, VIP4, tuple, wanted_row,
 };
 use lb_tests::handshake::{Client, Node};
-use lb_tests::packet::flags::{ACK, RST, SYN};
+use lb_tests::packet::flags::{ACK, FIN, RST, SYN};
 use lb_tests::packet::{Ip, Segment, Transport};
 
 use crate::check::Both;
@@ -295,9 +295,14 @@ fn a_handshake_is_asked_for_by_the_number_that_it_answered() {
             ("its end", client.ack(), Socket::Connection, Verdict::FoundFirst),
             ("its end, refused", client.segment(RST | ACK, 1, 1), Socket::Connection, Verdict::FoundFirst),
             ("its end, with no number", client.segment(RST, 1, 0), Socket::Connection, Verdict::FoundFirst),
-            ("another one's end", client.segment(ACK, 1, 7), Socket::OtherHandshake, Verdict::Sent),
-            ("what it answered", client.segment(ACK, 1, 0), Socket::OtherHandshake, Verdict::Sent),
-            ("another one's refusal", client.segment(RST | ACK, 1, 7), Socket::OtherHandshake, Verdict::Sent),
+            ("another one's end", client.segment(ACK, 1, 7), Socket::OtherConnection, Verdict::Sent),
+            ("what it answered", client.segment(ACK, 1, 0), Socket::OtherConnection, Verdict::Sent),
+            (
+                "another one's refusal",
+                client.segment(RST | ACK, 1, 7),
+                Socket::OtherConnection,
+                Verdict::Sent,
+            ),
         ] {
             let mut both = Both::with(&wanted_row(OUTER, [THIS, NEAR, 0]));
             asks(&mut both, name, &client, &packet, socket, verdict);
@@ -305,14 +310,33 @@ fn a_handshake_is_asked_for_by_the_number_that_it_answered() {
     });
 }
 
+/// The same ports may be a later connection's, with another member.
 #[test]
-fn what_is_left_of_a_connection_answers_all_but_a_syn() {
+fn what_is_left_of_a_connection_answers_who_acknowledges_its_end() {
     on_a_node(|node, client| {
         let client = node.closed(client, 40_003);
-        let mut both = Both::with(&wanted_row(OUTER, [THIS, NEAR, 0]));
-        asks(&mut both, "a late ACK", &client, &client.ack(), Socket::TimeWait, Verdict::FoundFirst);
+        for (name, packet, socket, verdict) in [
+            ("its last ACK", client.segment(ACK, 2, 2), Socket::TimeWait, Verdict::FoundFirst),
+            ("its FIN, repeated", client.segment(FIN | ACK, 1, 2), Socket::TimeWait, Verdict::FoundFirst),
+            ("its refusal", client.segment(RST | ACK, 2, 2), Socket::TimeWait, Verdict::FoundFirst),
+            ("a duplicate", client.ack(), Socket::OtherConnection, Verdict::Sent),
+            (
+                "a later one's data",
+                client.segment(ACK, 70_000, 5_000),
+                Socket::OtherConnection,
+                Verdict::Sent,
+            ),
+            ("its end", client.segment(FIN | ACK, 70_000, 5_000), Socket::OtherConnection, Verdict::Sent),
+            ("what acknowledges nothing", client.segment(RST, 2, 2), Socket::OtherConnection, Verdict::Sent),
+        ] {
+            let mut both = Both::with(&wanted_row(OUTER, [THIS, NEAR, 0]));
+            asks(&mut both, name, &client, &packet, socket, verdict);
+            // Where nobody is left to ask, the kernel has its say.
+            let mut both = Both::with(&wanted_row(OUTER, [THIS, 0, 0]));
+            asks(&mut both, name, &client, &packet, socket, Verdict::DeliveredFirstHop);
+        }
         let mut both = Both::with(&wanted_row(OUTER, [NEAR, THIS, 0]));
-        asks(&mut both, "the next SYN", &client, &client.syn(), Socket::TimeWait, Verdict::Sent);
+        asks(&mut both, "the next SYN", &client, &client.syn(), Socket::OtherConnection, Verdict::Sent);
     });
 }
 

@@ -35,11 +35,14 @@ fn captures_say_where_packets_go_and_no_connection_notices() -> Result<()> {
         lab.spread_vips(&[other])?;
         let calls = Calls::default();
         calls.during(&lab.client.clone(), &[to], || {
-            let mut captures =
-                [holder, other].map(|node| write(lab, node, to)).into_iter().collect::<Result<Vec<_>>>()?;
+            let mut captures = [holder, other]
+                .map(|node| write(lab, node, &to.to_string()))
+                .into_iter()
+                .collect::<Result<Vec<_>>>()?;
             calls.some_more()?;
             owner(lab, &mut kept, SHOP).context("a connection of before, while it is captured")?;
             says_who_captures(other)?;
+            knows_its_own_program(other, client, to)?;
             for (node, capture) in [holder, other].into_iter().zip(&mut captures) {
                 let end = capture.stop()?;
                 ensure!(end.success(), "{}: {end}: {}", node.name, capture.log());
@@ -71,11 +74,10 @@ fn start(node: &Node, arguments: &[&str]) -> Result<Process> {
 }
 
 /// Begins a capture into a file of the node's name.
-fn write(lab: &Lab, node: &Node, to: SocketAddr) -> Result<Process> {
+pub(crate) fn write(lab: &Lab, node: &Node, to: &str) -> Result<Process> {
     let file = lab.folder().join(&node.name);
     let file = file.to_str().context("a path in UTF-8")?;
-    let to = to.to_string();
-    let arguments = ["--to", &to, "--count", "1000000", "--seconds", "600", "-w", file];
+    let arguments = ["--to", to, "--count", "1000000", "--seconds", "600", "-w", file];
     let mut capture = start(node, &arguments)?;
     await_capture(node, &mut capture)?;
     Ok(capture)
@@ -100,6 +102,14 @@ fn says_who_captures(node: &Node) -> Result<()> {
     let (status, text) = node.lb_agent(&["capture", "--drops"])?;
     ensure!(status.code() == Some(1) && text.contains(" captures already, since "), "{status}: {text}");
     ensure!(text.contains(" (--to ") && text.contains("one at a time"), "{text}");
+    Ok(())
+}
+
+/// `explain` asks the ordinary program, and knows that the other one does the same.
+fn knows_its_own_program(node: &Node, from: SocketAddr, to: SocketAddr) -> Result<()> {
+    let (from, to) = (from.to_string(), to.to_string());
+    let (status, text) = node.lb_agent(&["explain", "--from", &from, "--to", &to])?;
+    ensure!(status.success() && !text.contains("another version"), "{status}: {text}");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Datagrams in parts, over several first hops: TCP segments cut by hand, and large pings.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,6 +9,7 @@ use lb_tests::lab::address::Link;
 use lb_tests::lab::capture::{Capture, inject};
 use lb_tests::lab::http::Connection;
 use lb_tests::lab::icmp::ping_of;
+use lb_tests::lab::pcapng::{self, Packet};
 use lb_tests::lab::site::SHOP;
 use lb_tests::lab::spread::owner;
 use lb_tests::lab::wait::until;
@@ -15,7 +17,7 @@ use lb_tests::lab::{Lab, Node};
 use lb_tests::packet::{Ip, Segment, Transport, flags};
 
 use crate::icmp::next_sent;
-use crate::{PATIENCE, connect, edges, with_site};
+use crate::{PATIENCE, capture, connect, edges, with_site};
 
 /// Between two parts a busy machine may take longer than an agent holds one: then all are sent anew.
 const TRIES: u32 = 10;
@@ -50,6 +52,35 @@ fn parts_in_reverse_over_two_first_hops_reach_the_owner() -> Result<()> {
             ensure!(count(lab, Verdict::Held)? > before, "{vip}: none came before its first part");
         }
         ensure!(count(lab, DropReason::FragmentUnheld.into())? < 0.5, "all that were early were held");
+        Ok(())
+    })
+}
+
+/// What is captured is held as else, and shows once more when it is given back.
+#[test]
+fn what_is_held_while_somebody_captures_shows_twice() -> Result<()> {
+    with_site("what_is_held_while_somebody_captures_shows_twice", &edges(2), |lab, _| {
+        let (vip, client) = (lab.vip().v4.into(), Link::client().host.v4.into());
+        let request = Request::begin(lab, vip, client, REQUEST)?;
+        let all = || lab.edges.iter();
+        let captures = all().map(|node| capture::write(lab, node, &vip.to_string()));
+        let mut captures = captures.collect::<Result<Vec<_>>>()?;
+        request.arrives(lab, |again| {
+            let parts = request.segment.parts(0x2_0002 + again, PART);
+            parts.iter().rev().try_for_each(|part| inject(&lab.router, &part.bytes()))
+        })?;
+        for capture in &mut captures {
+            let end = capture.stop()?;
+            ensure!(end.success(), "{end}: {}", capture.log());
+        }
+        let files = all().map(|node| pcapng::read(&fs::read(lab.folder().join(&node.name))?));
+        let nodes = files.collect::<Result<Vec<_>>>()?;
+        let is_given = |packets: &[Packet], held: &Packet| {
+            packets.iter().any(|packet| packet.bytes == held.bytes && packet.comment != held.comment)
+        };
+        let mut held = nodes.iter().flat_map(|packets| packets.iter().map(move |packet| (packets, packet)));
+        let shown = held.any(|(packets, packet)| packet.comment == "held" && is_given(packets, packet));
+        ensure!(shown, "{nodes:?}");
         Ok(())
     })
 }

@@ -103,6 +103,9 @@ fn a_node_whose_gateway_answers_is_not_alone() -> Result<()> {
         eventually("it is told", SOON, || ready("edge-2 is silent since 3 s: no new flows go there"))?;
         let (_, doctor) = lab.edges[0].lb_agent(&["doctor"])?;
         ensure!(doctor.contains("warn  agent            edge-2 is silent"), "{doctor}");
+        let (status, doctor) = lab.edges[1].lb_agent(&["doctor"])?;
+        ensure!(!status.success(), "{doctor}");
+        ensure!(doctor.contains("FAIL  agent            its programs are in the kernel, but"), "{doctor}");
         expect_alone(&lab.edges[0], false)?;
         lab.edges[1].run_agent(&[])?;
         eventually("edge-2 is up", SOON, || expect_state(&lab.edges[0], "edge-2", "up"))

@@ -44,40 +44,20 @@ async fn no_request_fails_while_routes_change() {
 
 #[tokio::test]
 async fn a_request_under_way_outlives_its_route() {
-    let release = Arc::new(tokio::sync::Notify::new());
-    let released = release.clone();
-    let backend = Backend::start(move |_| {
-        let released = released.clone();
-        async move {
-            released.notified().await;
-            Response::new(text("late"))
-        }
-    })
-    .await;
+    let (backend, release) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let address = fixture.http();
-    let waiting = tokio::spawn(async move { Http::get(address, "a", "/").await });
+    let waiting = tokio::spawn(async move { Http::get(address, "a", "/slow").await });
     super::support::eventually("the backend has the request", || backend.requests() == 1).await;
     fixture.publish(Table::default().build());
     assert_eq!(Http::get(address, "a", "/").await.status, 404);
     release.notify_one();
-    assert_eq!(waiting.await.expect("no panic").text(), "late");
+    assert_eq!(waiting.await.expect("no panic").text(), "done");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_waits_for_requests_and_closes_idle_connections() {
-    let release = Arc::new(tokio::sync::Notify::new());
-    let released = release.clone();
-    let backend = Backend::start(move |request| {
-        let released = released.clone();
-        async move {
-            if request.uri().path() == "/slow" {
-                released.notified().await;
-            }
-            Response::new(text("done"))
-        }
-    })
-    .await;
+    let (backend, release) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let address = fixture.http();
     let mut idle = Http::one(address).await;

@@ -1,5 +1,7 @@
 //! Drain: every protocol ends in its own way, and no request is lost on the way.
 
+mod deadline;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +11,6 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 
@@ -25,31 +26,13 @@ fn within(time: Duration) -> Instant {
     Instant::now() + time
 }
 
-/// A backend that answers `/slow` when it is told to, and all else at once.
-async fn slow() -> (Backend, Arc<Notify>) {
-    let release = Arc::new(Notify::new());
-    let released = release.clone();
-    let backend = Backend::start(move |request| {
-        let released = released.clone();
-        async move {
-            if request.uri().path() == "/slow" {
-                released.notified().await;
-            }
-            drop(request.into_body().collect().await);
-            Response::new(text("done"))
-        }
-    })
-    .await;
-    (backend, release)
-}
-
 fn ended(fixture: &Fixture, kind: &str, end: &str) -> u64 {
     fixture.metric(&format!("lb_l7_drained_connections_total{{kind=\"{kind}\",end=\"{end}\"}}"))
 }
 
 #[tokio::test]
 async fn a_response_under_way_says_close() {
-    let (backend, release) = slow().await;
+    let (backend, release) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let mut client = Http::one(fixture.http()).await;
     assert_eq!(client.send(request("a", "/")).await.header("connection"), "");
@@ -72,7 +55,7 @@ async fn a_response_under_way_says_close() {
 
 #[tokio::test]
 async fn an_idle_connection_has_one_more_request() {
-    let (backend, _) = slow().await;
+    let (backend, _) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let mut clients = [Http::one(fixture.http()).await, Http::one(fixture.http()).await];
     clients[0].send(request("a", "/")).await;
@@ -125,7 +108,7 @@ fn frames(
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_keep_asking_lose_no_request() {
     const CLIENTS: usize = 50;
-    let (backend, _) = slow().await;
+    let (backend, _) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let (stop, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let clients: Vec<_> = (0..CLIENTS)
@@ -161,7 +144,7 @@ async fn ask_every_20_ms(address: std::net::SocketAddr, stop: Arc<AtomicUsize>, 
 
 #[tokio::test]
 async fn http2_streams_finish_after_goaway() {
-    let (backend, release) = slow().await;
+    let (backend, release) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let stream = connect_tls(fixture.https(), "a", &["h2"], all_schemes()).await;
     let Http::Two(sender) = Http::two_over(stream).await else { panic!("HTTP/2 was asked for") };
@@ -198,7 +181,7 @@ async fn http2_streams_finish_after_goaway() {
 
 #[tokio::test]
 async fn a_slow_upload_finishes() {
-    let (backend, _) = slow().await;
+    let (backend, _) = Backend::slow().await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let (send, receive) = mpsc::channel::<Bytes>(1);
     let body = StreamBody::new(frames(receive)).boxed_unsync();
@@ -218,51 +201,8 @@ async fn a_slow_upload_finishes() {
 }
 
 #[tokio::test]
-async fn a_websocket_is_told_1001_at_the_deadline() {
-    let (told_backend, mut backend_told) = mpsc::channel::<Vec<u8>>(1);
-    let backend = Backend::start(move |mut request| {
-        let told = told_backend.clone();
-        async move {
-            let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move {
-                let mut stream = TokioIo::new(upgrade.await.expect("the proxy upgrades"));
-                let mut read = [0; 9];
-                // Echoes one message, as a server frame: 2 + 4 + 3 bytes come, 2 + 3 go.
-                stream.read_exact(&mut read).await.expect("a message");
-                stream.write_all(&[0x82, 3, b'a', b'b', b'c']).await.expect("sent");
-                let mut rest = Vec::new();
-                drop(stream.read_to_end(&mut rest).await);
-                drop(told.send(rest).await);
-            });
-            let response = Response::builder().status(101).header("connection", "upgrade");
-            response.header("upgrade", "websocket").body(text("")).expect("a response")
-        }
-    })
-    .await;
-    let fixture = Fixture::start(Table::all_to(&[backend.address]));
-    let mut upgrade = request("a", "/");
-    for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket")] {
-        upgrade.headers_mut().insert(name, value.parse().expect("a value"));
-    }
-    let mut response = Http::one(fixture.http()).await.begin(upgrade).await.expect("a response");
-    let mut tunnel = TokioIo::new(hyper::upgrade::on(&mut response).await.expect("upgraded"));
-    fixture.proxy.drain(within(Duration::from_millis(600)));
-    tunnel.write_all(&[0x82, 0x83, 0, 0, 0, 0, b'a', b'b', b'c']).await.expect("sent");
-    let mut read = [0; 9];
-    tunnel.read_exact(&mut read).await.expect("the echo, then the Close");
-    assert_eq!(read, [0x82, 3, b'a', b'b', b'c', 0x88, 2, 0x03, 0xe9]);
-    tunnel.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]).await.expect("the answer");
-    assert_eq!(tunnel.read(&mut read).await.expect("no reset"), 0, "then it is closed");
-    let told = backend_told.recv().await.expect("the backend's side ends too");
-    assert_eq!((told.len(), told[0], told[1]), (8, 0x88, 0x82));
-    assert_eq!([told[6] ^ told[2], told[7] ^ told[3]], [0x03, 0xe9]);
-    eventually("it has ended", || fixture.proxy.left().total() == 0).await;
-    assert_eq!(ended(&fixture, "websocket", "deadline"), 1);
-}
-
-#[tokio::test]
 async fn idle_ones_are_closed_in_order_in_the_end() {
-    let (backend, _) = slow().await;
+    let (backend, _) = Backend::slow().await;
     let timeouts = Timeouts { idle: LONG, ..quick() };
     let fixture = Fixture::start_with(timeouts, Table::all_to(&[backend.address]));
     let mut idle = connect_tls(fixture.https(), "a", &[], all_schemes()).await;
@@ -279,30 +219,4 @@ async fn idle_ones_are_closed_in_order_in_the_end() {
     eventually("none is left", || fixture.proxy.left().total() == 0).await;
     assert_eq!(ended(&fixture, "http1", "in_order"), 1);
     drop(two);
-}
-
-#[tokio::test]
-async fn what_outlives_the_deadline_is_cut_and_counted() {
-    let (backend, _release) = slow().await;
-    let fixture = Fixture::start(Table::all_to(&[backend.address]));
-    let mut one = Http::one(fixture.http()).await;
-    let mut two = Http::two(fixture.http()).await;
-    let requests = [request("a", "/slow"), Request::get("http://a/slow").body(text_body()).expect("request")];
-    let [first, second] = requests;
-    let waiting = [
-        tokio::spawn(async move { one.begin(first).await.is_err() }),
-        tokio::spawn(async move { two.begin(second).await.is_err() }),
-    ];
-    eventually("the backend has the requests", || backend.requests() == 2).await;
-    fixture.proxy.drain(within(Duration::from_millis(300)));
-    for waiting in waiting {
-        assert!(waiting.await.expect("no panic"), "its response is cut");
-    }
-    eventually("none is left", || fixture.proxy.left().total() == 0).await;
-    assert_eq!((ended(&fixture, "http1", "deadline"), ended(&fixture, "http2", "deadline")), (1, 1));
-    assert_eq!(fixture.metric("lb_l7_cut_responses_total"), 2);
-}
-
-fn text_body() -> http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible> {
-    http_body_util::Empty::new().boxed_unsync()
 }

@@ -320,6 +320,7 @@ pub fn verified_instructions(names: &[&'static str]) -> Result<Vec<(&'static str
     // Those that are not loaded with the others.
     kernel.program(program::CAPTURE)?;
     kernel.program(program::GIVEN)?;
+    kernel.program(program::CAPTURE_GIVEN)?;
     names
         .iter()
         .map(|&name| {

@@ -84,7 +84,7 @@ impl Overview {
             oldest: loaded.and_then(|loaded| loaded.oldest).map(|age| age.as_secs()),
             memberships: history.agreed.iter().map(|generation| Membership::new(generation)).collect(),
             members: members(&history, &snapshot)
-                .values()
+                .into_values()
                 .map(|member| MemberOverview::new(member, live))
                 .collect(),
             services: snapshot
@@ -106,7 +106,7 @@ impl Overview {
 pub(super) fn name(live: &Live, id: u16) -> Option<String> {
     let snapshot = live.snapshot().unwrap_or_default();
     let history = history(live, &snapshot);
-    members(&history, &snapshot).get(&id).map(|member| member.name.clone())
+    members(&history, &snapshot).remove(&id).map(|member| member.name)
 }
 
 /// What rows are made of; without a packet path, what they would be.
@@ -115,9 +115,22 @@ fn history(live: &Live, snapshot: &Snapshot) -> History {
     if known.agreed.is_empty() { History { agreed: snapshot.generations.clone(), ..known } } else { known }
 }
 
-/// Where memberships disagree, the newest is right.
-fn members<'a>(history: &'a History, snapshot: &'a Snapshot) -> BTreeMap<u16, &'a Member> {
-    history.members().chain(snapshot.members.values()).map(|member| (member.id, member)).collect()
+/// Where memberships disagree, the newest is right, and what objects say comes after them: a change may wait, and a drain
+/// that is heard in probes is in no object. Who is not in the newest one is to have no new flows; where all drain,
+/// each goes on alike.
+fn members(history: &History, snapshot: &Snapshot) -> BTreeMap<u16, Member> {
+    let newest = history.agreed.last();
+    let is_left = |name: &str| newest.is_some_and(|newest| !newest.members.contains_key(name));
+    let all_drain = newest.is_some_and(|newest| newest.members.values().all(|member| member.weight == 0));
+    let all = snapshot.members.values().chain(history.members()).map(|member| {
+        let weight = match is_left(&member.name) {
+            true => 0,
+            false if all_drain => 1,
+            false => member.weight,
+        };
+        (member.id, Member { weight, ..member.clone() })
+    });
+    all.collect()
 }
 
 impl Membership {
@@ -131,8 +144,8 @@ impl Membership {
 }
 
 impl MemberOverview {
-    fn new(member: &Member, live: &Live) -> Self {
-        let Member { name, id, address, weight } = member.clone();
+    fn new(member: Member, live: &Live) -> Self {
+        let Member { name, id, address, weight } = member;
         let peers = live.peers();
         let peer = peers.all.iter().find(|peer| peer.id == id);
         let (state, words) = match peer {
@@ -164,6 +177,34 @@ mod tests {
     use super::super::live::tests::{live, peer};
     use super::*;
     use crate::model::{PeerState, Peers, Step};
+
+    #[test]
+    fn the_newest_membership_says_who_is_to_have_new_flows() {
+        let member = |name: &str, id, weight| {
+            let address = IpAddr::from([198, 51, 100, 2]);
+            (name.to_owned(), Member { name: name.to_owned(), id, address, weight })
+        };
+        let generation = |number, members: Vec<_>| {
+            Arc::new(Generation { number, step: Step::Settled, members: members.into_iter().collect() })
+        };
+        let first =
+            generation(1, vec![member("edge-1", 1, 9), member("edge-2", 2, 9), member("edge-3", 3, 9)]);
+        // edge-2 drains, as its probes say; edge-3 has left.
+        let second = generation(2, vec![member("edge-1", 1, 9), member("edge-2", 2, 0)]);
+        let history = History { agreed: vec![first, second], ..History::default() };
+        let objects = BTreeMap::from([member("edge-1", 1, 9), member("edge-2", 2, 9)]);
+        let snapshot = Snapshot { members: objects, ..Snapshot::default() };
+        let weights = |history: &History| -> Vec<_> {
+            members(history, &snapshot).into_values().map(|member| (member.name, member.weight)).collect()
+        };
+        let expected = |weights: [u32; 3]| {
+            ["edge-1", "edge-2", "edge-3"].map(str::to_owned).into_iter().zip(weights).collect::<Vec<_>>()
+        };
+        assert_eq!(weights(&history), expected([9, 0, 0]));
+        let all = generation(3, vec![member("edge-1", 1, 0), member("edge-2", 2, 0)]);
+        let history = History { agreed: [history.agreed, vec![all]].concat(), ..History::default() };
+        assert_eq!(weights(&history), expected([1, 1, 0]), "all drain");
+    }
 
     #[test]
     fn members_of_all_memberships_are_named() {

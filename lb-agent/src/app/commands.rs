@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::packet_path::{FLOW_KEY, HAND_OVER, HISTORY};
+use super::say::say;
 use super::{connect, meaning, told_to_stop};
 use crate::admin::{AdminError, Ask, DrainReport, ask_drain};
 use crate::cli::{Check, Doctor, Drain, Health, Top, Uninstall};
@@ -18,21 +19,22 @@ use crate::{admin, l4, source, status};
 /// The exit code of a question that has no answer; clap ends so, too, on flags that it does not know.
 pub(super) const CANNOT_TELL: u8 = 2;
 
-pub(super) fn check_folder(check: &Check) -> ExitCode {
+pub(super) fn check_folder(check: &Check) -> Result<ExitCode> {
     let problems = source::check(&check.manifests, &meaning(&check.meaning));
     for problem in &problems {
-        println!("{problem}");
+        say(format_args!("{problem}\n"))?;
     }
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    println!("{}: {errors} errors, {} warnings", check.manifests.display(), problems.len() - errors);
+    let (folder, warnings) = (check.manifests.display(), problems.len() - errors);
+    say(format_args!("{folder}: {errors} errors, {warnings} warnings\n"))?;
     let is_bad = errors > 0 || (check.strict && !problems.is_empty());
-    if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 pub(super) async fn health(probe: &Health) -> Result<ExitCode> {
     let asked = if probe.live { admin::Probe::Live } else { admin::Probe::Ready };
     let health = admin::health(&probe.admin_socket.admin_socket, asked).await?;
-    println!("{}", health.message);
+    say(format_args!("{}\n", health.message))?;
     Ok(if health.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -43,7 +45,7 @@ pub(super) async fn drain(drain: &Drain) -> Result<ExitCode> {
     let socket = &drain.admin_socket.admin_socket;
     let ask = if drain.cancel { Ask::CallOff } else { Ask::Begin(drain.deadline) };
     let mut report = ask_drain(socket, ask).await?;
-    println!("{}", report.words);
+    say(format_args!("{}\n", report.words))?;
     if !drain.wait {
         return Ok(ExitCode::SUCCESS);
     }
@@ -52,23 +54,31 @@ pub(super) async fn drain(drain: &Drain) -> Result<ExitCode> {
         let now = match ask_drain(socket, Ask::Progress).await {
             Ok(now) => now,
             Err(AdminError::Unreachable { .. }) => {
-                println!("the agent has ended");
+                say("the agent has ended\n")?;
                 return Ok(ExitCode::SUCCESS);
             }
             Err(error) => return Err(error.into()),
         };
         if now.words != report.words {
-            println!("{}", now.words);
+            say(format_args!("{}\n", now.words))?;
         }
         report = now;
+    }
+    if is_in_vain(&report) {
+        eprintln!(
+            "error: no other node took new flows before the deadline: this one serves on, and drains once one does"
+        );
     }
     Ok(if report.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Done, called off by somebody else, or in vain: by the deadline, new flows still open there.
 fn is_over(report: &DrainReport) -> bool {
-    let is_in_vain = report.opens_here && report.deadline == Some(0);
-    report.complete || !report.draining || is_in_vain
+    report.complete || !report.draining || is_in_vain(report)
+}
+
+fn is_in_vain(report: &DrainReport) -> bool {
+    report.opens_here && report.deadline == Some(0)
 }
 
 pub(super) async fn top(top: &Top) -> Result<ExitCode> {
@@ -76,8 +86,8 @@ pub(super) async fn top(top: &Top) -> Result<ExitCode> {
     if top.json || top.once || !std::io::stdout().is_terminal() {
         let figures = admin::top::once(socket).await?;
         match top.json {
-            true => println!("{:#}", serde_json::json!(figures)),
-            false => print!("{figures}"),
+            true => say(format_args!("{:#}\n", serde_json::json!(figures)))?,
+            false => say(figures)?,
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -95,24 +105,29 @@ pub(super) async fn look(doctor: Doctor) -> Result<ExitCode> {
         Ok(uplinks) => Ok(uplinks.into_iter().map(|uplink| (uplink.name, uplink.why)).collect()),
         Err(error) => Err(error.to_string()),
     };
-    // Before an agent is installed there is none to ask.
-    let agent = admin::health(&doctor.admin_socket.admin_socket, admin::Probe::Ready).await.ok();
+    let agent = admin::health(&doctor.admin_socket.admin_socket, admin::Probe::Ready).await;
+    let agent = match agent {
+        Ok(health) => Some(Ok(health)),
+        // Before an agent is installed there is none to ask.
+        Err(_) if !Pins::new(doctor.bpffs.clone()).exist().unwrap_or_default() => None,
+        Err(error) => Some(Err(error.to_string())),
+    };
     let options = admin::doctor::Options { uplinks, bpffs: doctor.bpffs, bpf, agent };
     let report = admin::doctor::doctor(&options).await;
-    print!("{}", report.render(std::io::stdout().is_terminal()));
+    say(report.render(std::io::stdout().is_terminal()))?;
     Ok(if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 pub(super) async fn remove(uninstall: Uninstall) -> Result<ExitCode> {
     if uninstall.cluster {
         let client = connect::writer(uninstall.kubeconfig.as_deref()).await?;
-        print!("{}", status::clear(client, &uninstall.namespace).await?);
+        say(status::clear(client, &uninstall.namespace).await?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let in_kernel = l4::uninstall(&Pins::new(uninstall.bpffs)).await?;
-    println!("{}", if in_kernel { "removed: programs, maps and local routes" } else { "nothing to remove" });
+    say(if in_kernel { "removed: programs, maps and local routes\n" } else { "nothing to remove\n" })?;
     if remove_state(&uninstall.state)? {
-        println!("removed: what was stored in {}", uninstall.state.display());
+        say(format_args!("removed: what was stored in {}\n", uninstall.state.display()))?;
     }
     if uninstall.stay {
         told_to_stop().await?;

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
+use anyhow::Result;
+
 use super::commands::CANNOT_TELL;
+use super::say::say;
 use crate::admin::explain::{Explanation, FlowFound, Kind, Place, SentTo, ServiceFound};
 use crate::admin::{self, Overview};
 use crate::cli::{Explain, ExplainedProtocol};
@@ -12,12 +15,12 @@ use crate::l4::trial::{ALL_BUCKETS, Flow, Packet, Sent, Trial};
 use crate::model::{Protocol, ServiceAddress};
 
 /// Prints it. The exit code says whether the packet gets to a socket; 2 is "cannot tell".
-pub(super) async fn explain(explain: &Explain) -> ExitCode {
-    match found(explain).await {
+pub(super) async fn explain(explain: &Explain) -> Result<ExitCode> {
+    Ok(match found(explain).await {
         Ok(explanation) => {
             match explain.json {
-                true => println!("{:#}", serde_json::json!(explanation)),
-                false => print!("{explanation}"),
+                true => say(format_args!("{:#}\n", serde_json::json!(explanation)))?,
+                false => say(&explanation)?,
             }
             if explanation.arrives() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
@@ -25,7 +28,7 @@ pub(super) async fn explain(explain: &Explain) -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::from(CANNOT_TELL)
         }
-    }
+    })
 }
 
 async fn found(explain: &Explain) -> Result<Explanation, L4Error> {

@@ -21,7 +21,8 @@ mod kind {
     pub(super) const ENUM64: u32 = 19;
 }
 
-/// Bytes from the start of a structure of the running kernel to one of its own fields. None if the kernel does not tell.
+/// Bytes from the start of a structure of the running kernel to one of its fields, which may stand in structures and unions
+/// without a name. None if the kernel does not tell.
 pub(super) fn offset(structure: &str, field: &str) -> Option<u32> {
     Btf::parse(&fs::read(VMLINUX).ok()?)?.offset(structure, field)
 }
@@ -30,6 +31,14 @@ pub(super) fn offset(structure: &str, field: &str) -> Option<u32> {
 struct Btf<'a> {
     types: &'a [u8],
     strings: &'a [u8],
+}
+
+/// A type, and what follows its head.
+struct Type<'a> {
+    name: u32,
+    kind: u32,
+    has_bit_fields: bool,
+    more: &'a [u8],
 }
 
 impl<'a> Btf<'a> {
@@ -43,22 +52,37 @@ impl<'a> Btf<'a> {
     }
 
     fn offset(&self, structure: &str, field: &str) -> Option<u32> {
+        let mut all = self.types();
+        let found = all.find(|one| one.kind == kind::STRUCT && self.is(one.name, structure))?;
+        let bits = self.bits(found, field)?;
+        bits.is_multiple_of(8).then_some(bits / 8)
+    }
+
+    fn bits(&self, structure: Type<'a>, field: &str) -> Option<u32> {
+        structure.more.chunks_exact(12).find_map(|one| {
+            let (name, id, at) = (word(one, 0)?, word(one, 4)?, word(one, 8)?);
+            // With the flag, the upper byte is a bit field's size.
+            let at = if structure.has_bit_fields { at & 0x00ff_ffff } else { at };
+            if self.is(name, field) {
+                return Some(at);
+            }
+            let inner = || self.types().nth(id.checked_sub(1)? as usize);
+            let inner = if name == 0 { inner() } else { None };
+            let inner = inner.filter(|one| matches!(one.kind, kind::STRUCT | kind::UNION))?;
+            Some(at + self.bits(inner, field)?)
+        })
+    }
+
+    /// All types, of which the first has the number 1; up to one that is cut off.
+    fn types(&self) -> impl Iterator<Item = Type<'a>> {
         let mut rest = self.types;
-        while !rest.is_empty() {
+        std::iter::from_fn(move || {
             let (name, info) = (word(rest, 0)?, word(rest, 4)?);
             let (kind, count) = (info >> 24 & 0x1f, info & 0xffff);
-            let more = rest.get(12..)?;
-            if kind == kind::STRUCT && self.is(name, structure) {
-                let mut fields = more.chunks_exact(12).take(count as usize);
-                let found = fields.find(|one| word(one, 0).is_some_and(|name| self.is(name, field)))?;
-                let bits = word(found, 8)?;
-                // With the flag, the upper byte is a bit field's size.
-                let bits = if info >> 31 == 1 { bits & 0x00ff_ffff } else { bits };
-                return bits.is_multiple_of(8).then_some(bits / 8);
-            }
-            rest = more.get(len_behind(kind, count)..)?;
-        }
-        None
+            let (more, behind) = rest.get(12..)?.split_at_checked(len_behind(kind, count))?;
+            rest = behind;
+            Some(Type { name, kind, has_bit_fields: info >> 31 == 1, more })
+        })
     }
 
     fn is(&self, at: u32, name: &str) -> bool {
@@ -87,17 +111,21 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const STRINGS: &[u8] = b"\0int\0pair\0first\0second\0low\0";
+    const STRINGS: &[u8] = b"\0int\0pair\0first\0second\0low\0one\0other\0";
 
-    /// `struct pair { int first; int second; int low: 3 }`, behind types of other kinds.
+    /// `struct pair { int first; int second; int low: 3; union { int one; struct { int skipped; int other; }; } }`, behind types
+    /// of other kinds.
     fn pair() -> Vec<u8> {
         let info = |kind: u32, count: u32, flag: u32| flag << 31 | kind << 24 | count;
         let types = [
-            // int; int[2]; a function without a name; the structure.
+            // 1: int. 2: int[2]. 3: a function without a name.
             [1, info(kind::INT, 0, 0), 4, 32].as_slice(),
             &[0, info(kind::ARRAY, 0, 0), 0, 1, 1, 2],
             &[0, info(kind::FUNC_PROTO, 1, 0), 1, 10, 1],
-            &[5, info(kind::STRUCT, 3, 1), 12, 10, 1, 0, 16, 1, 32, 23, 1, 3 << 24 | 68],
+            // 4: the inner structure. 5: the union.
+            &[0, info(kind::STRUCT, 2, 0), 8, 0, 1, 0, 31, 1, 32],
+            &[0, info(kind::UNION, 2, 0), 8, 27, 1, 0, 0, 4, 0],
+            &[5, info(kind::STRUCT, 4, 1), 20, 10, 1, 0, 16, 1, 32, 23, 1, 3 << 24 | 68, 0, 5, 96],
         ]
         .concat();
         let (types_len, strings_len) = (types.len() as u32 * 4, STRINGS.len() as u32);
@@ -114,6 +142,8 @@ mod tests {
             ("pair", "first", Some(0)),
             ("pair", "second", Some(4)),
             ("pair", "low", None),
+            ("pair", "one", Some(12)),
+            ("pair", "other", Some(16)),
             ("pair", "secon", None),
             ("pai", "first", None),
             ("int", "first", None),

@@ -120,7 +120,7 @@ pub struct Datapath {
     /// The capture under way.
     session: Option<Session>,
     events: Events,
-    _fragments: Fragments,
+    fragments: Fragments,
     /// Programs live as long as this or their pinned links.
     object: Ebpf,
     _lock: PinLock,
@@ -185,7 +185,7 @@ impl Datapath {
             address: None,
             takes_v6: false,
             listeners: Vec::new(),
-            _fragments: fragments,
+            fragments,
             pins,
             session: None,
             // Followed by who runs it.

@@ -1,7 +1,7 @@
 //! Where maps and links are pinned on the BPF filesystem, so that the kernel goes on without the agent.
 //!
 //! ```text
-//! <root>/v<layout>/<map>       maps, by version of their layout
+//! <root>/v<layout>/<map>       maps, by version of their layout; those of one agent are for its own programs only
 //! <root>/links/xdp-<interface> XDP links
 //! <root>/links/sk_lookup       the socket lookup's link
 //! ```
@@ -184,6 +184,14 @@ impl Pins {
 /// Removes a folder; one that is gone already is as good.
 fn remove_tree(path: &Path) -> Result<(), L4Error> {
     match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(pin_error(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a pin; one that is gone already is as good.
+pub(super) fn remove_pin(path: &Path) -> Result<(), L4Error> {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(pin_error(path)(error)),
         _ => Ok(()),
     }

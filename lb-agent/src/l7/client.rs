@@ -28,6 +28,8 @@ pub(super) struct Client {
     pub(super) passage: Arc<Passage>,
     /// Whether the last request had a body, of which a part may still be on its way.
     pub(super) uploads: Cell<bool>,
+    /// Whether the end of the connection may be that of a response: with HTTP/1.0, which knows no chunks.
+    pub(super) ends_by_closing: Cell<bool>,
     /// Among the worker's connections.
     key: usize,
     opened: Instant,
@@ -66,6 +68,7 @@ impl Client {
             deadline,
             passage: Arc::default(),
             uploads: Cell::new(false),
+            ends_by_closing: Cell::new(false),
             key,
             opened: Instant::now(),
             kind: Cell::new(ConnectionKind::New),

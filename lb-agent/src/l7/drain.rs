@@ -9,7 +9,8 @@
 //!   which could destroy the response before it. A request that crosses that FIN is not read as one: RFC 9112 section
 //!   9.3.1 lets its client send it again.
 //! - HTTP/2: GOAWAY in two steps (RFC 9113 section 6.8). The first names no stream, so that requests on their way
-//!   are still answered; the second follows the client's answer to a ping; then the streams finish.
+//!   are still answered; the second follows the client's answer to a ping; then the streams finish. Those that have not
+//!   at the deadline are reset, one by one, and the connection ends as it would have without them (`http2`).
 //! - WebSocket: at the deadline, Close 1001 in both directions (`tunnel`).
 
 use std::rc::Rc;

@@ -41,6 +41,7 @@ async fn respond(
     let (mut parts, body) = request.into_parts();
     client.uploads.set(!body.is_end_stream());
     let is_http1 = parts.version < Version::HTTP_2;
+    client.ends_by_closing.set(parts.version == Version::HTTP_10);
     let id = client.worker.ids.settle(&mut parts.headers);
     let mut response = answer(&client, parts, body).await.unwrap_or_else(|reply| {
         client.worker.metrics.reply(reply);

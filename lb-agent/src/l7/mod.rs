@@ -28,6 +28,8 @@ mod frames;
 mod guard;
 mod headers;
 mod host_map;
+mod http1;
+mod http2;
 mod kept;
 mod limits;
 mod listen;

@@ -106,8 +106,12 @@ async fn carry(busy: Busy, downstream: OnUpgrade, upstream: OnUpgrade) {
     };
     if overdue {
         client.cut();
-        if !timeout(LAST_WORDS, go_away(&mut down, &mut up)).await.is_ok_and(|told| told.is_ok()) {
-            tracing::debug!("a tunnel is closed without a Close frame");
+        if !timeout(LAST_WORDS / 2, go_away(&mut down, &mut up)).await.is_ok_and(|told| told.is_ok()) {
+            tracing::debug!("a tunnel is closed without both Close frames");
+        }
+        // Over TLS by a close_notify, also where the client was not told or does not answer.
+        if !timeout(LAST_WORDS / 2, down.shutdown()).await.is_ok_and(|closed| closed.is_ok()) {
+            tracing::debug!("a tunnel is cut");
         }
     }
 }
@@ -125,6 +129,5 @@ where
     let to_endpoint = close_to_server(fastrand::u32(..).to_ne_bytes());
     let (to_client, _) = tokio::join!(down.close_with(&CLOSE_TO_CLIENT), up.close_with(&to_endpoint));
     to_client?;
-    up.wait_for_close().await?;
-    down.shutdown().await
+    up.wait_for_close().await
 }

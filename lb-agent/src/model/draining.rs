@@ -63,7 +63,7 @@ impl fmt::Display for DrainProgress {
         let left = self.left;
         match (self.of, self.ends_by) {
             (None, _) => f.write_str("not draining"),
-            (Some(_), None) => write!(f, "draining: new flows still open here; {left}"),
+            (Some(_), None) => write!(f, "draining: new flows still open here, {left}"),
             (Some(_), Some(_)) if self.is_complete() => write!(f, "drained: {left}"),
             (Some(_), Some(_)) => write!(f, "draining: {left}"),
         }
@@ -151,7 +151,7 @@ mod tests {
         let of = Some(Draining::within(LAST_WORDS));
         for (of, ends_by, left, is_complete, words) in [
             (None, None, Left::default(), false, "not draining"),
-            (of, None, left, false, "draining: new flows still open here; 2 connections left"),
+            (of, None, left, false, "draining: new flows still open here, 2 connections left"),
             (of, Some(future), left, false, "draining: 2 connections left"),
             (of, Some(future), Left::default(), true, "drained: no connection left"),
             (of, past, left, true, "drained: 2 connections left"),

@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// A body of a backend's response.
@@ -57,6 +58,24 @@ impl Backend {
     /// Answers every request with this text.
     pub(crate) async fn says(answer: &'static str) -> Self {
         Self::start(move |_| async move { Response::new(text(answer)) }).await
+    }
+
+    /// Answers `/slow` when it is told to, and all else at once.
+    pub(crate) async fn slow() -> (Self, Arc<Notify>) {
+        let release = Arc::new(Notify::new());
+        let released = release.clone();
+        let backend = Self::start(move |request| {
+            let released = released.clone();
+            async move {
+                if request.uri().path() == "/slow" {
+                    released.notified().await;
+                }
+                drop(request.into_body().collect().await);
+                Response::new(text("done"))
+            }
+        })
+        .await;
+        (backend, release)
     }
 
     /// Connections accepted so far.

@@ -52,6 +52,8 @@ struct Case {
     program: &'static str,
     frame: Vec<u8>,
     flows: u32,
+    /// A packet that comes before.
+    first: Option<Vec<u8>>,
 }
 
 /// Measures.
@@ -80,6 +82,9 @@ fn measure(options: &Options) -> Result<Report> {
     for _ in 0..ROUNDS {
         for (case, times) in cases.iter().zip(&mut times) {
             let floor = kernel.time(program::FLOOR_RETURN, &case.frame, case.flows, REPEAT)?;
+            if let Some(first) = &case.first {
+                kernel.run(first)?;
+            }
             let gross = kernel.time(case.program, &case.frame, case.flows, REPEAT)?;
             times.push(gross - floor);
             floors.push(floor);
@@ -137,7 +142,8 @@ fn quic(member: Option<MemberId>) -> Vec<u8> {
 fn cases() -> Vec<Case> {
     let tcp = |client, vip| Ip::new(client, vip, Transport::tcp(UNCONNECTED, 443, PAYLOAD)).frame();
     let udp = |client, vip| Ip::new(client, vip, Transport::udp(UNCONNECTED, 443, PAYLOAD)).frame();
-    let case = |name: &str, program, frame, flows| Case { name: name.into(), program, frame, flows };
+    let case =
+        |name: &str, program, frame, flows| Case { name: name.into(), program, frame, flows, first: None };
     let mut cases = vec![case(ENCAPSULATE, program::FLOOR_ENCAP, tcp(CLIENT4, VIP4), 1)];
     for (name, frame) in [
         ("first hop, IPv4 TCP", tcp(CLIENT4, VIP4)),
@@ -160,6 +166,12 @@ fn cases() -> Vec<Case> {
         case("member, IPv4 TCP, asked and passed on", program::XDP, asked(UNCONNECTED), 1),
         case("ICMP error about IPv4 TCP", program::XDP, unreachable(CLIENT4, VIP4), 1),
         case("ping, IPv4", program::XDP, ping(CLIENT4, VIP4), 1),
+        case("fragment, IPv4 TCP, to its collector", program::XDP, part(0).frame(), 1),
+        case("fragment, IPv4 TCP, first part at its collector", program::XDP, collected(0), 1),
+        Case {
+            first: Some(collected(0)),
+            ..case("fragment, IPv4 TCP, later part at its collector", program::XDP, collected(1), 1)
+        },
         case("not for a VIP", program::XDP, other, 1),
     ]);
     cases
@@ -168,6 +180,24 @@ fn cases() -> Vec<Case> {
 fn ping(client: IpAddr, vip: IpAddr) -> Vec<u8> {
     let echo = [&[8, 0, 0, 0, 0, 1, 0, 1], PAYLOAD].concat();
     Ip::new(client, vip, Transport::other(1, &echo)).frame()
+}
+
+/// Any identification of a datagram.
+const DATAGRAM: u32 = 0xa3b4;
+
+/// One of two parts of a segment.
+fn part(index: usize) -> Ip {
+    let segment = Transport::tcp(UNCONNECTED, 443, &[0x5a; 2 * PAYLOAD.len()]);
+    Ip::new(CLIENT4, VIP4, segment).parts(DATAGRAM, 2 * PAYLOAD.len()).swap_remove(index)
+}
+
+/// As another first hop sends it to this node, its collector.
+fn collected(index: usize) -> Vec<u8> {
+    let key = fixture::local().key;
+    let hash = flow_hash(&key, &tuple(CLIENT4, VIP4, 0x80 | 6, DATAGRAM as u16, 0));
+    let chain = Chain::to_opener(TableRow::of(THIS));
+    let header = Header::new(INNER_V4, chain, CLUSTER, &key, hash);
+    wrap(NEAR, &[header.bytes().as_slice(), &part(index).bytes()].concat())
 }
 
 /// What the client says of a segment of the VIP's.

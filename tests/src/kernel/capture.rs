@@ -25,6 +25,14 @@ impl Kernel {
         self.run_program(program::CAPTURE, frame)
     }
 
+    /// Gives it to the same for packets that the agent gives back.
+    ///
+    /// # Errors
+    /// If the kernel refuses to load or to run it.
+    pub fn run_given_capturing(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run_program(program::CAPTURE_GIVEN, frame)
+    }
+
     /// The records that were told since it was asked last.
     ///
     /// # Errors

@@ -43,8 +43,8 @@ pub struct Options {
     pub bpffs: PathBuf,
     /// How to ask for programs.
     pub bpf: Bpf,
-    /// What the agent that runs here says of itself, if one does.
-    pub agent: Option<Health>,
+    /// What the agent of this node says of itself, or why it does not; `None` where none is installed.
+    pub agent: Option<Result<Health, String>>,
 }
 
 /// Looks at the machine, from the network namespace that it is called in.
@@ -60,7 +60,11 @@ pub async fn doctor(options: &Options) -> Report {
             sections.push(Section::new("Interfaces", vec![report::unknown("interfaces", &unread)]))
         }
     }
-    sections.extend(options.agent.as_ref().map(|health| Section::new("Agent", agent(health))));
+    let agent = options.agent.as_ref().map(|said| match said {
+        Ok(health) => agent(health),
+        Err(why) => vec![silent(why).about("agent")],
+    });
+    sections.extend(agent.map(|findings| Section::new("Agent", findings)));
     Report { sections }
 }
 
@@ -85,6 +89,12 @@ fn agent(health: &Health) -> Vec<Finding> {
     let amiss =
         words.map(|words| report::warn(words, "lb-agent doctor there, and the log here").about("agent"));
     std::iter::once(readiness.about("agent")).chain(amiss).collect()
+}
+
+/// An agent that was here, for its programs are.
+fn silent(why: &str) -> Judgement {
+    let found = format!("its programs are in the kernel, but {why}: no new flows come here");
+    report::fail(found, "start it again, or lb-agent uninstall; its log says why it is silent")
 }
 
 fn uplinks(found: &Result<Vec<(String, String)>, String>) -> Judgement {
@@ -112,6 +122,11 @@ mod tests {
         assert!(warned.render(false).contains(&format!("warn  agent            {silent}")));
         assert_eq!(report(said(true, "ready: generation 1")).count(Status::Warn), 0);
         assert!(report(said(false, "not ready: the proxy serves no snapshot yet")).has_failed());
+    }
+
+    #[test]
+    fn an_agent_that_is_silent_is_a_failure() {
+        check(&silent("no agent answers on a.sock"), Status::Fail, "but no agent answers on a.sock");
     }
 
     #[test]

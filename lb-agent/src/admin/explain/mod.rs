@@ -140,7 +140,7 @@ pub struct SentTo {
     pub place: u8,
     /// `from_opener` or `to_opener`.
     pub direction: &'static str,
-    /// The interface by which it leaves.
+    /// The interface by which it leaves; `None` if it is not known: to a member that is in no row.
     pub interface: Option<String>,
     /// MAC address of the next hop.
     pub next_hop: String,

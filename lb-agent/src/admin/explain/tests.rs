@@ -122,6 +122,21 @@ fn a_packet_for_this_node() {
 }
 
 #[test]
+fn a_packet_for_this_node_while_its_agent_is_silent() {
+    let to_another = SentTo { interface: None, ..sent(&[]) };
+    let stood_in = Explanation {
+        sent: Some(to_another),
+        ..explanation(Kind::TcpSyn, Verdict::Sent, vec![place("edge-1", 1, Some(false))])
+    };
+    let words = [
+        "1. edge-1 (this node): opens flows while its agent gives signs of life; as it does not, they open elsewhere",
+        "sent      to edge-2, encapsulated: UDP 198.51.100.1:53812 -> 198.51.100.2:6080, 88 bytes, to 02:00",
+        "so        edge-2 gets it, and delivers it",
+    ];
+    check(stood_in, Outcome::Sent, Some("edge-2"), &words);
+}
+
+#[test]
 fn a_packet_that_nobody_takes() {
     let lost = explanation(Kind::TcpSyn, DropReason::NoNextHop.into(), vec![place("edge-2", 2, None)]);
     check(lost, Outcome::Dropped, None, &["verdict   no_next_hop: The next hop towards the member has no"]);

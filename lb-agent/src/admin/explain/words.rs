@@ -91,7 +91,13 @@ impl Explanation {
             (false, Some(address)) => format!("{} ({address})", place.name),
             (false, None) => format!("{} (address not known)", place.name),
         };
-        let role = if at == 0 { "new flows open here" } else { "may have flows that opened before" };
+        let role = match at {
+            0 if place.here && self.goes_past_row() => {
+                "opens flows while its agent gives signs of life; as it does not, they open elsewhere"
+            }
+            0 => "new flows open here",
+            _ => "may have flows that opened before",
+        };
         let way = match place.interface {
             None if !place.here => "; no way there is known",
             _ => "",
@@ -109,6 +115,13 @@ impl Explanation {
             (None, _) => "; whether it has this connection: unknown, ask there",
         };
         format!("{who}: {role}{way}{state}{connection}")
+    }
+
+    /// Whether another member stands in for this node: then the packet goes to one that is not in the row.
+    fn goes_past_row(&self) -> bool {
+        let row = self.flow.as_ref().map(|flow| &flow.row);
+        let is_in = |to: &String| row.is_some_and(|row| row.iter().any(|place| place.name == *to));
+        self.sent.as_ref().is_some_and(|sent| !is_in(&sent.to))
     }
 
     fn conclusion(&self) -> String {
@@ -135,10 +148,10 @@ impl Explanation {
 impl SentTo {
     fn words(&self) -> String {
         let Self { to, outer_source, outer_destination, next_hop, bytes, .. } = self;
-        let interface = self.interface.as_deref().unwrap_or("an interface that is gone");
+        let interface = self.interface.as_deref().map(|name| format!("by {name} ")).unwrap_or_default();
         let tag = if self.tag_ok { "tag right" } else { "tag WRONG: the member refuses it" };
         format!(
-            "to {to}, encapsulated: UDP {outer_source} -> {outer_destination}, {bytes} bytes, by {interface} to \
+            "to {to}, encapsulated: UDP {outer_source} -> {outer_destination}, {bytes} bytes, {interface}to \
              {next_hop}; {tag}"
         )
     }

@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(draining.missing(), ["draining"]);
         let progress = DrainProgress { of: *draining.draining.borrow(), ..DrainProgress::default() };
         let draining = Live { drain: watch::Sender::new(progress).subscribe(), ..draining };
-        assert_eq!(draining.missing(), ["draining: new flows still open here; no connection left"]);
+        assert_eq!(draining.missing(), ["draining: new flows still open here, no connection left"]);
     }
 
     #[test]

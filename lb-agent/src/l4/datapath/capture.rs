@@ -43,7 +43,8 @@ impl Datapath {
     }
 
     fn run_capturing(&mut self, mut object: Ebpf) -> Result<(Running, Capture), L4Error> {
-        let begun = self.put_everywhere(&mut object, program::CAPTURE);
+        let begun = self.fragments.begin_capture(&mut object, &self.pins);
+        let begun = begun.and_then(|()| self.put_everywhere(&mut object, program::CAPTURE));
         let begun = begun.and_then(|()| Running::start(object, &self.attachments, self.events.clone()));
         if begun.is_err() {
             self.put_ordinary();
@@ -70,6 +71,7 @@ impl Datapath {
     }
 
     fn put_ordinary(&mut self) {
+        self.fragments.end_capture();
         for attachment in &self.attachments {
             let name = &attachment.interface;
             if let Err(error) = attach::put(&mut self.object, program::XDP, &self.pins, name) {

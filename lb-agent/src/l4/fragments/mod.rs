@@ -6,12 +6,10 @@
 mod cut;
 mod holder;
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -26,7 +24,7 @@ use tracing::warn;
 
 use self::holder::{Early, Holder};
 use super::attach::typed;
-use super::pins::{Pins, pin_error};
+use super::pins::{Pins, pin_error, remove_pin};
 use super::{L4Error, clock, maps, trial};
 
 /// Longest time without a look at whether to stop.
@@ -40,6 +38,24 @@ const AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub(super) struct Fragments {
     stop: Arc<AtomicBool>,
+    captured: Captured,
+}
+
+/// Takes frames in the place of the ordinary program while somebody captures.
+type Captured = Arc<Mutex<Option<Xdp>>>;
+
+impl Fragments {
+    /// Gives frames by a capture's program from now on, which tells of them.
+    pub(super) fn begin_capture(&self, object: &mut Ebpf, pins: &Pins) -> Result<(), L4Error> {
+        let program = own_program(object, program::CAPTURE_GIVEN, pins)?;
+        *self.captured.lock().unwrap_or_else(PoisonError::into_inner) = Some(program);
+        Ok(())
+    }
+
+    /// Gives them by the ordinary program again.
+    pub(super) fn end_capture(&self) {
+        *self.captured.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Drop for Fragments {
@@ -53,11 +69,14 @@ impl Drop for Fragments {
 /// # Errors
 /// `L4Error` if the object lacks something, or the system has no thread left.
 pub(super) fn start(object: &mut Ebpf, pins: &Pins) -> Result<Fragments, L4Error> {
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, captured) = (Arc::new(AtomicBool::new(false)), Captured::default());
+    let given: &mut Xdp = typed(object, program::GIVEN)?;
+    given.load().map_err(L4Error::program(program::GIVEN))?;
     let line = Line {
         ring: maps::take(object, name::RING)?,
         datagrams: maps::take(object, name::DATAGRAMS)?,
-        given: own_program(object, &pins.given())?,
+        given: own_program(object, program::GIVEN, pins)?,
+        captured: Arc::clone(&captured),
         holder: Holder::default(),
         is_refused: false,
     };
@@ -65,20 +84,17 @@ pub(super) fn start(object: &mut Ebpf, pins: &Pins) -> Result<Fragments, L4Error
     let action = "start a thread for fragments";
     let thread = thread::Builder::new().name("fragments".to_owned()).spawn(move || line.run(&stopped));
     thread.map_err(|source| L4Error::System { action, source })?;
-    Ok(Fragments { stop })
+    Ok(Fragments { stop, captured })
 }
 
-/// The program in a handle of its own: aya gives one to who opens a pin, which need not stay.
-fn own_program(object: &mut Ebpf, pin: &Path) -> Result<Xdp, L4Error> {
-    match fs::remove_file(pin) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(pin_error(pin)(error)),
-        _ => {}
-    }
-    let program: &mut Xdp = typed(object, program::GIVEN)?;
-    program.load().map_err(L4Error::program(program::GIVEN))?;
-    program.pin(pin).map_err(|error| pin_error(pin)(io::Error::other(error)))?;
-    let own = Xdp::from_pin(pin, XdpAttachType::Interface).map_err(L4Error::program(program::GIVEN));
-    fs::remove_file(pin).map_err(pin_error(pin))?;
+/// A loaded program in a handle of its own: aya gives one to who opens a pin, which need not stay.
+fn own_program(object: &mut Ebpf, name: &'static str, pins: &Pins) -> Result<Xdp, L4Error> {
+    let pin = pins.given();
+    remove_pin(&pin)?;
+    let program: &mut Xdp = typed(object, name)?;
+    program.pin(&pin).map_err(|error| pin_error(&pin)(io::Error::other(error)))?;
+    let own = Xdp::from_pin(&pin, XdpAttachType::Interface).map_err(L4Error::program(name));
+    remove_pin(&pin)?;
     own
 }
 
@@ -87,6 +103,7 @@ struct Line {
     ring: RingBuf<MapData>,
     datagrams: HashMap<MapData, DatagramKey, Datagram>,
     given: Xdp,
+    captured: Captured,
     holder: Holder,
     /// Whether the kernel has refused a frame.
     is_refused: bool,
@@ -145,7 +162,10 @@ impl Line {
             attrs: TestRunAttrs::new().xdp_live_frames(1),
             ..TestRunOptions::default()
         };
-        match self.given.test_run(options) {
+        let captured = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = captured.as_ref().unwrap_or(&self.given).test_run(options);
+        drop(captured);
+        match result {
             Ok(_) => {}
             Err(error) if !self.is_refused => self.tell(&error),
             Err(_) => {}

@@ -10,6 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
 
+use aya::Ebpf;
 use aya::programs::{TestRun, TestRunOptions, Xdp, loaded_programs};
 use lb_common::hash::flow_hash;
 use lb_common::map::{Config, Member, Service, TableHead, member, name, program};
@@ -51,7 +52,7 @@ pub struct Trial {
     pub is_held: Option<bool>,
     /// The interfaces with the packet path on them. It came in on the first.
     pub interfaces: Vec<String>,
-    /// Whether the program on them is the one that was asked here; `None` where there is none.
+    /// Whether the program on them is the one that was asked here, or its own that captures; `None` where there is none.
     pub is_same_program: Option<bool>,
 }
 
@@ -137,7 +138,7 @@ fn run(packet: Packet, pins: &Pins, attached: Vec<Attached>) -> Result<Trial, L4
         verdict,
         sent: (verdict == Verdict::Sent).then(|| sent::read(&frame, &config.key, hash)).flatten(),
         is_held: is_held(&packet),
-        is_same_program: is_same(&attached, tag),
+        is_same_program: is_same(&attached, tag, &mut object)?,
         interfaces: attached.into_iter().map(|found| found.name).collect(),
     })
 }
@@ -198,12 +199,21 @@ fn is_held(packet: &Packet) -> Option<bool> {
     Some(connections.iter().any(|found| (found.local, found.remote) == ends))
 }
 
+/// Whether all of them run the program that was asked here, or the one that captures, which does the same to packets.
 /// Programs with one tag have the same instructions.
-fn is_same(attached: &[Attached], tag: u64) -> Option<bool> {
+fn is_same(attached: &[Attached], tag: u64, object: &mut Ebpf) -> Result<Option<bool>, L4Error> {
     let ids: Vec<u32> = attached.iter().filter_map(|found| found.program).collect();
     if ids.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let ours = loaded_programs().flatten().filter(|program| ids.contains(&program.id()));
-    Some(ours.map(|program| program.tag()).all(|found| found == tag))
+    let found = loaded_programs().flatten().filter(|program| ids.contains(&program.id()));
+    let others: Vec<_> = found.filter(|program| program.tag() != tag).collect();
+    // The kernel takes a moment for that one: it is looked at only if it may be there.
+    if others.is_empty() || others.iter().any(|found| found.name_as_str() != Some(program::CAPTURE)) {
+        return Ok(Some(others.is_empty()));
+    }
+    let capturing: &mut Xdp = typed(object, program::CAPTURE)?;
+    capturing.load().map_err(L4Error::program(program::CAPTURE))?;
+    let tag = capturing.info().map_err(L4Error::program(program::CAPTURE))?.tag();
+    Ok(Some(others.iter().all(|found| found.tag() == tag)))
 }

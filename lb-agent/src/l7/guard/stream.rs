@@ -54,6 +54,11 @@ impl<T> Guarded<T> {
         Self { prefix, stream, passage, guard, ended: None }
     }
 
+    /// The stream itself.
+    pub(in crate::l7) fn get_ref(&self) -> &T {
+        &self.stream
+    }
+
     /// What was refused, if nobody has heard of it. From now on the stream can be read and closed to its end.
     pub(in crate::l7) fn unanswered(&mut self) -> Option<Fault> {
         match self.ended.replace(Ended::Answered) {

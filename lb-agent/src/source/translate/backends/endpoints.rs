@@ -1,0 +1,140 @@
+//! A Service's port and its EndpointSlices -> the addresses that requests go to.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use k8s_openapi::api::networking::v1::ServiceBackendPort;
+
+use super::super::external::{self, External};
+use crate::model::{BackendPort, ObjectRef, Problem, Unavailable};
+use crate::source::{Index, names};
+
+/// The endpoints of a Service's port.
+pub(super) fn endpoints(
+    service: &ObjectRef,
+    port: &BackendPort,
+    index: &Index,
+    vips: &BTreeSet<IpAddr>,
+    problems: &mut Vec<Problem>,
+) -> (Result<Vec<SocketAddr>, Unavailable>, Option<External>) {
+    let spec = index.service(service).map(|object| object.spec.as_ref());
+    match spec {
+        None => (Err(Unavailable::NoService), None),
+        Some(None) => (Err(Unavailable::NoPort), None),
+        Some(Some(spec)) if external::is_external(spec) => {
+            let (endpoints, external) = external::endpoints(spec, port, index, vips);
+            (endpoints, Some(external))
+        }
+        Some(Some(spec)) => (of_slices(service, spec, port, index, problems), None),
+    }
+}
+
+fn of_slices(
+    service: &ObjectRef,
+    spec: &ServiceSpec,
+    port: &BackendPort,
+    index: &Index,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<SocketAddr>, Unavailable> {
+    let port = service_port(spec, port).ok_or(Unavailable::NoPort)?;
+    let port_name = port.name.as_deref().unwrap_or_default();
+    let mut endpoints: Vec<SocketAddr> = Vec::new();
+    for (name, slice) in index.slices_of(service) {
+        collect(name, slice, port_name, &mut endpoints, problems);
+    }
+    if endpoints.is_empty() {
+        problems.extend(misnamed(index.slices_of(service), port_name));
+    }
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    endpoints.shrink_to_fit();
+    if endpoints.is_empty() { Err(Unavailable::NoEndpoint) } else { Ok(endpoints) }
+}
+
+/// What is wrong with a slice that belongs to no Service.
+pub(in crate::source::translate) fn lost(name: &ObjectRef, slice: &EndpointSlice) -> Option<Problem> {
+    let labels = slice.metadata.labels.as_ref();
+    let is_lost = labels.is_none_or(|labels| !labels.contains_key(names::SERVICE_NAME));
+    let message = || format!("the label {} is missing: its endpoints get no requests", names::SERVICE_NAME);
+    is_lost.then(|| Problem::warning(name, "metadata.labels", message()))
+}
+
+/// The port by number or by name; `None` if neither is given.
+pub(in crate::source::translate) fn port(port: Option<&ServiceBackendPort>) -> Option<BackendPort> {
+    let port = port?;
+    match (&port.name, port.number.map(u16::try_from)) {
+        (Some(name), _) if !name.is_empty() => Some(BackendPort::Name(name.clone())),
+        (_, Some(Ok(number))) if number != 0 => Some(BackendPort::Number(number)),
+        _ => None,
+    }
+}
+
+pub(in crate::source::translate) fn service_port<'a>(
+    spec: &'a ServiceSpec,
+    wanted: &BackendPort,
+) -> Option<&'a ServicePort> {
+    let is_wanted = |port: &&ServicePort| match wanted {
+        BackendPort::Number(number) => port.port == i32::from(*number),
+        BackendPort::Name(name) => port.name.as_ref() == Some(name),
+    };
+    let is_tcp = |port: &&ServicePort| port.protocol.as_deref().unwrap_or("TCP") == "TCP";
+    spec.ports.iter().flatten().filter(is_tcp).find(is_wanted)
+}
+
+/// Adds the ready endpoints of a slice for the Service's port of this name.
+fn collect(
+    name: &ObjectRef,
+    slice: &EndpointSlice,
+    port_name: &str,
+    endpoints: &mut Vec<SocketAddr>,
+    problems: &mut Vec<Problem>,
+) {
+    let ports = slice.ports.iter().flatten();
+    let named = ports.filter(|port| port.name.as_deref().unwrap_or_default() == port_name);
+    let tcp = named.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
+    let numbers: Vec<u16> =
+        tcp.filter_map(|port| u16::try_from(port.port?).ok().filter(|&port| port != 0)).collect();
+    for (at, endpoint) in
+        slice.endpoints.iter().flatten().enumerate().filter(|(_, endpoint)| is_ready(endpoint))
+    {
+        // Only the first address of an endpoint means anything (EndpointSlice API text).
+        let Some(text) = endpoint.addresses.first() else { continue };
+        match text.parse::<IpAddr>() {
+            Ok(address) => {
+                endpoints.extend(numbers.iter().map(|&port| SocketAddr::new(address.to_canonical(), port)))
+            }
+            Err(_) => {
+                let field = format!("endpoints[{at}].addresses[0]");
+                problems.push(Problem::error(
+                    name,
+                    field,
+                    format!("{text:?} is not an IP address: it gets no requests"),
+                ));
+            }
+        }
+    }
+}
+
+/// Endpoints are ready, and yet none is to be had: a port is named otherwise than the Service's. In a cluster,
+/// where Kubernetes writes the slices, this does not happen.
+fn misnamed<'a>(
+    mut slices: impl Iterator<Item = (&'a ObjectRef, &'a EndpointSlice)>,
+    port_name: &str,
+) -> Option<Problem> {
+    let has_ready = |slice: &EndpointSlice| slice.endpoints.iter().flatten().any(is_ready);
+    let (name, _) = slices.find(|(_, slice)| has_ready(slice))?;
+    let wanted = match port_name {
+        "" => "without a name".to_owned(),
+        port_name => format!("named {port_name:?}"),
+    };
+    let message =
+        format!("has no TCP port {wanted}, as that of the Service is: its endpoints get no requests");
+    Some(Problem::warning(name, "ports", message))
+}
+
+/// "nil should be interpreted as true" (EndpointSlice API text).
+fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+}
