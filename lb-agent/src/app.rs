@@ -109,7 +109,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let beats = Beats::default();
     let proxy = Arc::new(Proxy::start(proxy_config(&run, &uplinks, &beats)?, metrics)?);
     // The kernel last: what fails before it leaves nothing there.
-    let drain = Drain::new(&node);
+    let drain = Drain::new(&node, snapshots.clone());
     let packet_path = PacketPath::new(&run, &node, uplinks, beats, drain.told().subscribe());
 
     let (served, to_kernel) = watch::channel(None);

@@ -19,8 +19,7 @@ const CHAOS: LabProgram =
 #[derive(clap::Args)]
 #[command(after_help = include_str!("../../tests/src/chaos/help.txt"))]
 pub(crate) struct Options {
-    /// Passed on: names of events, or `--all`, or `--list`; `--connections N` (3000 unless told), `--baseline`,
-    /// `--json`.
+    /// Names of events, or --all, or --list; --connections N (3000 unless told, 20000 at most), --baseline, --json.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<OsString>,
 }

@@ -24,7 +24,8 @@ pub struct DrainReport {
     pub opens_here: bool,
     /// Seconds until what is left is closed.
     pub deadline: Option<u64>,
-    /// Connections that are left, by kind.
+    /// Connections that are left, by kind; `at_kernel` are those that the proxy has no more, while their clients have not
+    /// got everything.
     pub connections: BTreeMap<String, u64>,
     /// The age of the oldest, in seconds.
     pub oldest: Option<u64>,
@@ -47,7 +48,10 @@ impl DrainReport {
             words,
             opens_here: progress.ends_by.is_none(),
             deadline: deadline.map(|at| at.saturating_duration_since(Instant::now()).as_secs()),
-            connections: by_kind.map(|(kind, left)| (kind.label().to_owned(), left)).collect(),
+            connections: by_kind
+                .map(|(kind, left)| (kind.label().to_owned(), left))
+                .chain([("at_kernel".to_owned(), progress.left.at_kernel)])
+                .collect(),
             oldest: progress.left.oldest.map(|age| age.as_secs()),
         }
     }

@@ -2,19 +2,23 @@
 //! order.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use super::service;
 use super::signals::StopSignals;
+use crate::l4;
 use crate::l7::Proxy;
-use crate::model::{DrainProgress, Draining, History, LAST_WORDS, Turn};
+use crate::model::{DrainProgress, Draining, History, LAST_WORDS, Left, Snapshot, Turn};
 
 type Histories = watch::Receiver<History>;
+type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// How often progress is told.
 const TELLING: Duration = Duration::from_millis(200);
@@ -22,13 +26,15 @@ const TELLING: Duration = Duration::from_millis(200);
 /// Who was told to drain, and how it goes.
 pub(super) struct Drain {
     node: String,
+    snapshots: Snapshots,
     told: watch::Sender<Option<Draining>>,
     progress: watch::Sender<DrainProgress>,
 }
 
 impl Drain {
-    pub(super) fn new(node: &str) -> Self {
-        Self { node: node.to_owned(), told: watch::Sender::default(), progress: watch::Sender::default() }
+    pub(super) fn new(node: &str, snapshots: Snapshots) -> Self {
+        let (told, progress) = (watch::Sender::default(), watch::Sender::default());
+        Self { node: node.to_owned(), snapshots, told, progress }
     }
 
     /// By which it is told, and called off.
@@ -73,7 +79,8 @@ impl Drain {
         self.progress.send_replace(DrainProgress { of, ends_by: None, left: proxy.left() });
         let tell_left = async || {
             loop {
-                self.progress.send_modify(|progress| progress.left = proxy.left());
+                let left = self.left(proxy).await;
+                self.progress.send_modify(|progress| progress.left = left);
                 sleep(TELLING).await;
             }
         };
@@ -87,7 +94,10 @@ impl Drain {
             let deadline = draining.deadline.max(Instant::now() + draining.span() / 2);
             info!(connections = proxy.left().total(), "connections end in order");
             proxy.drain(deadline);
-            self.progress.send_modify(|progress| progress.ends_by = Some(deadline));
+            let left = self.left(proxy).await;
+            self.progress.send_modify(|progress| {
+                (progress.ends_by, progress.left) = (Some(deadline), left);
+            });
             tokio::select! {
                 () = self.here_again(history.clone(), draining) => {}
                 () = tell_left() => {}
@@ -96,6 +106,18 @@ impl Drain {
             proxy.serve();
             self.progress.send_modify(|progress| progress.ends_by = None);
         }
+    }
+
+    /// The last bytes and the end of a connection are the kernel's, after the proxy has let go of it.
+    async fn left(&self, proxy: &Proxy) -> Left {
+        let left = proxy.left();
+        if left.total() > 0 {
+            return left;
+        }
+        let vips = self.snapshots.borrow().as_ref().map(|snapshot| snapshot.vips.clone()).unwrap_or_default();
+        let at_kernel = spawn_blocking(move || l4::unfinished(&vips)).await;
+        // A kernel that does not tell keeps nobody waiting.
+        Left { at_kernel: at_kernel.ok().and_then(Result::ok).unwrap_or_default(), ..left }
     }
 
     /// Waits until new flows open here after all, for every other node drains, too. Who stops stays with its decision.

@@ -40,5 +40,6 @@ pub use datapath::{Datapath, Inputs, Options, Outputs, uninstall};
 pub use error::L4Error;
 pub use handover::Successor;
 pub use kept_key::KeptKey;
+pub use sockets::unfinished;
 pub use succession::Succession;
 pub use uplink::{Uplink, uplinks};

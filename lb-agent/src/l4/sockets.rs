@@ -1,5 +1,6 @@
 //! The TCP sockets of this network namespace, by the kernel's socket diagnostics (sock_diag(7), `linux/inet_diag.h`).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,6 +24,10 @@ const IPPROTO_TCP: u8 = 6;
 /// Bits by state: ESTABLISHED, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING, NEW_SYN_RECV.
 const OF_CONNECTIONS: u32 = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << 12;
 
+/// The same, of connections that have something to lose: ESTABLISHED, FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING. A client
+/// that is in FIN_WAIT2 with us has acknowledged all, and one whose handshake is not over has sent nothing.
+const UNFINISHED: u32 = 1 << 1 | 1 << 4 | 1 << 8 | 1 << 9 | 1 << 11;
+
 /// A connection: established, half closed, or half open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Connection {
@@ -34,16 +39,30 @@ pub(crate) struct Connection {
 
 /// All connections of both families. Takes milliseconds for thousands: not on a thread that others wait for.
 pub(crate) fn connections() -> io::Result<Vec<Connection>> {
-    let mut found = of_family(AF_INET)?;
-    found.extend(of_family(AF_INET6)?);
+    in_states(OF_CONNECTIONS)
+}
+
+/// How many connections of these VIPs would lose something if this node were switched off now: also those that their
+/// program has closed, or another one has. As long as `connections` takes.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn unfinished(vips: &BTreeSet<IpAddr>) -> io::Result<u64> {
+    let found = in_states(UNFINISHED)?;
+    Ok(found.iter().filter(|connection| vips.contains(&connection.local.ip())).count() as u64)
+}
+
+fn in_states(states: u32) -> io::Result<Vec<Connection>> {
+    let mut found = of_family(AF_INET, states)?;
+    found.extend(of_family(AF_INET6, states)?);
     Ok(found)
 }
 
-fn of_family(family: u8) -> io::Result<Vec<Connection>> {
+fn of_family(family: u8, states: u32) -> io::Result<Vec<Connection>> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&NetlinkAddr::new(0, 0))?;
-    socket.send(&request(family), 0)?;
+    socket.send(&request(family, states), 0)?;
     let mut found = Vec::new();
     loop {
         let (datagram, _) = socket.recv_from_full()?;
@@ -53,14 +72,14 @@ fn of_family(family: u8) -> io::Result<Vec<Connection>> {
     }
 }
 
-fn request(family: u8) -> [u8; REQUEST] {
+fn request(family: u8, states: u32) -> [u8; REQUEST] {
     let mut request = [0; REQUEST];
     request[0..4].copy_from_slice(&(REQUEST as u32).to_ne_bytes());
     request[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     request[6..8].copy_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
     request[HEADER] = family;
     request[HEADER + 1] = IPPROTO_TCP;
-    request[HEADER + 4..HEADER + 8].copy_from_slice(&OF_CONNECTIONS.to_ne_bytes());
+    request[HEADER + 4..HEADER + 8].copy_from_slice(&states.to_ne_bytes());
     request
 }
 
@@ -110,11 +129,13 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     /// Both ends of a connection over loopback are found, by their addresses, while it lives.
     #[track_caller]
@@ -146,6 +167,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_has_not_got_yet_is_unfinished() {
+        let listener = TcpListener::bind("127.0.0.11:0").expect("a listener on loopback");
+        let at = listener.local_addr().expect("it has an address");
+        let left = || unfinished(&BTreeSet::from([at.ip()])).expect("the kernel answers");
+        assert_eq!(left(), 0);
+        let mut client = TcpStream::connect(at).expect("it listens");
+        let (mut server, _) = listener.accept().expect("one is there");
+        assert_eq!(left(), 1);
+        server.set_nonblocking(true).expect("a socket");
+        while server.write(&[0; 65_536]).is_ok() {}
+        drop(server);
+        assert_eq!(left(), 1, "closed, with bytes to send");
+        client.read_to_end(&mut Vec::new()).expect("all of it");
+        // The client's last acknowledgement may be a delayed one.
+        let start = Instant::now();
+        while left() > 0 {
+            assert!(start.elapsed() < PATIENCE, "it has got everything");
+        }
+    }
+
+    #[test]
     fn listeners_are_no_connections() {
         let listener = TcpListener::bind("127.0.0.9:0").expect("a listener on loopback");
         let at = listener.local_addr().expect("it has an address");
@@ -156,7 +198,7 @@ mod tests {
 
     #[test]
     fn half_a_message_is_an_error() {
-        let mut datagram = request(AF_INET).to_vec();
+        let mut datagram = request(AF_INET, OF_CONNECTIONS).to_vec();
         datagram.truncate(REQUEST - 1);
         assert!(take(&datagram, &mut Vec::new()).is_err());
         let mut refusal = [0; HEADER + 4];

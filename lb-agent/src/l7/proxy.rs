@@ -183,7 +183,7 @@ impl Proxy {
         let is_serving = *self.phase.borrow() == Phase::Serving;
         let began = self.oldest.iter().filter_map(|oldest| *oldest.borrow()).min();
         let oldest = began.filter(|_| !is_serving).map(|began| began.elapsed());
-        Left { by_kind: self.metrics.open_connections(), oldest }
+        Left { by_kind: self.metrics.open_connections(), at_kernel: 0, oldest }
     }
 
     /// Accepts no more connections, lets them end in order within `grace`, closes the rest. Blocks.

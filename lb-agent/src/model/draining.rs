@@ -104,6 +104,9 @@ impl ConnectionKind {
 pub struct Left {
     /// How many, by kind, in the order of `ConnectionKind::ALL`.
     pub by_kind: [u64; ConnectionKind::ALL.len()],
+    /// Where the proxy has none any more: those that the kernel still has, since their clients have not got everything,
+    /// or they are another agent's.
+    pub at_kernel: u64,
     /// The age of the oldest, where that is known: while the node drains.
     pub oldest: Option<Duration>,
 }
@@ -112,7 +115,7 @@ impl Left {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.by_kind.iter().sum()
+        self.by_kind.iter().sum::<u64>() + self.at_kernel
     }
 }
 
@@ -146,13 +149,15 @@ mod tests {
 
     #[test]
     fn it_is_complete_with_the_last_connection_or_after_the_deadline() {
-        let left = Left { by_kind: [0, 2, 0, 0], oldest: None };
+        let left = Left { by_kind: [0, 2, 0, 0], ..Left::default() };
+        let closing = Left { at_kernel: 1, ..Left::default() };
         let (past, future) = (Instant::now().checked_sub(LAST_WORDS), Instant::now() + LAST_WORDS);
         let of = Some(Draining::within(LAST_WORDS));
         for (of, ends_by, left, is_complete, words) in [
             (None, None, Left::default(), false, "not draining"),
             (of, None, left, false, "draining: new flows still open here, 2 connections left"),
             (of, Some(future), left, false, "draining: 2 connections left"),
+            (of, Some(future), closing, false, "draining: 1 connection left"),
             (of, Some(future), Left::default(), true, "drained: no connection left"),
             (of, past, left, true, "drained: 2 connections left"),
         ] {
@@ -170,7 +175,7 @@ mod tests {
             ([2, 0, 0, 0], Some(7_200), "2 connections left, the oldest 2 h"),
             ([2, 0, 0, 0], None, "2 connections left"),
         ] {
-            let left = Left { by_kind, oldest: oldest.map(Duration::from_secs) };
+            let left = Left { by_kind, at_kernel: 0, oldest: oldest.map(Duration::from_secs) };
             assert_eq!(left.to_string(), words);
         }
     }

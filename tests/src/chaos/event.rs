@@ -139,7 +139,13 @@ pub const ALL: &[Event] = &[
         play: node::killed,
         ..THREE
     },
-    Event { name: "node-stalled", about: "a node's link is down for 2 s", play: node::stalled, ..THREE },
+    Event {
+        name: "node-stalled",
+        about: "a node's cable is out for 2 s",
+        places: 2,
+        play: node::stalled,
+        ..THREE
+    },
     Event {
         name: "agent-stalled",
         about: "an agent stands still for 2 s",
@@ -185,7 +191,7 @@ pub const ALL: &[Event] = &[
     },
     Event {
         name: "rollback",
-        about: "an agent with another layout of maps takes over, and the former version from it",
+        about: "an agent with other maps takes over, and the former version from it",
         play: agent::rolled_back,
         ..THREE
     },

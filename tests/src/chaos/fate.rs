@@ -124,6 +124,21 @@ impl Count {
         self.longest_stall_ms = self.longest_stall_ms.max(stall.as_millis() as u64);
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            all: self.all + other.all,
+            kept: self.kept + other.kept,
+            in_order: self.in_order + other.in_order,
+            at_deadline: self.at_deadline + other.at_deadline,
+            reset: self.reset + other.reset,
+            timed_out: self.timed_out + other.timed_out,
+            wrong: self.wrong + other.wrong,
+            longest_stall_ms: self.longest_stall_ms.max(other.longest_stall_ms),
+        }
+    }
+
     /// Those that were cut without the protocol's orderly end.
     #[must_use]
     pub const fn broken(&self) -> usize {
@@ -188,6 +203,8 @@ pub(super) mod tests {
         };
         assert_eq!(counts[&Kind::Tls], expected);
         assert_eq!(counts[&Kind::Tls].broken(), 4);
+        let both = counts[&Kind::Tls].and(&counts[&Kind::Idle]);
+        assert_eq!((both.all, both.kept, both.reset, both.longest_stall_ms), (8, 2, 2, 9));
         assert_eq!(broken(&fates).len(), 4);
         assert_eq!(counts[&Kind::Idle].kept, 1);
     }

@@ -117,23 +117,11 @@ impl Seen {
         judgement
     }
 
+    /// What broke is broken, however little the event concerned.
     fn verdict(&self, of: &Judgement) -> Verdict {
-        if let Some(why) = self.proves_nothing(of) {
-            return Verdict::Void(why);
-        }
-        if self.mode != Mode::Edgelb {
-            return Verdict::Held;
-        }
-        let others = of.broken - of.broken_with_the_dead;
-        let late = of.recovered_s.filter(|&seconds| seconds > RECOVERED.as_secs_f64());
-        match (others, of.refused, late) {
-            (1.., _, _) => Verdict::Broken(format!("{others} connections broke")),
-            (0, 1.., None) => Verdict::Broken(format!("{} new connections failed", of.refused)),
-            (0, _, Some(late)) => {
-                Verdict::Broken(format!("new connections failed until {late:.1} s after the death"))
-            }
-            (0, 0, None) => Verdict::Held,
-        }
+        let broke = Some(of).filter(|_| self.mode == Mode::Edgelb).and_then(broke);
+        let void = || self.proves_nothing(of).map(Verdict::Void);
+        broke.map(Verdict::Broken).or_else(void).unwrap_or(Verdict::Held)
     }
 
     fn proves_nothing(&self, of: &Judgement) -> Option<String> {
@@ -216,6 +204,18 @@ impl Seen {
     }
 }
 
+/// What broke that may not.
+fn broke(of: &Judgement) -> Option<String> {
+    let others = of.broken - of.broken_with_the_dead;
+    let late = of.recovered_s.filter(|&seconds| seconds > RECOVERED.as_secs_f64());
+    match (others, of.refused, late) {
+        (1.., _, _) => Some(format!("{others} connections broke")),
+        (0, 1.., None) => Some(format!("{} new connections failed", of.refused)),
+        (0, _, Some(late)) => Some(format!("new connections failed until {late:.1} s after the death")),
+        (0, 0, None) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +255,8 @@ mod tests {
         let one = seen(Mode::Edgelb, 3, |n| if n == 7 { End::Reset } else { End::InOrder }).judge();
         assert_eq!((one.broken, &one.verdict), (1, &Verdict::Broken("1 connections broke".into())));
         assert!(matches!(seen(Mode::Edgelb, 1, kept).judge().verdict, Verdict::Void(_)));
+        let idle_and_broken = seen(Mode::Edgelb, 1, |n| if n == 7 { End::Reset } else { End::Kept });
+        assert!(matches!(idle_and_broken.judge().verdict, Verdict::Broken(_)));
         let mut three = seen(Mode::Edgelb, 3, kept);
         three.places = 3;
         let void = |run: &Seen| matches!(run.judge().verdict, Verdict::Void(_));

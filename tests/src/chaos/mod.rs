@@ -21,7 +21,7 @@ pub mod tally;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 
@@ -32,7 +32,7 @@ use self::relay::Relay;
 use self::report::{Report, summary};
 use self::run::Run;
 use self::stage::{Mode, Stage};
-use crate::interrupt;
+use crate::interrupt::{self, Watch};
 use crate::lab::evidence;
 use crate::lab::tls::trust;
 
@@ -84,20 +84,21 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let watch = interrupt::watch()?;
-    let result = play_all(options);
+    let (reports, failed) = play_all(options, &watch);
     watch.wait_if_interrupted();
-    let reports = result?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&reports)?);
     } else if reports.len() > 1 {
         print!("{}", summary(&reports));
     }
+    ensure!(failed.is_empty(), "{}", failed.join("; "));
     Ok(exit_code(&reports))
 }
 
-fn play_all(options: &Options) -> Result<Vec<Report>> {
+/// What was played, and why other events could not be: one that fails does not keep the rest from being played.
+fn play_all(options: &Options, watch: &Watch) -> (Vec<Report>, Vec<String>) {
     let scale = Scale::full(options.connections as usize);
-    let mut reports = Vec::new();
+    let (mut reports, mut failed) = (Vec::new(), Vec::new());
     let mut in_cluster: Option<cluster::Stage> = None;
     for chosen in options.chosen() {
         let modes = match chosen {
@@ -114,14 +115,23 @@ fn play_all(options: &Options) -> Result<Vec<Report>> {
                 Chosen::Lab(event) => play(event, mode, scale),
                 Chosen::Cluster(event) => play_in(&mut in_cluster, event, scale),
             };
-            let report = report.with_context(|| format!("playing {}", chosen.name()))?;
-            if !options.json {
-                print!("{report}");
+            match report {
+                Ok(report) => {
+                    if !options.json {
+                        print!("{report}");
+                    }
+                    reports.push(report);
+                }
+                Err(error) => {
+                    watch.wait_if_interrupted();
+                    let why = format!("playing {}: {error:#}", chosen.name());
+                    eprintln!("{why}");
+                    failed.push(why);
+                }
             }
-            reports.push(report);
         }
     }
-    Ok(reports)
+    (reports, failed)
 }
 
 /// All such events have one cluster.
@@ -157,9 +167,12 @@ pub fn play(event: &Event, mode: Mode, scale: Scale) -> Result<Report> {
     let trust = trust(&stage.lab.authority)?;
     let mut report = run.play(&mut stage, trust, event.play)?;
     report.relay = Some(relay.did());
+    report.notes.extend(stage.unasked_ends()?);
     if matches!(report.judgement.verdict, Verdict::Broken(_)) {
-        let place = evidence::save(&stage.lab, None, &format!("chaos-{}", event.name))?;
-        report.notes.push(format!("what the agents said is in {}", place.display()));
+        report.notes.push(match evidence::save(&stage.lab, None, &format!("chaos-{}", event.name)) {
+            Ok(place) => format!("what the agents said is in {}", place.display()),
+            Err(error) => format!("what the agents said could not be saved: {error:#}"),
+        });
     }
     Ok(report)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -121,22 +121,40 @@ impl Report {
 /// All reports, a line for each.
 #[must_use]
 pub fn summary(reports: &[Report]) -> String {
-    let line = |report: &Report| {
-        let Judgement { broken, refused, verdict, .. } = &report.judgement;
-        let verdict = match verdict {
-            Verdict::Held if report.mode == Mode::Edgelb => "held".to_owned(),
-            Verdict::Held => "bites".to_owned(),
-            Verdict::Broken(why) => format!("BROKEN: {why}"),
-            Verdict::Void(why) => format!("VOID: {why}"),
-        };
-        let seconds = report.took.all();
-        let mode = if report.mode == Mode::Edgelb { "" } else { report.mode.label() };
-        format!("{:<22}{broken:>8}{refused:>8}{seconds:>8.1} s  {verdict}  {mode}\n", report.event)
-    };
     let seconds: f64 = reports.iter().map(|report| report.took.all()).sum();
-    let head = format!("\n{:<22}{:>8}{:>8}{:>8}\n", "event", "broken", "new", "took");
+    let head = format!(
+        "\n{:<22}{:>7}{:>7}{:>10}{:>10}{:>8}{:>7}{:>8}{:>9}{:>9}\n",
+        "event", "held", "kept", "in order", "deadline", "broken", "new", "failed", "stall", "took"
+    );
     let lines: String = reports.iter().map(line).collect();
     format!("{head}{lines}{} events in {seconds:.0} s\n", reports.len())
+}
+
+fn line(report: &Report) -> String {
+    let sum = |are_held: bool| {
+        let of = report.kinds.iter().filter(|(kind, _)| Kind::HELD.contains(kind) == are_held);
+        of.fold(Count::default(), |sum, (_, count)| sum.and(count))
+    };
+    let (held, new) = (sum(true), sum(false));
+    let verdict = match &report.judgement.verdict {
+        Verdict::Held if report.mode == Mode::Edgelb => "held".to_owned(),
+        Verdict::Held => format!("bites ({})", report.mode.label()),
+        Verdict::Broken(why) => format!("BROKEN: {why}"),
+        Verdict::Void(why) => format!("VOID: {why}"),
+    };
+    format!(
+        "{:<22}{:>7}{:>7}{:>10}{:>10}{:>8}{:>7}{:>8}{:>7.1} s{:>7.1} s  {verdict}\n",
+        report.event,
+        held.all,
+        held.kept,
+        held.in_order,
+        held.at_deadline,
+        held.broken(),
+        new.all,
+        new.broken(),
+        Duration::from_millis(held.longest_stall_ms).as_secs_f64(),
+        report.took.all()
+    )
 }
 
 impl fmt::Display for Report {

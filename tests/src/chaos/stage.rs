@@ -192,6 +192,22 @@ impl Stage {
         Ok(waits)
     }
 
+    /// Agents that have ended and were not told to, each with how.
+    ///
+    /// # Errors
+    /// Those of `waitpid`.
+    pub fn unasked_ends(&mut self) -> Result<Vec<String>> {
+        let mut ends = Vec::new();
+        for node in &mut self.lab.edges {
+            if let Some(agent) = node.agent()
+                && let Some(status) = agent.ended()?
+            {
+                ends.push(format!("the agent of {} ended by itself: {status}", node.name));
+            }
+        }
+        Ok(ends)
+    }
+
     fn write_members(&self, out: &[usize]) -> Result<()> {
         let out: Vec<&str> = out.iter().map(|&node| self.lab.edges[node].name.as_str()).collect();
         self.lab.write_nodes(&out).map(drop)

@@ -31,6 +31,7 @@ pub struct Node {
     pub namespace: Namespace,
     /// Its addresses.
     pub link: Link,
+    router: Namespace,
     /// What its agent is started with as `--interface`.
     pub interface: &'static str,
     /// The lab's folder with `manifests`, `tls`, `log`, `hash-key`.
@@ -49,6 +50,7 @@ impl Node {
             name: name.to_owned(),
             namespace,
             link,
+            router: router.clone(),
             interface: UPLINK,
             folder: claim.folder().to_owned(),
             mounts,
@@ -233,22 +235,21 @@ impl Node {
         }
     }
 
-    /// Takes the link down, as a pulled cable does; addresses stay, and the agent goes on.
+    /// Pulls the cable: no carrier, while addresses, routes and agent stay. To take the node's own interface down would
+    /// be more than that: its kernel would have no route for half-open connections, and give them up.
     ///
     /// # Errors
     /// Those of netlink.
     pub fn link_down(&self) -> Result<()> {
-        // The kernel forgets IPv6 addresses otherwise.
-        self.namespace.set_sysctl(&format!("ipv6/conf/{UPLINK}/keep_addr_on_down"), "1")?;
-        set_up(End { namespace: &self.namespace, interface: UPLINK }, false)
+        topology::cut_link(&self.router, &self.name)
     }
 
-    /// Takes the link up again, with its routes.
+    /// Plugs it in again.
     ///
     /// # Errors
     /// Those of netlink.
     pub fn link_up(&self) -> Result<()> {
-        topology::raise_link(&self.namespace, self.link)
+        topology::mend_link(&self.router, &self.name, self.link)
     }
 
     /// Starts the agent as a plain proxy on a VIP that is an address of the node: what answers behind a router that

@@ -96,12 +96,18 @@ pub(crate) fn raise_host(claim: &Claim, router: &Namespace, name: &str, link: Li
     Ok(host)
 }
 
-/// Takes a host's link up again, with the routes that went when it was taken down.
-pub(crate) fn raise_link(host: &Namespace, link: Link) -> Result<()> {
-    let end = End { namespace: host, interface: UPLINK };
+/// Takes the link to a host down at the router's end: there is no carrier at the host's.
+pub(crate) fn cut_link(router: &Namespace, name: &str) -> Result<()> {
+    // The kernel forgets IPv6 addresses otherwise.
+    router.set_sysctl(&format!("ipv6/conf/{name}/keep_addr_on_down"), "1")?;
+    set_up(End { namespace: router, interface: name }, false)
+}
+
+/// Takes it up again, with the router's route that went with it.
+pub(crate) fn mend_link(router: &Namespace, name: &str, link: Link) -> Result<()> {
+    let end = End { namespace: router, interface: name };
     set_up(end, true)?;
-    neighbour_route(end, link.router.v4)?;
-    default_route(host, link.router.v4, link.router.v6)
+    neighbour_route(end, link.host.v4)
 }
 
 /// Puts a bridge over the host's uplink, and on it the addresses and routes that the uplink had.

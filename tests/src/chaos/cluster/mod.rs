@@ -32,13 +32,13 @@ pub struct Event {
 pub const ALL: &[Event] = &[
     Event {
         name: "cluster-drained",
-        about: "a node is told to drain while the API server is away, and drains when it is back",
+        about: "told to drain while the API server is away, a node drains when it is back",
         places: 2,
         play: events::drained,
     },
     Event {
         name: "cluster-rolled",
-        about: "a rolling update of the DaemonSet: the next agent on one node after the other",
+        about: "the DaemonSet's rolling update: the next agent on node after node",
         places: 1,
         play: events::rolled,
     },
