@@ -189,6 +189,7 @@ fn proxy_config(run: &Run, uplinks: &[Uplink], beats: &Beats) -> Result<l7::Conf
         Some(workers) => workers.into(),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
+    let (limits, trust) = (run.clients.limits(), run.clients.trust());
     let addresses: Vec<_> = run.http.iter().chain(&run.https).copied().collect();
     let twice = addresses.iter().enumerate().find(|(at, address)| addresses[..*at].contains(address));
     if let Some((_, address)) = twice {
@@ -199,9 +200,11 @@ fn proxy_config(run: &Run, uplinks: &[Uplink], beats: &Beats) -> Result<l7::Conf
             !addresses.is_empty(),
             "--no-xdp answers on ordinary sockets: say which with --http ADDR, --https ADDR or both"
         );
-        return Ok(l7::Config::new(workers, l7::Bind::Addresses(addresses)));
+        let config = l7::Config::new(workers, l7::Bind::Addresses(addresses));
+        return Ok(l7::Config { limits, trust, ..config });
     }
     let mut config = l7::Config::new(workers, l7::Bind::Both(addresses));
+    (config.limits, config.trust) = (limits, trust);
     config.beats = beats.clone();
     let smallest = uplinks.iter().map(|uplink| uplink.mtu).min().unwrap_or(u32::MAX);
     config.max_segment = Some(smallest.saturating_sub(OVERHEAD_V6 as u32 + HEADERS));

@@ -2,6 +2,7 @@
 
 mod ask;
 mod capture;
+mod clients;
 mod explain;
 mod log;
 mod meaning;
@@ -16,6 +17,7 @@ use clap::{ArgAction, Command as ClapCommand, CommandFactory, FromArgMatches, Pa
 
 pub use self::ask::{AdminSocket, Drain, Health, Top};
 pub use self::capture::{Capture, CapturedProtocol};
+pub use self::clients::Clients;
 pub use self::explain::{Explain, ExplainedProtocol};
 pub use self::log::{Log, LogFormat};
 pub use self::meaning::{Check, Meaning};

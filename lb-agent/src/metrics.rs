@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::l7::Reply;
+use crate::l7::{Limit, Malformed, Reply};
 use crate::model::{ConnectionKind, ListenerProtocol};
 
 /// A metric's name and help text.
@@ -171,6 +171,8 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 pub struct Metrics {
     requests: [[ShardedCounter; CLASSES.len()]; 2],
     replies: [ShardedCounter; Reply::ALL.len()],
+    malformed: [ShardedCounter; Malformed::ALL.len()],
+    limits: [ShardedCounter; Limit::ALL.len()],
     handshakes: [ShardedCounter; 2],
     upstream_connects: [ShardedCounter; 2],
     upstream_retries: ShardedCounter,
@@ -188,6 +190,13 @@ impl Metrics {
             family(registry, "lb_l7_requests", "Requests answered, by listener protocol and status class");
         let replies =
             family(registry, "lb_l7_replies", "Requests that the proxy answered by itself, by reason");
+        let malformed = family(
+            registry,
+            "lb_l7_malformed_requests",
+            "HTTP/1 requests that were refused because two servers could read them differently, by reason",
+        );
+        let help = "Connections and requests that reached a limit, by the limit's name";
+        let limits = family(registry, "lb_l7_limits_reached", help);
         let handshakes = family(registry, "lb_l7_tls_handshakes", "TLS handshakes with clients, by result");
         let connects =
             family(registry, "lb_l7_upstream_connects", "Connections opened to endpoints, by result");
@@ -204,6 +213,8 @@ impl Metrics {
                 CLASSES.map(|class| resolve(&requests, vec![("protocol", protocol), ("class", class)]))
             }),
             replies: Reply::ALL.map(|reply| resolve(&replies, vec![("reason", reply.label())])),
+            malformed: Malformed::ALL.map(|kind| resolve(&malformed, vec![("reason", kind.label())])),
+            limits: Limit::ALL.map(|limit| resolve(&limits, vec![("limit", limit.name())])),
             handshakes: results(&handshakes),
             upstream_connects: results(&connects),
             upstream_retries: ShardedCounter::default(),
@@ -241,6 +252,16 @@ impl Metrics {
     /// A request that the proxy answered by itself; it is counted as a request too.
     pub fn reply(&self, reply: Reply) {
         self.replies[reply as usize].inc();
+    }
+
+    /// A request that breaks the rules of HTTP/1; its reply is counted too.
+    pub fn malformed(&self, malformed: Malformed) {
+        self.malformed[malformed as usize].inc();
+    }
+
+    /// A limit that was reached.
+    pub fn limit_reached(&self, limit: Limit) {
+        self.limits[limit as usize].inc();
     }
 
     /// The end of a TLS handshake.

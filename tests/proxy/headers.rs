@@ -50,6 +50,7 @@ async fn backends_learn_who_asked_and_cannot_be_lied_to() {
         ("x-forwarded-host", &["A.example.org:8080"]),
         ("x-forwarded-for", &["127.0.0.1"]),
         ("x-forwarded-proto", &["http"]),
+        ("x-real-ip", &["127.0.0.1"]),
         ("forwarded", &[]),
     ] {
         assert_eq!(header(&seen, name), expected, "{name}");

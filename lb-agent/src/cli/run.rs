@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{AdminSocket, DEFAULT_STATE, Meaning};
+use super::{AdminSocket, Clients, DEFAULT_STATE, Meaning};
 
 /// `lb-agent run`
 #[derive(Clone, Debug, Args)]
@@ -86,6 +86,9 @@ pub struct Run {
     /// Threads that answer requests, each on a core of its own. [default: one per core]
     #[arg(long, env = "EDGELB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
+    /// How much clients may ask, and who may speak for them.
+    #[command(flatten)]
+    pub clients: Clients,
     /// Health, metrics and debug API over TCP; loopback only is wise. Empty for none.
     #[arg(long, env = "EDGELB_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:6082", value_parser = optional_address)]
     pub admin: OptionalAddress,

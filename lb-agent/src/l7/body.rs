@@ -9,22 +9,21 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::client::Busy;
-use super::deadline::Deadline;
 use super::exchange::Exchange;
+use super::upload::Upload;
 
 /// A client request's body on its way to a backend.
 #[derive(Default)]
 pub(super) struct RequestBody {
     incoming: Option<Incoming>,
-    /// Counts from the last frame on: a slow upload is not a slow response.
-    progress: Option<(Rc<Deadline>, std::time::Duration)>,
+    upload: Option<Rc<Upload>>,
 }
 
 impl RequestBody {
     /// A body that may be long; one that is known to be empty costs nothing.
     pub(super) fn new(incoming: Incoming) -> Self {
         let incoming = (!http_body::Body::is_end_stream(&incoming)).then_some(incoming);
-        Self { incoming, progress: None }
+        Self { incoming, upload: None }
     }
 
     /// Whether the request can be sent a second time.
@@ -32,11 +31,9 @@ impl RequestBody {
         self.incoming.is_none()
     }
 
-    /// Each frame sets this deadline anew.
-    pub(super) fn report_to(&mut self, deadline: &Rc<Deadline>, after: std::time::Duration) {
-        if self.incoming.is_some() {
-            self.progress = Some((deadline.clone(), after));
-        }
+    /// Tells this upload what comes.
+    pub(super) fn report_to(&mut self, upload: Rc<Upload>) {
+        self.upload = Some(upload);
     }
 }
 
@@ -50,8 +47,11 @@ impl http_body::Body for RequestBody {
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         let frame = Pin::new(incoming).poll_frame(cx);
-        if let (Poll::Ready(_), Some((deadline, after))) = (&frame, &self.progress) {
-            deadline.set(*after);
+        let Some(upload) = &self.upload else { return frame };
+        match &frame {
+            Poll::Ready(Some(Ok(part))) => upload.came(part.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(_) => upload.came(0),
+            Poll::Pending => upload.wait(),
         }
         frame
     }

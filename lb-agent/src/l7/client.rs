@@ -4,14 +4,13 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::HeaderValue;
-
+use super::admission::Guest;
 use super::deadline::Deadline;
-use super::headers::Origin;
+use super::forwarded::Origin;
+use super::guard::Passage;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
 
@@ -25,8 +24,8 @@ pub(super) struct Client {
     pub(super) origin: Origin,
     /// Set while it is idle, in a handshake, or sends the head of a request.
     pub(super) deadline: Deadline,
-    /// Set by its IO whenever something came in.
-    pub(super) received: Arc<AtomicBool>,
+    /// Shared with its stream.
+    pub(super) passage: Arc<Passage>,
     /// Whether the last request had a body, of which a part may still be on its way.
     pub(super) uploads: Cell<bool>,
     /// Whether the end of the connection may be that of a response: with HTTP/1.0, which knows no chunks.
@@ -44,36 +43,30 @@ pub(super) struct Client {
     /// The requests that the drain's deadline cut, once it did.
     cut: Cell<Option<u32>>,
     in_head: Cell<bool>,
+    /// Its place among all connections, given back last.
+    _guest: Guest,
 }
 
 impl Client {
     /// A connection that has just been accepted; its deadline is for what it sends first.
     pub(super) fn new(
         worker: &Rc<Worker>,
+        guest: Guest,
         listener: SocketAddr,
         protocol: ListenerProtocol,
         peer: SocketAddr,
-    ) -> Rc<Self> {
-        let scheme = match protocol {
-            ListenerProtocol::Http => "http",
-            ListenerProtocol::Https => "https",
-        };
-        let address = peer.ip().to_canonical().to_string();
-        let address = HeaderValue::from_maybe_shared(bytes::Bytes::from(address));
-        let origin = Origin {
-            address: address.unwrap_or(HeaderValue::from_static("unknown")),
-            scheme: HeaderValue::from_static(scheme),
-        };
+    ) -> Self {
+        let origin = Origin::new(peer.ip(), listener, protocol, &worker.config.trust);
         let deadline = Deadline::new(&worker.deadlines);
         deadline.set(worker.config.timeouts.head);
         let key = worker.opened();
-        Rc::new(Self {
+        Self {
             worker: worker.clone(),
             listener,
             protocol,
             origin,
             deadline,
-            received: Arc::default(),
+            passage: Arc::default(),
             uploads: Cell::new(false),
             ends_by_closing: Cell::new(false),
             key,
@@ -84,7 +77,13 @@ impl Client {
             hurried: Cell::new(None),
             cut: Cell::new(None),
             in_head: Cell::new(true),
-        })
+            _guest: guest,
+        }
+    }
+
+    /// A proxy in front of us says whose connection it is.
+    pub(super) fn is_of(&mut self, client: SocketAddr) {
+        self.origin = Origin::new(client.ip(), self.listener, self.protocol, &self.worker.config.trust);
     }
 
     /// Whether requests are under way.
@@ -162,7 +161,7 @@ impl Client {
 
     /// An idle HTTP/1.1 connection that begins to send must get on with it.
     pub(super) fn watch_head(&self) {
-        if !self.is_busy() && self.received.swap(false, Ordering::Relaxed) && !self.in_head.replace(true) {
+        if !self.is_busy() && self.passage.has_received() && !self.in_head.replace(true) {
             self.deadline.set(self.worker.config.timeouts.head);
         }
     }
@@ -188,6 +187,7 @@ impl Busy {
         client.active.set(client.active.get() + 1);
         client.fresh.set(false);
         client.deadline.clear();
+        client.passage.begin();
         Self(client.clone())
     }
 }
@@ -198,7 +198,7 @@ impl Drop for Busy {
         client.active.set(client.active.get() - 1);
         if !client.is_busy() {
             client.in_head.set(false);
-            client.received.store(false, Ordering::Relaxed);
+            client.passage.rest();
             client.deadline.set(client.worker.quiet());
         }
     }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::limits::Limits;
+use super::trust::Trust;
 use crate::beat::Beats;
 
 /// Settings of the proxy.
@@ -16,6 +18,10 @@ pub struct Config {
     pub max_segment: Option<u32>,
     /// Limits in time.
     pub timeouts: Timeouts,
+    /// How much clients may ask.
+    pub limits: Limits,
+    /// Proxies in front of us.
+    pub trust: Trust,
     /// Idle connections kept to one endpoint, per worker.
     pub idle_per_endpoint: usize,
     /// Who watches whether the threads run.
@@ -45,6 +51,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// From the first byte of a request's head to its last, and for a TLS handshake.
     pub head: Duration,
+    /// A client that is to send the next part of a request's body.
+    pub upload: Duration,
     /// An endpoint connection without requests.
     pub upstream_idle: Duration,
 }
@@ -56,6 +64,7 @@ impl Default for Timeouts {
             response: Duration::from_secs(60),
             idle: Duration::from_secs(75),
             head: Duration::from_secs(30),
+            upload: Duration::from_secs(30),
             upstream_idle: Duration::from_secs(55),
         }
     }
@@ -64,7 +73,7 @@ impl Default for Timeouts {
 impl Timeouts {
     /// How often deadlines are compared: within a tenth of the shortest.
     pub(super) fn tick(&self) -> Duration {
-        let all = [self.connect, self.response, self.idle, self.head, self.upstream_idle];
+        let all = [self.connect, self.response, self.idle, self.head, self.upload, self.upstream_idle];
         let shortest = all.into_iter().min().unwrap_or_default();
         (shortest / 10).clamp(Duration::from_millis(5), Duration::from_millis(500))
     }
@@ -79,6 +88,8 @@ impl Config {
             bind,
             max_segment: None,
             timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            trust: Trust::default(),
             idle_per_endpoint: 256,
             beats: Beats::default(),
         }

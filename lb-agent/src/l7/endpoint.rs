@@ -44,6 +44,8 @@ pub(super) enum Failure {
     Broken,
     /// The request's own body could not be had: nothing is wrong with the endpoint.
     BadBody,
+    /// The client did not send the request's body in time: nothing is wrong with the endpoint.
+    SlowBody,
     /// The deadline passed.
     TimedOut,
 }

@@ -12,20 +12,32 @@ use hyper::body::{Body as _, Incoming};
 
 use super::body::{Body, RequestBody};
 use super::client::{Busy, Client};
+use super::deadline::Deadline;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
+use super::limits::Limit;
 use super::reply::Reply;
 use super::target::Target;
+use super::upload::{Pace, Upload};
 use super::worker::Worker;
 use super::{authority, headers, path_policy, tunnel};
 use crate::model::{Host, plain_path};
 
-/// Answers one request of a client.
-pub(super) async fn handle(
+/// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
+/// may read on before that.
+pub(super) fn handle(
     client: Rc<Client>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+) -> impl Future<Output = Result<Response<Body>, Infallible>> {
     let busy = Busy::new(&client);
+    respond(client, busy, request)
+}
+
+async fn respond(
+    client: Rc<Client>,
+    busy: Busy,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let (mut parts, body) = request.into_parts();
     client.uploads.set(!body.is_end_stream());
     let is_http1 = parts.version < Version::HTTP_2;
@@ -46,7 +58,7 @@ pub(super) async fn handle(
 async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Reply> {
     let target = find_target(client, &mut parts)?;
     let is_websocket = parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
-    headers::prepare_request(&mut parts, &client.origin);
+    headers::prepare_request(&mut parts, &client.origin, &client.worker.config.trust);
     into_origin_form(&mut parts);
     if is_websocket {
         return tunnel::open(client, &target, parts).await;
@@ -61,9 +73,6 @@ async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result
 fn find_target(client: &Client, parts: &mut Parts) -> Result<Arc<Target>, Reply> {
     if parts.method == Method::CONNECT {
         return Err(Reply::ConnectRefused);
-    }
-    if !headers::is_plainly_framed(&parts.headers) {
-        return Err(Reply::BadBody);
     }
     authority::settle(parts)?;
     if !path_policy::is_safe(parts.uri.path()) {
@@ -125,6 +134,10 @@ async fn send(worker: &Worker, target: &Arc<Target>, request: Request<RequestBod
             Err(Failure::NotSent) => {}
             Err(Failure::Broken) => return Err(Reply::BadResponse),
             Err(Failure::BadBody) => return Err(Reply::BadBody),
+            Err(Failure::SlowBody) => {
+                worker.metrics.limit_reached(Limit::UploadRate);
+                return Err(Reply::SlowBody);
+            }
             Err(Failure::TimedOut) => return Err(Reply::ResponseTimeout),
         }
     }
@@ -157,17 +170,28 @@ async fn exchange(
     mut connection: Box<EndpointConnection>,
     place: &mut Place,
 ) -> Result<Begun, Failure> {
-    let limit = worker.config.timeouts.response;
-    connection.deadline.set(limit);
-    if let Some(request) = place {
-        request.body_mut().report_to(&connection.deadline, limit);
-    }
-    let response = connection.send(place).await?;
+    connection.deadline.set(worker.config.timeouts.response);
+    let upload = place.as_mut().and_then(|request| follow(worker, request.body_mut(), &connection.deadline));
+    let response = connection.send(place).await.map_err(|failure| match failure {
+        Failure::TimedOut if upload.is_some_and(|upload| upload.awaits_client()) => Failure::SlowBody,
+        failure => failure,
+    })?;
     // Nobody asked this endpoint to switch protocols.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::Broken);
     }
     Ok((response, connection))
+}
+
+fn follow(worker: &Worker, body: &mut RequestBody, deadline: &Rc<Deadline>) -> Option<Rc<Upload>> {
+    if body.is_empty() {
+        return None;
+    }
+    let timeouts = &worker.config.timeouts;
+    let slowest = worker.config.limits.of(Limit::UploadRate);
+    let upload = Upload::new(deadline, Pace { backend: timeouts.response, client: timeouts.upload, slowest });
+    body.report_to(upload.clone());
+    Some(upload)
 }
 
 /// A second copy of a request that may be sent twice: without a body, of a method that RFC 9110 calls idempotent.

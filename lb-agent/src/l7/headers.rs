@@ -1,22 +1,17 @@
-//! Headers on their way through: what belongs to one connection is taken out, what backends want to know is added.
-//! A client's own forwarding headers are not trusted: they are replaced.
+//! Headers on their way through: what belongs to one connection is taken out, what backends want to know is added
+//! (`forwarded`).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+use super::forwarded::{Origin, is_claim};
 use super::reply::X_REQUEST_ID;
+use super::trust::Trust;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-/// What all of them begin with.
-const X_FORWARDED: &str = "x-forwarded-";
-const X_REAL_IP: &str = "x-real-ip";
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
 /// Says that the connection ends after this response; HTTP/1 alone.
 pub(super) fn close_after(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -26,17 +21,8 @@ pub(super) fn close_after(headers: &mut HeaderMap) {
 const HOP_BY_HOP: [HeaderName; 7] =
     [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS];
 
-/// What every request of one client connection is told to come from.
-#[derive(Debug)]
-pub(super) struct Origin {
-    /// The client's address.
-    pub(super) address: HeaderValue,
-    /// `http` or `https`.
-    pub(super) scheme: HeaderValue,
-}
-
 /// Makes a client's request one of ours to a backend. Its Host must be settled.
-pub(super) fn prepare_request(parts: &mut Parts, origin: &Origin) {
+pub(super) fn prepare_request(parts: &mut Parts, origin: &Origin, trust: &Trust) {
     let trailers = accepts_trailers(&parts.headers);
     strip_hop_by_hop(&mut parts.headers);
     let headers = &mut parts.headers;
@@ -47,21 +33,8 @@ pub(super) fn prepare_request(parts: &mut Parts, origin: &Origin) {
     if parts.version == Version::HTTP_2 {
         join_cookies(headers);
     }
-    remove_claims(headers);
-    if let Some(host) = headers.get(HOST).cloned() {
-        headers.insert(X_FORWARDED_HOST, host);
-    }
-    headers.insert(X_FORWARDED_FOR, origin.address.clone());
-    headers.insert(X_FORWARDED_PROTO, origin.scheme.clone());
+    origin.tell(headers, trust);
     remove_shadows(headers);
-}
-
-/// Whether a request's body comes as it is or in chunks. Any other coding would be taken off with its header, and
-/// the backend would take the coded bytes for the content.
-pub(super) fn is_plainly_framed(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    codings.next().is_none_or(is_chunked) && codings.next().is_none()
 }
 
 /// Makes a backend's response one of ours to a client.
@@ -95,15 +68,6 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// What a client says as only a proxy in front of us could, also under names that we write nothing to.
-fn remove_claims(headers: &mut HeaderMap) {
-    let is_claim = |name: &HeaderName| {
-        let name = name.as_str();
-        name.starts_with(X_FORWARDED) || name == X_REAL_IP || name == FORWARDED
-    };
-    remove_where(headers, is_claim);
-}
-
 /// To CGI and its heirs `X_Forwarded_Proto` and `X-Forwarded-Proto` are one variable: a name with `_` does not pass
 /// where the one with `-` has a meaning.
 fn remove_shadows(headers: &mut HeaderMap) {
@@ -116,13 +80,13 @@ fn remove_shadows(headers: &mut HeaderMap) {
             return false;
         };
         let name = name.as_str();
-        let is_ours = name.starts_with(X_FORWARDED) || name == X_REAL_IP;
-        is_ours || name == CONTENT_LENGTH || name == TRANSFER_ENCODING || dashed.contains_key(name)
+        is_claim(name) || name == CONTENT_LENGTH || name == TRANSFER_ENCODING || dashed.contains_key(name)
     };
     remove_where(headers, is_shadow);
 }
 
-fn remove_where(headers: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) {
+/// Takes headers out by their names.
+pub(super) fn remove_where(headers: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) {
     // Allocates nothing where there is nothing to remove.
     let names: Vec<HeaderName> = headers.keys().filter(|name| condition(name)).cloned().collect();
     for name in names {
@@ -176,6 +140,7 @@ mod tests {
     use http::Request;
 
     use super::*;
+    use crate::model::ListenerProtocol;
 
     fn forwarded(version: Version, sent: &[(&'static str, &'static str)]) -> Vec<String> {
         let mut request = Request::builder().version(version).uri("/").header("host", "a.com");
@@ -183,11 +148,9 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).expect("request").into_parts();
-        let origin = Origin {
-            address: HeaderValue::from_static("192.0.2.1"),
-            scheme: HeaderValue::from_static("https"),
-        };
-        prepare_request(&mut parts, &origin);
+        let (listener, trust) = (([203, 0, 113, 10], 443).into(), Trust::default());
+        let origin = Origin::new([192, 0, 2, 1].into(), listener, ListenerProtocol::Https, &trust);
+        prepare_request(&mut parts, &origin, &trust);
         let headers = parts.headers.iter();
         let mut lines: Vec<_> =
             headers.map(|(name, value)| format!("{name}: {}", value.to_str().expect("ASCII"))).collect();
@@ -200,7 +163,9 @@ mod tests {
             "host: a.com",
             "x-forwarded-for: 192.0.2.1",
             "x-forwarded-host: a.com",
+            "x-forwarded-port: 443",
             "x-forwarded-proto: https",
+            "x-real-ip: 192.0.2.1",
         ];
         let mut expected: Vec<_> = added.iter().chain(kept).map(|line| (*line).to_owned()).collect();
         expected.sort();
@@ -222,22 +187,6 @@ mod tests {
         );
         check(v, &[("te", "gzip")], &[]);
         check(v, &[("te", "gzip, trailers")], &["te: trailers", "connection: te"]);
-    }
-
-    #[test]
-    fn forwarding_headers_of_clients_are_replaced() {
-        let sent = [
-            ("x-forwarded-for", "203.0.113.9"),
-            ("x-forwarded-for", "203.0.113.8"),
-            ("x-forwarded-proto", "http"),
-            ("x-forwarded-host", "evil.example"),
-            ("forwarded", "for=203.0.113.9"),
-            ("connection", "x-forwarded-for"),
-        ];
-        check(Version::HTTP_11, &sent, &[]);
-        // Frameworks believe these, too.
-        let others = ["x-forwarded-port", "x-forwarded-prefix", "x-forwarded-client-cert", "x-real-ip"];
-        check(Version::HTTP_11, &others.map(|name| (name, "forged")), &[]);
     }
 
     #[test]

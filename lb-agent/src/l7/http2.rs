@@ -16,12 +16,13 @@ use tokio::time::timeout;
 
 use super::client::Client;
 use super::connection::{close, linger};
-use super::forward;
-use super::sniff::Sniffed;
+use super::guard::Guarded;
+use super::limits::{Limit, Limits};
+use super::{forward, refuse};
 use crate::model::{ConnectionKind, LAST_WORDS};
 
 /// Serves it to its end.
-pub(super) async fn serve<S>(client: Rc<Client>, mut stream: Sniffed<S>)
+pub(super) async fn serve<S>(client: Rc<Client>, mut stream: Guarded<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -41,13 +42,15 @@ enum End {
     Time,
 }
 
-async fn serve_requests<S>(client: &Rc<Client>, stream: &mut Sniffed<S>) -> End
+async fn serve_requests<S>(client: &Rc<Client>, stream: &mut Guarded<S>) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let streams = Streams::default();
     let service = service_fn(|request| forward::handle(client.clone(), request));
-    let mut connection = pin!(builder(streams.clone()).serve_connection(TokioIo::new(stream), service));
+    let builder = builder(streams.clone(), &client.worker.config.limits);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut refused = None;
     let mut is_ending = false;
     let end = std::future::poll_fn(|cx| {
         let over = client.poll_deadline(cx).is_ready() || client.is_ending();
@@ -59,13 +62,17 @@ where
                 client.deadline.set(client.worker.config.timeouts.head);
             }
         }
-        if connection.as_mut().poll(cx).is_ready() {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            refused = ended.err().as_ref().and_then(|error| refuse::by_http2(client, error));
             return Poll::Ready(End::Http);
         }
         let is_stuck = is_ending && !client.is_busy() && client.deadline.poll(cx).is_ready();
         if is_stuck || client.is_overdue() { Poll::Ready(End::Time) } else { Poll::Pending }
     })
     .await;
+    if let Some(fault) = client.passage.fault().or(refused) {
+        refuse::count(client, fault);
+    }
     if matches!(end, End::Time) && client.is_overdue() {
         client.cut();
         streams.cancel();
@@ -78,13 +85,14 @@ where
 }
 
 /// Every limit is explicit: a default of a library is not a decision.
-fn builder(streams: Streams) -> http2::Builder<Streams> {
+fn builder(streams: Streams, limits: &Limits) -> http2::Builder<Streams> {
+    let count = |limit| usize::try_from(limits.of(limit)).unwrap_or(usize::MAX);
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(256)
-        .max_pending_accept_reset_streams(32)
-        .max_local_error_reset_streams(128)
+        .max_pending_accept_reset_streams(count(Limit::Http2PendingResets))
+        .max_local_error_reset_streams(count(Limit::Http2LocalResets))
         .max_header_list_size(64 * 1024)
         .header_table_size(4096)
         .initial_stream_window_size(256 * 1024)

@@ -5,10 +5,13 @@
 //! the current `live` state for a `target`, and sends it over an `endpoint` connection of the `pool`; the response
 //! streams back as an `exchange`. What the proxy answers by itself is in `reply`.
 //!
+//! What clients may send is in `guard`, which sees their bytes before the HTTP library does; how much, in `limits`.
+//!
 //! How a connection ends when the node gives up its flows is in `drain`.
 //!
 //! All of a worker's state is its own: no lock is taken on the way of a request.
 
+mod admission;
 mod authority;
 mod body;
 mod client;
@@ -20,30 +23,42 @@ mod drain;
 mod endpoint;
 mod exchange;
 mod forward;
+mod forwarded;
 mod frames;
+mod guard;
 mod headers;
 mod host_map;
+mod http1;
 mod http2;
 mod kept;
+mod limits;
 mod listen;
 mod live;
 mod path_index;
 mod path_policy;
+mod path_readings;
 mod phase;
 mod pool;
 mod proxy;
+mod proxy_header;
 mod pump;
+mod refuse;
 mod reply;
 mod request_id;
 pub mod router;
 mod sniff;
 mod target;
 mod tls;
+mod trust;
 mod tunnel;
+mod upload;
 mod worker;
 
 pub use config::{Bind, Config, Timeouts};
+pub use guard::Malformed;
+pub use limits::{Limit, Limits, Setting, SettingError};
 pub use listen::{ListenError, SteeredSocket};
 pub use proxy::{Proxy, StartError};
 pub use reply::Reply;
 pub use tls::TlsError;
+pub use trust::Trust;

@@ -1,6 +1,6 @@
 //! Every status code that the proxy invents, with its text and its metric label. No other file makes one.
 
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
@@ -16,8 +16,18 @@ pub enum Reply {
     BadHost,
     /// The path has dot segments, NUL or control bytes: backend and router could read it differently.
     BadPath,
+    /// The path leads to different backends, as servers read it.
+    AmbiguousPath,
     /// The request's body broke off, its chunks are malformed, or it is coded otherwise than in chunks.
     BadBody,
+    /// The request's body did not come in time.
+    SlowBody,
+    /// The request breaks the rules of its protocol; see `Malformed` and `Limit`.
+    Malformed,
+    /// The request has too many headers, or too long ones.
+    HeadTooLarge,
+    /// The request's target is too long.
+    TargetTooLong,
     /// CONNECT: this is not a forward proxy.
     ConnectRefused,
     /// No rule and no default backend for this host and path.
@@ -36,10 +46,15 @@ pub enum Reply {
 
 impl Reply {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::BadHost,
         Self::BadPath,
+        Self::AmbiguousPath,
         Self::BadBody,
+        Self::SlowBody,
+        Self::Malformed,
+        Self::HeadTooLarge,
+        Self::TargetTooLong,
         Self::ConnectRefused,
         Self::NoRoute,
         Self::Unavailable,
@@ -53,7 +68,12 @@ impl Reply {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::BadHost | Self::BadPath | Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::BadHost | Self::BadPath | Self::AmbiguousPath | Self::BadBody | Self::Malformed => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::ConnectRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unsupported => StatusCode::INTERNAL_SERVER_ERROR,
@@ -69,7 +89,12 @@ impl Reply {
         match self {
             Self::BadHost => "bad_host",
             Self::BadPath => "bad_path",
+            Self::AmbiguousPath => "ambiguous_path",
             Self::BadBody => "bad_body",
+            Self::SlowBody => "slow_body",
+            Self::Malformed => "malformed",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TargetTooLong => "target_too_long",
             Self::ConnectRefused => "connect_refused",
             Self::NoRoute => "no_route",
             Self::Unavailable => "unavailable",
@@ -85,7 +110,14 @@ impl Reply {
         match self {
             Self::BadHost => "400 bad request: missing, repeated or malformed Host\n",
             Self::BadPath => "400 bad request: dot segments or control bytes in the path\n",
+            Self::AmbiguousPath => {
+                "400 bad request: the path has two readings, which lead to different places\n"
+            }
             Self::BadBody => "400 bad request: the body broke off or is malformed\n",
+            Self::SlowBody => "408 request timeout: the body did not come in time\n",
+            Self::Malformed => "400 bad request: the request is malformed\n",
+            Self::HeadTooLarge => "431 request header fields too large\n",
+            Self::TargetTooLong => "414 URI too long\n",
             Self::ConnectRefused => "405 method not allowed: CONNECT\n",
             Self::NoRoute => "404 not found: no route for this host and path\n",
             Self::Unavailable => "503 service unavailable: no endpoint is ready\n",
@@ -107,6 +139,20 @@ impl Reply {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
         response
+    }
+
+    /// The last response of an HTTP/1.1 connection, to a request that the HTTP library has not seen, as its bytes.
+    pub(super) fn last_words(self, request_id: &HeaderValue) -> Vec<u8> {
+        let (status, text) = (self.status(), self.text());
+        let reason = status.canonical_reason().unwrap_or_default();
+        let id = String::from_utf8_lossy(request_id.as_bytes());
+        format!(
+            "HTTP/1.1 {code} {reason}\r\n{CONTENT_TYPE}: text/plain; charset=utf-8\r\n{CONTENT_LENGTH}: {length}\r\n\
+             {X_REQUEST_ID}: {id}\r\n{CONNECTION}: close\r\n\r\n{text}",
+            code = status.as_str(),
+            length = text.len(),
+        )
+        .into_bytes()
     }
 }
 

@@ -35,7 +35,8 @@ impl RequestIds {
         id
     }
 
-    fn make(&self) -> HeaderValue {
+    /// A new one.
+    pub(super) fn make(&self) -> HeaderValue {
         let mut rng = self.rng.borrow_mut();
         let mut buffer = self.buffer.borrow_mut();
         if buffer.capacity() < LENGTH {

@@ -1,15 +1,9 @@
-//! HTTP/1.1 or HTTP/2: what a client without ALPN begins with, and a stream that gives those bytes back.
+//! HTTP/1.1 or HTTP/2: what a client without ALPN begins with.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::io;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-
-use super::coalesce;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The HTTP/2 preface's first bytes, which no HTTP/1.1 request has.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
@@ -30,74 +24,6 @@ pub(super) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(
     }
 }
 
-/// A stream that first gives back what was read of it, and tells when it received something.
-pub(super) struct Sniffed<T> {
-    prefix: Bytes,
-    stream: T,
-    received: Arc<AtomicBool>,
-}
-
-impl<T> Sniffed<T> {
-    pub(super) fn new(prefix: Bytes, stream: T, received: Arc<AtomicBool>) -> Self {
-        Self { prefix, stream, received }
-    }
-
-    /// The stream.
-    pub(super) fn get_ref(&self) -> &T {
-        &self.stream
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Sniffed<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.prefix.is_empty() {
-            let length = self.prefix.len().min(buf.remaining());
-            buf.put_slice(&self.prefix[..length]);
-            self.prefix.advance(length);
-            if self.prefix.is_empty() {
-                // Gives the memory back.
-                self.prefix = Bytes::new();
-            }
-            return Poll::Ready(Ok(()));
-        }
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if read.is_ready() {
-            self.received.store(true, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Sniffed<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        coalesce::poll_write(&mut self.stream, cx, data)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,13 +39,5 @@ mod tests {
             assert_eq!(sniffed(sent.as_bytes()).await, Some(false), "{sent}");
         }
         assert_eq!(sniffed(b"PRI *").await, None, "it ended too early to tell");
-    }
-
-    #[tokio::test]
-    async fn what_was_read_comes_first() {
-        let mut stream = Sniffed::new(Bytes::from_static(b"GET "), &b"/ HTTP"[..], Arc::default());
-        let mut all = Vec::new();
-        stream.read_to_end(&mut all).await.expect("reads from memory");
-        assert_eq!(all, b"GET / HTTP");
     }
 }

@@ -44,6 +44,7 @@ pub(super) async fn open(
     let downstream = downstream.filter(|_| headers::wants_websocket(response.headers()));
     let Some(downstream) = downstream else { return Err(Reply::BadResponse) };
     let upstream = hyper::upgrade::on(&mut response);
+    client.passage.become_tunnel();
     tokio::task::spawn_local(carry(Busy::new(client), downstream, upstream));
     let (mut parts, _) = response.into_parts();
     headers::prepare_response(&mut parts.headers);

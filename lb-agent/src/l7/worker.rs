@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::admission::Admission;
 use super::config::Config;
 use super::deadline::{Deadline, Deadlines};
 use super::endpoint::EndpointConnection;
@@ -27,7 +28,7 @@ use super::pool::Pool;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::target::{RoundRobin, Target};
-use super::{connection, drain};
+use super::{connection, drain, path_readings};
 use crate::beat::Beat;
 use crate::metrics::Metrics;
 use crate::model::ListenerProtocol;
@@ -57,6 +58,7 @@ pub(super) struct Worker {
     pub(super) metrics: Metrics,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) pool: Rc<Pool>,
+    pub(super) admission: Rc<Admission>,
     pub(super) round: RoundRobin,
     pub(super) ids: RequestIds,
     live: RefCell<Cache<Arc<ArcSwap<Live>>, Arc<Live>>>,
@@ -100,10 +102,12 @@ impl Worker {
     fn new(config: Config, live: Arc<ArcSwap<Live>>, metrics: Metrics, seed: u64) -> Rc<Self> {
         let deadlines = Deadlines::new(config.timeouts.tick());
         let pool = Pool::new(&deadlines, config.idle_per_endpoint, config.timeouts.upstream_idle);
+        let admission = Admission::new(&config.limits, config.workers);
         Rc::new(Self {
             config,
             metrics,
             pool: Rc::new(pool),
+            admission,
             deadlines,
             round: RoundRobin::default(),
             ids: RequestIds::new(seed),
@@ -127,8 +131,13 @@ impl Worker {
         let live = live.load();
         self.round.enter(live.generation);
         let listener = live.listeners.get(&listener).ok_or(Reply::NoRoute)?;
-        let (_, target) = listener.routes.router.find(host, path).ok_or(Reply::NoRoute)?;
-        Ok(target.clone())
+        let find = |path: &str| listener.routes.router.find(host, path).map(|(_, target)| target);
+        let target = find(path);
+        let leads_elsewhere = |path: String| find(&path).map(Arc::as_ptr) != target.map(Arc::as_ptr);
+        if path_readings::others(path).any(leads_elsewhere) {
+            return Err(Reply::AmbiguousPath);
+        }
+        target.cloned().ok_or(Reply::NoRoute)
     }
 
     /// A new connection to an endpoint, counted.
@@ -158,8 +167,10 @@ async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: watch::Rece
     };
     let serve = |(stream, peer): (TcpStream, SocketAddr)| {
         // A connection that is gone already has no address any more.
-        if let Some(key) = key.or_else(|| stream.local_addr().ok()) {
-            spawn_local(connection::serve(worker.clone(), stream, peer, key));
+        let Some(key) = key.or_else(|| stream.local_addr().ok()) else { return };
+        match worker.admission.admit(peer.ip()) {
+            Ok(guest) => drop(spawn_local(connection::serve(worker.clone(), guest, stream, peer, key))),
+            Err(limit) => worker.metrics.limit_reached(limit),
         }
     };
     loop {

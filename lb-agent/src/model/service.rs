@@ -69,6 +69,17 @@ pub enum ListenerProtocol {
     Https,
 }
 
+impl ListenerProtocol {
+    /// The scheme of its URLs.
+    #[must_use]
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// A TCP port of a VIP on which the proxy answers; its key in the snapshot is its address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listener {

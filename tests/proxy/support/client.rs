@@ -124,6 +124,16 @@ pub(crate) async fn connect_tls(
     alpn: &[&str],
     schemes: Vec<SignatureScheme>,
 ) -> TlsStream<TcpStream> {
+    connect_tls_over(TcpStream::connect(address).await.expect("connect"), name, alpn, schemes).await
+}
+
+/// The same over a connection that is open.
+pub(crate) async fn connect_tls_over(
+    stream: TcpStream,
+    name: &str,
+    alpn: &[&str],
+    schemes: Vec<SignatureScheme>,
+) -> TlsStream<TcpStream> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes });
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -134,7 +144,6 @@ pub(crate) async fn connect_tls(
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(name.to_owned()).expect("name");
-    let stream = TcpStream::connect(address).await.expect("connect");
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("handshake")
 }
 

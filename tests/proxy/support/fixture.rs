@@ -37,6 +37,7 @@ pub(crate) fn quick() -> Timeouts {
         response: Duration::from_millis(300),
         idle: Duration::from_millis(500),
         head: Duration::from_millis(300),
+        upload: Duration::from_millis(300),
         upstream_idle: Duration::from_millis(300),
     }
 }
@@ -49,10 +50,15 @@ impl Fixture {
 
     /// With other time-outs.
     pub(crate) fn start_with(timeouts: Timeouts, table: RouteTable) -> Self {
+        Self::start_as(|config| config.timeouts = timeouts, table)
+    }
+
+    /// With other settings.
+    pub(crate) fn start_as(set: impl FnOnce(&mut Config), table: RouteTable) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let mut config = Config::new(1, Bind::Addresses(vec![HTTP, HTTPS, INTERNAL]));
-        config.timeouts = timeouts;
+        set(&mut config);
         let proxy = Proxy::start(config, metrics).expect("proxy starts on loopback");
         proxy.listen(&[]).expect("it listens");
         let fixture = Self { proxy, registry, generation: AtomicU64::new(0) };

@@ -7,7 +7,9 @@ mod site;
 mod tables;
 
 pub(crate) use backend::{Backend, RawBackend, body_of, text};
-pub(crate) use client::{Answer, Http, all_schemes, connect_tls, raw_exchange, request, shown};
+pub(crate) use client::{
+    Answer, Http, all_schemes, connect_tls, connect_tls_over, raw_exchange, request, shown,
+};
 pub(crate) use fixture::{Fixture, eventually, listener, quick};
 pub(crate) use site::{Asked, Site, tls_secret};
 pub(crate) use tables::{Table, certificate, identity};

@@ -1,0 +1,136 @@
+//! Which connections a worker takes: so many in all, and so many of one client. Those beyond are closed at once.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+
+use foldhash::fast::RandomState;
+
+use super::limits::{Limit, Limits};
+
+/// The connections of one worker.
+pub(super) struct Admission {
+    limit: usize,
+    per_client: usize,
+    handshakes: usize,
+    open: Cell<usize>,
+    by_client: RefCell<HashMap<IpAddr, usize, RandomState>>,
+    shaking: Cell<usize>,
+}
+
+impl Admission {
+    /// For one of so many workers.
+    pub(super) fn new(limits: &Limits, workers: usize) -> Rc<Self> {
+        let share = |limit| usize::try_from(limits.of(limit)).unwrap_or(usize::MAX).div_ceil(workers.max(1));
+        Rc::new(Self {
+            limit: share(Limit::Connections),
+            per_client: share(Limit::ConnectionsPerClient),
+            handshakes: share(Limit::Handshakes),
+            open: Cell::default(),
+            by_client: RefCell::default(),
+            shaking: Cell::default(),
+        })
+    }
+
+    /// Takes a connection, until the guest is dropped.
+    pub(super) fn admit(self: &Rc<Self>, peer: IpAddr) -> Result<Guest, Limit> {
+        if self.open.get() >= self.limit {
+            return Err(Limit::Connections);
+        }
+        let client = client(peer);
+        let mut by_client = self.by_client.borrow_mut();
+        let own = by_client.entry(client).or_default();
+        if *own >= self.per_client {
+            return Err(Limit::ConnectionsPerClient);
+        }
+        *own += 1;
+        self.open.set(self.open.get() + 1);
+        Ok(Guest { admission: self.clone(), client })
+    }
+
+    /// Begins a TLS handshake, until the guest is dropped.
+    pub(super) fn shake_hands(self: &Rc<Self>) -> Result<Handshake, Limit> {
+        if self.shaking.get() >= self.handshakes {
+            return Err(Limit::Handshakes);
+        }
+        self.shaking.set(self.shaking.get() + 1);
+        Ok(Handshake(self.clone()))
+    }
+}
+
+/// An IPv6 client has its whole /64.
+fn client(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
+
+/// A connection that was taken.
+pub(super) struct Guest {
+    admission: Rc<Admission>,
+    client: IpAddr,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let Admission { open, by_client, .. } = &*self.admission;
+        open.set(open.get() - 1);
+        let mut by_client = by_client.borrow_mut();
+        if let Some(own) = by_client.get_mut(&self.client) {
+            *own -= 1;
+            if *own == 0 {
+                by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// A TLS handshake under way.
+pub(super) struct Handshake(Rc<Admission>);
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.shaking.set(self.0.shaking.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(settings: &[&str], workers: usize) -> Rc<Admission> {
+        let settings = settings.iter().map(|text| text.parse().expect("a setting"));
+        Admission::new(&settings.fold(Limits::default(), Limits::with), workers)
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn each_client_has_its_share_and_gets_it_back() {
+        let admission = admission(&["connections=10", "connections-per-client=4"], 2);
+        let admit = |text| admission.admit(address(text));
+        let first = [admit("192.0.2.1"), admit("192.0.2.1")];
+        assert_eq!(admit("192.0.2.1").err(), Some(Limit::ConnectionsPerClient));
+        let second = [admit("2001:db8::1"), admit("2001:db8::2:3")];
+        assert_eq!(admit("2001:db8::4").err(), Some(Limit::ConnectionsPerClient));
+        let other = admit("2001:db8:0:1::1");
+        assert_eq!(admit("192.0.2.2").err(), Some(Limit::Connections));
+        assert!(other.is_ok() && first.iter().chain(&second).all(Result::is_ok));
+        drop((first, second, other));
+        assert!(admit("192.0.2.1").is_ok() && admission.by_client.borrow().is_empty());
+        assert_eq!(admission.open.get(), 0);
+    }
+
+    #[test]
+    fn handshakes_at_one_time_are_limited() {
+        let admission = admission(&["handshakes=1"], 1);
+        let one = admission.shake_hands();
+        assert_eq!(admission.shake_hands().err(), Some(Limit::Handshakes));
+        drop(one);
+        assert!(admission.shake_hands().is_ok());
+    }
+}

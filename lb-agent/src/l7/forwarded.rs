@@ -1,0 +1,247 @@
+//! What backends are told of a request's way: `X-Forwarded-*`, `X-Real-IP` and `Forwarded`. A client's own claims are
+//! replaced; those of a proxy in front of us, which is trusted, are gone on with.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{FORWARDED, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::trust::Trust;
+use crate::model::ListenerProtocol;
+
+/// What all of them begin with.
+const X_FORWARDED: &str = "x-forwarded-";
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// What every request of one client connection is told to come from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// The other end's address: a client, or a proxy in front of us.
+    pub(super) address: HeaderValue,
+    peer: IpAddr,
+    /// `http` or `https`.
+    scheme: HeaderValue,
+    /// The port that it connected to.
+    port: HeaderValue,
+    /// Whether its headers are believed.
+    is_trusted: bool,
+}
+
+impl Origin {
+    /// Of a connection from this peer to this port.
+    pub(super) fn new(peer: IpAddr, listener: SocketAddr, protocol: ListenerProtocol, trust: &Trust) -> Self {
+        let peer = peer.to_canonical();
+        Self {
+            address: value(peer.to_string()),
+            peer,
+            scheme: HeaderValue::from_static(protocol.scheme()),
+            port: listener.port().into(),
+            is_trusted: trust.believes(peer),
+        }
+    }
+
+    /// Settles all headers of the kind. The request's Host must be settled.
+    pub(super) fn tell(&self, headers: &mut HeaderMap, trust: &Trust) {
+        if self.is_trusted {
+            return self.go_on(headers, trust);
+        }
+        remove_claims(headers);
+        if let Some(host) = headers.get(HOST).cloned() {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+        headers.insert(X_FORWARDED_FOR, self.address.clone());
+        headers.insert(X_REAL_IP, self.address.clone());
+        headers.insert(X_FORWARDED_PROTO, self.scheme.clone());
+        headers.insert(X_FORWARDED_PORT, self.port.clone());
+    }
+
+    /// What the proxy in front of us says stays, where it is of the right form; where it says nothing, we do.
+    fn go_on(&self, headers: &mut HeaderMap, trust: &Trust) {
+        let (chain, client) = self.chain(headers, trust);
+        headers.insert(X_FORWARDED_FOR, value(chain));
+        headers.insert(X_REAL_IP, value(client.to_string()));
+        let scheme = |said: &[u8]| said == b"http" || said == b"https";
+        keep(headers, &X_FORWARDED_PROTO, scheme, Some(self.scheme.clone()));
+        let port = |said: &[u8]| (1..=5).contains(&said.len()) && said.iter().all(u8::is_ascii_digit);
+        keep(headers, &X_FORWARDED_PORT, port, Some(self.port.clone()));
+        let host = headers.get(HOST).cloned();
+        keep(headers, &X_FORWARDED_HOST, |said| !said.is_empty() && !said.contains(&b','), host);
+        self.add_forwarded(headers);
+    }
+
+    /// The addresses that the request came over, ours the last, and the client's: the last that is no trusted proxy.
+    fn chain(&self, headers: &HeaderMap, trust: &Trust) -> (String, IpAddr) {
+        let said = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let said: Vec<&str> = said.flat_map(|list| list.split(',').map(str::trim)).collect();
+        let mut client = self.peer;
+        for address in said.iter().rev().map_while(|text| address(text)) {
+            client = address;
+            if !trust.believes(address) {
+                break;
+            }
+        }
+        let mut chain = said.join(", ");
+        let separator = if chain.is_empty() { "" } else { ", " };
+        _ = write!(chain, "{separator}{}", self.peer);
+        (chain, client)
+    }
+
+    /// Only where the proxy in front of us writes it (RFC 7239): two headers with one meaning are one too many.
+    fn add_forwarded(&self, headers: &mut HeaderMap) {
+        if !headers.contains_key(FORWARDED) {
+            return;
+        }
+        let node = match self.peer {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("\"[{address}]\""),
+        };
+        let scheme = self.scheme.to_str().unwrap_or_default();
+        headers.append(FORWARDED, value(format!("for={node};proto={scheme}")));
+    }
+}
+
+/// Whether a header says what only a proxy can know.
+pub(super) fn is_claim(name: &str) -> bool {
+    name.starts_with(X_FORWARDED) || name == X_REAL_IP.as_str()
+}
+
+/// What a client says as only a proxy in front of us could, also under names that we write nothing to.
+fn remove_claims(headers: &mut HeaderMap) {
+    super::headers::remove_where(headers, |name| is_claim(name.as_str()) || *name == FORWARDED);
+}
+
+/// One value of the right form stays; else it is ours.
+fn keep(headers: &mut HeaderMap, name: &HeaderName, form: impl Fn(&[u8]) -> bool, own: Option<HeaderValue>) {
+    let mut said = headers.get_all(name).iter();
+    let is_good = said.next().is_some_and(|value| form(value.as_bytes())) && said.next().is_none();
+    match own {
+        _ if is_good => {}
+        Some(own) => drop(headers.insert(name, own)),
+        None => drop(headers.remove(name)),
+    }
+}
+
+/// An address as lists have it, perhaps with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim_matches('"');
+    let bare = text.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or(text);
+    let parsed = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    parsed.map(|address: IpAddr| address.to_canonical())
+}
+
+fn value(text: String) -> HeaderValue {
+    let value = HeaderValue::from_maybe_shared(bytes::Bytes::from(text));
+    value.unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trust() -> Trust {
+        let networks = ["192.0.2.0/24", "2001:db8::/32"];
+        Trust { headers: networks.map(|text| text.parse().expect("a network")).into(), ..Trust::default() }
+    }
+
+    fn told(peer: &str, sent: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("a.example"));
+        for (name, value) in sent {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let listener = "203.0.113.10:8443".parse().expect("an address");
+        let peer = peer.parse().expect("an address");
+        Origin::new(peer, listener, ListenerProtocol::Https, &trust()).tell(&mut headers, &trust());
+        headers
+    }
+
+    fn check(peer: &str, sent: &[(&'static str, &'static str)], expected: &[(&str, &[&str])]) {
+        let headers = told(peer, sent);
+        for (name, values) in expected {
+            let found: Vec<_> =
+                headers.get_all(*name).iter().map(|value| value.to_str().expect("text")).collect();
+            assert_eq!(found, *values, "{name} from {peer} with {sent:?}");
+        }
+    }
+
+    const CLAIMS: [(&str, &str); 7] = [
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "b.example"),
+        ("x-forwarded-port", "80"),
+        ("x-forwarded-prefix", "/x"),
+        ("x-real-ip", "203.0.113.9"),
+        ("forwarded", "for=203.0.113.9"),
+    ];
+
+    #[test]
+    fn a_clients_claims_are_replaced() {
+        check(
+            "198.51.100.7",
+            &CLAIMS,
+            &[
+                ("x-forwarded-for", &["198.51.100.7"]),
+                ("x-real-ip", &["198.51.100.7"]),
+                ("x-forwarded-proto", &["https"]),
+                ("x-forwarded-host", &["a.example"]),
+                ("x-forwarded-port", &["8443"]),
+                ("x-forwarded-prefix", &[]),
+                ("forwarded", &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_trusted_proxys_claims_are_gone_on_with() {
+        check(
+            "::ffff:192.0.2.1",
+            &CLAIMS,
+            &[
+                ("x-forwarded-for", &["203.0.113.9, 192.0.2.1"]),
+                ("x-real-ip", &["203.0.113.9"]),
+                ("x-forwarded-proto", &["http"]),
+                ("x-forwarded-host", &["b.example"]),
+                ("x-forwarded-port", &["80"]),
+                ("x-forwarded-prefix", &["/x"]),
+                ("forwarded", &["for=203.0.113.9", "for=192.0.2.1;proto=https"]),
+            ],
+        );
+        check(
+            "2001:db8::1",
+            &[
+                ("x-forwarded-proto", "gopher"),
+                ("x-forwarded-port", "http"),
+                ("x-forwarded-host", "a, b"),
+                ("forwarded", "for=x"),
+            ],
+            &[
+                ("x-forwarded-for", &["2001:db8::1"]),
+                ("x-real-ip", &["2001:db8::1"]),
+                ("x-forwarded-proto", &["https"]),
+                ("x-forwarded-port", &["8443"]),
+                ("x-forwarded-host", &["a.example"]),
+                ("forwarded", &["for=x", "for=\"[2001:db8::1]\";proto=https"]),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_nobody_vouches_for() {
+        for (list, client) in [
+            ("203.0.113.9", "203.0.113.9"),
+            // What stands before is the client's own claim.
+            ("1.1.1.1, 203.0.113.9, 192.0.2.8", "203.0.113.9"),
+            ("203.0.113.9:4711, [2001:db8::5]:80", "203.0.113.9"),
+            ("2001:db8::5", "2001:db8::5"),
+            ("203.0.113.9, unknown", "192.0.2.1"),
+            ("", "192.0.2.1"),
+        ] {
+            check("192.0.2.1", &[("x-forwarded-for", list)], &[("x-real-ip", &[client])]);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A client's HTTP/2 frames as their heads pass by (RFC 9113 section 4.1): those that cost work and ask for none are
+//! counted, for the HTTP library answers them as fast as they come. Pure.
+
+use std::time::Instant;
+
+use crate::l7::limits::{Limit, Limits};
+
+/// Length of the connection preface.
+const PREFACE: u32 = 24;
+const HEAD: usize = 9;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const CONTINUATION: u8 = 9;
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Parts of one frame in a bucket: a new stream forgives half a reset.
+const PARTS: u64 = 2;
+
+/// Bytes to the client that explain one WINDOW_UPDATE, or the PING with which it measures its bandwidth.
+const EXPLAINING: u64 = 512;
+
+/// One direction's place in its frames, and what it has counted.
+#[derive(Debug)]
+pub(super) struct Meter {
+    limits: Limits,
+    head: [u8; HEAD],
+    filled: usize,
+    /// Bytes that are no head.
+    left: u32,
+    /// Of the header block under way.
+    block: Block,
+    control: Bucket,
+    resets: Bucket,
+    /// Bytes to the client that have explained nothing yet.
+    written: u64,
+    taken_back: u64,
+    empty: u64,
+}
+
+/// As many empty DATA frames make the HTTP library end a connection.
+const LIBRARY_EMPTY: u64 = 100;
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Block {
+    frames: u64,
+    bytes: u64,
+}
+
+impl Meter {
+    /// Before the preface.
+    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+        Self {
+            head: [0; HEAD],
+            filled: 0,
+            left: PREFACE,
+            block: Block::default(),
+            control: Bucket::new(limits.of(Limit::Http2ControlFrames), now),
+            resets: Bucket::new(limits.of(Limit::Http2Resets), now),
+            written: 0,
+            taken_back: 0,
+            empty: 0,
+            limits,
+        }
+    }
+
+    /// These bytes pass.
+    pub(super) fn advance(&mut self, mut bytes: &[u8]) -> Result<(), Limit> {
+        while !bytes.is_empty() {
+            let skipped = (self.left as usize).min(bytes.len());
+            // No more than `left`.
+            self.left -= skipped as u32;
+            bytes = &bytes[skipped..];
+            let taken = (HEAD - self.filled).min(bytes.len());
+            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            if self.filled == HEAD {
+                self.filled = 0;
+                self.frame()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// So much was sent to the client.
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.written += bytes as u64;
+        self.control.forgive(self.written / EXPLAINING * PARTS);
+        self.written %= EXPLAINING;
+    }
+
+    /// What the HTTP library might end the connection for by itself, and not say so.
+    pub(super) fn suspected(&self) -> Option<Limit> {
+        if self.taken_back >= self.limits.of(Limit::Http2PendingResets) {
+            return Some(Limit::Http2PendingResets);
+        }
+        (self.empty >= LIBRARY_EMPTY).then_some(Limit::Http2ControlFrames)
+    }
+
+    fn frame(&mut self) -> Result<(), Limit> {
+        let [a, b, c, kind, flags, ..] = self.head;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        self.left = length;
+        match kind {
+            DATA if length > 0 || flags & END_STREAM != 0 => self.control.forgive(2 * PARTS),
+            HEADERS => {
+                self.block = Block::default();
+                self.control.forgive(2 * PARTS);
+                self.resets.forgive(1);
+                self.header_frame(length, flags)?;
+            }
+            CONTINUATION => self.header_frame(length, flags)?,
+            RST_STREAM => {
+                self.taken_back += 1;
+                if !self.resets.takes() {
+                    return Err(Limit::Http2Resets);
+                }
+            }
+            DATA if length == 0 => self.empty_data()?,
+            _ if !self.control.takes() => return Err(Limit::Http2ControlFrames),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn empty_data(&mut self) -> Result<(), Limit> {
+        self.empty += 1;
+        if self.control.takes() { Ok(()) } else { Err(Limit::Http2ControlFrames) }
+    }
+
+    fn header_frame(&mut self, length: u32, flags: u8) -> Result<(), Limit> {
+        self.block.frames += 1;
+        self.block.bytes += u64::from(length);
+        if self.limits.is_over(Limit::Http2HeaderFrames, self.block.frames) {
+            return Err(Limit::Http2HeaderFrames);
+        }
+        if self.limits.is_over(Limit::Http2HeaderBytes, self.block.bytes) {
+            return Err(Limit::Http2HeaderBytes);
+        }
+        if flags & END_HEADERS != 0 {
+            self.block = Block::default();
+        }
+        Ok(())
+    }
+}
+
+/// Counts up to a limit. What is in it runs out with time: a tenth of the limit each second.
+#[derive(Debug)]
+struct Bucket {
+    limit: u64,
+    level: u64,
+    /// When it last ran out.
+    at: Instant,
+}
+
+impl Bucket {
+    const fn new(limit: u64, at: Instant) -> Self {
+        Self { limit: limit * PARTS, level: 0, at }
+    }
+
+    const fn forgive(&mut self, parts: u64) {
+        self.level = self.level.saturating_sub(parts);
+    }
+
+    /// Takes one frame, if there is room.
+    fn takes(&mut self) -> bool {
+        self.level += PARTS;
+        // The clock is asked only where it matters.
+        if self.level <= self.limit {
+            return true;
+        }
+        self.run_out(Instant::now());
+        self.level <= self.limit
+    }
+
+    fn run_out(&mut self, now: Instant) {
+        let seconds = now.saturating_duration_since(self.at).as_secs();
+        if seconds > 0 {
+            self.at = now;
+            self.level = self.level.saturating_sub(seconds.saturating_mul(self.limit / 10 + 1));
+        }
+    }
+}

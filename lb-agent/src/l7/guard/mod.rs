@@ -1,0 +1,18 @@
+//! What a client's bytes may be. HTTP libraries are lenient where it is dangerous (bare LF, two lengths) and silent
+//! where it must be counted (PING floods), so the bytes are looked at beneath them: `http1` finds where messages begin
+//! and end and refuses what could be read differently; `http2` counts frames. `stream` stops before what is refused.
+
+mod fault;
+mod http1;
+mod http2;
+mod line;
+mod passage;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use fault::Fault;
+pub use fault::Malformed;
+pub(super) use passage::Passage;
+pub(super) use stream::Guarded;

@@ -1,0 +1,101 @@
+//! What a connection's two sides tell each other: the one that reads its bytes, and the one that serves its requests.
+//! They run on one thread, but HTTP libraries want a stream that could be sent to another.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use super::fault::Fault;
+use crate::l7::limits::Limit;
+
+/// Shared by a connection's stream and its `Client`.
+#[derive(Default)]
+pub(in crate::l7) struct Passage {
+    received: AtomicBool,
+    is_busy: AtomicBool,
+    is_tunnel: AtomicBool,
+    is_taking_back: AtomicBool,
+    is_sending_empty: AtomicBool,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    fault: Option<Fault>,
+    reader: Option<Waker>,
+}
+
+impl Passage {
+    /// Something came in.
+    pub(super) fn receive(&self) {
+        self.received.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something came in since this was asked last.
+    pub(in crate::l7) fn has_received(&self) -> bool {
+        self.received.swap(false, Ordering::Relaxed)
+    }
+
+    /// A request is under way.
+    pub(in crate::l7) fn begin(&self) {
+        self.is_busy.store(true, Ordering::Relaxed);
+    }
+
+    /// None is under way any more: a reader that waits for that goes on.
+    pub(in crate::l7) fn rest(&self) {
+        self.is_busy.store(false, Ordering::Relaxed);
+        self.received.store(false, Ordering::Relaxed);
+        // Nearly always there is no fault, and no lock to take.
+        if let Some(reader) = self.held().reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// From here on the bytes are no HTTP.
+    pub(in crate::l7) fn become_tunnel(&self) {
+        self.is_tunnel.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the bytes are no HTTP.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.is_tunnel.load(Ordering::Relaxed)
+    }
+
+    /// The client has done so much that the HTTP library may end the connection for this limit.
+    pub(super) fn suspect(&self, limit: Limit) {
+        let suspicion =
+            if limit == Limit::Http2PendingResets { &self.is_taking_back } else { &self.is_sending_empty };
+        suspicion.store(true, Ordering::Relaxed);
+    }
+
+    /// For which limit the HTTP library has ended the connection, as far as the client's frames tell.
+    pub(in crate::l7) fn suspected(&self) -> Option<Limit> {
+        if self.is_taking_back.load(Ordering::Relaxed) {
+            return Some(Limit::Http2PendingResets);
+        }
+        self.is_sending_empty.load(Ordering::Relaxed).then_some(Limit::Http2ControlFrames)
+    }
+
+    /// Why reading has ended, if it has.
+    pub(in crate::l7) fn fault(&self) -> Option<Fault> {
+        self.held().fault
+    }
+
+    /// Reading ends.
+    pub(super) fn stop(&self, fault: Fault) {
+        self.held().fault = Some(fault);
+    }
+
+    /// Whether a request is under way; if so, the reader is woken when none is.
+    pub(super) fn is_busy(&self, cx: &Context<'_>) -> bool {
+        let is_busy = self.is_busy.load(Ordering::Relaxed);
+        if is_busy {
+            self.held().reader = Some(cx.waker().clone());
+        }
+        is_busy
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

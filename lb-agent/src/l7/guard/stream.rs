@@ -1,0 +1,175 @@
+//! A client's stream whose bytes are looked at before the HTTP library gets them.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::fault::Fault;
+use super::http1::{Scanner, Stop};
+use super::http2::Meter;
+use super::passage::Passage;
+use crate::l7::coalesce;
+use crate::l7::limits::Limits;
+
+/// A stream that first gives back what was read of it, and ends before what is refused.
+pub(in crate::l7) struct Guarded<T> {
+    prefix: Bytes,
+    stream: T,
+    passage: Arc<Passage>,
+    guard: Guard,
+    ended: Option<Ended>,
+}
+
+enum Guard {
+    Http1(Scanner),
+    Http2(Meter),
+}
+
+/// How reading goes on after a fault.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The requests before have their responses first.
+    BetweenRequests,
+    /// The one under way cannot be completed.
+    Within,
+    /// All have had theirs, the refused one too: what still comes is of no interest.
+    Answered,
+}
+
+impl<T> Guarded<T> {
+    /// A stream of HTTP/1.
+    pub(in crate::l7) fn http1(prefix: Bytes, stream: T, passage: Arc<Passage>, limits: Limits) -> Self {
+        let guard = Guard::Http1(Scanner::new(limits));
+        Self { prefix, stream, passage, guard, ended: None }
+    }
+
+    /// A stream of HTTP/2.
+    pub(in crate::l7) fn http2(prefix: Bytes, stream: T, passage: Arc<Passage>, limits: Limits) -> Self {
+        let guard = Guard::Http2(Meter::new(limits, Instant::now()));
+        Self { prefix, stream, passage, guard, ended: None }
+    }
+
+    /// The stream itself.
+    pub(in crate::l7) fn get_ref(&self) -> &T {
+        &self.stream
+    }
+
+    /// What was refused, if nobody has heard of it. From now on the stream can be read and closed to its end.
+    pub(in crate::l7) fn unanswered(&mut self) -> Option<Fault> {
+        match self.ended.replace(Ended::Answered) {
+            Some(Ended::BetweenRequests) => self.passage.fault(),
+            _ => None,
+        }
+    }
+
+    /// What is read now cannot be a tunnel's if it comes with the request for one.
+    fn look(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        if self.passage.is_tunnel() {
+            return Ok(());
+        }
+        match &mut self.guard {
+            Guard::Http1(scanner) => scanner.advance(bytes),
+            Guard::Http2(meter) => {
+                let met = meter.advance(bytes);
+                if let Some(limit) = meter.suspected() {
+                    self.passage.suspect(limit);
+                }
+                met.map_err(|limit| Stop { fault: Fault::Limit(limit), good: 0, in_body: true })
+            }
+        }
+    }
+
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Guard::Http2(meter), Poll::Ready(Ok(bytes))) = (&mut self.guard, &written) {
+            meter.wrote(*bytes);
+        }
+        written
+    }
+}
+
+impl<T: AsyncRead + Unpin> Guarded<T> {
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.prefix.is_empty() {
+            let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+            if read.is_ready() {
+                self.passage.receive();
+            }
+            return read;
+        }
+        let length = self.prefix.len().min(buf.remaining());
+        buf.put_slice(&self.prefix[..length]);
+        self.prefix.advance(length);
+        if self.prefix.is_empty() {
+            // Gives the memory back.
+            self.prefix = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if matches!(this.ended, None | Some(Ended::Answered)) {
+            let before = buf.filled().len();
+            ready!(this.poll_stream(cx, buf))?;
+            if this.ended.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+            let Err(stop) = this.look(&buf.filled()[before..]) else { return Poll::Ready(Ok(())) };
+            this.passage.stop(stop.fault);
+            this.ended = Some(if stop.in_body { Ended::Within } else { Ended::BetweenRequests });
+            buf.set_filled(before + stop.good);
+            if stop.good > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        match this.ended {
+            // An end here would cut the response that is under way.
+            Some(Ended::BetweenRequests) if this.passage.is_busy(cx) => Poll::Pending,
+            Some(Ended::Within) => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, data);
+        self.wrote(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = coalesce::poll_write(&mut self.stream, cx, data);
+        self.wrote(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What was refused is yet to be answered.
+        if self.ended == Some(Ended::BetweenRequests) {
+            return Pin::new(&mut self.stream).poll_flush(cx);
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

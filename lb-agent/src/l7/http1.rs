@@ -1,0 +1,91 @@
+//! A client's HTTP/1.1 connection: the HTTP server on it, and its end.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+use super::client::Client;
+use super::connection::{Transport, close, linger};
+use super::forward;
+use super::guard::Guarded;
+use super::refuse::{self, refuse};
+use crate::model::ConnectionKind;
+
+/// What is buffered of a response before the client takes it. Of a request's head, the guard allows less.
+const BUFFER: usize = 128 * 1024;
+
+/// Serves it to its end.
+pub(super) async fn serve<S>(client: Rc<Client>, stream: Guarded<S>)
+where
+    S: Transport,
+{
+    client.carries(ConnectionKind::Http1);
+    let service = service_fn(|request| forward::handle(client.clone(), request));
+    let mut connection = http1::Builder::new()
+        // `Client::deadline` does this without a timer per request.
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut refused = None;
+    let end = std::future::poll_fn(|cx| {
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            refused = ended.err().as_ref().and_then(refuse::by_http1);
+            return Poll::Ready(End::Http);
+        }
+        client.watch_head();
+        client.poll_deadline(cx).map(|()| End::Time)
+    })
+    .await;
+    let fault = client.passage.fault();
+    if let Some(fault) = fault.or(refused) {
+        refuse::count(&client, fault);
+    }
+    if end == End::Time && client.is_overdue() {
+        client.cut();
+        if client.is_busy() {
+            // A response without a length must not seem complete. Over TLS, it does not without a close_notify; in the
+            // clear, only a reset tells it from the end.
+            let parts = connection.into_parts().filter(|_| client.ends_by_closing.get());
+            if let Some(parts) = parts {
+                // Then it ends by a FIN after all.
+                _ = parts.io.inner().get_ref().socket().set_zero_linger();
+            }
+            return;
+        }
+    }
+    // There is no connection any more where a tunnel has it.
+    if let Some(parts) = connection.into_parts() {
+        self::end(&client, parts.io.into_inner(), end).await;
+    }
+}
+
+async fn end<S>(client: &Client, mut stream: Guarded<S>, end: End)
+where
+    S: Transport,
+{
+    if end == End::Http
+        && let Some(fault) = stream.unanswered()
+    {
+        refuse(client, &mut stream, fault).await;
+        return close(client, stream).await;
+    }
+    match end {
+        End::Time => close(client, stream).await,
+        End::Http if client.uploads.get() || client.worker.is_draining() => linger(client, stream).await,
+        End::Http => {}
+    }
+}
+
+/// Why a connection is not served any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By the rules of HTTP, which has closed our side.
+    Http,
+    /// A deadline has passed.
+    Time,
+}

@@ -1,0 +1,265 @@
+//! Every limit to what clients may ask of the proxy: its name, its default, what it protects from. A limit that is
+//! reached is counted under its name (`lb_l7_limits_reached`).
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// A limit. Its name is that of the flag's value and of the metric's label.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Limit {
+    /// Open at one time.
+    Connections,
+    /// Of one address, or one /64 of IPv6, at one time.
+    ConnectionsPerClient,
+    /// Of TLS, under way at one time.
+    Handshakes,
+    /// Of a request's body.
+    UploadRate,
+    /// Of a request's line and headers.
+    HeadBytes,
+    /// Of a request.
+    Headers,
+    /// Of a request line's target.
+    TargetBytes,
+    /// Of all chunks of one request.
+    ChunkExtensionBytes,
+    /// Of a request, trailers alone.
+    TrailerBytes,
+    /// Of one header block of HTTP/2, as it is sent.
+    Http2HeaderBytes,
+    /// Of one header block of HTTP/2.
+    Http2HeaderFrames,
+    /// PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown and empty frames, beyond those that requests and data explain.
+    Http2ControlFrames,
+    /// Streams that the client takes back, beyond those that end otherwise.
+    Http2Resets,
+    /// Streams that the client has taken back before they were looked at.
+    Http2PendingResets,
+    /// Streams that we took back because of what the client sent on them.
+    Http2LocalResets,
+}
+
+struct Known {
+    name: &'static str,
+    default: u64,
+    help: &'static str,
+}
+
+const KNOWN: [Known; Limit::ALL.len()] = [
+    Known {
+        name: "connections",
+        default: 200_000,
+        help: "client connections at one time, shared out among the workers: those beyond are closed",
+    },
+    Known {
+        name: "connections-per-client",
+        default: 20_000,
+        help: "connections of one address, or one /64 of IPv6, shared out among the workers: those beyond are closed",
+    },
+    Known {
+        name: "handshakes",
+        default: 4000,
+        help: "TLS handshakes at one time, shared out among the workers: those beyond are closed",
+    },
+    Known {
+        name: "upload-rate",
+        default: 100,
+        help: "the slowest pace of a request's body, bytes a second after the first 30 seconds: 408",
+    },
+    Known { name: "head-bytes", default: 64 * 1024, help: "request line and headers of HTTP/1, bytes: 431" },
+    Known { name: "headers", default: 100, help: "headers of an HTTP/1 request: 431" },
+    Known { name: "target-bytes", default: 16 * 1024, help: "target of an HTTP/1 request, bytes: 414" },
+    Known {
+        name: "chunk-extension-bytes",
+        default: 4096,
+        help: "chunk extensions of one request, bytes: 400, and the connection ends",
+    },
+    Known {
+        name: "trailer-bytes",
+        default: 8 * 1024,
+        help: "trailers of one request, bytes: 400, and the connection ends",
+    },
+    Known {
+        name: "http2-header-bytes",
+        default: 64 * 1024,
+        help: "one HTTP/2 header block as it is sent, bytes: the connection ends",
+    },
+    Known {
+        name: "http2-header-frames",
+        default: 32,
+        help: "frames of one HTTP/2 header block: the connection ends",
+    },
+    Known {
+        name: "http2-control-frames",
+        default: 1000,
+        help: "HTTP/2 frames without work (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA) in a row: a tenth \
+               is forgiven each second, each frame with work forgives two, and 512 bytes to the client one: the \
+               connection ends",
+    },
+    Known {
+        name: "http2-resets",
+        default: 200,
+        help: "HTTP/2 streams that a client takes back in a row: a tenth is forgiven each second, and each new stream \
+               forgives a half: the connection ends",
+    },
+    Known {
+        name: "http2-pending-resets",
+        default: 32,
+        help: "HTTP/2 streams that were taken back before they were looked at: the connection ends",
+    },
+    Known {
+        name: "http2-local-resets",
+        default: 128,
+        help: "HTTP/2 streams that were reset because of what the client sent on them: the connection ends",
+    },
+];
+
+impl Limit {
+    /// All of them; the position is the metric's index.
+    pub const ALL: [Self; 15] = [
+        Self::Connections,
+        Self::ConnectionsPerClient,
+        Self::Handshakes,
+        Self::UploadRate,
+        Self::HeadBytes,
+        Self::Headers,
+        Self::TargetBytes,
+        Self::ChunkExtensionBytes,
+        Self::TrailerBytes,
+        Self::Http2HeaderBytes,
+        Self::Http2HeaderFrames,
+        Self::Http2ControlFrames,
+        Self::Http2Resets,
+        Self::Http2PendingResets,
+        Self::Http2LocalResets,
+    ];
+
+    const fn known(self) -> &'static Known {
+        &KNOWN[self as usize]
+    }
+
+    /// As users and metrics call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.known().name
+    }
+
+    /// What it is unless somebody says otherwise.
+    #[must_use]
+    pub const fn default(self) -> u64 {
+        self.known().default
+    }
+
+    /// What it limits, its unit, and what happens when it is reached.
+    #[must_use]
+    pub const fn help(self) -> &'static str {
+        self.known().help
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The values of all limits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits([u64; Limit::ALL.len()]);
+
+impl Limits {
+    /// The value of one.
+    #[must_use]
+    pub const fn of(&self, limit: Limit) -> u64 {
+        self.0[limit as usize]
+    }
+
+    /// Whether this is more than one of them allows.
+    #[must_use]
+    pub const fn is_over(&self, limit: Limit, amount: u64) -> bool {
+        amount > self.of(limit)
+    }
+
+    /// With another value for one.
+    #[must_use]
+    pub const fn with(mut self, Setting { limit, value }: Setting) -> Self {
+        self.0[limit as usize] = value;
+        self
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self(Limit::ALL.map(Limit::default))
+    }
+}
+
+/// A value for a limit, as a flag gives it: `NAME=VALUE`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// Which.
+    pub limit: Limit,
+    /// How much.
+    pub value: u64,
+}
+
+/// Why a text is no setting.
+#[derive(PartialEq, Eq, Debug, Error)]
+pub enum SettingError {
+    /// There is no `=`.
+    #[error("write NAME=VALUE, such as {}={}", Limit::HeadBytes, Limit::HeadBytes.default())]
+    Form,
+    /// No limit has this name.
+    #[error("there is no limit {0:?}; there are {names}", names = Limit::ALL.map(Limit::name).join(", "))]
+    Unknown(String),
+    /// A limit is a number above 0.
+    #[error("{0} takes a whole number above 0, not {1:?}")]
+    Value(Limit, String),
+}
+
+impl FromStr for Setting {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        let (name, value) = text.split_once('=').ok_or(SettingError::Form)?;
+        let limit = Limit::ALL.into_iter().find(|limit| limit.name() == name);
+        let limit = limit.ok_or_else(|| SettingError::Unknown(name.to_owned()))?;
+        match value.parse() {
+            Ok(value) if value > 0 => Ok(Self { limit, value }),
+            _ => Err(SettingError::Value(limit, value.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_stand_at_their_own_places_under_their_own_names() {
+        for (index, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, index, "{limit:?}");
+            assert_eq!(Limit::ALL.iter().filter(|other| other.name() == limit.name()).count(), 1, "{limit}");
+            assert_eq!(Limits::default().of(limit), limit.default(), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_setting_says_which_and_how_much() {
+        let setting: Setting = "headers=50".parse().expect("a setting");
+        assert_eq!(setting, Setting { limit: Limit::Headers, value: 50 });
+        let limits = Limits::default().with(setting);
+        assert!(limits.is_over(Limit::Headers, 51) && !limits.is_over(Limit::Headers, 50));
+        for (text, part) in [
+            ("headers", "NAME=VALUE"),
+            ("header=1", "head-bytes"),
+            ("headers=0", "above 0"),
+            ("headers=x", "\"x\""),
+        ] {
+            let error = text.parse::<Setting>().expect_err(text).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

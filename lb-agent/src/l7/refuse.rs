@@ -1,0 +1,51 @@
+//! Answers to what the HTTP library has not seen, because the guard stopped before it; and their place in the metrics.
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::client::Client;
+use super::guard::{Fault, Malformed};
+use super::limits::Limit;
+use super::reply::Reply;
+
+/// Tells the client of a refused HTTP/1 request what is wrong; the connection is to be closed afterwards.
+pub(super) async fn refuse(client: &Client, mut stream: impl AsyncWrite + Unpin, fault: Fault) {
+    let reply = reply(fault);
+    client.worker.metrics.reply(reply);
+    client.worker.metrics.request(client.protocol, reply.status());
+    let response = reply.last_words(&client.worker.ids.make());
+    client.deadline.set(client.worker.config.timeouts.head);
+    // A client that is gone need not be told.
+    _ = client.deadline.bound(stream.write_all(&response)).await;
+}
+
+/// Counts why a connection was stopped.
+pub(super) fn count(client: &Client, fault: Fault) {
+    let metrics = &client.worker.metrics;
+    match fault {
+        Fault::Malformed(malformed) => metrics.malformed(malformed),
+        Fault::Limit(limit) => metrics.limit_reached(limit),
+    }
+    tracing::debug!(client = ?client.origin.address, ?fault, "a client's bytes were refused");
+}
+
+/// What the HTTP library refused by itself on an HTTP/1 connection.
+pub(super) fn by_http1(error: &hyper::Error) -> Option<Fault> {
+    error.is_parse().then_some(Fault::Malformed(Malformed::Other))
+}
+
+/// The limit that made the HTTP library end an HTTP/2 connection. It does not say which one: what the client did tells.
+pub(super) fn by_http2(client: &Client, error: &hyper::Error) -> Option<Fault> {
+    let error: &h2::Error = std::error::Error::source(error)?.downcast_ref()?;
+    if !error.is_go_away() || !error.is_library() || error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
+        return None;
+    }
+    Some(Fault::Limit(client.passage.suspected().unwrap_or(Limit::Http2LocalResets)))
+}
+
+const fn reply(fault: Fault) -> Reply {
+    match fault {
+        Fault::Limit(Limit::HeadBytes | Limit::Headers) => Reply::HeadTooLarge,
+        Fault::Limit(Limit::TargetBytes) => Reply::TargetTooLong,
+        Fault::Malformed(_) | Fault::Limit(_) => Reply::Malformed,
+    }
+}

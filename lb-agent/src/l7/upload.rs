@@ -1,0 +1,79 @@
+//! A request's body on its way to a backend, in time: who is waited for, the client or the backend, and for how long.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::deadline::Deadline;
+
+/// How long an upload may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// The backend to take the next part, or to answer after the last.
+    pub(super) backend: Duration,
+    /// The client to send the next part; and what it may take beyond what the slowest pace would.
+    pub(super) client: Duration,
+    /// The slowest pace, in bytes a second.
+    pub(super) slowest: u64,
+}
+
+/// One of them. Its deadline is that of the connection to the backend.
+pub(super) struct Upload {
+    deadline: Rc<Deadline>,
+    pace: Pace,
+    began: Instant,
+    bytes: Cell<u64>,
+    awaits_client: Cell<bool>,
+}
+
+impl Upload {
+    /// One that begins.
+    pub(super) fn new(deadline: &Rc<Deadline>, pace: Pace) -> Rc<Self> {
+        let (bytes, awaits_client) = (Cell::new(0), Cell::new(false));
+        Rc::new(Self { deadline: deadline.clone(), pace, began: Instant::now(), bytes, awaits_client })
+    }
+
+    /// Whether it is the client that is waited for.
+    pub(super) fn awaits_client(&self) -> bool {
+        self.awaits_client.get()
+    }
+
+    /// The client has sent so much of it, or its end: a slow upload is not a slow response.
+    pub(super) fn came(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes as u64);
+        self.awaits_client.set(false);
+        self.deadline.set(self.pace.backend);
+    }
+
+    /// The client has to send more.
+    pub(super) fn wait(&self) {
+        if !self.awaits_client.replace(true) {
+            self.deadline.set(self.pace.left(self.bytes.get(), self.began.elapsed()));
+        }
+    }
+}
+
+impl Pace {
+    /// How long a client may be waited for that has sent so much in this time.
+    fn left(&self, bytes: u64, elapsed: Duration) -> Duration {
+        let earned = Duration::from_millis(bytes.saturating_mul(1000) / self.slowest.max(1));
+        self.client.min((self.client + earned).saturating_sub(elapsed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sends_too_slowly_is_waited_for_ever_less() {
+        let seconds = Duration::from_secs;
+        let pace = Pace { backend: seconds(60), client: seconds(30), slowest: 100 };
+        for (bytes, elapsed, left) in
+            [(0, 0, 30), (0, 10, 20), (1, 29, 1), (100, 29, 2), (1_000, 35, 5), (10_000, 100, 30), (0, 40, 0)]
+        {
+            let found = pace.left(bytes, seconds(elapsed));
+            assert_eq!(found.as_secs_f64().round() as u64, left, "{bytes} bytes in {elapsed} s");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Limits in number and in time: each is reached, counted under its name, and leaves the others alone.
+
+use http::Response;
+use lb_agent::l7::Setting;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::support::{Backend, Fixture, Http, Table, eventually, quick, request, text};
+
+fn setting(text: &str) -> Setting {
+    text.parse().expect("a setting")
+}
+
+fn reached(fixture: &Fixture, limit: &str) -> u64 {
+    fixture.metric(&format!("lb_l7_limits_reached_total{{limit=\"{limit}\"}}"))
+}
+
+/// Whether the proxy closes a new connection without a word.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_))
+}
+
+#[tokio::test]
+async fn connections_beyond_a_limit_are_closed_and_places_come_back() {
+    for limit in ["connections", "connections-per-client"] {
+        let backend = Backend::says("ok").await;
+        let settings = [setting(&format!("{limit}=2"))];
+        let set = |config: &mut lb_agent::l7::Config| {
+            config.limits = settings.into_iter().fold(config.limits, lb_agent::l7::Limits::with);
+        };
+        let fixture = Fixture::start_as(set, Table::all_to(&[backend.address]));
+        let mut first = Http::one(fixture.http()).await;
+        let mut second = Http::one(fixture.http()).await;
+        for client in [&mut first, &mut second] {
+            assert_eq!(client.send(request("a", "/")).await.text(), "ok");
+        }
+        let mut third = TcpStream::connect(fixture.http()).await.expect("connect");
+        assert!(is_closed(&mut third).await, "{limit}");
+        assert_eq!(reached(&fixture, limit), 1);
+        assert_eq!(first.send(request("a", "/")).await.text(), "ok");
+        drop(second);
+        eventually("one has ended", || fixture.proxy.left().total() == 1).await;
+        assert_eq!(Http::one(fixture.http()).await.send(request("a", "/")).await.text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn handshakes_beyond_the_limit_are_closed() {
+    let backend = Backend::says("ok").await;
+    let set = |config: &mut lb_agent::l7::Config| config.limits = config.limits.with(setting("handshakes=1"));
+    let fixture = Fixture::start_as(set, Table::all_to(&[backend.address]));
+    // Says nothing: its handshake is under way for as long as it likes, up to its deadline.
+    let silent = TcpStream::connect(fixture.https()).await.expect("connect");
+    eventually("it is taken", || fixture.proxy.left().total() == 1).await;
+    let mut second = TcpStream::connect(fixture.https()).await.expect("connect");
+    assert!(is_closed(&mut second).await);
+    assert_eq!(reached(&fixture, "handshakes"), 1);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_body_that_stops_or_trickles_is_a_408() {
+    let backend = Backend::start(|request| async move {
+        drop(http_body_util::BodyExt::collect(request.into_body()).await);
+        Response::new(text("ok"))
+    })
+    .await;
+    let fixture = Fixture::start_with(quick(), Table::all_to(&[backend.address]));
+    for (count, trickles) in [(1, false), (2, true)] {
+        let stream = TcpStream::connect(fixture.http()).await.expect("connect");
+        let (mut reading, mut writing) = stream.into_split();
+        writing
+            .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nx")
+            .await
+            .expect("send");
+        let trickle = tokio::spawn(async move {
+            while trickles && writing.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            writing
+        });
+        let mut answer = String::new();
+        _ = reading.read_to_string(&mut answer).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert_eq!(reached(&fixture, "upload-rate"), count);
+        assert_eq!(fixture.metric("lb_l7_replies_total{reason=\"slow_body\"}"), count);
+        drop(reading);
+        trickle.await.expect("no panic");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_backend_is_not_blamed_on_the_client() {
+    // Takes the head, and nothing after it.
+    let backend = super::support::RawBackend::start(|_, mut stream| async move {
+        drop(stream.read_u8().await);
+        std::future::pending().await
+    })
+    .await;
+    let fixture = Fixture::start_with(quick(), Table::all_to(&[backend.address]));
+    let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+    client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc").await.expect("send");
+    let mut answer = String::new();
+    _ = client.read_to_string(&mut answer).await;
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    assert_eq!(reached(&fixture, "upload-rate"), 0);
+}
