@@ -227,7 +227,7 @@ fn part(index: usize) -> Ip {
 
 /// As another first hop sends it to this node, its collector.
 fn collected(index: usize) -> Vec<u8> {
-    let key = fixture::local().key;
+    let key = fixture::local().keys.in_force;
     let hash = flow_hash(&key, &tuple(CLIENT4, VIP4, 0x80 | 6, DATAGRAM as u16, 0));
     let chain = Chain::to_opener(TableRow::of(THIS));
     let header = Header::new(INNER_V4, chain, CLUSTER, &key, hash);
