@@ -42,7 +42,7 @@ pub use loaded::Loaded;
 pub use member::Member;
 pub use object::{Kind, ObjectRef};
 pub use path::{InvalidPath, PathKind, PathRule, plain_path};
-pub use peer::{Heard, Peer, PeerState, Peers};
+pub use peer::{Heard, NO_NEW_FLOWS_THERE, Peer, PeerState, Peers};
 pub use problem::{Cause, Origin, Problem, Problems, Severity};
 pub use report::{Published, Report};
 pub use route::{HostRoutes, RouteTable, Rule};
