@@ -242,7 +242,7 @@ mod tests {
         let generation = |number| {
             Arc::new(Generation { number, step: Step::Settled, members: BTreeMap::new(), key: None })
         };
-        let queued = Some("change queued: edge-2 holds flows of membership 1".to_owned());
+        let queued = Some("change 3 queued (edge-4 joins): edge-2 holds flows of membership 1".to_owned());
         let history = History { agreed: vec![generation(1), generation(2)], absences: Vec::new(), queued };
         let holdings = Some(Holdings { held: 3, ..Holdings::default() });
         let live = Live {
@@ -251,7 +251,7 @@ mod tests {
             ..live(Some(1), 1, None)
         };
         assert!(
-            live.ready().ends_with("; change queued: edge-2 holds flows of membership 1"),
+            live.ready().ends_with("; change 3 queued (edge-4 joins): edge-2 holds flows of membership 1"),
             "{}",
             live.ready()
         );

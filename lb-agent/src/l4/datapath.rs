@@ -340,12 +340,10 @@ impl Datapath {
             needed: held.map(|held| &held.former),
             roll: self.roll,
         };
-        let is_stepped = self.memberships.observe(&snapshot.generations, sight, now);
+        self.memberships.observe(&snapshot.generations, sight, now);
         let former = self.other_key(Roll::Goes);
         self.flows = Flows::of(&mut self.memberships, former);
-        if is_stepped {
-            info!(generations = self.flows.memberships(), "another step of the memberships");
-        }
+        self.memberships.news().iter().for_each(|words| info!("{words}"));
     }
 
     fn tell(&self, history: &watch::Sender<History>) {
@@ -353,6 +351,9 @@ impl Datapath {
         let before = history.send_replace(now.clone());
         match now.queued {
             Some(words) if before.queued.is_none() => info!("{words}"),
+        if now.all_drain() && !before.all_drain() {
+            warn!("all members drain: new flows go on opening at each of them, as there is no other");
+        }
             _ => {}
         }
     }

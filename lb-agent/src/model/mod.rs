@@ -4,6 +4,7 @@
 mod backend;
 mod capture;
 mod certificate;
+mod change;
 mod draining;
 mod edge_node;
 mod flow_keys;
@@ -29,6 +30,7 @@ mod turn;
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
 pub use capture::{CaptureEnd, CaptureFilter, CaptureProtocol, Captured, Hop, InvalidEnd};
 pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
+pub use change::changes;
 pub use draining::{ConnectionKind, DrainProgress, Draining, LAST_WORDS, Left};
 pub use edge_node::{Drain, EdgeNode};
 pub use flow_keys::{FlowKeys, Followed, KeyPrints, Roll};
