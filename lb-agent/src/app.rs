@@ -126,6 +126,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         kernel: packet_path.as_ref().map(PacketPath::live),
         proxy: proxy_generation,
         attachments: attachments.clone(),
+        gone: packet_path.as_ref().map(PacketPath::gone),
         following: input.following(),
         turn: turn(packet_path.as_ref()),
         draining: drain.told().subscribe(),
