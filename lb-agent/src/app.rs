@@ -25,16 +25,17 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use lb_common::encap::OVERHEAD_V6;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use tracing::warn;
 
-use self::drain::Drain;
+use self::drain::{Drain, Grace};
 use self::flow_key::Given;
 use self::input::Input;
 use self::packet_path::{PacketPath, counters, uplinks};
@@ -125,6 +126,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         kernel: packet_path.as_ref().map(PacketPath::live),
         proxy: proxy_generation,
         attachments: attachments.clone(),
+        gone: packet_path.as_ref().map(PacketPath::gone),
         following: input.following(),
         turn: turn(packet_path.as_ref()),
         draining: drain.told().subscribe(),
@@ -151,21 +153,23 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let (registry, tell) = (Arc::new(registry), drain.told());
     let state = admin::State { live: live.clone(), registry, tell, members, captures };
     let admin = server.run(Arc::new(state));
-    let grace = Duration::from_secs(run.grace.into());
+    let grace = Grace::new(&run);
+    let left = || grace.of(*live.turn.borrow());
+    let mut signals = StopSignals::new()?;
 
     let key = input.flow_key(&run);
     let left = tokio::select! {
-        result = input.run(turn.clone()) => result.map(|()| grace)?,
-        result = steer(packet_path, key, &proxy, to_kernel) => result.map(|()| grace)?,
-        () = publish(&proxy, snapshots.clone(), served, proxy_live) => grace,
+        result = input.run(turn.clone()) => result.map(|()| left())?,
+        result = steer(packet_path, key, &proxy, to_kernel) => result.map(|()| left())?,
+        () = publish(&proxy, snapshots.clone(), served, proxy_live) => left(),
         never = drain.run(&proxy, live.history.as_ref()) => match never {},
         never = attract(&live, attracted) => match never {},
         never = service::tell(&live) => match never {},
         never = Silent.run(live.attracted.clone()) => match never {},
         never = admin => match never {},
-        result = drain.until_told_to_stop(turn, grace) => result?,
+        left = drain.until_told_to_stop(&mut signals, turn, grace) => left,
     };
-    tokio::join!(stop(proxy, left), async {
+    tokio::join!(stop(proxy, left, signals), async {
         if let Some(writer) = writer {
             writer.stop().await;
         }
@@ -187,7 +191,7 @@ fn node_name(run: &Run) -> Result<String> {
 fn proxy_config(run: &Run, uplinks: &[Uplink], beats: &Beats) -> Result<l7::Config> {
     let workers = match run.workers {
         Some(workers) => workers.into(),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
+        None => thread::available_parallelism().map_or(1, usize::from),
     };
     let (limits, trust) = (run.clients.limits(), run.clients.trust());
     let addresses: Vec<_> = run.http.iter().chain(&run.https).copied().collect();
@@ -321,8 +325,9 @@ async fn told_to_stop() -> Result<()> {
     Ok(())
 }
 
-/// Lets requests end. What is in the kernel stays: it goes on forwarding to the other members.
-async fn stop(mut proxy: Arc<Proxy>, grace: Duration) {
+/// Lets requests end, unless it is told to stop once more. What is in the kernel stays: it goes on forwarding to the
+/// other members.
+async fn stop(mut proxy: Arc<Proxy>, grace: Duration, mut signals: StopSignals) {
     // A snapshot may be on its way into the proxy: that thread lets go of it soon.
     let proxy = loop {
         match Arc::try_unwrap(proxy) {
@@ -331,7 +336,17 @@ async fn stop(mut proxy: Arc<Proxy>, grace: Duration) {
         }
         sleep(PUBLISHING).await;
     };
-    if tokio::task::spawn_blocking(move || proxy.shutdown(grace)).await.is_err() {
-        warn!("the proxy did not stop in order");
+    let (over, is_over) = oneshot::channel();
+    // A thread that the end of the process does not wait for, as it would for one of the runtime's.
+    let thread = thread::Builder::new().name("last words".to_owned()).spawn(move || {
+        proxy.shutdown(grace);
+        // Who is told once more does not listen.
+        let _ = over.send(());
+    });
+    tokio::select! {
+        result = is_over => if thread.is_err() || result.is_err() {
+            warn!("the proxy did not stop in order");
+        },
+        () = signals.told() => warn!("told to stop again: connections that are left are cut"),
     }
 }

@@ -65,6 +65,10 @@ impl Cli {
 /// Where agents of a node meet unless told otherwise.
 const DEFAULT_STATE: &str = "/run/edgelb";
 
+/// So many seconds connections may take to end when an agent is told to stop that nobody has followed, unless told
+/// otherwise: whoever stops it waits for that.
+pub const DEFAULT_GRACE: u16 = 10;
+
 /// The command line, in an environment where `EDGELB_NO_XDP=false` and `EDGELB_HTTP=` mean what they say: not
 /// set. clap would see a conflict with `--interface` in the one, and an address in the other.
 fn command(variable: impl Fn(&OsStr) -> Option<OsString> + Copy) -> ClapCommand {

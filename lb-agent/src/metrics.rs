@@ -56,6 +56,10 @@ pub(crate) const FLOW_KEY_LACKS: Named = (
     "1 while other nodes find connections by a flow key that this one does not know: it may attract no VIPs.",
 );
 pub(crate) const HELD: Named = ("lb_l4_connections", "Open connections to VIPs on this node.");
+pub(crate) const HALF_OPEN: Named = (
+    "lb_l4_half_open_connections",
+    "Connections to VIPs on this node whose clients have still to answer its SYN: many in a SYN flood.",
+);
 pub(crate) const INTERFACE_MODE: Named =
     ("lb_l4_interface_mode", "Interfaces with the packet path on them, by the mode in which they run it.");
 pub(crate) const PACKETS: Named =

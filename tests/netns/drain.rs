@@ -91,8 +91,12 @@ fn an_agent_that_is_told_to_stop_drains_first() -> Result<()> {
             ensure!(status == 503, "{status}");
             Ok(())
         })?;
-        let last = kept.fetch(SHOP, "/")?;
-        assert_eq!((last.status, last.header("connection")), (200, Some("close")));
+        // Workers hear of it a little later than who asks for readiness.
+        eventually("the last request of a connection", SOON, || {
+            let last = kept.fetch(SHOP, "/")?;
+            ensure!((last.status, last.header("connection")) == (200, Some("close")), "{last:?}");
+            Ok(())
+        })?;
         let end = lab.edges[0].agent().context("it was started")?.wait(SOON)?;
         ensure!(end.success(), "{end}");
         // In order: no reset.

@@ -49,13 +49,31 @@ fn an_interface_that_is_made_again_gets_the_program_again() -> Result<()> {
         })?;
         let node = &lab.edges[0];
         assert_eq!(programs(node, "up1")?.len(), 1, "attached at the start");
+        let says = |status, words: &str, is_said| {
+            eventually(words, SOON, || {
+                let answer = node.admin("/readyz")?;
+                let text = String::from_utf8_lossy(&answer.body).into_owned();
+                ensure!(
+                    answer.status == status && text.contains(words) == is_said,
+                    "{}: {text}",
+                    answer.status
+                );
+                Ok(())
+            })
+        };
         delete(End { namespace: &node.namespace, interface: "up1" })?;
+        says(200, "no packets come in by up1: it is gone", true)?;
         veth(&node.namespace, "up1", &node.namespace, "far1")?;
         set_up(End { namespace: &node.namespace, interface: "up1" }, true)?;
         until("the program on the new interface", SOON, || {
             programs(node, "up1").is_ok_and(|programs| programs.len() == 1)
         })?;
-        serves(lab)
+        says(200, "no packets come in by up1", false)?;
+        serves(lab)?;
+        for interface in ["up1", UPLINK] {
+            delete(End { namespace: &node.namespace, interface })?;
+        }
+        says(503, "not ready: no packets come in by", true)
     })
 }
 

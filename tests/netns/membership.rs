@@ -68,8 +68,7 @@ fn a_change_waits_until_flows_need_less() -> Result<()> {
         let one = agreed(lab)?;
 
         lab.write_nodes(&["edge-2"])?;
-        let words =
-            "change queued: edge-3 holds flows of membership 1 and edge-2 holds flows of membership 2";
+        let words = "change 4 queued (edge-3 joins): edge-3 holds flows of membership 1 and edge-2 holds flows of membership 2";
         for node in &lab.edges {
             eventually("the change waits", SOON, || {
                 let queued = dump(node)?["memberships"]["queued"].clone();

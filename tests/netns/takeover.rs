@@ -40,10 +40,15 @@ fn updates_fail_no_new_connection() -> Result<()> {
             for update in 0..UPDATES {
                 let mut before = lab.edges[0].run_next_agent()?;
                 calls.some_more()?;
+                before.ask_to_stop()?;
                 if update == 0 {
-                    owner(lab, &mut kept, SHOP).context("a connection of the agent before")?;
+                    eventually("the last request of a connection of the agent before", SOON, || {
+                        let answer = kept.fetch(SHOP, "/")?;
+                        ensure!(answer.header("connection") == Some("close"), "{answer:?}");
+                        Ok(())
+                    })?;
                 }
-                let end = before.stop()?;
+                let end = before.wait(SOON)?;
                 ensure!(end.success(), "{end}: {}", before.log());
                 calls.some_more()?;
             }
@@ -130,7 +135,9 @@ fn two_that_follow_at_once_come_one_after_the_other() -> Result<()> {
             })?;
             calls.some_more()?;
             let mut last = agents.remove(ids.iter().position(|id| *id == holder).context("one of them")?);
-            ensure!(last.stop()?.success(), "{}", last.log());
+            last.ask_to_stop()?;
+            // With calls all the time, there may be no moment without one before its grace is over.
+            ensure!(last.wait(2 * SOON)?.success(), "{}", last.log());
             until("one before has taken back", SOON, || {
                 holder_of(node).is_ok_and(|now| now != holder && ids.contains(&now))
             })?;

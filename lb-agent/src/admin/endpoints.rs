@@ -30,6 +30,9 @@ pub(super) enum Scope {
     Metrics,
 }
 
+/// How the words of a node begin that is not ready.
+pub(super) const NOT_READY: &str = "not ready: ";
+
 /// Where the metrics are.
 pub(super) const METRICS: &str = "/metrics";
 
@@ -153,7 +156,7 @@ fn ready(state: &State) -> Response<Body> {
     if missing.is_empty() {
         return text(StatusCode::OK, format!("{}\n", state.live.ready()));
     }
-    text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; ")))
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("{NOT_READY}{}\n", missing.join("; ")))
 }
 
 fn metrics(state: &State) -> Response<Body> {

@@ -32,6 +32,8 @@ pub struct Live {
     pub proxy: watch::Receiver<u64>,
     /// Interfaces with the packet path on them, once it began; `None` for a proxy without packet path.
     pub attachments: Option<watch::Receiver<Vec<Attachment>>>,
+    /// Those by which no packets come in any more, each with why; `None` as above.
+    pub gone: Option<watch::Receiver<BTreeMap<String, String>>>,
     /// How well the source follows a cluster; `None` for a folder.
     pub following: Option<watch::Receiver<Following>>,
     /// Whether the packet path is this agent's, or that of one before it or after it.
@@ -94,6 +96,16 @@ impl Live {
         self.attachments.as_ref().map(|attachments| attachments.borrow().clone()).unwrap_or_default()
     }
 
+    /// Interfaces by which no packets come in any more, in words.
+    fn gone(&self) -> BTreeMap<String, String> {
+        let gone = self.gone.as_ref().map(|gone| gone.borrow().clone()).unwrap_or_default();
+        let words = |(name, why): (String, String)| {
+            let words = format!("no packets come in by {name}: {why}");
+            (name, words)
+        };
+        gone.into_iter().map(words).collect()
+    }
+
     /// How well a cluster is followed.
     #[must_use]
     pub fn following(&self) -> Option<Following> {
@@ -139,6 +151,7 @@ impl Live {
         let alone = self.is_alone().then(|| "this node is alone: nor does its gateway answer".to_owned());
         down.chain(stuck)
             .chain(alone)
+            .chain(self.gone().into_values())
             .chain(self.history().queued)
             .chain(Some(self.keys()).filter(|keys| keys.lacks.is_none()).and_then(|keys| keys.words()))
             .map(|words| format!("; {words}"))
@@ -174,6 +187,7 @@ pub(super) mod tests {
             history: None,
             holdings: None,
             keys: None,
+            gone: None,
             attachments: Some(
                 watch::Sender::new(vec![Attachment {
                     interface: "eth0".to_owned(),

@@ -27,6 +27,8 @@ pub struct Overview {
     pub alone: bool,
     /// Open connections to VIPs on it; `None` without a packet path.
     pub held: Option<u64>,
+    /// Those that are half open come on top: many in a SYN flood. `None` while they are not known.
+    pub half_open: Option<u64>,
     /// The age of the oldest, in seconds.
     pub oldest: Option<u64>,
     /// Its flow keys.
@@ -34,6 +36,8 @@ pub struct Overview {
     pub flow_keys: FlowKeysReport,
     /// Memberships whose members may own flows, the oldest first.
     pub memberships: Vec<Membership>,
+    /// The change that waits, and for what.
+    pub queued: Option<String>,
     /// All members of them.
     pub members: Vec<MemberOverview>,
     /// Services by address.
@@ -62,6 +66,9 @@ pub struct MemberOverview {
     pub address: IpAddr,
     /// Its share of new flows; 0 if it is to have none.
     pub weight: u32,
+    /// Where it stands: `joining`, `active`, `draining` or `dead`; `unheard` while that cannot be told.
+    #[serde(default)]
+    pub standing: String,
     /// `up`, `down`, `unheard`, or `this node`; `unknown` without a packet path.
     pub state: String,
     /// The same in words.
@@ -85,12 +92,14 @@ impl Overview {
             drain: DrainReport::new(live),
             alone: live.is_alone(),
             held: loaded.map(|loaded| loaded.held),
+            half_open: live.holdings().map(|holdings| holdings.half_open as u64),
             oldest: loaded.and_then(|loaded| loaded.oldest).map(|age| age.as_secs()),
             flow_keys: FlowKeysReport::new(&live.keys()),
             memberships: history.agreed.iter().map(|generation| Membership::new(generation)).collect(),
+            queued: history.queued.clone(),
             members: members(&history, &snapshot)
                 .into_values()
-                .map(|member| MemberOverview::new(member, live))
+                .map(|member| MemberOverview::new(member, &history, live))
                 .collect(),
             services: snapshot
                 .services
@@ -149,7 +158,7 @@ impl Membership {
 }
 
 impl MemberOverview {
-    fn new(member: Member, live: &Live) -> Self {
+    fn new(member: Member, history: &History, live: &Live) -> Self {
         let Member { name, id, address, weight } = member;
         let peers = live.peers();
         let peer = peers.all.iter().find(|peer| peer.id == id);
@@ -159,16 +168,35 @@ impl MemberOverview {
             None => ("unknown", format!("{name} is not asked")),
         };
         let micros = |time: Duration| u64::try_from(time.as_micros()).ok();
+        let standing = match state {
+            "down" if !live.is_alone() => "dead",
+            "down" | "unheard" => "unheard",
+            _ => standing(&name, history),
+        };
         Self {
             name,
             id,
             address,
             weight,
+            standing: standing.to_owned(),
             state: state.to_owned(),
             words,
             round_trip_microseconds: peer.and_then(|peer| peer.round_trip).and_then(micros),
             lost: peer.map_or(0, |peer| peer.lost),
         }
+    }
+}
+
+/// Of a member that answers. Who left drains to its end; who is in none of them yet has a change that waits.
+fn standing(name: &str, history: &History) -> &'static str {
+    let is_in = |generation: &Generation| generation.members.contains_key(name);
+    let Some(newest) = history.agreed.last() else { return "active" };
+    let is_left = !is_in(newest) && history.agreed.iter().any(|generation| is_in(generation));
+    let drains = newest.members.get(name).is_some_and(|member| member.weight == 0);
+    match history.in_force() {
+        _ if is_left || drains => "draining",
+        Some(in_force) if is_in(in_force) => "active",
+        _ => "joining",
     }
 }
 
@@ -214,6 +242,28 @@ mod tests {
         let all = generation(3, vec![member("edge-1", 1, 0), member("edge-2", 2, 0)]);
         let history = History { agreed: [history.agreed, vec![all]].concat(), ..History::default() };
         assert_eq!(weights(&history), expected([1, 1, 0]), "all drain");
+        let learned = Generation {
+            number: 4,
+            step: Step::Learn,
+            members: BTreeMap::from([member("edge-1", 1, 9), member("edge-2", 2, 9), member("edge-4", 4, 9)]),
+            key: None,
+        };
+        let mut history = History::default();
+        assert_eq!(standing("edge-1", &history), "active", "nothing is known");
+        history.agreed.push(generation(
+            3,
+            vec![member("edge-1", 1, 9), member("edge-2", 2, 0), member("edge-3", 3, 9)],
+        ));
+        let standings = |history: &History, names: &[&str]| -> Vec<_> {
+            names.iter().map(|name| standing(name, history)).collect()
+        };
+        assert_eq!(standings(&history, &["edge-1", "edge-2", "edge-3"]), ["active", "draining", "active"]);
+        history.agreed.push(Arc::new(learned));
+        assert_eq!(
+            standings(&history, &["edge-1", "edge-3", "edge-4", "edge-5"]),
+            ["active", "draining", "joining", "joining"],
+            "edge-3 leaves, the change of edge-5 is queued"
+        );
     }
 
     #[test]
@@ -236,6 +286,7 @@ mod tests {
         let states: Vec<_> =
             overview.members.iter().map(|member| (member.name.as_str(), member.state.as_str())).collect();
         assert_eq!(states, [("edge-1", "this node"), ("edge-2", "down")]);
+        assert_eq!(overview.member(2).map(|member| member.standing.as_str()), Some("dead"));
         assert_eq!(overview.memberships[0].step, "settled");
         assert_eq!(overview.services["192.0.2.10:80/tcp"], "Service edge/vip");
         assert_eq!(overview.member(2).and_then(|member| member.round_trip_microseconds), Some(250));

@@ -16,11 +16,12 @@ use prometheus_client::registry::Registry;
 
 use super::Live;
 use crate::metrics::{
-    AGENT, ALONE, CHANGE_QUEUED, FLOW_KEY_COMES, FLOW_KEY_LACKS, FLOW_KEYS, GENERATION, HELD, INTERFACE_MODE,
-    MEMBERS, MEMBERSHIPS, Named, PACKETS, PEER_FLAPS, PEER_LOST, PEER_PROBES, PEER_ROUND_TRIP, PEER_STATE,
-    PROBLEMS, SERVICE_BYTES, SERVICE_PACKETS, SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOURCE_WATCH,
+    AGENT, ALONE, CHANGE_QUEUED, FLOW_KEY_COMES, FLOW_KEY_LACKS, FLOW_KEYS, GENERATION, HALF_OPEN, HELD,
+    INTERFACE_MODE, MEMBERS, MEMBERSHIPS, Named, PACKETS, PEER_FLAPS, PEER_LOST, PEER_PROBES,
+    PEER_ROUND_TRIP, PEER_STATE, PROBLEMS, SERVICE_BYTES, SERVICE_PACKETS, SOURCE_FAILURES, SOURCE_SINCE,
+    SOURCE_STORED, SOURCE_WATCH,
 };
-use crate::model::{Basis, Following, Peer, Protocol, ServiceAddress, Severity, Watch};
+use crate::model::{Basis, Following, Holdings, Peer, Protocol, ServiceAddress, Severity, Watch};
 
 /// The packet path's counters of one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -116,7 +117,8 @@ fn encode_memberships(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::
     let history = live.history();
     let count = (history.agreed.len() + history.absences.len()) as u64;
     let keys = live.keys();
-    let held = live.holdings().map(|holdings| (HELD, holdings.held as u64));
+    let counted = |holdings: Holdings| [(HELD, holdings.held as u64), (HALF_OPEN, holdings.half_open as u64)];
+    let held = live.holdings().map(counted).into_iter().flatten();
     let all = [
         (MEMBERSHIPS, count),
         (CHANGE_QUEUED, u64::from(history.queued.is_some())),
@@ -201,7 +203,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::model::{Condition, Generation, History, Holdings, PeerState, Peers, Step};
+    use crate::model::{Condition, Generation, History, PeerState, Peers, Step};
 
     fn scrape(live: Live, counters: Option<Counters>) -> String {
         let mut registry = Registry::default();
@@ -242,20 +244,25 @@ mod tests {
         let generation = |number| {
             Arc::new(Generation { number, step: Step::Settled, members: BTreeMap::new(), key: None })
         };
-        let queued = Some("change queued: edge-2 holds flows of membership 1".to_owned());
+        let queued = Some("change 3 queued (edge-4 joins): edge-2 holds flows of membership 1".to_owned());
         let history = History { agreed: vec![generation(1), generation(2)], absences: Vec::new(), queued };
-        let holdings = Some(Holdings { held: 3, ..Holdings::default() });
+        let holdings = Some(Holdings { held: 3, half_open: 8192, ..Holdings::default() });
         let live = Live {
             history: Some(tokio::sync::watch::Sender::new(history).subscribe()),
             holdings: Some(tokio::sync::watch::Sender::new(holdings).subscribe()),
             ..live(Some(1), 1, None)
         };
         assert!(
-            live.ready().ends_with("; change queued: edge-2 holds flows of membership 1"),
+            live.ready().ends_with("; change 3 queued (edge-4 joins): edge-2 holds flows of membership 1"),
             "{}",
             live.ready()
         );
-        let lines = ["lb_l4_memberships 2", "lb_l4_change_queued 1", "lb_l4_connections 3"];
+        let lines = [
+            "lb_l4_memberships 2",
+            "lb_l4_change_queued 1",
+            "lb_l4_connections 3",
+            "lb_l4_half_open_connections 8192",
+        ];
         check(&scrape(live, None), &lines);
     }
 

@@ -53,10 +53,7 @@ pub(super) async fn drain(drain: &Drain) -> Result<ExitCode> {
         tokio::time::sleep(ASKING).await;
         let now = match ask_drain(socket, Ask::Progress).await {
             Ok(now) => now,
-            Err(AdminError::Unreachable { .. }) => {
-                say("the agent has ended\n")?;
-                return Ok(ExitCode::SUCCESS);
-            }
+            Err(AdminError::Unreachable { .. } | AdminError::Answer { .. }) => return Ok(ended(&report)),
             Err(error) => return Err(error.into()),
         };
         if now.words != report.words {
@@ -70,6 +67,15 @@ pub(super) async fn drain(drain: &Drain) -> Result<ExitCode> {
         );
     }
     Ok(if report.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// An agent that has ended cannot say what became of its connections: a drain that is done is told of before it.
+fn ended(last: &DrainReport) -> ExitCode {
+    let words = &last.words;
+    eprintln!(
+        "error: the agent has ended before the drain was done; it said last: {words}; its log says why"
+    );
+    ExitCode::FAILURE
 }
 
 /// Done, called off by somebody else, or in vain: by the deadline, new flows still open there.
@@ -165,7 +171,43 @@ fn remove_state(folder: &Path) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
     use super::*;
+    use crate::cli::AdminSocket;
+
+    #[tokio::test]
+    async fn an_agent_that_ends_before_its_drain_is_done_fails_who_waits() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("admin.sock");
+        let agent = UnixListener::bind(&socket).expect("the folder is there");
+        let report = DrainReport {
+            draining: true,
+            complete: false,
+            words: "draining: 1 connection left".to_owned(),
+            opens_here: false,
+            deadline: Some(60),
+            connections: BTreeMap::new(),
+            oldest: None,
+        };
+        let body = serde_json::to_string(&report).expect("it is JSON");
+        let one_answer = async {
+            let (mut asked, _) = agent.accept().await?;
+            let _ = asked.read(&mut [0; 1024]).await?;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            asked.write_all((head + &body).as_bytes()).await?;
+            drop(agent);
+            std::io::Result::Ok(())
+        };
+        let admin_socket = AdminSocket { admin_socket: socket };
+        let wait = Drain { wait: true, cancel: false, deadline: 60, admin_socket };
+        let (answered, waited) = tokio::join!(one_answer, drain(&wait));
+        answered.expect("it is asked");
+        assert_eq!(waited.expect("it is told"), ExitCode::FAILURE);
+    }
 
     #[test]
     fn nothing_of_the_state_is_left() {

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
@@ -13,6 +12,7 @@ use tracing::info;
 
 use super::service;
 use super::signals::StopSignals;
+use crate::cli::{DEFAULT_GRACE, Run};
 use crate::l4;
 use crate::l7::Proxy;
 use crate::model::{DrainProgress, Draining, History, LAST_WORDS, Left, Snapshot, Turn};
@@ -22,6 +22,32 @@ type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// How often progress is told.
 const TELLING: Duration = Duration::from_millis(200);
+
+/// How long connections may take to end when the agent is told to stop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grace {
+    /// Those of the agent that serves the node: it drains, and somebody waits for its end.
+    serving: Duration,
+    /// Those of one that has been followed: it is in nobody's way, so they may take as long as they hold up a change of
+    /// the members.
+    followed: Duration,
+}
+
+impl Grace {
+    pub(super) fn new(run: &Run) -> Self {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let told = run.grace.map(u32::from);
+        Self {
+            serving: seconds(told.unwrap_or(DEFAULT_GRACE.into())),
+            followed: seconds(told.unwrap_or(run.drain_deadline)),
+        }
+    }
+
+    /// That of an agent in its turn.
+    pub(super) fn of(self, turn: Turn) -> Duration {
+        if turn == Turn::Holding { self.serving } else { self.followed }
+    }
+}
 
 /// Who was told to drain, and how it goes.
 pub(super) struct Drain {
@@ -145,29 +171,36 @@ impl Drain {
     }
 
     /// Runs until the process is told to stop; then, if it is this agent that serves the node and none comes after it,
-    /// until connections have ended, within `grace`. Says how long those may take that are left: who is told twice is
+    /// until connections have ended, within the grace. Says how long those may take that are left: who is told twice is
     /// to stop at once.
     pub(super) async fn until_told_to_stop(
         &self,
+        signals: &mut StopSignals,
         mut turn: watch::Receiver<Turn>,
-        grace: Duration,
-    ) -> Result<Duration> {
-        let mut signals = StopSignals::new()?;
+        grace: Grace,
+    ) -> Duration {
         signals.told().await;
-        if *turn.borrow() != Turn::Holding {
-            return Ok(grace);
-        }
-        service::stops();
-        self.told.send_replace(Some(Draining::stop_within(grace)));
-        tokio::select! {
-            // Those that came at the last moment are to be answered.
-            () = self.ended() => Ok(LAST_WORDS),
-            () = signals.told() => Ok(Duration::ZERO),
-            Ok(_) = turn.wait_for(|turn| *turn != Turn::Holding) => {
-                info!("another agent goes on");
-                Ok(grace)
+        let now = *turn.borrow();
+        if now == Turn::Holding {
+            service::stops();
+            self.told.send_replace(Some(Draining::stop_within(grace.of(now))));
+            tokio::select! {
+                // Those that came at the last moment are to be answered.
+                () = self.ended() => return LAST_WORDS,
+                () = signals.told() => return Duration::ZERO,
+                Ok(_) = turn.wait_for(|turn| *turn != Turn::Holding) => {}
             }
         }
+        let now = *turn.borrow();
+        let grace = grace.of(now);
+        if now == Turn::After {
+            let seconds = grace.as_secs();
+            info!(
+                seconds,
+                "another agent has the packet path: connections of this one may take so long to end"
+            );
+        }
+        grace
     }
 
     /// Waits until connections have ended, by themselves or at the deadline.
@@ -178,5 +211,30 @@ impl Drain {
             return;
         }
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn an_update_cuts_no_stream_unless_somebody_says_when() {
+        let check = |flags: &[&str], serving, followed| {
+            let line = ["lb-agent", "run", "--manifests", "m", "--no-xdp", "--http", "127.0.0.1:80"];
+            let Command::Run(run) = Cli::parse_from([&line[..], flags].concat()).command else {
+                panic!("{flags:?}")
+            };
+            let grace = Grace::new(&run);
+            let seconds = [Turn::Holding, Turn::After].map(|turn| grace.of(turn).as_secs());
+            assert_eq!(seconds, [serving, followed], "{flags:?}");
+        };
+        check(&[], 10, 3600);
+        check(&["--drain-deadline", "600"], 10, 600);
+        check(&["--grace", "110"], 110, 110);
+        check(&["--grace", "0"], 0, 0);
     }
 }

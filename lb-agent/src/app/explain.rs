@@ -80,6 +80,7 @@ fn told(packet: Packet, trial: &Trial, overview: Option<&Overview>) -> Explanati
         flow: trial.flow.as_ref().map(|flow| flow_found(flow, trial, overview)),
         service,
         memberships: overview.map(|overview| overview.memberships.clone()).unwrap_or_default(),
+        alone: overview.is_some_and(|overview| overview.alone),
         down: overview.map(down).unwrap_or_default(),
         sent: trial.sent.as_ref().map(|sent| sent_to(sent, trial, overview)),
         ..Explanation::new(from, to, kind, trial.verdict)

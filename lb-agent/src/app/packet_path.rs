@@ -45,6 +45,7 @@ pub(super) struct PacketPath {
     live: watch::Sender<Loaded>,
     history: watch::Sender<History>,
     holdings: watch::Sender<Option<Holdings>>,
+    gone: watch::Sender<BTreeMap<String, String>>,
     keys: watch::Sender<FlowKeys>,
     draining: watch::Receiver<Option<Draining>>,
     turn: watch::Sender<Turn>,
@@ -113,6 +114,7 @@ impl PacketPath {
             live: watch::Sender::default(),
             history: watch::Sender::default(),
             holdings: watch::Sender::default(),
+            gone: watch::Sender::default(),
             keys: watch::Sender::default(),
             draining,
             turn: watch::Sender::default(),
@@ -143,6 +145,11 @@ impl PacketPath {
     /// The connections on this node.
     pub(super) fn holdings(&self) -> watch::Receiver<Option<Holdings>> {
         self.holdings.subscribe()
+    }
+
+    /// Interfaces by which no packets come in any more, each with why.
+    pub(super) fn gone(&self) -> watch::Receiver<BTreeMap<String, String>> {
+        self.gone.subscribe()
     }
 
     /// The node's flow keys, and the one that it was given.
@@ -286,6 +293,7 @@ impl PacketPath {
         snapshots: Snapshots,
     ) -> Result<()> {
         self.attachments.send_replace(attachments(&packet_path, &self.uplinks));
+        self.gone.send_replace(BTreeMap::new());
         self.turn.send_replace(Turn::Holding);
         let sockets = proxy.steered_sockets();
         let of_family = |is_v4: bool| sockets.iter().find(move |socket| socket.address.is_ipv4() == is_v4);
@@ -302,7 +310,8 @@ impl PacketPath {
             captures: Arc::clone(&self.captures),
         };
         let (live, history) = (self.live.clone(), self.history.clone());
-        let outputs = Outputs { live, history, holdings: self.holdings.clone() };
+        let (holdings, gone) = (self.holdings.clone(), self.gone.clone());
+        let outputs = Outputs { live, history, holdings, gone };
         Ok(packet_path.run(inputs, outputs).await?)
     }
 }

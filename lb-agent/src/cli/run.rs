@@ -54,9 +54,10 @@ pub struct Run {
     #[arg(long, env = "EDGELB_TAKE_OVER")]
     pub take_over: bool,
     /// How long connections may take to end when the agent is told to stop: it drains first, and stops when none is
-    /// left. Told twice, it stops at once.
-    #[arg(long, env = "EDGELB_GRACE", value_name = "SECONDS", default_value_t = 10)]
-    pub grace: u16,
+    /// left. Told twice, it stops at once. [default: 10; as --drain-deadline once another agent has taken over, which
+    /// serves the node meanwhile]
+    #[arg(long, env = "EDGELB_GRACE", value_name = "SECONDS")]
+    pub grace: Option<u16>,
     /// How long connections may hold up a change of the edge nodes: a node that drains counts as drained after that, and
     /// flows that opened before a change are looked for where it was before. The default outlasts downloads, long
     /// polling and most WebSocket sessions, and lets all nodes of a site be replaced one by one within a day. Of the
@@ -133,7 +134,7 @@ fn optional_address(text: &str) -> Result<OptionalAddress, AddrParseError> {
 mod tests {
     use clap::Parser;
 
-    use super::super::{Cli, Command, DEFAULT_STATE};
+    use super::super::{Cli, Command, DEFAULT_GRACE, DEFAULT_STATE};
 
     #[test]
     fn an_edge_node_needs_a_key() {
@@ -171,9 +172,9 @@ mod tests {
             let Command::Run(run) = cli.command else { panic!("{line} runs no agent") };
             assert_eq!(run.take_over, line == "ExecReload");
         }
-        let grace: u16 = setting("Environment=EDGELB_GRACE").parse().expect("seconds");
+        assert!(!unit.contains("\nEnvironment=EDGELB_GRACE"), "an update would cut connections after it");
         let limit: u16 = setting("TimeoutStopSec").parse().expect("seconds");
-        assert!(grace + 5 < limit, "systemd kills what is still ending");
+        assert!(DEFAULT_GRACE + 5 < limit, "systemd kills what is still ending");
         assert_eq!((setting("Type"), setting("NotifyAccess")), ("notify", "all"));
         let folder = format!("/run/{}", setting("RuntimeDirectory"));
         assert_eq!(folder, DEFAULT_STATE, "where agents meet");

@@ -96,6 +96,8 @@ pub struct Outputs {
     pub history: watch::Sender<History>,
     /// The connections that are on this node; none while they are not known.
     pub holdings: watch::Sender<Option<Holdings>>,
+    /// Interfaces by which no packets come in any more, each with why.
+    pub gone: watch::Sender<BTreeMap<String, String>>,
 }
 
 /// The programs in the kernel, and what was last written into their maps.
@@ -250,12 +252,12 @@ impl Datapath {
         let (events, mut session) = mpsc::unbounded_channel();
         self.events = events;
         let mut captures = Arc::clone(&inputs.captures).lock_owned().await;
-        let Outputs { live, history, holdings } = outputs;
+        let Outputs { live, history, holdings, gone } = outputs;
         let (questions, asked) = watch::channel(None);
         let mut held = holdings.subscribe();
         tokio::spawn(holdings::follow(asked, holdings));
         loop {
-            self.attach_again().await;
+            self.attach_again(&gone).await;
             self.local.keys = *inputs.keys.borrow_and_update();
             self.roll = *inputs.roll.borrow_and_update();
             let snapshot = inputs.snapshots.borrow_and_update().clone();
@@ -340,17 +342,18 @@ impl Datapath {
             needed: held.map(|held| &held.former),
             roll: self.roll,
         };
-        let is_stepped = self.memberships.observe(&snapshot.generations, sight, now);
+        self.memberships.observe(&snapshot.generations, sight, now);
         let former = self.other_key(Roll::Goes);
         self.flows = Flows::of(&mut self.memberships, former);
-        if is_stepped {
-            info!(generations = self.flows.memberships(), "another step of the memberships");
-        }
+        self.memberships.news().iter().for_each(|words| info!("{words}"));
     }
 
     fn tell(&self, history: &watch::Sender<History>) {
         let now = self.memberships.history();
         let before = history.send_replace(now.clone());
+        if now.all_drain() && !before.all_drain() {
+            warn!("all members drain: new flows go on opening at each of them, as there is no other");
+        }
         match now.queued {
             Some(words) if before.queued.is_none() => info!("{words}"),
             _ => {}
@@ -395,10 +398,11 @@ impl Datapath {
 
     /// An interface that was deleted and made again (a virtual function, a bond, a driver that was loaded anew)
     /// has lost the program, and got another index.
-    async fn attach_again(&mut self) {
+    async fn attach_again(&mut self, gone: &watch::Sender<BTreeMap<String, String>>) {
         if !std::mem::take(&mut self.stale.interfaces) {
             return;
         }
+        let mut gone_now = BTreeMap::new();
         for attachment in &mut self.attachments {
             let name = attachment.interface.clone();
             match interface::find(&self.netlink, &name).await {
@@ -406,17 +410,24 @@ impl Datapath {
                 Ok(_) => {}
                 Err(error) => {
                     warn!(interface = name, %error, "no packets come from it until it is back");
+                    let is_gone = matches!(error, L4Error::NoInterface { .. });
+                    let why = if is_gone { "it is gone".to_owned() } else { error.to_string() };
+                    gone_now.insert(name, why);
                     continue;
                 }
             }
             match attach::xdp(&mut self.object, &self.netlink, &self.pins, &name).await {
                 Ok(attached) => *attachment = attached,
-                Err(error) => warn!(interface = name, %error, "made again, but XDP cannot be attached"),
+                Err(error) => {
+                    warn!(interface = name, %error, "made again, but XDP cannot be attached");
+                    gone_now.insert(name.clone(), error.to_string());
+                }
             }
             if let Err(error) = interface::hide_vips(&self.netlink, &name).await {
                 warn!(interface = name, %error, "VIPs may be told to the network");
             }
         }
+        gone.send_if_modified(|gone| std::mem::replace(gone, gone_now.clone()) != gone_now);
     }
 
     /// Brings the kernel to a snapshot: ways first, then maps, then the routes that let connections in.

@@ -80,9 +80,14 @@ impl Seen {
         let opened = question.opened.iter().map(Opened::print).collect();
         let mut holdings = Holdings { steps: question.steps.clone(), opened, ..Holdings::default() };
         for connection in ours {
-            holdings.held += 1;
-            let first = before.remove(&connection.cookie).unwrap_or(now);
-            self.0.insert(connection.cookie, first);
+            // What a flood leaves half open is nobody's connection; but a handshake needs its rows as others do.
+            if connection.is_half_open {
+                holdings.half_open += 1;
+            } else {
+                holdings.held += 1;
+                let first = before.remove(&connection.cookie).unwrap_or(now);
+                self.0.insert(connection.cookie, first);
+            }
             let Some((at, opened)) = question.opened_in(connection) else { continue };
             holdings.needed = Some(holdings.needed.map_or(opened.number, |least| least.min(opened.number)));
             // By another key it may be the membership in force that leads to it.
@@ -186,7 +191,8 @@ mod tests {
 
     fn connection(port: u16, cookie: u64) -> Connection {
         let local = SocketAddr::from(([203, 0, 113, 10], 443));
-        Connection { local, remote: SocketAddr::from(([192, 0, 2, 7], port)), cookie }
+        let remote = SocketAddr::from(([192, 0, 2, 7], port));
+        Connection { local, remote, is_half_open: false, cookie }
     }
 
     #[test]
@@ -203,6 +209,9 @@ mod tests {
         assert_eq!((holdings.needed, holdings.former.len()), (Some(3), 0));
         let holdings = seen.count(&[connection(1, 3)], &question, later);
         assert_eq!(holdings.oldest, Some(Duration::ZERO), "the same ports, but another connection");
+        let half_open = Connection { is_half_open: true, ..connection(3, 4) };
+        let holdings = seen.count(&[connection(1, 3), half_open], &question, later);
+        assert_eq!((holdings.held, holdings.half_open, holdings.needed), (1, 1, Some(3)));
         assert_eq!(seen.count(&[], &question, later), nothing(&[103]));
     }
 

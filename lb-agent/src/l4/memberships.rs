@@ -3,6 +3,7 @@
 
 mod absences;
 mod former;
+mod news;
 mod own_history;
 mod saved;
 
@@ -15,6 +16,7 @@ use lb_common::row::MemberId;
 
 use self::absences::Absences;
 use self::former::Needs;
+use self::news::Known;
 use self::own_history::{MOST_FORMER, OwnHistory};
 use self::saved::Kept;
 use super::maglev::Table;
@@ -23,6 +25,9 @@ use crate::model::{Generation, Heard, History, Member, Roll, Step};
 
 /// Who is down for so long holds no flows any more: one that was only stalled may come back with all of them.
 const GONE: Duration = Duration::from_secs(30);
+
+/// What a change waits for when nobody's flows hold it up any more.
+const ROOM_SOON: &str = "rows have room for it in some seconds";
 
 /// What this node knows of itself and others at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,8 @@ pub(crate) struct Memberships {
     down: BTreeSet<MemberId>,
     needs: BTreeMap<MemberId, BTreeSet<u32>>,
     queued: Option<String>,
+    /// What changed, in words, until somebody takes it.
+    news: Vec<String>,
     /// Whether changes wait for flows.
     waits: bool,
     roll: Option<Roll>,
@@ -108,7 +115,7 @@ impl Memberships {
     /// Brings them to this moment: to a snapshot's generations, to what members say, and to the time. Whether another
     /// step was taken.
     pub(crate) fn observe(&mut self, told: &[Arc<Generation>], sight: Sight<'_>, now: Duration) -> bool {
-        let before = self.generations();
+        let (before, known) = (self.generations(), self.known());
         match told {
             [only] if only.number == 0 => self.observe_own(&only.members, sight, now),
             _ => {
@@ -128,7 +135,20 @@ impl Memberships {
         self.hear(sight);
         self.advance(now);
         self.save();
-        !before.is_empty() && self.generations() != before
+        let is_stepped = !before.is_empty() && self.generations() != before;
+        if is_stepped {
+            self.news.extend(news::news(&known, &self.known()));
+        }
+        is_stepped
+    }
+
+    /// What changed since somebody asked last, in words.
+    pub(crate) fn news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+
+    fn known(&self) -> Known {
+        Known { agreed: self.agreed.clone(), absences: self.absences.generations().collect() }
     }
 
     fn observe_own(&mut self, members: &BTreeMap<String, Member>, sight: Sight<'_>, now: Duration) {
@@ -170,10 +190,11 @@ impl Memberships {
         let room = self.waits.then(|| beside(&self.absences, &own.generations(), self.roll));
         own.advance(needs, room, now);
         self.agreed = own.generations();
-        self.queued = own.queued(needs).map(|former| {
+        self.queued = own.queued(needs).map(|(change, former)| {
             let key = self.roll.map(|_| "a flow key takes the place of another".to_owned());
             let all: Vec<_> = former.into_iter().chain(self.absences.words(needs)).chain(key).collect();
-            format!("change queued: {}", all.join(" and "))
+            let why = if all.is_empty() { ROOM_SOON.to_owned() } else { all.join(" and ") };
+            format!("{change}: {why}")
         });
     }
 

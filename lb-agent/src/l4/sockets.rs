@@ -21,8 +21,13 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 
-/// Bits by state: ESTABLISHED, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING, NEW_SYN_RECV.
-const OF_CONNECTIONS: u32 = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << 12;
+/// Half open (`net/tcp_states.h`): a client that has not acknowledged our SYN, perhaps one that does not exist.
+const SYN_RECV: u8 = 3;
+const NEW_SYN_RECV: u8 = 12;
+
+/// Bits by state: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING, and those that are half open.
+const OF_CONNECTIONS: u32 =
+    1 << 1 | 1 << SYN_RECV | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << NEW_SYN_RECV;
 
 /// The same, of connections that have something to lose: ESTABLISHED, FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING. A client
 /// that is in FIN_WAIT2 with us has acknowledged all, and one whose handshake is not over has sent nothing.
@@ -33,6 +38,8 @@ const UNFINISHED: u32 = 1 << 1 | 1 << 4 | 1 << 8 | 1 << 9 | 1 << 11;
 pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+    /// Whether its client has still to answer our SYN.
+    pub(crate) is_half_open: bool,
     /// The kernel's number of the socket, never used again.
     pub(crate) cookie: u64,
 }
@@ -110,6 +117,7 @@ fn connection(body: &[u8]) -> Option<Connection> {
     Some(Connection {
         local: SocketAddr::new(address(body[0], &body[8..24])?, port(4)),
         remote: SocketAddr::new(address(body[0], &body[24..40])?, port(6)),
+        is_half_open: [SYN_RECV, NEW_SYN_RECV].contains(&body[1]),
         cookie: u64::from(word(body, 44)) | u64::from(word(body, 48)) << 32,
     })
 }

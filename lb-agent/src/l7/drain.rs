@@ -120,7 +120,8 @@ async fn pass(worker: &Worker, phase: Phase) {
         sleep_until(deadline.into()).await;
         let left = worker.connections.borrow().len();
         if left > 0 {
-            tracing::info!(left, "the drain's deadline: connections that have not ended are closed");
+            let why = if phase.is_stopping() { "the grace is over" } else { "the drain's deadline" };
+            tracing::info!(left, "{why}: connections that have not ended are closed");
         }
         worker.deadlines.wake_all();
     }

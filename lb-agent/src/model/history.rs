@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::generation::openers;
-use super::{Generation, Member};
+use super::{Generation, Member, Step};
 
 /// What rows are made of, and what is to come.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -20,6 +20,19 @@ impl History {
     /// All members of any of them, the newest word on each last.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.absences.iter().chain(&self.agreed).flat_map(|generation| generation.members.values())
+    }
+
+    /// The newest membership by which flows open.
+    #[must_use]
+    pub fn in_force(&self) -> Option<&Generation> {
+        self.agreed.iter().rev().find(|generation| generation.step >= Step::Switch).map(Arc::as_ref)
+    }
+
+    /// Whether no member is to have new flows: then all go on.
+    #[must_use]
+    pub fn all_drain(&self) -> bool {
+        let members = self.in_force().map(|in_force| &in_force.members).filter(|members| !members.is_empty());
+        members.is_some_and(|members| members.values().all(|member| member.weight == 0))
     }
 
     /// Whether new flows open at this node. Without a history, nobody knows of a node that it drains, and nobody needs
@@ -41,7 +54,6 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::model::Step;
 
     fn generation(number: u64, step: Step, members: &[(&str, u32)]) -> Arc<Generation> {
         let member = |(name, weight): &(&str, u32)| {
@@ -69,6 +81,8 @@ mod tests {
         ] {
             let history = History { agreed: generations.clone(), ..History::default() };
             assert_eq!(history.opens_at("a"), opens, "{generations:?}");
+            let is_last = generations.last().is_some_and(|last| last.members.values().all(|m| m.weight == 0));
+            assert_eq!(history.all_drain(), is_last, "{generations:?}");
             let number = generations.last().map_or(0, |generation| generation.number);
             assert_eq!(history.opens_beside("a"), number > 0, "{generations:?}");
         }

@@ -13,8 +13,10 @@ pub struct Holdings {
     pub steps: Vec<(u64, Step)>,
     /// The memberships in which flows may have opened then, by what tells them and their keys apart, the newest first.
     pub opened: Vec<u32>,
-    /// How many there are.
+    /// How many there are, without those that are half open.
     pub held: usize,
+    /// How many are half open: their clients have still to answer, if there are any.
+    pub half_open: usize,
     /// How long the oldest one has been seen; not longer than this agent runs.
     pub oldest: Option<Duration>,
     /// The oldest generation that any of them needs, the newest included: rows of earlier ones may go. `None` if none is

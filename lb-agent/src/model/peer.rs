@@ -77,20 +77,26 @@ pub struct Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, state, since, answered, .. } = self;
-        let seconds = |since: Instant| since.elapsed().as_secs();
+        let past = |since: Instant| match since.elapsed() {
+            time if time < Duration::from_secs(1) => format!("{} ms", time.as_millis()),
+            time => format!("{} s", time.as_secs()),
+        };
         match (state, answered) {
             (PeerState::Up, _) => write!(f, "{name} answers"),
             (PeerState::Unheard, _) => write!(f, "{name} has not answered yet"),
-            (PeerState::Down, None) => write!(f, "{name} has never answered: no new flows go there"),
+            (PeerState::Down, None) => write!(f, "{name} has never answered: {NO_NEW_FLOWS_THERE}"),
             (PeerState::Down, Some(at)) if at.elapsed() < ANSWERS_AGAIN => {
-                write!(f, "{name} answers again, down for {} s: no new flows go there yet", seconds(*since))
+                write!(f, "{name} answers again, down for {}: {NO_NEW_FLOWS_THERE} yet", past(*since))
             }
             (PeerState::Down, Some(at)) => {
-                write!(f, "{name} is silent since {} s: no new flows go there", seconds(*at))
+                write!(f, "{name} is silent since {}: {NO_NEW_FLOWS_THERE}", past(*at))
             }
         }
     }
 }
+
+/// What it means that a member is down.
+pub const NO_NEW_FLOWS_THERE: &str = "no new flows go there";
 
 /// Who is down and answered within this is on its way back.
 const ANSWERS_AGAIN: Duration = Duration::from_millis(300);
@@ -139,6 +145,9 @@ mod tests {
                 flaps: 0,
             };
             assert_eq!(peer.to_string(), words);
+            let answered = now.checked_sub(ANSWERS_AGAIN);
+            let words = Peer { state: PeerState::Down, answered, ..peer }.to_string();
+            assert!(words.contains("is silent since ") && !words.contains(" 0 s"), "{words}");
         }
     }
 }

@@ -23,11 +23,8 @@ use crate::lab::{Announcer, HASH_KEY, Lab, Namespace, Node, Process, Topology};
 /// How long a change may take until all agents have it.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Old agents end their own connections when they are done, not when a short grace is over.
-pub const GRACE: [&str; 2] = ["--grace", "600"];
-
-/// The same, for agents without a second chance.
-const ALONE: [&str; 3] = ["--grace", "600", "--no-second-chance"];
+/// Of agents without a second chance.
+const ALONE: [&str; 1] = ["--no-second-chance"];
 
 /// Who shares out the packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -55,7 +52,7 @@ impl Mode {
     /// What the agents are started with.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Edgelb | Self::RandomEcmp => &GRACE,
+            Self::Edgelb | Self::RandomEcmp => &[],
             Self::ConsistentHashing => &ALONE,
         }
     }
@@ -219,7 +216,7 @@ impl Stage {
     /// If it does not become ready.
     pub fn renew_agent(&mut self, node: usize, arguments: &[&str]) -> Result<()> {
         let node = &mut self.lab.edges[node];
-        let before = node.start_next_agent(&[&GRACE, arguments].concat())?;
+        let before = node.start_next_agent(arguments)?;
         node.await_ready()?;
         before.signal(Signal::SIGTERM)?;
         self.former.push(before);

@@ -21,6 +21,8 @@ use link::Link;
 use report::{Finding, Judgement, Section};
 
 use super::client::Health;
+use super::endpoints::NOT_READY;
+use crate::model::NO_NEW_FLOWS_THERE;
 
 /// What only the packet path's stage can ask of the kernel; the app hands it over.
 #[derive(Clone, Copy, Debug)]
@@ -80,15 +82,38 @@ fn interfaces(links: &[Link], options: &Options) -> Vec<Section> {
 }
 
 /// What an agent says of its readiness, then one by one what is amiss all the same: members that are silent, kinds
-/// that are not followed.
+/// that are not followed, changes that wait.
 fn agent(health: &Health) -> Vec<Finding> {
-    let mut words = health.message.split("; ");
-    let first = words.next().unwrap_or_default();
-    let readiness =
-        if health.is_well { report::ok(first) } else { report::fail(first, "the agent's log says why") };
-    let amiss =
-        words.map(|words| report::warn(words, "lb-agent doctor there, and the log here").about("agent"));
-    std::iter::once(readiness.about("agent")).chain(amiss).collect()
+    let words = health.message.strip_prefix(NOT_READY).unwrap_or(&health.message);
+    let judgement = |(at, words): (usize, &str)| match at {
+        _ if !health.is_well && is_drain(words) => report::warn(
+            format!("as it was told, this node is {words}"),
+            "lb-agent drain --cancel calls it off",
+        ),
+        _ if !health.is_well => report::fail(format!("{NOT_READY}{words}"), "the agent's log says why"),
+        0 => report::ok(words),
+        _ => report::warn(words, advice(words)),
+    };
+    words.split("; ").enumerate().map(|words| judgement(words).about("agent")).collect()
+}
+
+/// Whether it is how a drain goes.
+fn is_drain(words: &str) -> bool {
+    ["draining", "drained"].iter().any(|step| words.starts_with(step))
+}
+
+/// What to do about something that is amiss on a node that is ready.
+fn advice(words: &str) -> &'static str {
+    let is = |part: &str| words.contains(part);
+    if is(NO_NEW_FLOWS_THERE) {
+        "lb-agent doctor there, and the log here"
+    } else if is("is alone") || is("no packets come in") {
+        "look at this node's link, and at its gateway"
+    } else if words.starts_with("change ") {
+        "it comes into force when these connections have ended, or after --drain-deadline"
+    } else {
+        "the agent's log says more"
+    }
 }
 
 /// An agent that was here, for its programs are.
@@ -122,6 +147,30 @@ mod tests {
         assert!(warned.render(false).contains(&format!("warn  agent            {silent}")));
         assert_eq!(report(said(true, "ready: generation 1")).count(Status::Warn), 0);
         assert!(report(said(false, "not ready: the proxy serves no snapshot yet")).has_failed());
+        for (amiss, what_to_do) in [
+            ("this node is alone: nor does its gateway answer", "this node's link"),
+            ("change 3 queued (edge-4 joins): edge-1 holds flows of membership 1", "have ended"),
+            ("proxy worker 1 is stuck: this node does not answer other members", "log says more"),
+            (silent, "lb-agent doctor there"),
+        ] {
+            let text = report(said(true, &format!("ready: generation 1; {amiss}"))).render(false);
+            assert!(text.contains(what_to_do), "{text}");
+            assert_eq!(text.contains("doctor there"), amiss == silent, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_drain_that_was_ordered_is_no_failure() {
+        let report = |message: &str| {
+            let health = Health { is_well: false, message: message.to_owned() };
+            Report { sections: vec![Section::new("Agent", agent(&health))] }
+        };
+        let drains = report("not ready: draining: 2 connections left, the oldest 4 min");
+        assert!(!drains.has_failed() && drains.count(Status::Warn) == 1);
+        let text = drains.render(false);
+        assert!(text.contains("as it was told, this node is draining: 2 connections left"), "{text}");
+        let both = report("not ready: the proxy serves no snapshot yet; drained: no connection left");
+        assert_eq!((both.count(Status::Fail), both.count(Status::Warn)), (1, 1));
     }
 
     #[test]

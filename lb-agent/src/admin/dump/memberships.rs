@@ -37,6 +37,7 @@ struct MembershipDump {
 #[derive(Debug, Serialize)]
 struct HoldingsDump {
     held: usize,
+    half_open: usize,
     /// Seconds that the oldest has been seen.
     oldest: Option<u64>,
     /// Fingerprints of the former memberships that they need.
@@ -81,8 +82,8 @@ impl MembershipDump {
 
 impl HoldingsDump {
     fn new(holdings: Holdings) -> Self {
-        let Holdings { held, oldest, former, .. } = holdings;
-        Self { held, oldest: oldest.map(|oldest| oldest.as_secs()), former }
+        let Holdings { held, half_open, oldest, former, .. } = holdings;
+        Self { held, half_open, oldest: oldest.map(|oldest| oldest.as_secs()), former }
     }
 }
 

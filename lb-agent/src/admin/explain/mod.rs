@@ -39,6 +39,8 @@ pub struct Explanation {
     pub memberships: Vec<Membership>,
     /// What the other members said when they were asked for the connection: all of them, in the row or not.
     pub asked: Vec<Asked>,
+    /// Whether this node hears no member, for its own fault: then rows pass over nobody.
+    pub alone: bool,
     /// Members that are down for this node: no new flows go there.
     pub down: Vec<String>,
     /// What became of it, as the label of metrics.
@@ -178,6 +180,7 @@ impl Explanation {
             flow: None,
             memberships: Vec::new(),
             asked: Vec::new(),
+            alone: false,
             down: Vec::new(),
             verdict: verdict.label(),
             outcome: Outcome::Left,

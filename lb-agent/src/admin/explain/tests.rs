@@ -179,6 +179,30 @@ fn a_packet_that_nobody_takes() {
 }
 
 #[test]
+fn a_node_that_is_alone_contradicts_itself_nowhere() {
+    let silent = "edge-2 is silent since 3 s: no new flows go there";
+    let place = Place {
+        interface: None,
+        state: Some("down".to_owned()),
+        words: Some(silent.to_owned()),
+        ..place("edge-2", 2, None)
+    };
+    let alone = Explanation {
+        alone: true,
+        down: vec![silent.to_owned()],
+        ..explanation(Kind::TcpSyn, DropReason::NoNextHop.into(), vec![place])
+    };
+    let text = alone.concluded().to_string();
+    for words in [
+        "1. edge-2 (198.51.100.2): new flows would open here; no way there is known; edge-2 is silent since 3 s; whether",
+        "alone     this node hears no member",
+    ] {
+        assert!(text.contains(words), "no {words:?} in\n{text}");
+    }
+    assert!(!text.contains("no new flows") && !text.contains("new flows open here"), "{text}");
+}
+
+#[test]
 fn names_of_the_json_are_stable() {
     let explanation = Explanation {
         sent: Some(sent(&[])),

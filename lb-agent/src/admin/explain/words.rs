@@ -5,6 +5,7 @@ use std::fmt;
 use lb_common::verdict::Verdict;
 
 use super::{Asked, Explanation, FlowFound, Kind, Outcome, Place, SentTo};
+use crate::model::NO_NEW_FLOWS_THERE;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,7 +30,10 @@ impl fmt::Display for Explanation {
                 line("row", "empty: there is no member")?;
             }
             for down in &self.down {
-                line("down", down)?;
+                line("down", self.silence(down))?;
+            }
+            if self.alone {
+                line("alone", "this node hears no member, nor its gateway: its rows pass over nobody")?;
             }
             for (at, asked) in self.asked.iter().enumerate() {
                 line(if at == 0 { "asked" } else { "" }, &asked_words(asked))?;
@@ -99,21 +103,21 @@ impl Explanation {
             (false, None) => format!("{} (address not known)", place.name),
         };
         let has_two_keys = self.flow.as_ref().is_some_and(|flow| flow.other_bucket.is_some());
+        let is_silent = place.state.as_deref() == Some("down");
+        let is_cut_off = place.interface.is_none() && !place.here;
         let role = match at {
             0 if place.here && self.goes_past_row() => {
                 "opens flows while its agent gives signs of life; as it does not, they open elsewhere"
             }
+            0 if is_silent || is_cut_off => "new flows would open here",
             0 => "new flows open here",
             _ if has_two_keys => "may have flows that opened before, or by the other flow key",
             _ => "may have flows that opened before",
         };
-        let way = match place.interface {
-            None if !place.here => "; no way there is known",
-            _ => "",
-        };
+        let way = if is_cut_off { "; no way there is known" } else { "" };
         let state = match (place.state.as_deref(), &place.words) {
             (Some("up"), _) => "; it answers".to_owned(),
-            (Some(_), Some(words)) => format!("; {words}"),
+            (Some(_), Some(words)) => format!("; {}", self.silence(words)),
             _ => String::new(),
         };
         let connection = match (place.has_connection, self.packet) {
@@ -124,6 +128,12 @@ impl Explanation {
             (None, _) => "; whether it has this connection: unknown, ask there",
         };
         format!("{who}: {role}{way}{state}{connection}")
+    }
+
+    /// How a member is silent. A node that is alone passes over nobody for it: its rows go on as they are.
+    fn silence<'a>(&self, words: &'a str) -> &'a str {
+        let is_meant = |(_, so): &(&str, &str)| self.alone && so.starts_with(NO_NEW_FLOWS_THERE);
+        words.split_once(": ").filter(is_meant).map_or(words, |(how, _)| how)
     }
 
     /// Whether another member stands in for this node: then the packet goes to one that is not in the row.

@@ -14,7 +14,9 @@ impl Live {
     #[must_use]
     pub fn ready(&self) -> String {
         let generation = self.kernel_generation().unwrap_or_else(|| self.proxy_generation());
-        let attachments = self.attachments();
+        let gone = self.gone();
+        let mut attachments = self.attachments();
+        attachments.retain(|place| !gone.contains_key(&place.interface));
         let places = attachments.iter().map(|place| format!("{} ({})", place.interface, place.mode));
         let places = match self.kernel.is_some() {
             true => format!("packets on {}", places.collect::<Vec<_>>().join(", ")),
@@ -51,7 +53,7 @@ impl Live {
     }
 
     /// What keeps this node from being ready, in words. Ready is a node on which a first complete snapshot
-    /// is live in kernel and proxy, and that is not told to drain; later snapshots that fail leave it ready, with the
+    /// is live in kernel and proxy, at which packets come in, and that is not told to drain; later snapshots that fail leave it ready, with the
     /// last good state.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
@@ -73,6 +75,10 @@ impl Live {
             missing.push("the proxy serves no snapshot yet".to_owned());
         }
         missing.extend(Some(self.keys()).filter(|keys| keys.lacks.is_some()).and_then(|keys| keys.words()));
+        let (attachments, gone) = (self.attachments(), self.gone());
+        if !gone.is_empty() && attachments.iter().all(|place| gone.contains_key(&place.interface)) {
+            missing.extend(gone.into_values());
+        }
         if self.draining.borrow().is_some() {
             missing.push(DrainReport::new(self).words);
         }
@@ -107,6 +113,7 @@ mod tests {
 
     use tokio::sync::watch;
 
+    use super::super::Attachment;
     use super::super::tests::{following, live, peer};
     use super::*;
     use crate::model::{DrainProgress, Draining, PeerState, Peers, Snapshot};
@@ -173,6 +180,31 @@ mod tests {
         for words in ["edge-2 has never answered", "proxy worker 1 is stuck", "this node is alone"] {
             assert!(down.ready().contains(words), "{words}: {}", down.ready());
         }
+    }
+
+    #[test]
+    fn an_interface_that_is_gone_is_told() {
+        let place = |name: &str| Attachment {
+            interface: name.to_owned(),
+            why: "named".to_owned(),
+            mode: "native".to_owned(),
+            reason: None,
+        };
+        let with = |places: &[&str]| Live {
+            attachments: Some(
+                watch::Sender::new(places.iter().map(|name| place(name)).collect()).subscribe(),
+            ),
+            gone: Some(
+                watch::Sender::new(BTreeMap::from([("eth0".to_owned(), "there is none".to_owned())]))
+                    .subscribe(),
+            ),
+            ..live(Some(1), 1, Some(Snapshot::default()))
+        };
+        assert_eq!(with(&["eth0"]).missing(), ["no packets come in by eth0: there is none"]);
+        let other = with(&["eth0", "eth1"]);
+        assert!(other.missing().is_empty());
+        let words = "packets on eth1 (native); no packets come in by eth0: there is none";
+        assert!(other.ready().contains(words), "{}", other.ready());
     }
 
     #[test]

@@ -31,12 +31,16 @@ pub struct Figures {
     pub alone: bool,
     /// Open connections to VIPs on it; `None` without a packet path.
     pub flows: Option<u64>,
+    /// Those that are half open come on top; `None` while they are not known.
+    pub half_open: Option<u64>,
     /// The age of the oldest, in seconds.
     pub oldest: Option<u64>,
     /// Its flow keys.
     pub flow_keys: FlowKeysReport,
     /// Memberships whose members may own flows, the oldest first.
     pub memberships: Vec<Membership>,
+    /// The change that waits, and for what.
+    pub queued: Option<String>,
     /// All members of them.
     pub members: Vec<MemberOverview>,
     /// What happened to packets that were not lost.
@@ -94,9 +98,11 @@ impl Figures {
             drain: overview.drain.words,
             alone: overview.alone,
             flows: overview.held,
+            half_open: overview.half_open,
             oldest: overview.oldest,
             flow_keys: overview.flow_keys,
             memberships: overview.memberships,
+            queued: overview.queued,
             members: overview.members,
         }
     }

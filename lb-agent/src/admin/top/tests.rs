@@ -26,6 +26,7 @@ fn sample(sent: u64, lost: u64, packets: u64) -> Sample {
         id: 2,
         address: IpAddr::from([198, 51, 100, 2]),
         weight: 0,
+        standing: "draining".to_owned(),
         state: "up".to_owned(),
         words: "edge-2 answers".to_owned(),
         round_trip_microseconds: Some(250),
@@ -38,6 +39,8 @@ fn sample(sent: u64, lost: u64, packets: u64) -> Sample {
         drain,
         alone: false,
         held: Some(3),
+        half_open: Some(8202),
+        queued: Some("change 9 queued (edge-4 joins): edge-2 holds flows of membership 7".to_owned()),
         oldest: Some(240),
         flow_keys: FlowKeysReport {
             words: Some("flow key 0000000b waits".to_owned()),
@@ -69,8 +72,8 @@ fn figures_are_of_the_time_between_two_looks() {
     assert_eq!((busiest.object.as_str(), busiest.packets_per_second), ("Service edge/busy", 100.0));
     let text = figures.to_string();
     for words in [
-        "edge-1: ready; 3 connections, the oldest 240 s",
-        "edge-2               198.51.100.2       up             0.25 ms  drained",
+        "edge-1: ready; 3 connections, the oldest 240 s; 8202 half open\nchange 9 queued (edge-4 joins)",
+        "edge-2               198.51.100.2       draining       0.25 ms        0",
         "sent to another node                     10           30",
         "too_big                                   2            4",
     ] {

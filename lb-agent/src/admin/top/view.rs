@@ -27,7 +27,7 @@ const WAYS: [(Verdict, &str); 3] = [
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
-        if let Some(words) = &self.flow_keys.words {
+        for words in self.queued.iter().chain(&self.flow_keys.words) {
             writeln!(f, "{words}")?;
         }
         writeln!(f, "\n{:<20} {:<18} {:<12} {:>9} {:>8}", "MEMBER", "ADDRESS", "STATE", "RTT", "WEIGHT")?;
@@ -65,12 +65,14 @@ impl Figures {
             (Some(flows), None) => format!("; {flows} connections"),
             (None, _) => String::new(),
         };
+        let half_open = self.half_open.filter(|&half_open| half_open > 0);
+        let half_open = half_open.map(|half_open| format!("; {half_open} half open")).unwrap_or_default();
         let drain = if self.drain == "not draining" { String::new() } else { format!("; {}", self.drain) };
         let alone = if self.alone { "; ALONE: no member answers" } else { "" };
         let steps = self.memberships.iter().filter(|membership| membership.number > 0);
         let steps: String =
             steps.map(|found| format!("; membership {} ({})", found.number, found.step)).collect();
-        format!("{}: {ready}{flows}{steps}{drain}{alone}", self.node)
+        format!("{}: {ready}{flows}{half_open}{steps}{drain}{alone}", self.node)
     }
 }
 
@@ -78,10 +80,10 @@ fn member_line(member: &MemberOverview) -> String {
     let round_trip = member.round_trip_microseconds;
     let round_trip =
         round_trip.map_or_else(String::new, |micros| format!("{:.2} ms", micros as f64 / 1000.0));
-    let weight = if member.weight == 0 { "drained".to_owned() } else { member.weight.to_string() };
-    let MemberOverview { name, address, state, .. } = member;
-    let address = address.to_string();
-    format!("{name:<20} {address:<18} {state:<12} {round_trip:>9} {weight:>8}")
+    let MemberOverview { name, address, standing, weight, .. } = member;
+    let here = if member.state == "this node" { " (here)" } else { "" };
+    let (name, address) = (format!("{name}{here}"), address.to_string());
+    format!("{name:<20} {address:<18} {standing:<12} {round_trip:>9} {weight:>8}")
 }
 
 fn rate_line(name: &str, rate: &Rate) -> String {

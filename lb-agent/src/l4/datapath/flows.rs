@@ -30,11 +30,6 @@ impl Flows {
         Self { steps: memberships.steps(), opened }
     }
 
-    /// How many memberships they may have opened in.
-    pub(super) fn memberships(&self) -> usize {
-        self.opened.len()
-    }
-
     /// What was counted before a step was in the kernel says nothing of flows that opened since.
     pub(super) fn counted<'a>(&self, held: Option<&'a Holdings>) -> Option<&'a Holdings> {
         let is_of_now = |held: &&Holdings| {

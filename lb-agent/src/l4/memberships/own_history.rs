@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::former::{Former, Needs};
-use crate::model::{Generation, Member, Step};
+use crate::model::{Generation, Member, Step, changes};
 
 /// By then every node has seen the same change of its folder.
 const LEARN: Duration = Duration::from_secs(2);
@@ -61,10 +61,13 @@ impl OwnHistory {
         self.generations() != before
     }
 
-    /// What the next change waits for, in words, if it has to wait.
-    pub(super) fn queued(&self, needs: Needs<'_>) -> Option<Vec<String>> {
-        let waits = self.waiting.is_some() && self.learned.is_none();
-        waits.then(|| self.former.iter().filter_map(|former| former.words(needs)).collect())
+    /// The next change, if it has to wait, and what it waits for; in words.
+    pub(super) fn queued(&self, needs: Needs<'_>) -> Option<(String, Vec<String>)> {
+        let members = self.waiting.as_ref().filter(|_| self.learned.is_none())?;
+        let in_force = self.in_force.as_ref()?;
+        let change =
+            format!("change {} queued ({})", in_force.number + 1, changes(&in_force.members, members));
+        Some((change, self.former.iter().filter_map(|former| former.words(needs)).collect()))
     }
 
     /// When time alone changes something.

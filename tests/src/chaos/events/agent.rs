@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::flood::Flood;
 use super::node::STALL;
-use crate::chaos::stage::{GRACE, Played, Stage, pass};
+use crate::chaos::stage::{Played, Stage, pass};
 use crate::lab::wait::until;
 
 /// How long a step of an agent may take.
@@ -121,7 +121,7 @@ pub fn next_one_dies(stage: &mut Stage) -> Result<Played> {
         let meeting = node.hand_over_socket();
         let socket = inode(&meeting);
         ensure!(socket.is_some(), "the agent waits for no other");
-        let before = node.start_next_agent(&[&GRACE, arguments].concat())?;
+        let before = node.start_next_agent(arguments)?;
         let admin = node.admin_socket();
         let is_there = || if is_at_hand_over { inode(&meeting) != socket } else { admin.exists() };
         until("the next agent", SOON, is_there)?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::chaos::picture::opens_at;
 use crate::chaos::scene::Scene;
-use crate::chaos::stage::{GRACE, Mode, Played, Stage, pass};
+use crate::chaos::stage::{Mode, Played, Stage, pass};
 use crate::lab::wait::eventually;
 
 /// How long connections get, in seconds.
@@ -50,7 +50,7 @@ pub fn replaced(stage: &mut Stage) -> Result<Played> {
         ensure!(status.success(), "{said}");
         stage.replace_machine(node)?;
         let edge = &mut stage.lab.edges[node];
-        edge.run_agent(&GRACE)?;
+        edge.run_agent(&[])?;
         let name = edge.name.clone();
         for asked in stage.watched() {
             eventually("flows open at the new node", SOON, || {

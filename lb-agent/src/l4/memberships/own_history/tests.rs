@@ -49,7 +49,7 @@ impl Test {
         self.history.advance(needs, self.absences, self.now)
     }
 
-    fn queued(&self) -> Option<Vec<String>> {
+    fn queued(&self) -> Option<(String, Vec<String>)> {
         self.history.queued(Needs { of: &self.of, gone: &self.gone, deadline: DEADLINE })
     }
 
@@ -131,7 +131,8 @@ fn a_change_waits_while_flows_need_two_former_ones() {
     assert!(!test.pass(LEAST));
     test.check(&[(Settled, &[1]), (Settled, &[1, 2]), (Switch, &[1, 2, 3])]);
     let words = ["edge-1 holds flows of membership 1", "edge-1, edge-2 holds flows of membership 2"];
-    assert_eq!(test.queued(), Some(words.map(str::to_owned).to_vec()));
+    let change = "change 4 queued (edge-1 leaves, edge-2 leaves)".to_owned();
+    assert_eq!(test.queued(), Some((change, words.map(str::to_owned).to_vec())));
     test.say(&[1, 2, 3], &[&[1, 2]]);
     assert!(!test.pass(SECOND) && test.pass(SECOND));
     test.check(&[(Settled, &[1, 2]), (Switch, &[1, 2, 3]), (Learn, &[3])]);
