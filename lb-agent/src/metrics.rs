@@ -38,7 +38,7 @@ pub(crate) const PEER_LOST: Named = ("lb_l4_peer_lost_probes", "Probes that were
 pub(crate) const PEER_FLAPS: Named =
     ("lb_l4_peer_flaps", "How often a member went down after it had been up.");
 pub(crate) const ALONE: Named =
-    ("lb_l4_alone", "1 while no member answers and this node's own link or gateway is to blame.");
+    ("lb_l4_alone", "1 while no member answers and this node's own link, routes or gateway are to blame.");
 pub(crate) const MEMBERSHIPS: Named = (
     "lb_l4_memberships",
     "Memberships that rows are made of: the one in force, former ones, one that is learned.",

@@ -1,7 +1,7 @@
 //! The chain: a row as it travels with an encapsulated packet, and the packet's place in it.
 
 use crate::encap::VERSION;
-use crate::row::{MemberId, ROW_MEMBERS, Row};
+use crate::row::{MemberId, NO_MEMBER, ROW_MEMBERS, Row};
 
 /// Which way the packet walks along its chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,13 +19,16 @@ pub struct Chain {
     pub row: Row,
     /// Which way it walks.
     pub direction: Direction,
-    /// The place of the opener in the row, 0..3.
-    pub opener: u8,
+    /// How often the opener's place was given to a stand-in on the way, since the one there had no agent: 0..4.
+    pub stand_ins: u8,
     /// The place in the row of the member that this packet is sent to, 0..3.
     pub hop: u8,
 }
 
 const LAST: u8 = ROW_MEMBERS as u8 - 1;
+
+/// A chain has stand-ins so many times: what two nodes take for each other's goes between them no more often.
+const MAX_STAND_INS: u8 = 3;
 
 impl Chain {
     /// The chain of a packet on its way to the row's opener, with no other place to ask.
@@ -43,7 +46,7 @@ impl Chain {
             Direction::FromOpener => 0,
             Direction::ToOpener => LAST,
         };
-        Self { row, direction, opener: 0, hop }
+        Self { row, direction, stand_ins: 0, hop }
     }
 
     /// The same one place further: the hop moves one way only, so that no walk is endless. Beyond the last
@@ -56,6 +59,21 @@ impl Chain {
             Direction::ToOpener => self.hop.wrapping_sub(1),
         };
         Self { hop, ..self }
+    }
+
+    /// The chain with which the packet leaves the opener for the member that stands in for it. Nothing if it is not at the
+    /// opener, nobody stands in, or that has been so too often.
+    #[inline(always)]
+    #[must_use]
+    pub const fn handed_to(self, stand_in: MemberId) -> Option<Self> {
+        let [opener, second, third] = self.row.members();
+        if self.hop != 0 || stand_in == NO_MEMBER || stand_in == opener || self.stand_ins >= MAX_STAND_INS {
+            return None;
+        }
+        // It is asked once, in its new place.
+        let second = if second == stand_in { NO_MEMBER } else { second };
+        let third = if third == stand_in { NO_MEMBER } else { third };
+        Some(Self { row: Row::new([stand_in, second, third]), stand_ins: self.stand_ins + 1, ..self })
     }
 
     /// The member that the packet is for; `None` if the hop lies outside of the row.
@@ -88,7 +106,7 @@ impl Chain {
             Direction::FromOpener => 0,
             Direction::ToOpener => 1,
         };
-        VERSION << 4 | direction << 2 | (self.opener & 3)
+        VERSION << 4 | direction << 2 | (self.stand_ins & 3)
     }
 
     /// The chain as it lies in the packet.
@@ -131,7 +149,7 @@ impl PackedChain {
         let first = self.0 as u8;
         let direction = if first & 4 == 0 { Direction::FromOpener } else { Direction::ToOpener };
         let row = Row::new([self.member(0), self.member(1), self.member(2)]);
-        Chain { row, direction, opener: first & 3, hop: (self.0 >> HOP) as u8 }
+        Chain { row, direction, stand_ins: first & 3, hop: (self.0 >> HOP) as u8 }
     }
 
     /// The same for a fragment that its collector has seen.
@@ -197,8 +215,37 @@ mod tests {
     }
 
     #[test]
+    fn a_stand_in_takes_the_openers_place_and_is_asked_once() {
+        for direction in [Direction::FromOpener, Direction::ToOpener] {
+            let chain = |row, hop, stand_ins| Chain { row: Row::new(row), direction, stand_ins, hop };
+            for (row, expected) in [
+                ([7, 0, 0], Some([5, 0, 0])),
+                ([7, 8, 9], Some([5, 8, 9])),
+                ([7, 5, 9], Some([5, 0, 9])),
+                ([7, 8, 5], Some([5, 8, 0])),
+                ([5, 8, 0], None),
+            ] {
+                assert_eq!(chain(row, 0, 1).handed_to(5), expected.map(|row| chain(row, 0, 2)), "{row:?}");
+            }
+            assert_eq!(chain([7, 8, 9], 1, 0).handed_to(5), None, "not at the opener");
+            assert_eq!(chain([7, 8, 9], 0, 0).handed_to(NO_MEMBER), None);
+        }
+    }
+
+    #[test]
+    fn two_that_stand_in_for_each_other_do_so_for_a_while() {
+        let mut chain = Chain::to_opener(Row::of(7));
+        let mut sent = 0;
+        while let Some(next) = chain.handed_to(if chain.row.opener() == 7 { 8 } else { 7 }) {
+            assert_eq!(next.packed().unpacked(), next);
+            (chain, sent) = (next, sent + 1);
+        }
+        assert_eq!(sent, MAX_STAND_INS);
+    }
+
+    #[test]
     fn what_is_left_begins_at_the_hop() {
-        let chain = |direction, hop| Chain { row: Row::new([7, 8, 9]), direction, opener: 0, hop };
+        let chain = |direction, hop| Chain { row: Row::new([7, 8, 9]), direction, stand_ins: 0, hop };
         assert_eq!(chain(Direction::FromOpener, 1).rest(), 9 << 16 | 8);
         assert_eq!(chain(Direction::ToOpener, 1).rest(), 7 << 16 | 8);
         assert!(Chain::to_opener(Row::of(7)).packed().is_alone());

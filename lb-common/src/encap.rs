@@ -6,7 +6,7 @@
 //! +-------+-+-----+---------------+-------------------------------+
 //! |0 0|0|hlen = 4 | proto (4, 41) |  flags = 0                    |  GUE
 //! +-------+-+-----+---------------+-------------------------------+
-//! |version|c|d|op |      hop      |  opener (member id)           |  private data
+//! |version|c|d|st |      hop      |  opener (member id)           |  private data
 //! +-------+-+-+---+---------------+-------------------------------+
 //! |  previous (member id)         |  before that (member id)      |
 //! +-------------------------------+-------------------------------+
@@ -17,7 +17,7 @@
 //! ```
 //!
 //! A fragment's inner tuple is that of its datagram: addresses and identification (`fragment::DatagramKey`). With `c` its
-//! collector has seen it; without, it is on its way there.
+//! collector has seen it; without, it is on its way there. `d` is the direction, `st` counts stand-ins (`Chain`).
 
 use crate::hash::{self, FlowKey};
 
@@ -183,7 +183,7 @@ mod tests {
         let chain = Chain {
             row: Row::new([0x0102, 0x0304, 0x0506]),
             direction: Direction::ToOpener,
-            opener: 1,
+            stand_ins: 1,
             hop: 2,
         };
         let header = Header::new(INNER_V6, chain, 0x0a0b_0c0d, &KEY, 0x1122_3344_5566_7788);
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn header_gives_back_what_it_was_made_of() {
-        let chain = Chain { row: Row::new([7, 8, 9]), direction: Direction::ToOpener, opener: 2, hop: 1 };
+        let chain = Chain { row: Row::new([7, 8, 9]), direction: Direction::ToOpener, stand_ins: 2, hop: 1 };
         let header = Header::new(INNER_V4, chain, 5, &KEY, 99);
         assert_eq!(header.inner(), Ok(INNER_V4));
         assert_eq!(header.chain(), chain);

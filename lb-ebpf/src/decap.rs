@@ -111,15 +111,15 @@ fn open<O: Family, F: Family, S: Subject, K: Keys>(
     {
         return Ok(fate);
     }
-    if !inner.is_for_vip(maps) {
-        return Err(DropReason::NotAVip);
-    }
+    let vip = F::service(maps, inner.destination, 0, 0).ok_or(DropReason::NotAVip)?;
     let chain = header.packed_chain();
-    let step = if chain.is_alone() {
+    let stand_in = maps.stand_in(vip.table, hash);
+    let step = if chain.is_alone() && stand_in == NO_MEMBER {
         alone(chain, config)?
     } else {
         let named = named(frame, offset, &inner, &flow, chain);
-        select::among(frame, maps, &Walk::go_on(&flow, chain, config.member).naming(named))?
+        let walk = Walk::go_on(&flow, chain, config.member).naming(named).stood_in_by(stand_in);
+        select::among(frame, maps, &walk)?
     };
     match step {
         Step::Stay(counter) if counter.is_drop() => Ok(stay(counter)),

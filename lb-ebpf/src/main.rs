@@ -24,12 +24,12 @@ use lb_common::map::{
     BEAT_LIMIT, Config, MAX_MEMBERS, MAX_SERVICES, MAX_TABLES, Member, Rows, SERVICE_BUCKETS, TABLE_SLOTS,
     TableHead, Traffic, member,
 };
-use lb_common::row::{MemberId, Row};
+use lb_common::row::{MemberId, NO_MEMBER, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 use lb_common::verdict::{COUNTERS, Counter, DropReason, Verdict};
 use lb_ebpf::{
     Action, Choice, Frame, Lookup, Maps, Next, Payload, Rest, Walk, begin, choose, go_on, go_on_by_two_keys,
-    named, step,
+    named, stand_in, step,
 };
 
 #[btf_map]
@@ -159,6 +159,13 @@ pub extern "C" fn edgelb_joined(by_key: u64, by_other: u64) -> u64 {
     Row::from_bits(by_key).joined(Row::from_bits(by_other), is_down).bits()
 }
 
+/// `stand_in`: a function of its own, like the walk.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn edgelb_stand_in(table: u32, flow_hash: u64) -> u32 {
+    stand_in(&KernelMaps::<false>, table, flow_hash).into()
+}
+
 /// The member that a QUIC datagram names: a function of its own, like the walk.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -283,6 +290,11 @@ impl<const NOTES: bool> Maps for KernelMaps<NOTES> {
         // SAFETY: it takes nothing. The coarse clock costs a third, and is late by a tick at most.
         let now = unsafe { bpf_ktime_get_coarse_ns() };
         beat != 0 && now.saturating_sub(beat) > BEAT_LIMIT
+    }
+
+    #[inline(always)]
+    fn stand_in(&self, table: u32, flow_hash: u64) -> MemberId {
+        if self.is_agent_silent() { edgelb_stand_in(table, flow_hash) as MemberId } else { NO_MEMBER }
     }
 
     #[inline(always)]

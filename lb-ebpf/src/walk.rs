@@ -35,16 +35,18 @@ pub struct Walk {
     this: MemberId,
     /// The member that a QUIC packet names.
     named: MemberId,
+    /// The member that stands in for this node, if its agent is silent.
+    stand_in: MemberId,
     protocol: u8,
     is_v6: u8,
     has_come: u8,
-    zero: [u8; 3],
+    zero: u8,
 }
 
 /// Words of an IPv6 header and two ports.
 const IP_WORDS: usize = 11;
 
-const _: () = assert!(size_of::<Walk>() == 8 + IP_WORDS * 4 + 3 * 2 + 3 + 3);
+const _: () = assert!(size_of::<Walk>() == 8 + IP_WORDS * 4 + 4 * 2 + 3 + 1);
 
 /// What a walk, or `follow`, comes to at this node, as a number that goes through the kernel's function call: the packed chain
 /// with which the packet leaves, or else a verdict's number, which is smaller than any chain.
@@ -92,6 +94,12 @@ impl Walk {
         Self { named: member, ..self }
     }
 
+    /// The same on a node whose place this member takes: what the node has none of goes on to it.
+    #[inline(always)]
+    pub(crate) fn stood_in_by(self, member: MemberId) -> Self {
+        Self { stand_in: member, ..self }
+    }
+
     #[inline(always)]
     fn of<F: Family>(flow: &Flow<F>, chain: u64, this: MemberId, has_come: bool) -> Self {
         Self::of_tuple(flow.tuple(), flow.transport, chain, this, has_come)
@@ -123,10 +131,11 @@ impl Walk {
             transport: transport.map_or(MAX_OFFSET, |offset| offset as u16),
             this,
             named: NO_MEMBER,
+            stand_in: NO_MEMBER,
             protocol: ports.protocol,
             is_v6,
             has_come: u8::from(has_come),
-            zero: [0; 3],
+            zero: 0,
         }
     }
 
@@ -169,7 +178,7 @@ impl Walk {
 }
 
 /// The next step of a walk. A chain that came must lead to this node, and once only. Whoever cannot be reached is
-/// left out. The last one asked delivers; but if the flow may be with one that was left out, a packet that cannot
+/// left out. An opener without its agent hands on what it does not have. The last one asked delivers; but if the flow may be with one that was left out, a packet that cannot
 /// open it is dropped: refusing it would break the connection.
 #[inline(always)]
 pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl Sockets) -> Next {
@@ -183,6 +192,11 @@ pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl So
             return Next::verdict(DropReason::LoopingChain);
         }
     }
+    // A node has one place in a chain, and this is it.
+    let handed = match chain.handed_to(walk.stand_in) {
+        Some(handed) if way(maps, walk.stand_in).is_ok() => Some(Next::sent(handed.packed())),
+        _ => None,
+    };
     let opens = matches!(chain.direction, Direction::ToOpener);
     let mut rest = chain.rest();
     let mut asked = false;
@@ -192,6 +206,9 @@ pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl So
         if id == walk.this && id != NO_MEMBER {
             if holds(walk, &tcp, opens, sockets) {
                 return Next::verdict(found(chain.hop));
+            }
+            if let Some(handed) = handed {
+                return handed;
             }
             asked = true;
         } else if id != NO_MEMBER {

@@ -155,7 +155,7 @@ fn the_owner_takes_parts_in_any_order() {
 #[test]
 fn parts_walk_as_their_flow_does() {
     let mut both = Both::fixture(Outer::V4);
-    let chain = |row, hop| Chain { row: Row::new(row), direction: FromOpener, opener: 0, hop };
+    let chain = |row, hop| Chain { row: Row::new(row), direction: FromOpener, stand_ins: 0, hop };
     for (client, vip) in FAMILIES {
         let (parts, identity) = parts(client, vip);
         let of = |index, chain| encapsulated(Outer::V4, client, vip, index, chain, true);

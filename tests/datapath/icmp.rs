@@ -45,7 +45,7 @@ pub(crate) fn error(from: IpAddr, kind: u8, about: &Ip, len: usize) -> Ip {
 }
 
 fn chain(row: [MemberId; 3], direction: Direction, hop: u8) -> Chain {
-    Chain { row: Row::new(row), direction, opener: 0, hop }
+    Chain { row: Row::new(row), direction, stand_ins: 0, hop }
 }
 
 fn flow(client: IpAddr, vip: IpAddr, port: u16) -> Tuple {

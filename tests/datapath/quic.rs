@@ -70,7 +70,7 @@ pub(crate) fn walking(
 }
 
 fn chain(row: [MemberId; 3], direction: Direction, hop: u8) -> Chain {
-    Chain { row: Row::new(row), direction, opener: 0, hop }
+    Chain { row: Row::new(row), direction, stand_ins: 0, hop }
 }
 
 fn quic(outer: Outer, row: [MemberId; 3]) -> Wanted {

@@ -97,7 +97,7 @@ fn a_replay_walks_what_was_left_of_its_chain() {
             for (direction, hop) in
                 [FromOpener, ToOpener].into_iter().flat_map(|way| (0..4).map(move |hop| (way, hop)))
             {
-                let chain = Chain { row: Row::new(row), direction, opener: 0, hop };
+                let chain = Chain { row: Row::new(row), direction, stand_ins: 0, hop };
                 // One stands for all that it is not for.
                 for at in [chain.target(), Some(FAR)].into_iter().flatten().filter(|at| MEMBERS.contains(at))
                 {
@@ -140,7 +140,7 @@ fn who_is_no_member_any_more_takes_and_sends_nothing() {
         let mut both = Both::with(&wanted);
         for row in [[THIS, 0, 0], [THIS, NEAR, 0], [NEAR, THIS, 0]] {
             for (direction, hop) in [(FromOpener, 0), (FromOpener, 1), (ToOpener, 1), (ToOpener, 0)] {
-                let chain = Chain { row: Row::new(row), direction, opener: 0, hop };
+                let chain = Chain { row: Row::new(row), direction, stand_ins: 0, hop };
                 let name = format!("{outer:?} {row:?} {direction:?} {hop}");
                 both.drops(&name, &replayed(outer, chain).frame(), DropReason::NotMyHop);
             }
@@ -177,7 +177,7 @@ fn a_replayed_opening_belongs_to_what_it_opened() {
     let node = Node::new();
     node.namespace.run(|| {
         for (client, vip) in [(CLIENT4, VIP4), (CLIENT6, VIP6)] {
-            let chain = Chain { row: Row::new([NEAR, THIS, 0]), direction: ToOpener, opener: 0, hop: 1 };
+            let chain = Chain { row: Row::new([NEAR, THIS, 0]), direction: ToOpener, stand_ins: 0, hop: 1 };
             let (living, _stream) = node.open(client, 40_101);
             let closed = node.closed(client, 40_102);
             let half = node.half_open(client, 40_103);

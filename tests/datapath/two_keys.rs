@@ -181,7 +181,7 @@ fn a_flow_opens_by_the_key_in_force_when_nobody_has_it_by_the_other() {
 }
 
 fn chain(row: [MemberId; 3], direction: Direction, hop: u8) -> Chain {
-    Chain { row: Row::new(row), direction, opener: 0, hop }
+    Chain { row: Row::new(row), direction, stand_ins: 0, hop }
 }
 
 /// What a first hop sends by a key: a packet of the flow `flow` with a row.

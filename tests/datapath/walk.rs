@@ -27,7 +27,7 @@ fn segment(flags: u8) -> Ip {
 }
 
 fn chain(row: [MemberId; 3], direction: Direction, hop: u8) -> Chain {
-    Chain { row: Row::new(row), direction, opener: 0, hop }
+    Chain { row: Row::new(row), direction, stand_ins: 0, hop }
 }
 
 /// `frame` leaves, encapsulated by this node, towards the chain's hop.
@@ -203,6 +203,51 @@ fn without_its_agent_a_node_is_a_first_hop_for_the_others() {
     let inner = segment(SYN).tos(0xba);
     let wire = Wire::new(OUTER, Chain::to_opener(Row::of(FAR)));
     leaves(&mut both, "another's", &inner.frame(), Verdict::Sent, &wire, &inner);
+}
+
+/// First hops whose agents are silent, too, do not know that it is.
+#[test]
+fn an_opener_without_its_agent_hands_on_what_it_does_not_have() {
+    let mut wanted = wanted_row(OUTER, [THIS, 0, 0]);
+    wanted.tables.insert(STAND_IN, wanted_row(OUTER, [NEAR, THIS, 0]).tables[&0].clone());
+    let come = |row, direction, hop, stand_ins, flags| Encapsulated {
+        chain: Chain { stand_ins, ..chain(row, direction, hop) },
+        inner: segment(flags),
+        ..Encapsulated::v4()
+    };
+    let mut both = Both::with(&wanted);
+    let alive = both.run("alive", &come([THIS, 0, 0], FromOpener, 0, 0, SYN).frame());
+    assert_eq!((alive.verdicts[0], alive.action), (Verdict::DeliveredMember, Action::Pass));
+    both.silence_agent();
+    for (row, direction, stand_ins, flags, handed) in [
+        ([THIS, 0, 0], FromOpener, 0, SYN, [NEAR, 0, 0]),
+        // What opened there is found there.
+        ([THIS, 0, 0], FromOpener, 0, ACK, [NEAR, 0, 0]),
+        ([THIS, 0, 0], FromOpener, 2, ACK, [NEAR, 0, 0]),
+        ([THIS, FAR, 0], FromOpener, 0, ACK, [NEAR, FAR, 0]),
+        ([THIS, FAR, 0], ToOpener, 1, SYN, [NEAR, FAR, 0]),
+        ([THIS, NEAR, FAR], FromOpener, 0, ACK, [NEAR, 0, FAR]),
+        ([THIS, NEAR, FAR], ToOpener, 0, SYN, [NEAR, 0, FAR]),
+    ] {
+        let packet = Encapsulated { outer_tos: 0xba, ..come(row, direction, 0, stand_ins, flags) };
+        let next = Chain { stand_ins: stand_ins + 1, ..chain(handed, direction, 0) };
+        let name = format!("{row:?} {direction:?} {flags:#x}");
+        let wire = Wire::new(OUTER, next);
+        leaves(&mut both, &name, &packet.frame(), Verdict::PassedOn, &wire, &packet.inner);
+    }
+    for (name, packet, verdict) in [
+        ("not for ever", come([THIS, 0, 0], FromOpener, 0, 3, ACK), Verdict::FoundNowhere),
+        ("it opens nothing here", come([FAR, THIS, 0], FromOpener, 1, 0, ACK), Verdict::FoundNowhere),
+    ] {
+        let taken = both.run(name, &packet.frame());
+        assert_eq!((taken.verdicts[0], taken.action), (verdict, Action::Pass), "{name}");
+    }
+    // Nobody else is left.
+    wanted.tables.insert(STAND_IN, wanted_row(OUTER, [THIS, 0, 0]).tables[&0].clone());
+    let mut both = Both::with(&wanted);
+    both.silence_agent();
+    let taken = both.run("nobody", &come([THIS, 0, 0], FromOpener, 0, 0, SYN).frame());
+    assert_eq!((taken.verdicts[0], taken.action), (Verdict::FoundNowhere, Action::Pass));
 }
 
 #[test]

@@ -44,16 +44,35 @@ fn a_member_that_is_cut_off_is_down_for_the_others_and_alone() -> Result<()> {
             eventually("so are the others for it", DOWN, || expect_state(&lab.edges[2], peer, "down"))?;
         }
         eventually("it is alone", SOON, || expect_alone(&lab.edges[2], true))?;
-        eventually("it attracts nothing", SOON, || {
-            let attracted = dump(&lab.edges[2])?["attracted"].clone();
-            ensure!(attracted == serde_json::json!([]), "{attracted}");
-            Ok(())
-        })?;
+        eventually("it attracts nothing", SOON, || expect_attracted(&lab.edges[2], &[]))?;
         for (node, other) in [(&lab.edges[0], "edge-2"), (&lab.edges[1], "edge-1")] {
             expect_state(node, other, "up")?;
             expect_alone(node, false)?;
         }
         Ok(())
+    })
+}
+
+/// Its link has a carrier again, but it reaches nobody: what the network sent it would be lost.
+#[test]
+fn a_node_without_routes_attracts_nothing() -> Result<()> {
+    with_site("a_node_without_routes_attracts_nothing", &edges(3), |lab, _| {
+        await_all_up(lab)?;
+        let (node, vips) = (&lab.edges[2], attracted(&lab.edges[0])?);
+        expect_attracted(node, &vips)?;
+        node.lose_routes()?;
+        eventually("it is alone", SOON, || expect_alone(node, true))?;
+        eventually("it attracts nothing", SOON, || expect_attracted(node, &[]))?;
+        let start = Instant::now();
+        until("three seconds with a carrier", SOON, || {
+            expect_alone(node, true).expect("a carrier without routes leads nowhere");
+            expect_attracted(node, &[]).expect("nothing is attracted");
+            start.elapsed() > Duration::from_secs(3)
+        })?;
+        node.restore_routes()?;
+        eventually("it is not alone any more", SOON, || expect_alone(node, false))?;
+        eventually("it attracts as before", SOON, || expect_attracted(node, &vips))?;
+        eventually("members answer", SOON, || expect_state(node, "edge-1", "up"))
     })
 }
 
@@ -261,6 +280,17 @@ fn expect_alone(node: &Node, alone: bool) -> Result<()> {
     let dump = dump(node)?;
     ensure!(dump["alone"] == alone, "{}: alone {}", node.name, dump["alone"]);
     Ok(())
+}
+
+fn expect_attracted(node: &Node, vips: &[Value]) -> Result<()> {
+    let attracted = attracted(node)?;
+    ensure!(attracted == vips, "{}: {attracted:?}", node.name);
+    Ok(())
+}
+
+/// The VIPs that the node may attract.
+fn attracted(node: &Node) -> Result<Vec<Value>> {
+    dump(node)?["attracted"].as_array().cloned().context("no list of VIPs")
 }
 
 pub(crate) fn dump(node: &Node) -> Result<Value> {

@@ -31,7 +31,7 @@ pub(super) struct Dump {
     interfaces: Vec<InterfaceDump>,
     /// What this node sees of the other members.
     peers: Vec<PeerDump>,
-    /// No member answers, and this node's own link or gateway is to blame.
+    /// No member answers, and this node's own link, routes or gateway are to blame.
     alone: bool,
     /// The stage of this agent for which it does not answer others.
     stuck: Option<String>,

@@ -148,7 +148,8 @@ impl Live {
         let Peers { all, stuck } = self.peers();
         let down = all.iter().filter(|peer| peer.state == PeerState::Down).map(ToString::to_string);
         let stuck = stuck.map(|stage| format!("{stage} is stuck: this node does not answer other members"));
-        let alone = self.is_alone().then(|| "this node is alone: nor does its gateway answer".to_owned());
+        let alone =
+            self.is_alone().then(|| "this node is alone: by its own link, routes or gateway".to_owned());
         down.chain(stuck)
             .chain(alone)
             .chain(self.gone().into_values())

@@ -26,8 +26,8 @@ pub struct Standing<'a> {
     pub turn: Turn,
     /// Whether a state is live in kernel and proxy.
     pub is_loaded: bool,
-    /// Whether this node's own link or gateway is to blame that no member answers: what the network sends is lost, and
-    /// other nodes serve.
+    /// Whether this node's own link, routes or gateway are to blame that no member answers: what the network sends is
+    /// lost, and other nodes serve.
     pub is_alone: bool,
     /// Whether other nodes find flows by a key that this one does not know: it would find none.
     pub lacks_key: bool,

@@ -56,7 +56,7 @@ impl Liveness {
         mut draining: watch::Receiver<Option<Draining>>,
         uplinks: Vec<String>,
     ) -> Result<()> {
-        let outlook = self.outlook.clone();
+        let (outlook, roster) = (self.outlook.clone(), self.roster.subscribe());
         let follow = async {
             loop {
                 let drains = draining.borrow_and_update().is_some();
@@ -74,7 +74,7 @@ impl Liveness {
         tokio::select! {
             () = follow => Ok(()),
             () = beat(&self.beat) => Ok(()),
-            result = liveness::watch_alone(&outlook, uplinks) => Ok(result?),
+            result = liveness::watch_alone(&outlook, roster, uplinks) => Ok(result?),
         }
     }
 

@@ -69,6 +69,11 @@ pub(crate) async fn resolve(netlink: &Handle, peers: BTreeSet<IpAddr>) -> Result
     Ok(Ways { reach, peers, neighbours })
 }
 
+/// The interface by which packets leave for `peer`; `None` if there is no route to it.
+pub(crate) async fn outlet(netlink: &Handle, peer: IpAddr) -> Option<u32> {
+    route(netlink, peer).await.map(|route| route.interface)
+}
+
 /// A route as `ip route get` shows it.
 struct Route {
     interface: u32,

@@ -74,14 +74,19 @@ pub(crate) async fn apart(
 /// An address of no particular link (loopback, `dummy`) may be reached by any.
 fn apart_from(interfaces: &[Interface], holder: u32, taken: &[u32]) -> Option<String> {
     let found = interfaces.iter().find(|interface| interface.index == holder)?;
-    let is_port = |interface: &Interface| interface.above == Some(holder) && taken.contains(&interface.index);
-    // Of a veth it is the index of its other end, which may be in another namespace.
-    let below = found.below.filter(|_| found.kind.as_deref() != Some("veth"));
-    let passes = taken.contains(&holder)
-        || below.is_some_and(|below| taken.contains(&below))
-        || interfaces.iter().any(is_port);
     let is_anywhere = found.is_loopback || found.kind.as_deref() == Some("dummy");
-    (!passes && !is_anywhere).then(|| found.name.clone())
+    (!passes(interfaces, holder, taken) && !is_anywhere).then(|| found.name.clone())
+}
+
+/// Whether an interface's packets pass one of `taken`: it is one, stands on one (a VLAN), or has one as its port.
+pub(crate) fn passes(interfaces: &[Interface], index: u32, taken: &[u32]) -> bool {
+    let is_port = |interface: &Interface| interface.above == Some(index) && taken.contains(&interface.index);
+    // Of a veth it is the index of its other end, which may be in another namespace.
+    let below = interfaces.iter().find(|interface| interface.index == index);
+    let below = below.filter(|found| found.kind.as_deref() != Some("veth")).and_then(|found| found.below);
+    taken.contains(&index)
+        || below.is_some_and(|below| taken.contains(&below))
+        || interfaces.iter().any(is_port)
 }
 
 /// A default route of the main table.

@@ -215,6 +215,26 @@ impl Node {
         topology::raise_bridge(&self.namespace, bridge, self.link)
     }
 
+    /// Takes its interface down and up again. Its kernel forgets its routes by that, and keeps its addresses.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn lose_routes(&self) -> Result<()> {
+        // The kernel forgets IPv6 addresses otherwise.
+        self.namespace.set_sysctl(&format!("ipv6/conf/{UPLINK}/keep_addr_on_down"), "1")?;
+        let uplink = End { namespace: &self.namespace, interface: UPLINK };
+        set_up(uplink, false)?;
+        set_up(uplink, true)
+    }
+
+    /// Gives it its routes again.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn restore_routes(&self) -> Result<()> {
+        topology::restore_routes(&self.namespace, self.link)
+    }
+
     /// Ends the agent at once (SIGKILL); packets still come.
     ///
     /// # Errors

@@ -119,6 +119,12 @@ pub(crate) fn raise_bridge(host: &Namespace, bridge: &str, link: Link) -> Result
     default_route(host, link.router.v4, link.router.v6)
 }
 
+/// Gives a host the routes again that its kernel forgot when its uplink was taken down.
+pub(crate) fn restore_routes(host: &Namespace, link: Link) -> Result<()> {
+    neighbour_route(End { namespace: host, interface: UPLINK }, link.router.v4)?;
+    default_route(host, link.router.v4, link.router.v6)
+}
+
 /// Spreads the VIPs over these edge nodes, in place of those before.
 pub(crate) fn spread_vips(router: &Namespace, edges: &[Link]) -> Result<()> {
     let v4: Vec<IpAddr> = edges.iter().map(|edge| edge.host.v4.into()).collect();

@@ -1,46 +1,60 @@
-//! Whether this node is alone: no peer answers, and it is its own link that is to blame. If a gateway answers,
-//! the peers are gone and this node serves everything; if not, others do, and it must not attract packets.
+//! Whether this node is alone: no peer answers, and it is this node that is to blame. If a gateway answers, the peers
+//! are gone and this node serves everything; if not, others do, and it must not attract packets.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use rtnetlink::Handle;
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
-use super::Outlook;
+use super::gateways::{Known, ask, gateways_of};
+use super::{Outlook, Roster};
 use crate::l4::error::L4Error;
-use crate::l4::{interface, netlink, reach};
+use crate::l4::interface::{self, Interface};
+use crate::l4::uplink::passes;
+use crate::l4::{netlink, reach};
 use crate::model::{PeerState, Peers};
 
 /// The kernel's tables are asked this often, while no peer answers.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// While one does, it is looked every so many times whether there is a gateway.
+const SELDOM: u32 = 40;
+
 /// Tells the outlook for as long as it is polled.
 ///
 /// # Errors
 /// `L4Error` if there is no netlink.
-pub async fn watch_alone(outlook: &Outlook, uplinks: Vec<String>) -> Result<(), L4Error> {
+pub async fn watch_alone(
+    outlook: &Outlook,
+    roster: watch::Receiver<Option<Roster>>,
+    uplinks: Vec<String>,
+) -> Result<(), L4Error> {
     let netlink = netlink::connect()?;
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut gateway, mut heard) = (Gateway::default(), 0);
     loop {
         tick.tick().await;
         let is_unheard = is_unheard(&outlook.peers.borrow());
-        let is_alone = match is_unheard {
-            false => false,
-            true => is_cut_off(&netlink, &uplinks).await.unwrap_or_else(|error| {
-                debug!(%error, "not known whether the gateway answers");
-                *outlook.alone.borrow()
-            }),
+        heard = if is_unheard { 0 } else { heard + 1 };
+        let found = match heard {
+            0 => Ways::look(&netlink, &uplinks, &addresses(&roster)).await.map(|ways| gateway.cut_off(&ways)),
+            looks if looks % SELDOM == 1 => note(&netlink, &uplinks, &mut gateway).await.map(|()| None),
+            _ => Ok(None),
         };
-        match (outlook.set_alone(is_alone), is_alone) {
-            (true, true) => warn!("this node is alone: no member answers, nor does its gateway or link"),
-            (true, false) => info!("this node is not alone any more"),
+        let cut_off = match found {
+            Ok(cut_off) => cut_off,
+            Err(error) => {
+                debug!(%error, "not known whether the gateway answers");
+                continue;
+            }
+        };
+        match (outlook.set_alone(cut_off.is_some()), cut_off) {
+            (true, Some(reason)) => warn!("this node is alone: no member answers, and {reason}"),
+            (true, None) => info!("this node is not alone any more"),
             (false, _) => {}
         }
     }
@@ -51,111 +65,151 @@ fn is_unheard(peers: &Peers) -> bool {
     !peers.all.is_empty() && peers.all.iter().all(|peer| peer.state == PeerState::Down)
 }
 
-/// What the kernel knows of a gateway.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Known {
-    /// It answered lately, or is being asked.
-    Perhaps,
-    /// It does not answer.
-    Silent,
+fn addresses(roster: &watch::Receiver<Option<Roster>>) -> Vec<IpAddr> {
+    let roster = roster.borrow();
+    roster.iter().flat_map(|roster| roster.peers.values()).map(|(_, address)| *address).collect()
 }
 
-async fn is_cut_off(netlink: &Handle, uplinks: &[String]) -> Result<bool, L4Error> {
-    let links = interface::list(netlink).await?;
-    let links: Vec<_> = links.into_iter().filter(|link| uplinks.contains(&link.name)).collect();
-    if !links.iter().any(|link| link.has_carrier) {
-        return Ok(true);
-    }
-    let indices: Vec<_> = links.iter().filter(|link| link.has_carrier).map(|link| link.index).collect();
-    let mut gateways = Vec::new();
-    for (index, gateway) in gateways_of(netlink).await? {
-        if indices.contains(&index) {
+/// The ways from this node to others, as its kernel knows them.
+struct Ways {
+    has_carrier: bool,
+    /// Whether there is a route to one of the members.
+    has_route: bool,
+    gateways: Vec<Known>,
+}
+
+/// The uplinks that have a carrier, among all interfaces.
+struct Links {
+    all: Vec<Interface>,
+    carrying: Vec<u32>,
+}
+
+impl Ways {
+    /// What is known of gateways; the kernel is told to find out.
+    async fn look(netlink: &Handle, uplinks: &[String], members: &[IpAddr]) -> Result<Self, L4Error> {
+        let links = Links::look(netlink, uplinks).await?;
+        // Who has no members any more needs none.
+        let mut has_route = members.is_empty();
+        for &member in members {
+            let outlet = reach::outlet(netlink, member).await;
+            has_route |= outlet.is_some_and(|index| links.carry(index));
+        }
+        let mut gateways = Vec::new();
+        for (index, gateway) in links.gateways(netlink).await? {
             gateways.push(ask(netlink, index, gateway).await?);
         }
+        Ok(Self { has_carrier: !links.carrying.is_empty(), has_route, gateways })
     }
-    Ok(all_silent(&gateways))
 }
 
-/// Without a gateway there is nobody whose silence would tell.
-fn all_silent(gateways: &[Known]) -> bool {
-    !gateways.is_empty() && gateways.iter().all(|known| *known == Known::Silent)
-}
-
-/// What is known of a gateway now; the kernel is told to find out.
-async fn ask(netlink: &Handle, interface: u32, gateway: IpAddr) -> Result<Known, L4Error> {
-    let all = netlink.neighbours().get().execute().try_collect::<Vec<_>>().await;
-    let is_it = |attribute: &NeighbourAttribute| match attribute {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => gateway == *found,
-        NeighbourAttribute::Destination(NeighbourAddress::Inet6(found)) => gateway == *found,
-        _ => false,
-    };
-    let all = all.map_err(L4Error::netlink("list the neighbours"))?;
-    let found = all
-        .iter()
-        .find(|found| found.header.ifindex == interface && found.attributes.iter().any(is_it))
-        .map(|found| found.header.state);
-    Ok(match found {
-        Some(NeighbourState::Failed | NeighbourState::Incomplete) => {
-            // Else nobody would notice that it is back.
-            reach::manage(netlink, (interface, gateway)).await;
-            Known::Silent
-        }
-        None => {
-            reach::manage(netlink, (interface, gateway)).await;
-            Known::Perhaps
-        }
-        // On its way to an answer of either kind: three solicitations, a second apart.
-        Some(NeighbourState::Probe | NeighbourState::Permanent | NeighbourState::Noarp) => Known::Perhaps,
-        _ => {
-            let request = netlink.neighbours().add(interface, gateway).state(NeighbourState::Probe).replace();
-            if let Err(error) = request.execute().await {
-                debug!(%gateway, %error, "the kernel does not ask for the gateway");
-            }
-            Known::Perhaps
-        }
-    })
-}
-
-/// Gateways of the default routes, with their interfaces.
-async fn gateways_of(netlink: &Handle) -> Result<Vec<(u32, IpAddr)>, L4Error> {
-    let mut gateways = Vec::new();
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let mut filter = RouteMessage::default();
-        filter.header.address_family = family;
-        let routes = netlink.route().get(filter).execute().try_collect::<Vec<_>>().await;
-        let routes = routes.map_err(L4Error::netlink("list the routes"))?;
-        let defaults = routes.iter().filter(|route| route.header.destination_prefix_length == 0);
-        gateways.extend(defaults.filter_map(gateway_of));
+impl Links {
+    async fn look(netlink: &Handle, uplinks: &[String]) -> Result<Self, L4Error> {
+        let all = interface::list(netlink).await?;
+        let carrying = all.iter().filter(|link| link.has_carrier && uplinks.contains(&link.name));
+        Ok(Self { carrying: carrying.map(|link| link.index).collect(), all })
     }
-    Ok(gateways)
+
+    /// Whether what leaves by an interface leaves by an uplink.
+    fn carry(&self, index: u32) -> bool {
+        passes(&self.all, index, &self.carrying)
+    }
+
+    async fn gateways(&self, netlink: &Handle) -> Result<Vec<(u32, IpAddr)>, L4Error> {
+        let mut gateways = gateways_of(netlink).await?;
+        gateways.retain(|(index, _)| self.carry(*index));
+        Ok(gateways)
+    }
 }
 
-fn gateway_of(route: &RouteMessage) -> Option<(u32, IpAddr)> {
-    let (mut interface, mut gateway) = (None, None);
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => interface = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(IpAddr::from(*address)),
-            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => gateway = Some(IpAddr::from(*address)),
-            _ => {}
-        }
+/// Remembers whether there is a gateway, while members answer.
+async fn note(netlink: &Handle, uplinks: &[String], gateway: &mut Gateway) -> Result<(), L4Error> {
+    let found = Links::look(netlink, uplinks).await?.gateways(netlink).await?;
+    gateway.note(!found.is_empty());
+    Ok(())
+}
+
+/// Whether there was a gateway: one that is gone is as silent as one that does not answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Gateway {
+    /// There was none, and members answered all the same: nobody's silence would tell.
+    #[default]
+    None,
+    /// There was one.
+    Known,
+    /// There was one, but none at the last look: members answer, or are about to fall silent.
+    Missing,
+}
+
+impl Gateway {
+    /// Whether there is one now, while members answer.
+    fn note(&mut self, is_there: bool) {
+        *self = match (is_there, *self) {
+            (true, _) => Self::Known,
+            (false, Self::Known) => Self::Missing,
+            (false, Self::None | Self::Missing) => Self::None,
+        };
     }
-    Some((interface?, gateway?))
+
+    /// Why it is this node that is to blame that no member answers; `None` if it is not.
+    fn cut_off(&mut self, ways: &Ways) -> Option<&'static str> {
+        if !ways.gateways.is_empty() || *self == Self::Missing {
+            *self = Self::Known;
+        }
+        if !ways.has_carrier {
+            return Some("its link has no carrier");
+        }
+        if !ways.has_route {
+            return Some("there is no route to any");
+        }
+        if ways.gateways.is_empty() {
+            return (*self == Self::Known).then_some("its gateway is gone");
+        }
+        ways.gateways.iter().all(|known| *known == Known::Silent).then_some("its gateway does not answer")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ways(has_carrier: bool, has_route: bool, gateways: &[Known]) -> Ways {
+        Ways { has_carrier, has_route, gateways: gateways.to_vec() }
+    }
+
     #[test]
-    fn one_gateway_that_may_answer_is_enough() {
-        for (gateways, expected) in [
-            (&[][..], false),
-            (&[Known::Silent], true),
-            (&[Known::Silent, Known::Perhaps], false),
-            (&[Known::Silent, Known::Silent], true),
+    fn who_has_a_way_out_is_not_to_blame() {
+        use Known::{Perhaps, Silent};
+        for (ways, expected) in [
+            (ways(true, true, &[Perhaps]), None),
+            (ways(true, true, &[Silent, Perhaps]), None),
+            (ways(true, true, &[Silent]), Some("its gateway does not answer")),
+            (ways(true, true, &[Silent, Silent]), Some("its gateway does not answer")),
+            // All members are on the link, and have died.
+            (ways(true, true, &[]), None),
+            (ways(true, false, &[]), Some("there is no route to any")),
+            // That of the other family.
+            (ways(true, false, &[Perhaps]), Some("there is no route to any")),
+            (ways(false, true, &[Perhaps]), Some("its link has no carrier")),
         ] {
-            assert_eq!(all_silent(gateways), expected, "{gateways:?}");
+            let found = Gateway::default().cut_off(&ways);
+            assert_eq!(found, expected, "{} {} {:?}", ways.has_carrier, ways.has_route, ways.gateways);
         }
+    }
+
+    #[test]
+    fn a_gateway_that_is_gone_does_not_answer() {
+        let gone = ways(true, true, &[]);
+        let mut gateway = Gateway::default();
+        gateway.note(true);
+        // Seen before its members' silence was.
+        gateway.note(false);
+        assert!(gateway.cut_off(&gone).is_some());
+        assert!(gateway.cut_off(&gone).is_some(), "for as long as it lasts");
+        assert_eq!(gateway.cut_off(&ways(true, true, &[Known::Perhaps])), None, "it is back");
+        assert!(gateway.cut_off(&gone).is_some(), "and gone again");
+        // Somebody wants it so: members answer without it.
+        gateway.note(false);
+        gateway.note(false);
+        assert_eq!(gateway.cut_off(&gone), None);
     }
 }

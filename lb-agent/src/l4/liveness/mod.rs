@@ -6,6 +6,7 @@
 //! unreachable" goes to a socket that is not connected, and nobody hears it.
 
 mod alone;
+mod gateways;
 mod inquiries;
 mod look_up;
 mod prober;

@@ -1,0 +1,84 @@
+//! The gateways of this node's default routes, and whether they answer, as the kernel knows it.
+
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use tracing::debug;
+
+use crate::l4::error::L4Error;
+use crate::l4::reach;
+
+/// What the kernel knows of a gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Known {
+    /// It answered lately, or is being asked.
+    Perhaps,
+    /// It does not answer.
+    Silent,
+}
+
+/// What is known of a gateway now; the kernel is told to find out.
+pub(super) async fn ask(netlink: &Handle, interface: u32, gateway: IpAddr) -> Result<Known, L4Error> {
+    let all = netlink.neighbours().get().execute().try_collect::<Vec<_>>().await;
+    let is_it = |attribute: &NeighbourAttribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => gateway == *found,
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(found)) => gateway == *found,
+        _ => false,
+    };
+    let all = all.map_err(L4Error::netlink("list the neighbours"))?;
+    let found = all
+        .iter()
+        .find(|found| found.header.ifindex == interface && found.attributes.iter().any(is_it))
+        .map(|found| found.header.state);
+    Ok(match found {
+        Some(NeighbourState::Failed | NeighbourState::Incomplete) => {
+            // Else nobody would notice that it is back.
+            reach::manage(netlink, (interface, gateway)).await;
+            Known::Silent
+        }
+        None => {
+            reach::manage(netlink, (interface, gateway)).await;
+            Known::Perhaps
+        }
+        // On its way to an answer of either kind: three solicitations, a second apart.
+        Some(NeighbourState::Probe | NeighbourState::Permanent | NeighbourState::Noarp) => Known::Perhaps,
+        _ => {
+            let request = netlink.neighbours().add(interface, gateway).state(NeighbourState::Probe).replace();
+            if let Err(error) = request.execute().await {
+                debug!(%gateway, %error, "the kernel does not ask for the gateway");
+            }
+            Known::Perhaps
+        }
+    })
+}
+
+/// Gateways of the default routes, with their interfaces.
+pub(super) async fn gateways_of(netlink: &Handle) -> Result<Vec<(u32, IpAddr)>, L4Error> {
+    let mut gateways = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut filter = RouteMessage::default();
+        filter.header.address_family = family;
+        let routes = netlink.route().get(filter).execute().try_collect::<Vec<_>>().await;
+        let routes = routes.map_err(L4Error::netlink("list the routes"))?;
+        let defaults = routes.iter().filter(|route| route.header.destination_prefix_length == 0);
+        gateways.extend(defaults.filter_map(gateway_of));
+    }
+    Ok(gateways)
+}
+
+fn gateway_of(route: &RouteMessage) -> Option<(u32, IpAddr)> {
+    let (mut interface, mut gateway) = (None, None);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => interface = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(IpAddr::from(*address)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => gateway = Some(IpAddr::from(*address)),
+            _ => {}
+        }
+    }
+    Some((interface?, gateway?))
+}
