@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::admission::Guest;
 use super::deadline::Deadline;
+use super::drain::LEAST;
 use super::forwarded::Origin;
 use super::guard::Passage;
 use super::worker::Worker;
@@ -126,10 +127,13 @@ impl Client {
         self.worker.is_draining() && !self.fresh.get()
     }
 
-    /// Whether the deadline of a drain has passed. It counts for connections that were open then.
+    /// Whether the deadline of a drain has passed. It counts for connections that were open then; one that had only just
+    /// come may have its answer, for where they come all the time there is no moment without one.
     pub(super) fn is_overdue(&self) -> bool {
         let deadline = self.worker.phase().deadline();
-        deadline.is_some_and(|deadline| self.opened <= deadline && deadline <= Instant::now())
+        deadline.is_some_and(|deadline| {
+            self.opened <= deadline && deadline.max(self.opened + LEAST) <= Instant::now()
+        })
     }
 
     /// Ready when the deadline of a drain has passed.

@@ -24,7 +24,7 @@ use super::worker::Worker;
 use crate::model::{ConnectionKind, LAST_WORDS};
 
 /// A client that has just connected, or had its answer, gets as long at least to send its next request.
-const LEAST: Duration = Duration::from_secs(1);
+pub(super) const LEAST: Duration = Duration::from_secs(1);
 
 /// How often the age of the oldest connection is told.
 const TELLING: Duration = Duration::from_millis(500);
@@ -123,6 +123,9 @@ async fn pass(worker: &Worker, phase: Phase) {
             let why = if phase.is_stopping() { "the grace is over" } else { "the drain's deadline" };
             tracing::info!(left, "{why}: connections that have not ended are closed");
         }
+        worker.deadlines.wake_all();
+        // Those that had only just come.
+        sleep_until((deadline + LEAST).into()).await;
         worker.deadlines.wake_all();
     }
     std::future::pending().await

@@ -40,6 +40,23 @@ async fn what_outlives_the_deadline_is_cut_and_counted() {
     assert_eq!(fixture.metric("lb_l7_cut_responses_total"), 2);
 }
 
+/// Where connections come all the time, some are always open at the deadline.
+#[tokio::test]
+async fn who_came_just_before_the_deadline_is_answered() {
+    let (backend, release) = Backend::slow().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let deadline = within(Duration::from_millis(200));
+    fixture.proxy.drain(deadline);
+    let mut client = Http::one(fixture.http()).await;
+    let asked =
+        tokio::spawn(async move { client.begin(request("a", "/slow")).await.map(|answer| answer.status()) });
+    eventually("the backend has the request", || backend.requests() == 1).await;
+    tokio::time::sleep_until((deadline + Duration::from_millis(100)).into()).await;
+    release.notify_waiters();
+    assert_eq!(asked.await.expect("no panic").expect("an answer"), 200);
+    assert_eq!(fixture.metric("lb_l7_cut_responses_total"), 0);
+}
+
 /// HTTP/1.0 has no chunks: such a response ends with its connection.
 #[tokio::test]
 async fn a_response_without_a_length_does_not_seem_complete() {
