@@ -1,11 +1,16 @@
 //! Limits in number and in time: each is reached, counted under its name, and leaves the others alone.
 
+use bytes::Bytes;
 use http::Response;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use lb_agent::l7::Setting;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::{Backend, Fixture, Http, Table, eventually, quick, request, text};
+use super::support::{
+    Backend, Fixture, Http, Table, all_schemes, body_of, connect_tls, eventually, quick, request, text,
+};
 
 fn setting(text: &str) -> Setting {
     text.parse().expect("a setting")
@@ -62,7 +67,7 @@ async fn handshakes_beyond_the_limit_are_closed() {
 #[tokio::test]
 async fn a_body_that_stops_or_trickles_is_a_408() {
     let backend = Backend::start(|request| async move {
-        drop(http_body_util::BodyExt::collect(request.into_body()).await);
+        drop(request.into_body().collect().await);
         Response::new(text("ok"))
     })
     .await;
@@ -88,6 +93,54 @@ async fn a_body_that_stops_or_trickles_is_a_408() {
         drop(reading);
         trickle.await.expect("no panic");
     }
+}
+
+/// A response of this many bytes.
+async fn large(bytes: usize) -> Backend {
+    Backend::start(move |_| async move {
+        let chunk = Bytes::from(vec![b'x'; 64 * 1024]);
+        let chunks = (0..bytes / chunk.len()).map(move |_| Ok(Frame::data(chunk.clone())));
+        Response::new(body_of(StreamBody::new(futures_util::stream::iter(chunks))))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_and_one_that_reads_slowly_is_not() {
+    const LARGE: usize = 64 << 20;
+    let backend = large(LARGE).await;
+    let fixture = Fixture::start_with(quick(), Table::all_to(&[backend.address]));
+    for (tls, count) in [(false, 1), (true, 2)] {
+        let mut client = match tls {
+            false => Http::one(fixture.http()).await,
+            true => Http::one_over(connect_tls(fixture.https(), "a", &[], all_schemes()).await).await,
+        };
+        let response = client.begin(request("a", "/")).await.expect("a head");
+        eventually("it is cut", || reached(&fixture, "download-rate") == count).await;
+        drop(response);
+    }
+    // HTTP/2 with windows that are larger than what sockets hold.
+    let mut silent = TcpStream::connect(fixture.http()).await.expect("connect");
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff";
+    let window = b"\0\0\x04\x08\0\0\0\0\0\x7f\0\0\0";
+    let get = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x84\x86\x41\x01a";
+    silent.write_all(&[&preface[..], settings, window, get].concat()).await.expect("send");
+    eventually("it is cut", || reached(&fixture, "download-rate") == 3).await;
+    drop(silent);
+    let mut client = Http::one(fixture.http()).await;
+    let mut body = client.begin(request("a", "/")).await.expect("a head").into_body();
+    let mut read = 0;
+    let mut frames = 0;
+    while let Some(frame) = body.frame().await {
+        read += frame.expect("a frame").into_data().expect("data").len();
+        frames += 1;
+        if frames % 512 == 0 {
+            // Longer than between two looks, but not for ever.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+    assert_eq!(read, LARGE);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use super::deadline::Deadline;
 use super::drain::LEAST;
 use super::forwarded::Origin;
 use super::guard::Passage;
+use super::reading::Reading;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
 
@@ -44,6 +45,7 @@ pub(super) struct Client {
     /// The requests that the drain's deadline cut, once it did.
     cut: Cell<Option<u32>>,
     in_head: Cell<bool>,
+    pub(super) reading: Reading,
     /// Its place among all connections, given back last.
     _guest: Guest,
 }
@@ -78,6 +80,7 @@ impl Client {
             hurried: Cell::new(None),
             cut: Cell::new(None),
             in_head: Cell::new(true),
+            reading: Reading::default(),
             _guest: guest,
         }
     }
@@ -188,10 +191,12 @@ impl Busy {
 
     /// A request begins.
     pub(super) fn new(client: &Rc<Client>) -> Self {
+        if !client.is_busy() {
+            client.deadline.clear();
+            client.passage.begin();
+        }
         client.active.set(client.active.get() + 1);
         client.fresh.set(false);
-        client.deadline.clear();
-        client.passage.begin();
         Self(client.clone())
     }
 }
@@ -203,6 +208,7 @@ impl Drop for Busy {
         if !client.is_busy() {
             client.in_head.set(false);
             client.passage.rest();
+            client.has_read_all();
             client.deadline.set(client.worker.quiet());
         }
     }

@@ -53,6 +53,8 @@ pub struct Timeouts {
     pub head: Duration,
     /// A client that is to send the next part of a request's body.
     pub upload: Duration,
+    /// Between two looks at a client that does not read what waits for it.
+    pub download: Duration,
     /// An endpoint connection without requests.
     pub upstream_idle: Duration,
 }
@@ -65,6 +67,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(75),
             head: Duration::from_secs(30),
             upload: Duration::from_secs(30),
+            download: Duration::from_secs(60),
             upstream_idle: Duration::from_secs(55),
         }
     }
@@ -73,7 +76,15 @@ impl Default for Timeouts {
 impl Timeouts {
     /// How often deadlines are compared: within a tenth of the shortest.
     pub(super) fn tick(&self) -> Duration {
-        let all = [self.connect, self.response, self.idle, self.head, self.upload, self.upstream_idle];
+        let all = [
+            self.connect,
+            self.response,
+            self.idle,
+            self.head,
+            self.upload,
+            self.download,
+            self.upstream_idle,
+        ];
         let shortest = all.into_iter().min().unwrap_or_default();
         (shortest / 10).clamp(Duration::from_millis(5), Duration::from_millis(500))
     }

@@ -38,14 +38,13 @@ where
             return Poll::Ready(End::Http);
         }
         client.watch_head();
-        client.poll_deadline(cx).map(|()| End::Time)
+        client.watch_reading();
+        let goes_on = client.poll_deadline(cx).is_pending() || client.has_read_enough(cx);
+        if goes_on { Poll::Pending } else { Poll::Ready(End::Time) }
     })
     .await;
-    let fault = client.passage.fault();
-    if let Some(fault) = fault.or(refused) {
-        refuse::count(&client, fault);
-    }
-    if end == End::Time && client.is_overdue() {
+    refuse::count_all(&client, refused);
+    if end == End::Time && (client.is_overdue() || client.is_too_slow()) {
         client.cut();
         if client.is_busy() {
             // A response without a length must not seem complete. Over TLS, it does not without a close_notify; in the

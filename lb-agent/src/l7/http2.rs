@@ -53,7 +53,8 @@ where
     let mut refused = None;
     let mut is_ending = false;
     let end = std::future::poll_fn(|cx| {
-        let over = client.poll_deadline(cx).is_ready() || client.is_ending();
+        let is_late = client.poll_deadline(cx).is_ready() && !client.has_read_enough(cx);
+        let over = is_late || client.is_ending();
         if over && !is_ending {
             // GOAWAY, and time for what is under way; an idle connection ends with it.
             is_ending = true;
@@ -66,13 +67,16 @@ where
             refused = ended.err().as_ref().and_then(|error| refuse::by_http2(client, error));
             return Poll::Ready(End::Http);
         }
+        client.watch_reading();
         let is_stuck = is_ending && !client.is_busy() && client.deadline.poll(cx).is_ready();
-        if is_stuck || client.is_overdue() { Poll::Ready(End::Time) } else { Poll::Pending }
+        if is_stuck || client.is_overdue() || client.is_too_slow() {
+            Poll::Ready(End::Time)
+        } else {
+            Poll::Pending
+        }
     })
     .await;
-    if let Some(fault) = client.passage.fault().or(refused) {
-        refuse::count(client, fault);
-    }
+    refuse::count_all(client, refused);
     if matches!(end, End::Time) && client.is_overdue() {
         client.cut();
         streams.cancel();

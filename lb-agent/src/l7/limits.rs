@@ -17,6 +17,8 @@ pub enum Limit {
     Handshakes,
     /// Of a request's body.
     UploadRate,
+    /// Of what waits for a client to read it.
+    DownloadRate,
     /// Of a request's line and headers.
     HeadBytes,
     /// Of a request.
@@ -68,6 +70,11 @@ const KNOWN: [Known; Limit::ALL.len()] = [
         default: 100,
         help: "the slowest pace of a request's body, bytes a second after the first 30 seconds: 408",
     },
+    Known {
+        name: "download-rate",
+        default: 100,
+        help: "the slowest pace at which a client reads what waits for it, bytes a second over a minute: the connection ends",
+    },
     Known { name: "head-bytes", default: 64 * 1024, help: "request line and headers of HTTP/1, bytes: 431" },
     Known { name: "headers", default: 100, help: "headers of an HTTP/1 request: 431" },
     Known { name: "target-bytes", default: 16 * 1024, help: "target of an HTTP/1 request, bytes: 414" },
@@ -118,11 +125,12 @@ const KNOWN: [Known; Limit::ALL.len()] = [
 
 impl Limit {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Connections,
         Self::ConnectionsPerClient,
         Self::Handshakes,
         Self::UploadRate,
+        Self::DownloadRate,
         Self::HeadBytes,
         Self::Headers,
         Self::TargetBytes,

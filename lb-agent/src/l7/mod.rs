@@ -42,6 +42,7 @@ mod pool;
 mod proxy;
 mod proxy_header;
 mod pump;
+mod reading;
 mod refuse;
 mod reply;
 mod request_id;

@@ -18,7 +18,15 @@ pub(super) async fn refuse(client: &Client, mut stream: impl AsyncWrite + Unpin,
     _ = client.deadline.bound(stream.write_all(&response)).await;
 }
 
-/// Counts why a connection was stopped.
+/// Counts why a connection was stopped, if it was: by the guard, by the HTTP library, or because the client did not read.
+pub(super) fn count_all(client: &Client, by_library: Option<Fault>) {
+    let slow = client.is_too_slow().then_some(Fault::Limit(Limit::DownloadRate));
+    if let Some(fault) = client.passage.fault().or(by_library).or(slow) {
+        count(client, fault);
+    }
+}
+
+/// Counts one reason.
 pub(super) fn count(client: &Client, fault: Fault) {
     let metrics = &client.worker.metrics;
     match fault {

@@ -38,6 +38,7 @@ pub(crate) fn quick() -> Timeouts {
         idle: Duration::from_millis(500),
         head: Duration::from_millis(300),
         upload: Duration::from_millis(300),
+        download: Duration::from_millis(300),
         upstream_idle: Duration::from_millis(300),
     }
 }

@@ -1,7 +1,7 @@
 //! What a connection's two sides tell each other: the one that reads its bytes, and the one that serves its requests.
 //! They run on one thread, but HTTP libraries want a stream that could be sent to another.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
@@ -14,6 +14,8 @@ pub(in crate::l7) struct Passage {
     received: AtomicBool,
     is_busy: AtomicBool,
     is_tunnel: AtomicBool,
+    written: AtomicU64,
+    is_blocked: AtomicBool,
     is_taking_back: AtomicBool,
     is_sending_empty: AtomicBool,
     held: Mutex<Held>,
@@ -34,6 +36,22 @@ impl Passage {
     /// Whether something came in since this was asked last.
     pub(in crate::l7) fn has_received(&self) -> bool {
         self.received.swap(false, Ordering::Relaxed)
+    }
+
+    /// So much was written; or nothing could be, for the client does not read.
+    pub(super) fn wrote(&self, bytes: Option<usize>) {
+        self.is_blocked.store(bytes.is_none(), Ordering::Relaxed);
+        self.written.fetch_add(bytes.unwrap_or_default() as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that were written.
+    pub(in crate::l7) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Whether bytes wait for the client to read.
+    pub(in crate::l7) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::Relaxed)
     }
 
     /// A request is under way.

@@ -85,8 +85,15 @@ impl<T> Guarded<T> {
     }
 
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let (Guard::Http2(meter), Poll::Ready(Ok(bytes))) = (&mut self.guard, &written) {
-            meter.wrote(*bytes);
+        match &written {
+            Poll::Ready(Ok(bytes)) => {
+                self.passage.wrote(Some(*bytes));
+                if let Guard::Http2(meter) = &mut self.guard {
+                    meter.wrote(*bytes);
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.passage.wrote(None),
         }
         written
     }
@@ -162,7 +169,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_pending() {
+            // Over TLS, this is where a client that does not read shows.
+            self.passage.wrote(None);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
