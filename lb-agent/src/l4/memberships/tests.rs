@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use lb_common::row::Row;
 
+use super::super::rows::rows;
 use super::*;
+use crate::model::Heard;
 
 const NOW: Duration = Duration::from_secs(1_000);
 static NONE: BTreeSet<MemberId> = BTreeSet::new();
