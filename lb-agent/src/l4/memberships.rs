@@ -292,3 +292,5 @@ fn in_force(generations: &[Arc<Generation>]) -> Option<&Generation> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_keys;
