@@ -28,6 +28,14 @@ fn a_rehash_of_the_router_breaks_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Two of three flows have another opener by the new key.
+#[test]
+fn another_flow_key_breaks_nothing() -> Result<()> {
+    let judgement = proven("key-rolled", Mode::Edgelb)?;
+    assert!(judgement.broken == 0 && judgement.moved_row > 0.5, "{judgement:?}");
+    Ok(())
+}
+
 /// Nothing goes by maps that are not filled yet.
 #[test]
 fn agents_whose_maps_are_laid_out_otherwise_break_nothing() -> Result<()> {

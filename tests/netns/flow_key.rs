@@ -1,9 +1,7 @@
 //! A flow key that is changed while members hold flows takes the former one's place, through crashes and updates of the
 //! agents, and breaks no connection.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +9,8 @@ use lb_common::verdict::DropReason;
 use lb_tests::lab::site::SHOP;
 use lb_tests::lab::spread::{measure, owner};
 use lb_tests::lab::wait::eventually;
-use lb_tests::lab::{Lab, Node};
+use lb_tests::lab::{HASH_KEY, Lab, Node};
+use serde_json::Value;
 
 use crate::liveness::await_all_up;
 use crate::membership::hold;
@@ -22,7 +21,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// By the other key, half of them have another opener.
 const KEPT: usize = 8;
 
-const OTHER: &str = "another key than the one by which flows opened";
+const OTHER: &[u8] = b"another key than the one by which flows opened";
 
 #[test]
 fn another_flow_key_takes_its_place_and_breaks_no_connection() -> Result<()> {
@@ -31,7 +30,7 @@ fn another_flow_key_takes_its_place_and_breaks_no_connection() -> Result<()> {
         let mut kept: Vec<_> = (0..KEPT).map(|_| hold(lab, "edge-2")).collect::<Result<_>>()?;
         // What comes by edge-1 is for edge-2 all the same.
         lab.spread_vips(&[&lab.edges[0]])?;
-        fs::write(key_file(lab), OTHER)?;
+        lab.edges.iter().try_for_each(|node| node.give_key(OTHER))?;
         lab.edges.iter().try_for_each(|node| says(node, "is in force, "))?;
         for node in &lab.edges {
             ensure!(node.metric("lb_l4_flow_keys")? == 2.0, "{}", node.name);
@@ -58,8 +57,30 @@ fn another_flow_key_takes_its_place_and_breaks_no_connection() -> Result<()> {
     })
 }
 
-fn key_file(lab: &Lab) -> PathBuf {
-    lab.folder().join("hash-key")
+#[test]
+fn a_flow_key_that_one_node_was_not_given_changes_nothing() -> Result<()> {
+    with_site("a_flow_key_that_one_node_was_not_given_changes_nothing", &edges(3), |lab, _| {
+        await_all_up(lab)?;
+        let mut kept: Vec<_> = (0..KEPT).map(|_| hold(lab, "edge-2")).collect::<Result<_>>()?;
+        let (given, not_given) = (&lab.edges[..2], &lab.edges[2]);
+        let before = key_in_force(not_given)?;
+        given.iter().try_for_each(|node| node.give_key(OTHER))?;
+        for node in given {
+            says(node, "is known to this node and on its way")?;
+            says(node, "edge-3 has not said that it knows it")?;
+        }
+        has_one(not_given)?;
+        go_on(lab, &mut kept, "while some know another key")?;
+        both_serve(lab)?;
+        for node in &lab.edges {
+            let now = key_in_force(node)?;
+            ensure!(now == before, "{} goes by {now}, not by {before}", node.name);
+        }
+        // What is taken back in time was nothing.
+        given.iter().try_for_each(|node| node.give_key(HASH_KEY))?;
+        lab.edges.iter().try_for_each(has_one)?;
+        go_on(lab, &mut kept, "when it was taken back")
+    })
 }
 
 /// Waits until the node says this of its keys; it is ready nevertheless.
@@ -82,6 +103,12 @@ fn has_one(node: &Node) -> Result<()> {
         ensure!(node.metric("lb_l4_flow_key_comes")? == 0.0, "{}", node.name);
         Ok(())
     })
+}
+
+/// The fingerprint of the one by which flows open at a node.
+fn key_in_force(node: &Node) -> Result<String> {
+    let dump: Value = serde_json::from_slice(&node.admin("/debug/snapshot")?.body)?;
+    Ok(dump["memberships"]["flow_keys"]["in_force"].as_str().context("no flow key")?.to_owned())
 }
 
 fn go_on<S: std::io::Read + std::io::Write>(

@@ -25,7 +25,7 @@ fn a_second_agent_leaves_the_first_alone() -> Result<()> {
     with_site("a_second_agent_leaves_the_first_alone", &edges(1), |lab, _| {
         let node = &lab.edges[0];
         let manifests = lab.folder().join("manifests").display().to_string();
-        let key = lab.folder().join("hash-key").display().to_string();
+        let key = node.key_file().display().to_string();
         let second = ["run", "--manifests", &manifests, "--interface", "eth0", "--hash-key-file", &key];
         // With the first one's admin socket, then with one of its own.
         let own = ["--admin", "", "--admin-socket", "/run/edgelb/second.sock"];

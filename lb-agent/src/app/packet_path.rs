@@ -1,6 +1,9 @@
 //! The packet path as a part of the agent: begun once its key is known, which in a cluster may take
 //! a while, in this agent's turn among those of its node.
 
+mod counters;
+mod turns;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,13 +12,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lb_common::row::MemberId;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tracing::info;
 
+pub(super) use self::counters::counters;
 use super::Snapshots;
 use super::flow_key::{Given, Others, Ring};
 use super::liveness::Liveness;
+use crate::admin;
 use crate::admin::capture::{Arm, Armed};
-use crate::admin::{self, packet_metrics};
 use crate::beat::Beats;
 use crate::cli::Run;
 use crate::l4::capture::{Capture, Order};
@@ -23,8 +27,7 @@ use crate::l4::keys::Keys;
 use crate::l4::liveness::{Cluster, Outlook, Question};
 use crate::l4::pins::Pins;
 use crate::l4::roll_over::RollOver;
-use crate::l4::wanted::Local;
-use crate::l4::{self, Datapath, Inputs, KeptKey, Outputs, Succession, Uplink};
+use crate::l4::{self, KeptKey, Uplink};
 use crate::l7::Proxy;
 use crate::model::{CaptureFilter, Draining, FlowKeys, Heard, History, Holdings, Loaded, Peers, Roll, Turn};
 
@@ -239,81 +242,6 @@ impl PacketPath {
             result = probing.feed(node, snapshots, history, live, self.draining.clone(), names) => result,
         }
     }
-
-    /// Holds the packet path, and lets it go, until the agent ends.
-    async fn take_turns(
-        &self,
-        succession: &mut Succession,
-        keys: Rolling,
-        proxy: &Proxy,
-        mut snapshots: Snapshots,
-    ) -> Result<()> {
-        let mut begun = succession.begin().await?;
-        if begun.is_none() {
-            info!("another agent has the packet path: it is asked for it once this one is ready to serve");
-            self.turn.send_replace(Turn::Waiting);
-            snapshots.wait_for(Option::is_some).await?;
-            begun = Some(succession.take_over().await?);
-        }
-        proxy.listen(&succession.inherited())?;
-        while let Some(packet_path) = begun {
-            self.options.kept.keep(&keys.0.borrow());
-            let successor = tokio::select! {
-                result = self.follow(packet_path, keys.clone(), proxy, snapshots.clone()) => return result,
-                successor = succession.successor() => successor,
-            };
-            self.turn.send_replace(Turn::After);
-            let sockets: Vec<_> = proxy.listening_sockets().collect();
-            begun = succession.leave_to(successor, &sockets).await?;
-        }
-        std::future::pending().await
-    }
-
-    fn succession(&self, keys: Keys) -> Succession {
-        let options = &self.options;
-        let interfaces = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
-        let local = Local { node: options.node.clone(), keys, cluster: options.cluster, port: options.port };
-        let datapath = l4::Options {
-            local,
-            interfaces,
-            pins: options.pins.clone(),
-            history: options.history.clone(),
-            openers_only: options.openers_only,
-            drain_deadline: options.drain_deadline,
-        };
-        Succession::new(datapath, options.socket.clone(), options.may_take_over)
-    }
-
-    /// This agent's turn.
-    async fn follow(
-        &self,
-        mut packet_path: Datapath,
-        (keys, roll): Rolling,
-        proxy: &Proxy,
-        snapshots: Snapshots,
-    ) -> Result<()> {
-        self.attachments.send_replace(attachments(&packet_path, &self.uplinks));
-        self.gone.send_replace(BTreeMap::new());
-        self.turn.send_replace(Turn::Holding);
-        let sockets = proxy.steered_sockets();
-        let of_family = |is_v4: bool| sockets.iter().find(move |socket| socket.address.is_ipv4() == is_v4);
-        packet_path.steer_to(of_family(true), of_family(false))?;
-        let inputs = Inputs {
-            snapshots,
-            keys,
-            roll,
-            down: self.outlook.down(),
-            alone: self.outlook.alone(),
-            heard: self.outlook.heard(),
-            judged: self.outlook.judged(),
-            draining: self.draining.clone(),
-            captures: Arc::clone(&self.captures),
-        };
-        let (live, history) = (self.live.clone(), self.history.clone());
-        let (holdings, gone) = (self.holdings.clone(), self.gone.clone());
-        let outputs = Outputs { live, history, holdings, gone };
-        Ok(packet_path.run(inputs, outputs).await?)
-    }
 }
 
 async fn armed(orders: mpsc::Sender<Order>, filter: CaptureFilter) -> Result<Armed, String> {
@@ -325,50 +253,9 @@ async fn armed(orders: mpsc::Sender<Order>, filter: CaptureFilter) -> Result<Arm
     Ok(Armed { packets, lost })
 }
 
-fn attachments(packet_path: &Datapath, uplinks: &[Uplink]) -> Vec<admin::Attachment> {
-    let attachments = packet_path.attachments().iter().zip(uplinks);
-    attachments
-        .map(|(attachment, uplink)| admin::Attachment {
-            interface: attachment.interface.clone(),
-            why: uplink.why.clone(),
-            mode: attachment.mode.to_string(),
-            reason: attachment.reason.clone(),
-        })
-        .collect()
-}
-
 fn pins(run: &Run) -> Pins {
     let pins = Pins::new(run.bpffs.clone());
     #[cfg(debug_assertions)]
     let pins = if run.other_layout { pins.of_another_layout() } else { pins };
     pins
-}
-
-/// Reads the kernel's counters on each scrape, from the pinned maps: apart from the packet path, which a
-/// scrape must not hold up.
-pub(super) fn counters(
-    run: &Run,
-    snapshots: Snapshots,
-    attachments: Option<watch::Receiver<Vec<admin::Attachment>>>,
-) -> packet_metrics::ReadCounters {
-    let Some(attachments) = attachments else { return Box::new(|| None) };
-    let pins = pins(run);
-    Box::new(move || {
-        // Before the packet path begins there is nothing to read.
-        if attachments.borrow().is_empty() {
-            return None;
-        }
-        let snapshot = snapshots.borrow().clone().unwrap_or_default();
-        let counters =
-            l4::reader::Reader::open(&pins).and_then(|reader| reader.read(snapshot.services.keys()));
-        match counters {
-            Ok(counters) => {
-                Some(packet_metrics::Counters { verdicts: counters.verdicts, services: counters.services })
-            }
-            Err(error) => {
-                warn!(%error, "the packet path's counters cannot be read");
-                None
-            }
-        }
-    })
 }

@@ -3,9 +3,11 @@
 
 mod absences;
 mod former;
+mod made;
 mod news;
 mod own_history;
 mod saved;
+mod sight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,37 +18,21 @@ use lb_common::row::MemberId;
 
 use self::absences::Absences;
 use self::former::Needs;
+use self::made::Made;
 use self::news::Known;
 use self::own_history::{MOST_FORMER, OwnHistory};
 use self::saved::Kept;
+pub(crate) use self::sight::Sight;
+use self::sight::{away, weighed};
 use super::maglev::Table;
-use super::rows::{Column, Openers, fingerprint, rows};
-use crate::model::{Generation, Heard, History, Member, Roll, Step};
+use super::rows::{Column, Openers, fingerprint};
+use crate::model::{Generation, History, Member, Roll, Step};
 
 /// Who is down for so long holds no flows any more: one that was only stalled may come back with all of them.
 const GONE: Duration = Duration::from_secs(30);
 
 /// What a change waits for when nobody's flows hold it up any more.
 const ROOM_SOON: &str = "rows have room for it in some seconds";
-
-/// What this node knows of itself and others at one moment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sight<'a> {
-    /// This node's name.
-    pub(crate) node: &'a str,
-    /// Whether this node drains.
-    pub(crate) drains: bool,
-    /// Whether it is cut off: others take it for down, and open its flows.
-    pub(crate) alone: bool,
-    /// Members that do not answer.
-    pub(crate) down: &'a BTreeSet<MemberId>,
-    /// What members said last.
-    pub(crate) heard: &'a BTreeMap<MemberId, Heard>,
-    /// The former memberships that this node's own flows need, if that is known.
-    pub(crate) needed: Option<&'a BTreeSet<u32>>,
-    /// What another flow key is there for, where nobody writes a history.
-    pub(crate) roll: Option<Roll>,
-}
 
 /// What is in force on this node. `now` is always of a clock that never goes back.
 #[derive(Debug, Default)]
@@ -74,14 +60,6 @@ pub(crate) struct Memberships {
     agreed_rows: Made,
     rows: Made,
     stand_in: Made,
-}
-
-/// A table, and what it was made of.
-#[derive(Debug, Default)]
-struct Made {
-    generations: Vec<Arc<Generation>>,
-    down: BTreeSet<MemberId>,
-    table: Option<Arc<Table>>,
 }
 
 /// A membership as flows need it.
@@ -296,24 +274,6 @@ impl Memberships {
     }
 }
 
-impl Made {
-    fn make(
-        &mut self,
-        generations: Vec<Arc<Generation>>,
-        down: BTreeSet<MemberId>,
-        openers: &mut Openers,
-    ) -> Arc<Table> {
-        if let Some(table) =
-            self.table.as_ref().filter(|_| self.generations == generations && self.down == down)
-        {
-            return Arc::clone(table);
-        }
-        let table = Arc::new(rows(&generations, &down, openers));
-        *self = Self { generations, down, table: Some(Arc::clone(&table)) };
-        table
-    }
-}
-
 /// How much of a row is taken beside those memberships: by members that were away, and by another flow key. The opener by
 /// one that comes is one member more; by one that goes, each membership may have opened other flows.
 fn beside(absences: &Absences, known: &[Arc<Generation>], roll: Option<Roll>) -> usize {
@@ -330,30 +290,7 @@ fn in_force(generations: &[Arc<Generation>]) -> Option<&Generation> {
     generations.iter().rev().find(|generation| generation.step >= Step::Switch).map(Arc::as_ref)
 }
 
-/// The members as they open flows now: one that drains has no weight. Who was not heard yet drains if it did before.
-fn weighed(
-    members: &BTreeMap<String, Member>,
-    newest: Option<&Generation>,
-    sight: Sight<'_>,
-) -> BTreeMap<String, Member> {
-    let drained =
-        |name: &str| newest.and_then(|newest| newest.members.get(name)).is_some_and(|m| m.weight == 0);
-    let drains = |member: &Member| match sight.heard.get(&member.id) {
-        _ if member.name == sight.node => sight.drains,
-        Some(heard) => heard.is_draining,
-        None => drained(&member.name),
-    };
-    let mut members = members.clone();
-    members.values_mut().filter(|member| drains(member)).for_each(|member| member.weight = 0);
-    members
-}
-
-/// This node's id, if another one that answers takes it for down, or none can say so.
-fn away(in_force: &Generation, sight: Sight<'_>) -> Option<MemberId> {
-    let mut up = sight.heard.iter().filter(|(id, _)| !sight.down.contains(id));
-    let is_away = sight.alone || up.any(|(_, heard)| heard.takes_for_down);
-    in_force.members.get(sight.node).map(|member| member.id).filter(|_| is_away)
-}
-
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_keys;

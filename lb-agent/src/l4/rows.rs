@@ -34,13 +34,22 @@ pub struct Openers {
 /// 3. the opener that is down, for it may only be stalled, and have its flows still;
 /// 4. the openers of earlier generations, newest to oldest.
 ///
+/// A generation that was in force while some members were down, and has the number of the whole one, counts only where it
+/// had other openers than that.
+///
 /// In each generation, who is down opens nothing as long as anyone is up; and who is down is asked last, for a packet
 /// that goes to a dead member comes to no other.
 #[must_use]
 pub fn rows(generations: &[Arc<Generation>], down: &BTreeSet<MemberId>, openers: &mut Openers) -> Table {
     let first_learned = generations.iter().rposition(|generation| generation.step >= Step::Switch);
     let (in_force, learned) = generations.split_at(first_learned.map_or(0, |newest| newest + 1));
-    let mut of = |generation: &Arc<Generation>| Opening::new(&generation.members, down, openers);
+    let mut of = |generation: &Arc<Generation>| {
+        let opening = Opening::new(&generation.members, down, openers);
+        match present(generations, generation) {
+            Some(all) => opening.without(&openers.of(&all.members), &generation.members),
+            None => opening,
+        }
+    };
     let learned: Vec<Opening> = learned.iter().map(&mut of).collect();
     let mut in_force = in_force.iter().rev().map(of);
     let newest = in_force.next();
@@ -54,6 +63,16 @@ pub fn rows(generations: &[Arc<Generation>], down: &BTreeSet<MemberId>, openers:
         rows.iter_mut().for_each(|row| *row = down_last(*row, down));
     }
     Table::new(rows)
+}
+
+/// The whole of a generation that was in force without some members, while those were down: it has the same number.
+fn present<'a>(generations: &'a [Arc<Generation>], of: &Generation) -> Option<&'a Arc<Generation>> {
+    let is_it = |all: &&Arc<Generation>| {
+        all.number == of.number
+            && all.members.len() > of.members.len()
+            && of.members.keys().all(|name| all.members.contains_key(name))
+    };
+    generations.iter().filter(is_it).max_by_key(|all| all.members.len())
 }
 
 fn down_last(row: u64, down: &BTreeSet<MemberId>) -> u64 {
@@ -80,15 +99,35 @@ impl Opening {
         }
         // Only the buckets of who is down move: Maglev alone would move some others, too.
         let others = openers.of_takers(takers(up));
-        let mut is_down = vec![false; usize::from(MemberId::MAX) + 1];
-        down.iter().for_each(|&id| is_down[usize::from(id)] = true);
+        let is_down = of_ids(down.iter().copied());
         let opener = |(&opener, &other)| if is_down[usize::from(opener)] { other } else { opener };
         Self { up: all.iter().zip(others.iter()).map(opener).collect(), passed_over: Some(all) }
+    }
+
+    /// Only what members opened in place of others that were down: whom Maglev moves besides never opened there, and would
+    /// take the place of somebody who did.
+    fn without(self, all: &Column, members: &BTreeMap<String, Member>) -> Self {
+        let was_up = of_ids(members.values().map(|member| member.id));
+        let opener = |present: MemberId, absent: MemberId| match was_up[usize::from(present)] {
+            true => present,
+            false => absent,
+        };
+        let restrict = |column: Column| {
+            all.iter().zip(column.iter()).map(|(&present, &absent)| opener(present, absent)).collect()
+        };
+        Self { up: restrict(self.up), passed_over: self.passed_over.map(restrict) }
     }
 
     fn columns(self) -> impl Iterator<Item = Column> {
         [Some(self.up), self.passed_over].into_iter().flatten()
     }
+}
+
+/// By id, whether it is one of these.
+fn of_ids(ids: impl Iterator<Item = MemberId>) -> Vec<bool> {
+    let mut is_one = vec![false; usize::from(MemberId::MAX) + 1];
+    ids.for_each(|id| is_one[usize::from(id)] = true);
+    is_one
 }
 
 /// What tells memberships apart by their openers alone, the same on all nodes, and never 0.

@@ -7,5 +7,6 @@ mod cluster;
 mod election;
 mod events;
 mod flow_key;
+mod follower;
 mod membership;
 mod secret;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::events::{agent, drain, membership, node, router};
+use super::events::{agent, drain, key, membership, node, router};
 use super::stage::{Mode, Played, Stage};
 
 /// The router's next hops before an event.
@@ -130,6 +130,13 @@ pub const ALL: &[Event] = &[
         baselines: &[Mode::ConsistentHashing],
         places: 3,
         play: membership::many_changes,
+        ..THREE
+    },
+    Event {
+        name: "key-rolled",
+        about: "all nodes are given another flow key, one after the other",
+        places: 2,
+        play: key::rolled,
         ..THREE
     },
     Event {

@@ -104,6 +104,16 @@ pub fn queued(node: &Watched) -> Result<bool> {
     Ok(dump(node)?["memberships"]["queued"].is_string())
 }
 
+/// The fingerprint of the flow key by which flows open at a node, if it goes by one.
+///
+/// # Errors
+/// If its agent does not answer.
+pub fn key_in_force(node: &Watched) -> Result<Option<u32>> {
+    let dump = dump(node)?;
+    let print = dump["memberships"]["flow_keys"]["in_force"].as_str();
+    Ok(print.map(|print| u32::from_str_radix(print, 16)).transpose()?)
+}
+
 fn dump(node: &Watched) -> Result<Value> {
     Ok(serde_json::from_slice(&node.admin("/debug/snapshot")?.body)?)
 }

@@ -66,6 +66,8 @@ pub struct Stage {
     /// Who shares out the packets.
     pub mode: Mode,
     record: Record,
+    /// By which flows open.
+    pub(super) key: FlowKey,
     /// Agents that were followed by others, and finish what they have.
     former: Vec<Process>,
     /// By whom the router learns what nodes may attract.
@@ -80,7 +82,8 @@ impl Stage {
     pub fn raise(event: &Event, mode: Mode) -> Result<Self> {
         let lab = Lab::start(&Topology { edges: event.nodes, ..Topology::default() })?;
         Site::publish(&lab)?;
-        let mut stage = Self { lab, mode, record: Record::default(), former: Vec::new(), announcer: None };
+        let (record, key) = (Record::default(), keys::derive(HASH_KEY));
+        let mut stage = Self { lab, mode, record, key, former: Vec::new(), announcer: None };
         stage.write_members(event.out)?;
         stage.let_the_router_see_links()?;
         if mode == Mode::RandomEcmp {
@@ -238,7 +241,7 @@ impl Scene for Stage {
     }
 
     fn key(&self) -> Option<FlowKey> {
-        (self.mode != Mode::RandomEcmp).then(|| keys::derive(HASH_KEY))
+        (self.mode != Mode::RandomEcmp).then_some(self.key)
     }
 
     fn record(&mut self) -> &mut Record {

@@ -98,7 +98,7 @@ impl Lab {
         let authority = Authority::new(&claim.folder().join("tls/ca.pem"))?;
         let lab = Self { client, router, edges, pods, manifests, authority, claim };
         lab.spread_vips(&lab.edges.iter().collect::<Vec<_>>())?;
-        fs::write(lab.folder().join("hash-key"), HASH_KEY)?;
+        lab.edges.iter().try_for_each(|node| node.give_key(HASH_KEY))?;
         lab.pods.iter().try_for_each(|pod| pod.await_start(&lab.router))?;
         Ok(lab)
     }
@@ -220,4 +220,4 @@ impl Lab {
 }
 
 /// Any 64 bytes: all nodes of a lab share them.
-pub(crate) const HASH_KEY: &[u8; 64] = b"the lab's hash key is known to all who read this, as it may be..";
+pub const HASH_KEY: &[u8; 64] = b"the lab's hash key is known to all who read this, as it may be..";

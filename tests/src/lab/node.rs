@@ -1,5 +1,6 @@
 //! An edge node of the lab: its namespace, its place in the address plan, and the agent that runs on it.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -34,7 +35,7 @@ pub struct Node {
     router: Namespace,
     /// What its agent is started with as `--interface`.
     pub interface: &'static str,
-    /// The lab's folder with `manifests`, `tls`, `log`, `hash-key`.
+    /// The lab's folder with `manifests`, `tls`, `log`, and the file of this node's flow key.
     pub(crate) folder: PathBuf,
     pub(crate) mounts: NodeView,
     pub(crate) agent: Option<Process>,
@@ -70,10 +71,24 @@ impl Node {
             .arg(self.folder.join("manifests"))
             .args(["--node", &self.name, "--interface", self.interface])
             .arg("--hash-key-file")
-            .arg(self.folder.join("hash-key"))
+            .arg(self.key_file())
             .args(arguments);
         let agent = self.start(&format!("{}-agent", self.name), command)?;
         Ok(self.agent.insert(agent))
+    }
+
+    /// The file with its flow key: each node has one of its own, so that they can be given another at different times.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.folder.join(format!("hash-key-{}", self.name))
+    }
+
+    /// Puts a flow key into that file.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn give_key(&self, key: &[u8]) -> Result<()> {
+        Ok(fs::write(self.key_file(), key)?)
     }
 
     /// Starts the agent and waits until it is ready.

@@ -4,12 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use lb_common::row::Row;
 
+use super::super::rows::rows;
 use super::*;
+use crate::model::Heard;
 
-const NOW: Duration = Duration::from_secs(1_000);
+pub(super) const NOW: Duration = Duration::from_secs(1_000);
 static NONE: BTreeSet<MemberId> = BTreeSet::new();
 
-fn generation(number: u64, step: Step, ids: &[MemberId]) -> Arc<Generation> {
+pub(super) fn generation(number: u64, step: Step, ids: &[MemberId]) -> Arc<Generation> {
     let member = |&id: &MemberId| {
         let name = format!("edge-{id}");
         (name.clone(), Member { name, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), weight: 100 })
@@ -17,15 +19,15 @@ fn generation(number: u64, step: Step, ids: &[MemberId]) -> Arc<Generation> {
     Arc::new(Generation { number, step, members: ids.iter().map(member).collect(), key: None })
 }
 
-const DEADLINE: Duration = Duration::from_secs(3600);
-static SILENT: BTreeMap<MemberId, Heard> = BTreeMap::new();
+pub(super) const DEADLINE: Duration = Duration::from_secs(3600);
+pub(super) static SILENT: BTreeMap<MemberId, Heard> = BTreeMap::new();
 
 fn memberships() -> Memberships {
     Memberships::restore(None, DEADLINE, NOW)
 }
 
 /// A node that is no member, and has heard nothing.
-fn sight(down: &BTreeSet<MemberId>) -> Sight<'_> {
+pub(super) fn sight(down: &BTreeSet<MemberId>) -> Sight<'_> {
     Sight { node: "edge-9", drains: false, alone: false, down, heard: &SILENT, needed: None, roll: None }
 }
 

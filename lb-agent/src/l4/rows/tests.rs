@@ -82,6 +82,19 @@ fn who_is_down_opens_nothing_and_nobody_else_moves() {
     assert!(taken.values().all(|&taken| taken.abs_diff(share) < share / 10), "{taken:?}");
 }
 
+/// While it was down, only its buckets had other openers.
+#[test]
+fn who_was_away_has_another_behind_it_and_nobody_else_has() {
+    let (all, without) = (plain(7, Step::Settled, &[1, 2, 3, 4]), plain(7, Step::Settled, &[1, 3, 4]));
+    let meanwhile = table(std::slice::from_ref(&all), &[2]);
+    for (&row, &meanwhile) in table(&[without, all], &[]).rows.iter().zip(&meanwhile.rows) {
+        match opener(row) {
+            2 => assert_eq!(members(row), [2, opener(meanwhile)]),
+            present => assert_eq!(members(row), [present]),
+        }
+    }
+}
+
 #[test]
 fn with_all_down_all_go_on() {
     let all = [plain(1, Step::Settled, &[1, 2])];

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod drain;
 mod flood;
+pub mod key;
 pub mod membership;
 pub mod node;
 pub mod router;

@@ -1,0 +1,51 @@
+//! What a node sees of itself and others, and what follows from it for memberships.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::row::MemberId;
+
+use crate::model::{Generation, Heard, Member, Roll};
+
+/// What this node knows of itself and others at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight<'a> {
+    /// This node's name.
+    pub(crate) node: &'a str,
+    /// Whether this node drains.
+    pub(crate) drains: bool,
+    /// Whether it is cut off: others take it for down, and open its flows.
+    pub(crate) alone: bool,
+    /// Members that do not answer.
+    pub(crate) down: &'a BTreeSet<MemberId>,
+    /// What members said last.
+    pub(crate) heard: &'a BTreeMap<MemberId, Heard>,
+    /// The former memberships that this node's own flows need, if that is known.
+    pub(crate) needed: Option<&'a BTreeSet<u32>>,
+    /// What another flow key is there for, where nobody writes a history.
+    pub(crate) roll: Option<Roll>,
+}
+
+/// The members as they open flows now: one that drains has no weight. Who was not heard yet drains if it did before.
+pub(super) fn weighed(
+    members: &BTreeMap<String, Member>,
+    newest: Option<&Generation>,
+    sight: Sight<'_>,
+) -> BTreeMap<String, Member> {
+    let drained =
+        |name: &str| newest.and_then(|newest| newest.members.get(name)).is_some_and(|m| m.weight == 0);
+    let drains = |member: &Member| match sight.heard.get(&member.id) {
+        _ if member.name == sight.node => sight.drains,
+        Some(heard) => heard.is_draining,
+        None => drained(&member.name),
+    };
+    let mut members = members.clone();
+    members.values_mut().filter(|member| drains(member)).for_each(|member| member.weight = 0);
+    members
+}
+
+/// This node's id, if another one that answers takes it for down, or none can say so.
+pub(super) fn away(in_force: &Generation, sight: Sight<'_>) -> Option<MemberId> {
+    let mut up = sight.heard.iter().filter(|(id, _)| !sight.down.contains(id));
+    let is_away = sight.alone || up.any(|(_, heard)| heard.takes_for_down);
+    in_force.members.get(sight.node).map(|member| member.id).filter(|_| is_away)
+}
