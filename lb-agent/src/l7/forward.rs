@@ -1,7 +1,6 @@
 //! A request's way: settled, matched, sent to an endpoint, its response passed back.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
 use super::body::{Body, RequestBody};
+use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
 use super::endpoint::{EndpointConnection, Failure};
@@ -19,6 +19,7 @@ use super::limits::Limit;
 use super::reply::Reply;
 use super::target::Target;
 use super::upload::{Pace, Upload};
+use super::upstream::Turn;
 use super::worker::Worker;
 use super::{authority, headers, path_policy, tunnel};
 use crate::model::{Host, plain_path};
@@ -65,8 +66,10 @@ async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result
     }
     parts.extensions.clear();
     let request = Request::from_parts(parts, RequestBody::new(body));
-    let (response, connection) = send(&client.worker, &target, request).await?;
-    Ok(pass_back(response, connection, &client.worker))
+    let tries = Tries::new(client.worker.upstreams.of(&target)?);
+    // What is under way does not keep the endpoints of a state that is gone.
+    drop(target);
+    Ok(pass_back(send(&client.worker, tries, request).await?))
 }
 
 /// Refuses what cannot be matched safely; matches the rest.
@@ -104,51 +107,69 @@ fn into_origin_form(parts: &mut Parts) {
     }
 }
 
-fn pass_back(
-    response: Response<Incoming>,
-    connection: Box<EndpointConnection>,
-    worker: &Worker,
-) -> Response<Body> {
+fn pass_back(Begun { response, connection, turn }: Begun) -> Response<Body> {
     let (mut parts, incoming) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let exchange = Exchange::new(incoming, connection, worker.pool.clone());
+    let exchange = Exchange::new(incoming, connection, turn);
     Response::from_parts(parts, Body::exchange(Box::new(exchange)))
 }
 
 /// A response's head, with the connection that its body comes over.
-type Begun = (Response<Incoming>, Box<EndpointConnection>);
+struct Begun {
+    response: Response<Incoming>,
+    connection: Box<EndpointConnection>,
+    turn: Turn,
+}
 
 /// Where a request waits to be sent: passed on by reference, for it is large. Empty once it has been sent.
 type Place = Option<Request<RequestBody>>;
 
 /// Each endpoint is tried at most once, and only as long as none has seen the request.
-async fn send(worker: &Worker, target: &Arc<Target>, request: Request<RequestBody>) -> Result<Begun, Reply> {
-    let endpoints = target.endpoints()?;
-    let first = worker.round.next(target, endpoints.len());
-    let (before, from) = endpoints.split_at(first);
+async fn send(worker: &Worker, mut tries: Tries, request: Request<RequestBody>) -> Result<Begun, Reply> {
     let mut place = Some(request);
-    for endpoint in from.iter().chain(before) {
-        match send_to(worker, *endpoint, &mut place).await {
-            Ok(begun) => return Ok(begun),
-            Err(Failure::NotSent) => {}
-            Err(Failure::Broken) => return Err(Reply::BadResponse),
-            Err(Failure::BadBody) => return Err(Reply::BadBody),
-            Err(Failure::SlowBody) => {
-                worker.metrics.limit_reached(Limit::UploadRate);
-                return Err(Reply::SlowBody);
+    while let Some(turn) = tries.next() {
+        match send_to(worker, &turn, &mut place).await {
+            Ok((response, connection)) => return Ok(Begun { response, connection, turn }),
+            Err(failure) => {
+                blame(&failure, &turn);
+                answer_to(worker, &failure)?;
             }
-            Err(Failure::TimedOut) => return Err(Reply::ResponseTimeout),
         }
     }
     Err(Reply::ConnectFailed)
 }
 
+/// Tells the endpoint's record of what was its fault.
+fn blame(failure: &Failure, turn: &Turn) {
+    match failure {
+        Failure::NotSent | Failure::Broken | Failure::TimedOut => turn.failed(),
+        Failure::BadBody | Failure::SlowBody => {}
+    }
+}
+
+/// What the client is told, unless another endpoint may be tried.
+fn answer_to(worker: &Worker, failure: &Failure) -> Result<(), Reply> {
+    match failure {
+        Failure::NotSent => Ok(()),
+        Failure::Broken => Err(Reply::BadResponse),
+        Failure::BadBody => Err(Reply::BadBody),
+        Failure::SlowBody => {
+            worker.metrics.limit_reached(Limit::UploadRate);
+            Err(Reply::SlowBody)
+        }
+        Failure::TimedOut => Err(Reply::ResponseTimeout),
+    }
+}
+
+type Answered = (Response<Incoming>, Box<EndpointConnection>);
+
 /// Over idle connections as long as they prove to be closed, then over a new one.
-async fn send_to(worker: &Worker, endpoint: SocketAddr, place: &mut Place) -> Result<Begun, Failure> {
-    while let Some(connection) = worker.pool.take(endpoint) {
+async fn send_to(worker: &Worker, turn: &Turn, place: &mut Place) -> Result<Answered, Failure> {
+    let upstream = turn.upstream();
+    while let Some(connection) = upstream.pool.take() {
         let copy = place.as_ref().and_then(replayable);
-        match exchange(worker, connection, place).await {
+        match exchange(worker, connection, turn, place).await {
             Err(Failure::NotSent) => {}
             // The endpoint closed it while the request was on its way.
             Err(Failure::Broken) if copy.is_some() => {
@@ -159,8 +180,11 @@ async fn send_to(worker: &Worker, endpoint: SocketAddr, place: &mut Place) -> Re
             result => return result,
         }
     }
-    match worker.connect(endpoint).await {
-        Some(connection) => exchange(worker, connection, place).await,
+    match worker.connect(upstream.address).await {
+        Some(connection) => {
+            turn.connected();
+            exchange(worker, connection, turn, place).await
+        }
         None => Err(Failure::NotSent),
     }
 }
@@ -168,18 +192,22 @@ async fn send_to(worker: &Worker, endpoint: SocketAddr, place: &mut Place) -> Re
 async fn exchange(
     worker: &Worker,
     mut connection: Box<EndpointConnection>,
+    turn: &Turn,
     place: &mut Place,
-) -> Result<Begun, Failure> {
+) -> Result<Answered, Failure> {
     connection.deadline.set(worker.config.timeouts.response);
     let upload = place.as_mut().and_then(|request| follow(worker, request.body_mut(), &connection.deadline));
     let response = connection.send(place).await.map_err(|failure| match failure {
-        Failure::TimedOut if upload.is_some_and(|upload| upload.awaits_client()) => Failure::SlowBody,
+        Failure::TimedOut if upload.as_ref().is_some_and(|upload| upload.awaits_client()) => {
+            Failure::SlowBody
+        }
         failure => failure,
     })?;
     // Nobody asked this endpoint to switch protocols.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::Broken);
     }
+    turn.answered(upload.map(|upload| upload.came_at()));
     Ok((response, connection))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The life of a request: `worker` accepts its connection, `connection` speaks TLS and HTTP with the client,
 //! `forward` settles its host (`authority`), path (`path_policy`) and headers (`headers`), asks the `router` of
-//! the current `live` state for a `target`, and sends it over an `endpoint` connection of the `pool`; the response
-//! streams back as an `exchange`. What the proxy answers by itself is in `reply`.
+//! the current `live` state for a `target`, and sends it to one of its `candidates`, over an `endpoint` connection of that
+//! one's `pool`; the response streams back as an `exchange`. What the proxy answers by itself is in `reply`.
 //!
 //! What clients may send is in `guard`, which sees their bytes before the HTTP library does; how much, in `limits`.
 //!
@@ -13,7 +13,9 @@
 
 mod admission;
 mod authority;
+mod balance;
 mod body;
+mod candidates;
 mod client;
 mod coalesce;
 mod config;
@@ -53,6 +55,8 @@ mod tls;
 mod trust;
 mod tunnel;
 mod upload;
+mod upstream;
+mod upstreams;
 mod worker;
 
 pub use config::{Bind, Config, Timeouts};

@@ -1,0 +1,119 @@
+//! The endpoints of one target as a worker knows them, and which of them are asked for a request.
+
+use std::rc::Rc;
+use std::time::Instant;
+use std::vec;
+
+use super::upstream::{Turn, Upstream};
+
+/// At least one.
+pub(super) struct Candidates(Box<[Rc<Upstream>]>);
+
+impl Candidates {
+    /// These; each is told that it has a place here.
+    pub(super) fn new(upstreams: Box<[Rc<Upstream>]>) -> Self {
+        upstreams.iter().for_each(|upstream| upstream.places.set(upstream.places.get() + 1));
+        Self(upstreams)
+    }
+
+    /// No new request comes this way: each is told so.
+    pub(super) fn leave(&self) {
+        self.0.iter().for_each(|upstream| upstream.places.set(upstream.places.get() - 1));
+    }
+
+    /// The better one of two at random (the power of two choices): no endpoint is the best of all for everybody at once,
+    /// as the least loaded one of them all would be.
+    fn choose(&self, now: Instant) -> usize {
+        let count = self.0.len();
+        if count < 2 {
+            return 0;
+        }
+        let one = fastrand::usize(..count);
+        // Any but that one.
+        let other = (one + 1 + fastrand::usize(..count - 1)) % count;
+        if self.0[one].load.is_better_than(&self.0[other].load, now) { one } else { other }
+    }
+
+    /// All but this one, from the next on.
+    fn others(&self, first: usize) -> vec::IntoIter<Rc<Upstream>> {
+        let (before, from) = self.0.split_at(first);
+        from.iter().skip(1).chain(before).cloned().collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// The endpoints that one request tries: each once, the best first.
+pub(super) struct Tries {
+    candidates: Rc<Candidates>,
+    first: Option<usize>,
+    /// Only made where the first one failed.
+    others: Option<vec::IntoIter<Rc<Upstream>>>,
+}
+
+impl Tries {
+    /// None yet.
+    pub(super) fn new(candidates: Rc<Candidates>) -> Self {
+        Self { candidates, first: None, others: None }
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Option<Turn> {
+        let Self { candidates, first, others } = self;
+        // Where there is no choice, no clock is read.
+        let now = (candidates.0.len() > 1).then(Instant::now);
+        let upstream = match *first {
+            Some(first) => others.get_or_insert_with(|| candidates.others(first)).next()?,
+            None => {
+                let chosen = now.map_or(0, |now| candidates.choose(now));
+                *first = Some(chosen);
+                candidates.0[chosen].clone()
+            }
+        };
+        Some(Turn::new(upstream, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::l7::deadline::Deadlines;
+    use crate::l7::pool::Keeping;
+
+    fn candidates(ports: std::ops::Range<u16>) -> Rc<Candidates> {
+        let deadlines = Deadlines::new(Duration::from_millis(10));
+        let keeping = Rc::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)));
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Rc::new(Candidates::new(ports.map(|port| Upstream::new(address(port), false, &keeping)).collect()))
+    }
+
+    fn tried(candidates: &Rc<Candidates>) -> Vec<u16> {
+        let mut tries = Tries::new(candidates.clone());
+        std::iter::from_fn(|| tries.next().map(|turn| turn.upstream().address.port())).collect()
+    }
+
+    #[test]
+    fn each_endpoint_is_tried_once_whichever_is_first() {
+        for count in 1..6 {
+            let candidates = candidates(0..count);
+            for _ in 0..20 {
+                let mut ports = tried(&candidates);
+                ports.sort_unstable();
+                assert_eq!(ports, (0..count).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn requests_under_way_are_shared_out() {
+        let candidates = candidates(0..4);
+        let turns: Vec<_> = (0..400).filter_map(|_| Tries::new(candidates.clone()).next()).collect();
+        for port in 0..4 {
+            let count = turns.iter().filter(|turn| turn.upstream().address.port() == port).count();
+            assert!((50..150).contains(&count), "{count} of 400 at one of four");
+        }
+        drop(turns);
+        assert_eq!(tried(&candidates).len(), 4);
+    }
+}
