@@ -5,6 +5,7 @@ mod balance;
 mod change;
 mod conformance;
 mod drain;
+mod ejection;
 mod examples;
 mod floods;
 mod headers;

@@ -4,7 +4,11 @@ use std::rc::Rc;
 use std::time::Instant;
 use std::vec;
 
+use http::StatusCode;
+
+use super::ejection::{Ejection, Fault};
 use super::upstream::{Turn, Upstream};
+use crate::metrics::Metrics;
 
 /// At least one.
 pub(super) struct Candidates(Box<[Rc<Upstream>]>);
@@ -21,6 +25,11 @@ impl Candidates {
         self.0.iter().for_each(|upstream| upstream.places.set(upstream.places.get() - 1));
     }
 
+    /// Whether one more may be set aside.
+    fn has_room(&self, rules: &Ejection) -> bool {
+        rules.has_room(self.0.iter().filter(|upstream| upstream.health.is_out()).count(), self.0.len())
+    }
+
     /// The better one of two at random (the power of two choices): no endpoint is the best of all for everybody at once,
     /// as the least loaded one of them all would be.
     fn choose(&self, now: Instant) -> usize {
@@ -28,16 +37,26 @@ impl Candidates {
         if count < 2 {
             return 0;
         }
-        let one = fastrand::usize(..count);
-        // Any but that one.
+        // Where all are set aside, it is as if none were.
+        let Some(one) = self.in_from(fastrand::usize(..count), None) else { return fastrand::usize(..count) };
         let other = (one + 1 + fastrand::usize(..count - 1)) % count;
+        let Some(other) = self.in_from(other, Some(one)) else { return one };
         if self.0[one].load.is_better_than(&self.0[other].load, now) { one } else { other }
     }
 
-    /// All but this one, from the next on.
+    /// The first from this place on that is not set aside, but not that one.
+    fn in_from(&self, start: usize, except: Option<usize>) -> Option<usize> {
+        let mut places = (start..self.0.len()).chain(0..start);
+        places.find(|&place| Some(place) != except && !self.0[place].health.is_out())
+    }
+
+    /// All but this one, from the next on; those that are set aside come last.
     fn others(&self, first: usize) -> vec::IntoIter<Rc<Upstream>> {
         let (before, from) = self.0.split_at(first);
-        from.iter().skip(1).chain(before).cloned().collect::<Vec<_>>().into_iter()
+        let others = from.iter().skip(1).chain(before).cloned();
+        let (mut others, out): (Vec<_>, Vec<_>) = others.partition(|upstream| !upstream.health.is_out());
+        others.extend(out);
+        others.into_iter()
     }
 }
 
@@ -69,6 +88,26 @@ impl Tries {
             }
         };
         Some(Turn::new(upstream, now))
+    }
+
+    /// The endpoint answered, with a status that may be a failure of its own.
+    pub(super) fn answered(&self, turn: &Turn, status: StatusCode, rules: &Ejection, metrics: &Metrics) {
+        if status.is_server_error() {
+            self.failed(turn, Fault::Status, rules, metrics);
+        } else {
+            turn.upstream().health.succeeded();
+        }
+    }
+
+    /// The endpoint failed; it is set aside if that was once too often.
+    pub(super) fn failed(&self, turn: &Turn, fault: Fault, rules: &Ejection, metrics: &Metrics) {
+        let upstream = turn.upstream();
+        let is_known = upstream.places.get() > 0;
+        if upstream.health.failed(rules) && is_known && self.candidates.has_room(rules) {
+            upstream.health.eject(Instant::now(), rules);
+            metrics.upstream_ejected(fault);
+            tracing::info!(endpoint = %upstream.address, fault = fault.label(), "an endpoint is set aside");
+        }
     }
 }
 
@@ -103,6 +142,22 @@ mod tests {
                 assert_eq!(ports, (0..count).collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn who_is_set_aside_is_the_last_choice() {
+        let candidates = candidates(0..4);
+        let (now, rules) = (Instant::now(), Ejection::default());
+        candidates.0[1].health.eject(now, &rules);
+        assert!(candidates.has_room(&rules));
+        candidates.0[3].health.eject(now, &rules);
+        assert!(!candidates.has_room(&rules), "half of them are out");
+        for _ in 0..50 {
+            let ports = tried(&candidates);
+            assert!(ports[..2].iter().all(|port| port % 2 == 0) && ports.len() == 4, "{ports:?}");
+        }
+        candidates.0.iter().for_each(|upstream| upstream.health.eject(now, &rules));
+        assert_eq!(tried(&candidates).len(), 4);
     }
 
     #[test]

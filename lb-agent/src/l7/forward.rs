@@ -13,6 +13,7 @@ use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
+use super::ejection::Fault;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
 use super::limits::Limit;
@@ -130,9 +131,12 @@ async fn send(worker: &Worker, mut tries: Tries, request: Request<RequestBody>) 
     let mut place = Some(request);
     while let Some(turn) = tries.next() {
         match send_to(worker, &turn, &mut place).await {
-            Ok((response, connection)) => return Ok(Begun { response, connection, turn }),
+            Ok((response, connection)) => {
+                tries.answered(&turn, response.status(), &worker.config.ejection, &worker.metrics);
+                return Ok(Begun { response, connection, turn });
+            }
             Err(failure) => {
-                blame(&failure, &turn);
+                blame(worker, &tries, &turn, &failure);
                 answer_to(worker, &failure)?;
             }
         }
@@ -141,11 +145,15 @@ async fn send(worker: &Worker, mut tries: Tries, request: Request<RequestBody>) 
 }
 
 /// Tells the endpoint's record of what was its fault.
-fn blame(failure: &Failure, turn: &Turn) {
-    match failure {
-        Failure::NotSent | Failure::Broken | Failure::TimedOut => turn.failed(),
-        Failure::BadBody | Failure::SlowBody => {}
-    }
+fn blame(worker: &Worker, tries: &Tries, turn: &Turn, failure: &Failure) {
+    let fault = match failure {
+        Failure::NotSent => Fault::Connect,
+        Failure::Broken => Fault::Broken,
+        Failure::TimedOut => Fault::TimeOut,
+        Failure::BadBody | Failure::SlowBody => return,
+    };
+    tries.failed(turn, fault, &worker.config.ejection, &worker.metrics);
+    turn.failed();
 }
 
 /// What the client is told, unless another endpoint may be tried.

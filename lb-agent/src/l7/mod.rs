@@ -22,6 +22,7 @@ mod config;
 mod connection;
 mod deadline;
 mod drain;
+mod ejection;
 mod endpoint;
 mod exchange;
 mod forward;
@@ -60,6 +61,7 @@ mod upstreams;
 mod worker;
 
 pub use config::{Bind, Config, Timeouts};
+pub use ejection::{Ejection, Fault};
 pub use guard::Malformed;
 pub use limits::{Limit, Limits, Setting, SettingError};
 pub use listen::{ListenError, SteeredSocket};

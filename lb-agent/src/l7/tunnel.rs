@@ -18,6 +18,7 @@ use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
+use super::ejection::Fault;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
 use super::pump::Pump;
@@ -68,6 +69,7 @@ async fn connect(worker: &Worker, target: &Arc<Target>) -> Result<(tokio::net::T
         if let Some(stream) = worker.dial(turn.upstream().address).await {
             return Ok((stream, turn));
         }
+        tries.failed(&turn, Fault::Connect, &worker.config.ejection, &worker.metrics);
         turn.failed();
     }
     Err(Reply::ConnectFailed)

@@ -1,4 +1,4 @@
-//! An endpoint as a worker knows it, whichever backends have it: its load, its idle connections.
+//! An endpoint as a worker knows it, whichever backends have it: its load, its record, its idle connections.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::balance::Load;
+use super::ejection::Health;
 use super::endpoint::EndpointConnection;
 use super::pool::{Keeping, Pool};
 
 pub(super) struct Upstream {
     pub(super) address: SocketAddr,
     pub(super) load: Load,
+    pub(super) health: Health,
     pub(super) pool: Pool,
     /// Lists of candidates that it is on.
     pub(super) places: Cell<usize>,
@@ -20,8 +22,9 @@ pub(super) struct Upstream {
 impl Upstream {
     /// One that nothing is known of; whether it joins others that are known.
     pub(super) fn new(address: SocketAddr, joins: bool, keeping: &Rc<Keeping>) -> Rc<Self> {
-        let (load, pool) = (Load::new(Instant::now(), joins), Pool::new(keeping));
-        Rc::new(Self { address, load, pool, places: Cell::new(0) })
+        let now = Instant::now();
+        let (load, health, pool) = (Load::new(now, joins), Health::new(now), Pool::new(keeping));
+        Rc::new(Self { address, load, health, pool, places: Cell::new(0) })
     }
 }
 

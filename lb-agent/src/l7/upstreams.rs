@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
@@ -13,6 +14,7 @@ use super::pool::Keeping;
 use super::reply::Reply;
 use super::target::Target;
 use super::upstream::Upstream;
+use crate::metrics::Metrics;
 
 pub(super) struct Upstreams {
     /// By the target's place in memory, which is no other one's as long as there is a `Weak` of it.
@@ -45,9 +47,9 @@ impl Upstreams {
         Ok(made)
     }
 
-    /// Closes what has been idle for too long, and forgets the endpoints that no target has any more. Requests that
+    /// Closes what has been idle for too long, takes back who was set aside for long enough, and forgets the endpoints that no target has any more. Requests that
     /// are under way at them finish.
-    pub(super) fn sweep(&self) {
+    pub(super) fn sweep(&self, metrics: &Metrics) {
         self.candidates.borrow_mut().retain(|_, (target, candidates)| {
             let is_used = target.strong_count() > 0;
             if !is_used {
@@ -55,8 +57,12 @@ impl Upstreams {
             }
             is_used
         });
+        let now = Instant::now();
         self.all.borrow_mut().retain(|_, upstream| {
             let is_used = upstream.places.get() > 0;
+            if upstream.health.take_back(now) || (!is_used && upstream.health.is_out()) {
+                metrics.upstream_back();
+            }
             if is_used {
                 upstream.pool.sweep()
             } else {
@@ -76,9 +82,12 @@ impl Upstreams {
 mod tests {
     use std::time::Duration;
 
+    use prometheus_client::registry::Registry;
+
     use super::*;
     use crate::l7::candidates::Tries;
     use crate::l7::deadline::Deadlines;
+    use crate::l7::ejection::{Ejection, Fault};
     use crate::l7::upstream::Turn;
     use crate::model::{Backend, BackendId, BackendPort, Unavailable};
 
@@ -100,17 +109,41 @@ mod tests {
 
     #[test]
     fn an_endpoint_stays_the_same_as_long_as_a_target_has_it() {
-        let upstreams = upstreams();
+        let (upstreams, metrics) = (upstreams(), Metrics::new(&mut Registry::default()));
         let (one, other) = (target(Ok(&[1])), target(Ok(&[1])));
         let first = turn(&upstreams, &one);
         assert!(std::ptr::eq(first.upstream(), turn(&upstreams, &other).upstream()));
         drop(one);
-        upstreams.sweep();
+        upstreams.sweep(&metrics);
         assert!(std::ptr::eq(first.upstream(), turn(&upstreams, &other).upstream()));
         drop(other);
-        upstreams.sweep();
+        upstreams.sweep(&metrics);
         assert!(upstreams.all.borrow().is_empty() && upstreams.candidates.borrow().is_empty());
         assert!(!std::ptr::eq(first.upstream(), turn(&upstreams, &target(Ok(&[1]))).upstream()), "it is new");
+    }
+
+    #[test]
+    fn who_is_forgotten_is_not_set_aside_any_more() {
+        let mut registry = Registry::default();
+        let (upstreams, metrics) = (upstreams(), Metrics::new(&mut registry));
+        let target = target(Ok(&[1, 2]));
+        let mut tries = Tries::new(upstreams.of(&target).expect("endpoints"));
+        let turn = tries.next().expect("a first one");
+        for _ in 0..Ejection::default().failures {
+            tries.failed(&turn, Fault::Connect, &Ejection::default(), &metrics);
+        }
+        upstreams.sweep(&metrics);
+        assert!(turn.upstream().health.is_out() && exported(&registry, "lb_l7_upstream_ejected 1"));
+        drop(target);
+        upstreams.sweep(&metrics);
+        assert!(exported(&registry, "lb_l7_upstream_ejected 0"));
+        assert!(exported(&registry, "lb_l7_upstream_ejections_total{reason=\"connect\"} 1"));
+    }
+
+    fn exported(registry: &Registry, line: &str) -> bool {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).expect("text format");
+        text.lines().any(|found| found == line)
     }
 
     #[test]

@@ -208,7 +208,7 @@ async fn tick(worker: Rc<Worker>, beat: Beat) {
         if until_sweep == 0 {
             until_sweep = sweep_every;
             worker.live.borrow_mut().load();
-            worker.upstreams.sweep();
+            worker.upstreams.sweep(&worker.metrics);
         }
     }
 }
