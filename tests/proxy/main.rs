@@ -16,6 +16,7 @@ mod misbehaving;
 mod nginx;
 mod replies;
 mod requests;
+mod retries;
 mod reuse;
 mod routing;
 mod smuggling;

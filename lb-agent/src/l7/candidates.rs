@@ -6,34 +6,46 @@ use std::vec;
 
 use http::StatusCode;
 
+use super::budget::Budget;
 use super::ejection::{Ejection, Fault};
 use super::upstream::{Turn, Upstream};
 use crate::metrics::Metrics;
 
 /// At least one.
-pub(super) struct Candidates(Box<[Rc<Upstream>]>);
+pub(super) struct Candidates {
+    upstreams: Box<[Rc<Upstream>]>,
+    budget: Budget,
+}
 
 impl Candidates {
     /// These; each is told that it has a place here.
     pub(super) fn new(upstreams: Box<[Rc<Upstream>]>) -> Self {
         upstreams.iter().for_each(|upstream| upstream.places.set(upstream.places.get() + 1));
-        Self(upstreams)
+        Self { upstreams, budget: Budget::default() }
+    }
+
+    /// A second has passed.
+    pub(super) fn pass(&self) {
+        self.budget.pass();
     }
 
     /// No new request comes this way: each is told so.
     pub(super) fn leave(&self) {
-        self.0.iter().for_each(|upstream| upstream.places.set(upstream.places.get() - 1));
+        self.upstreams.iter().for_each(|upstream| upstream.places.set(upstream.places.get() - 1));
     }
 
     /// Whether one more may be set aside.
     fn has_room(&self, rules: &Ejection) -> bool {
-        rules.has_room(self.0.iter().filter(|upstream| upstream.health.is_out()).count(), self.0.len())
+        rules.has_room(
+            self.upstreams.iter().filter(|upstream| upstream.health.is_out()).count(),
+            self.upstreams.len(),
+        )
     }
 
     /// The better one of two at random (the power of two choices): no endpoint is the best of all for everybody at once,
     /// as the least loaded one of them all would be.
     fn choose(&self, now: Instant) -> usize {
-        let count = self.0.len();
+        let count = self.upstreams.len();
         if count < 2 {
             return 0;
         }
@@ -41,18 +53,18 @@ impl Candidates {
         let Some(one) = self.in_from(fastrand::usize(..count), None) else { return fastrand::usize(..count) };
         let other = (one + 1 + fastrand::usize(..count - 1)) % count;
         let Some(other) = self.in_from(other, Some(one)) else { return one };
-        if self.0[one].load.is_better_than(&self.0[other].load, now) { one } else { other }
+        if self.upstreams[one].load.is_better_than(&self.upstreams[other].load, now) { one } else { other }
     }
 
     /// The first from this place on that is not set aside, but not that one.
     fn in_from(&self, start: usize, except: Option<usize>) -> Option<usize> {
-        let mut places = (start..self.0.len()).chain(0..start);
-        places.find(|&place| Some(place) != except && !self.0[place].health.is_out())
+        let mut places = (start..self.upstreams.len()).chain(0..start);
+        places.find(|&place| Some(place) != except && !self.upstreams[place].health.is_out())
     }
 
     /// All but this one, from the next on; those that are set aside come last.
     fn others(&self, first: usize) -> vec::IntoIter<Rc<Upstream>> {
-        let (before, from) = self.0.split_at(first);
+        let (before, from) = self.upstreams.split_at(first);
         let others = from.iter().skip(1).chain(before).cloned();
         let (mut others, out): (Vec<_>, Vec<_>) = others.partition(|upstream| !upstream.health.is_out());
         others.extend(out);
@@ -69,8 +81,9 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    /// None yet.
+    /// None yet, of a request that is new.
     pub(super) fn new(candidates: Rc<Candidates>) -> Self {
+        candidates.budget.request();
         Self { candidates, first: None, others: None }
     }
 
@@ -78,16 +91,26 @@ impl Tries {
     pub(super) fn next(&mut self) -> Option<Turn> {
         let Self { candidates, first, others } = self;
         // Where there is no choice, no clock is read.
-        let now = (candidates.0.len() > 1).then(Instant::now);
+        let now = (candidates.upstreams.len() > 1).then(Instant::now);
         let upstream = match *first {
             Some(first) => others.get_or_insert_with(|| candidates.others(first)).next()?,
             None => {
                 let chosen = now.map_or(0, |now| candidates.choose(now));
                 *first = Some(chosen);
-                candidates.0[chosen].clone()
+                candidates.upstreams[chosen].clone()
             }
         };
         Some(Turn::new(upstream, now))
+    }
+
+    /// Whether there is more than one.
+    pub(super) fn has_others(&self) -> bool {
+        self.candidates.upstreams.len() > 1
+    }
+
+    /// Whether the backend's budget allows that a request is sent again; it is counted.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.candidates.budget.take()
     }
 
     /// The endpoint answered, with a status that may be a failure of its own.
@@ -148,15 +171,15 @@ mod tests {
     fn who_is_set_aside_is_the_last_choice() {
         let candidates = candidates(0..4);
         let (now, rules) = (Instant::now(), Ejection::default());
-        candidates.0[1].health.eject(now, &rules);
+        candidates.upstreams[1].health.eject(now, &rules);
         assert!(candidates.has_room(&rules));
-        candidates.0[3].health.eject(now, &rules);
+        candidates.upstreams[3].health.eject(now, &rules);
         assert!(!candidates.has_room(&rules), "half of them are out");
         for _ in 0..50 {
             let ports = tried(&candidates);
             assert!(ports[..2].iter().all(|port| port % 2 == 0) && ports.len() == 4, "{ports:?}");
         }
-        candidates.0.iter().for_each(|upstream| upstream.health.eject(now, &rules));
+        candidates.upstreams.iter().for_each(|upstream| upstream.health.eject(now, &rules));
         assert_eq!(tried(&candidates).len(), 4);
     }
 

@@ -48,7 +48,7 @@ pub enum Bind {
 pub struct Timeouts {
     /// For a TCP connection to an endpoint.
     pub connect: Duration,
-    /// From the end of a request to the head of its response.
+    /// From the end of a request to the head of its response, all attempts together.
     pub response: Duration,
     /// A client connection without requests.
     pub idle: Duration,

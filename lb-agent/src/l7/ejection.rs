@@ -105,6 +105,7 @@ impl Health {
         let is_over = self.out_until.get().is_some_and(|until| until <= now);
         if is_over {
             self.out_until.set(None);
+            self.in_a_row.set(0);
             self.back_at.set(now);
         }
         is_over

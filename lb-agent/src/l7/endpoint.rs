@@ -39,6 +39,8 @@ pub(super) enum Failure {
     NotSent,
     /// The connection broke, or what came was not HTTP.
     Broken,
+    /// The connection had been idle and was closed while the request was on its way: so it is kept or closed anywhere.
+    Stale,
     /// The request's own body could not be had: nothing is wrong with the endpoint.
     BadBody,
     /// The client did not send the request's body in time: nothing is wrong with the endpoint.

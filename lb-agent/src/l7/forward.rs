@@ -1,4 +1,4 @@
-//! A request's way: settled, matched, sent to an endpoint, its response passed back.
+//! A request's way: settled, matched, sent (`attempts`), its response passed back.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -9,19 +9,13 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
+use super::attempts::{Attempts, Begun};
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
-use super::deadline::Deadline;
-use super::ejection::Fault;
-use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
-use super::limits::Limit;
 use super::reply::Reply;
 use super::target::Target;
-use super::upload::{Pace, Upload};
-use super::upstream::Turn;
-use super::worker::Worker;
 use super::{authority, headers, path_policy, tunnel};
 use crate::model::{Host, plain_path};
 
@@ -70,7 +64,7 @@ async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result
     let tries = Tries::new(client.worker.upstreams.of(&target)?);
     // What is under way does not keep the endpoints of a state that is gone.
     drop(target);
-    Ok(pass_back(send(&client.worker, tries, request).await?))
+    Ok(pass_back(Attempts::new(&client.worker, tries, request).run().await?))
 }
 
 /// Refuses what cannot be matched safely; matches the rest.
@@ -114,131 +108,4 @@ fn pass_back(Begun { response, connection, turn }: Begun) -> Response<Body> {
     parts.version = Version::HTTP_11;
     let exchange = Exchange::new(incoming, connection, turn);
     Response::from_parts(parts, Body::exchange(Box::new(exchange)))
-}
-
-/// A response's head, with the connection that its body comes over.
-struct Begun {
-    response: Response<Incoming>,
-    connection: Box<EndpointConnection>,
-    turn: Turn,
-}
-
-/// Where a request waits to be sent: passed on by reference, for it is large. Empty once it has been sent.
-type Place = Option<Request<RequestBody>>;
-
-/// Each endpoint is tried at most once, and only as long as none has seen the request.
-async fn send(worker: &Worker, mut tries: Tries, request: Request<RequestBody>) -> Result<Begun, Reply> {
-    let mut place = Some(request);
-    while let Some(turn) = tries.next() {
-        match send_to(worker, &turn, &mut place).await {
-            Ok((response, connection)) => {
-                tries.answered(&turn, response.status(), &worker.config.ejection, &worker.metrics);
-                return Ok(Begun { response, connection, turn });
-            }
-            Err(failure) => {
-                blame(worker, &tries, &turn, &failure);
-                answer_to(worker, &failure)?;
-            }
-        }
-    }
-    Err(Reply::ConnectFailed)
-}
-
-/// Tells the endpoint's record of what was its fault.
-fn blame(worker: &Worker, tries: &Tries, turn: &Turn, failure: &Failure) {
-    let fault = match failure {
-        Failure::NotSent => Fault::Connect,
-        Failure::Broken => Fault::Broken,
-        Failure::TimedOut => Fault::TimeOut,
-        Failure::BadBody | Failure::SlowBody => return,
-    };
-    tries.failed(turn, fault, &worker.config.ejection, &worker.metrics);
-    turn.failed();
-}
-
-/// What the client is told, unless another endpoint may be tried.
-fn answer_to(worker: &Worker, failure: &Failure) -> Result<(), Reply> {
-    match failure {
-        Failure::NotSent => Ok(()),
-        Failure::Broken => Err(Reply::BadResponse),
-        Failure::BadBody => Err(Reply::BadBody),
-        Failure::SlowBody => {
-            worker.metrics.limit_reached(Limit::UploadRate);
-            Err(Reply::SlowBody)
-        }
-        Failure::TimedOut => Err(Reply::ResponseTimeout),
-    }
-}
-
-type Answered = (Response<Incoming>, Box<EndpointConnection>);
-
-/// Over idle connections as long as they prove to be closed, then over a new one.
-async fn send_to(worker: &Worker, turn: &Turn, place: &mut Place) -> Result<Answered, Failure> {
-    let upstream = turn.upstream();
-    while let Some(connection) = upstream.pool.take() {
-        let copy = place.as_ref().and_then(replayable);
-        match exchange(worker, connection, turn, place).await {
-            Err(Failure::NotSent) => {}
-            // The endpoint closed it while the request was on its way.
-            Err(Failure::Broken) if copy.is_some() => {
-                worker.metrics.upstream_retry();
-                *place = copy;
-                break;
-            }
-            result => return result,
-        }
-    }
-    match worker.connect(upstream.address).await {
-        Some(connection) => {
-            turn.connected();
-            exchange(worker, connection, turn, place).await
-        }
-        None => Err(Failure::NotSent),
-    }
-}
-
-async fn exchange(
-    worker: &Worker,
-    mut connection: Box<EndpointConnection>,
-    turn: &Turn,
-    place: &mut Place,
-) -> Result<Answered, Failure> {
-    connection.deadline.set(worker.config.timeouts.response);
-    let upload = place.as_mut().and_then(|request| follow(worker, request.body_mut(), &connection.deadline));
-    let response = connection.send(place).await.map_err(|failure| match failure {
-        Failure::TimedOut if upload.as_ref().is_some_and(|upload| upload.awaits_client()) => {
-            Failure::SlowBody
-        }
-        failure => failure,
-    })?;
-    // Nobody asked this endpoint to switch protocols.
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Failure::Broken);
-    }
-    turn.answered(upload.map(|upload| upload.came_at()));
-    Ok((response, connection))
-}
-
-fn follow(worker: &Worker, body: &mut RequestBody, deadline: &Rc<Deadline>) -> Option<Rc<Upload>> {
-    if body.is_empty() {
-        return None;
-    }
-    let timeouts = &worker.config.timeouts;
-    let slowest = worker.config.limits.of(Limit::UploadRate);
-    let upload = Upload::new(deadline, Pace { backend: timeouts.response, client: timeouts.upload, slowest });
-    body.report_to(upload.clone());
-    Some(upload)
-}
-
-/// A second copy of a request that may be sent twice: without a body, of a method that RFC 9110 calls idempotent.
-fn replayable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.body().is_empty() || !request.method().is_idempotent() {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::default());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }

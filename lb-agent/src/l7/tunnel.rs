@@ -66,7 +66,7 @@ fn pass_back(response: Response<Incoming>) -> Response<Body> {
 async fn connect(worker: &Worker, target: &Arc<Target>) -> Result<(tokio::net::TcpStream, Turn), Reply> {
     let mut tries = Tries::new(worker.upstreams.of(target)?);
     while let Some(turn) = tries.next() {
-        if let Some(stream) = worker.dial(turn.upstream().address).await {
+        if let Some(stream) = worker.dial(turn.upstream().address, worker.config.timeouts.connect).await {
             return Ok((stream, turn));
         }
         tries.failed(&turn, Fault::Connect, &worker.config.ejection, &worker.metrics);

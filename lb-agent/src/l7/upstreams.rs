@@ -47,13 +47,15 @@ impl Upstreams {
         Ok(made)
     }
 
-    /// Closes what has been idle for too long, takes back who was set aside for long enough, and forgets the endpoints that no target has any more. Requests that
+    /// A second has passed: closes what has been idle for too long, takes back who was set aside for long enough, and forgets the endpoints that no target has any more. Requests that
     /// are under way at them finish.
     pub(super) fn sweep(&self, metrics: &Metrics) {
         self.candidates.borrow_mut().retain(|_, (target, candidates)| {
             let is_used = target.strong_count() > 0;
-            if !is_used {
-                candidates.leave();
+            if is_used {
+                candidates.pass()
+            } else {
+                candidates.leave()
             }
             is_used
         });

@@ -138,16 +138,20 @@ impl Worker {
         target.cloned().ok_or(Reply::NoRoute)
     }
 
-    /// A new connection to an endpoint, counted.
-    pub(super) async fn connect(&self, endpoint: SocketAddr) -> Option<Box<EndpointConnection>> {
-        let stream = self.dial(endpoint).await?;
+    /// A new connection to an endpoint, counted; within this time, or that for connecting.
+    pub(super) async fn connect(
+        &self,
+        endpoint: SocketAddr,
+        within: Duration,
+    ) -> Option<Box<EndpointConnection>> {
+        let stream = self.dial(endpoint, within).await?;
         EndpointConnection::new(stream, &self.deadlines).await.ok().map(Box::new)
     }
 
     /// A new socket to an endpoint, counted.
-    pub(super) async fn dial(&self, endpoint: SocketAddr) -> Option<TcpStream> {
+    pub(super) async fn dial(&self, endpoint: SocketAddr, within: Duration) -> Option<TcpStream> {
         let deadline = Deadline::new(&self.deadlines);
-        deadline.set(self.config.timeouts.connect);
+        deadline.set(self.config.timeouts.connect.min(within));
         let stream = deadline.bound(TcpStream::connect(endpoint)).await;
         let stream = stream.and_then(Result::ok).filter(|stream| stream.set_nodelay(true).is_ok());
         self.metrics.upstream_connect(stream.is_some());
