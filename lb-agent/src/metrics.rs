@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::l7::{Limit, Malformed, Reply};
+use crate::l7::{Fault, Limit, Malformed, Reply};
 use crate::model::{ConnectionKind, ListenerProtocol};
 
 /// A metric's name and help text.
@@ -179,7 +179,9 @@ pub struct Metrics {
     limits: [ShardedCounter; Limit::ALL.len()],
     handshakes: [ShardedCounter; 2],
     upstream_connects: [ShardedCounter; 2],
-    upstream_retries: ShardedCounter,
+    upstream_retries: [ShardedCounter; 2],
+    upstream_ejections: [ShardedCounter; Fault::ALL.len()],
+    upstream_ejected: Gauge,
     connections: [Gauge; ConnectionKind::ALL.len()],
     drained: [[ShardedCounter; ENDS.len()]; ConnectionKind::ALL.len()],
     cut_responses: ShardedCounter,
@@ -204,6 +206,10 @@ impl Metrics {
         let handshakes = family(registry, "lb_l7_tls_handshakes", "TLS handshakes with clients, by result");
         let connects =
             family(registry, "lb_l7_upstream_connects", "Connections opened to endpoints, by result");
+        let help = "Requests that an endpoint may have seen, and that could be sent again: whether the budget allowed it";
+        let retries = family(registry, "lb_l7_upstream_retries", help);
+        let help = "Endpoints set aside for a while, by each worker, by how they failed last";
+        let ejections = family(registry, "lb_l7_upstream_ejections", help);
         let connections = Family::<Labels, Gauge>::default();
         let help = "Client connections that are open, tunnels included, by what they carry";
         registry.register("lb_l7_connections", help, connections.clone());
@@ -221,7 +227,10 @@ impl Metrics {
             limits: Limit::ALL.map(|limit| resolve(&limits, vec![("limit", limit.name())])),
             handshakes: results(&handshakes),
             upstream_connects: results(&connects),
-            upstream_retries: ShardedCounter::default(),
+            upstream_retries: ["refused", "retried"]
+                .map(|outcome| resolve(&retries, vec![("outcome", outcome)])),
+            upstream_ejections: Fault::ALL.map(|fault| resolve(&ejections, vec![("reason", fault.label())])),
+            upstream_ejected: Gauge::default(),
             connections: ConnectionKind::ALL
                 .map(|kind| connections.get_or_create_owned(&vec![("kind", kind.label())])),
             drained: ConnectionKind::ALL
@@ -230,9 +239,9 @@ impl Metrics {
             strays: ShardedCounter::default(),
         };
         registry.register(
-            "lb_l7_upstream_retries",
-            "Requests sent again after an idle connection broke",
-            metrics.upstream_retries.clone(),
+            "lb_l7_upstream_ejected",
+            "Endpoints that are set aside now, summed over the workers",
+            metrics.upstream_ejected.clone(),
         );
         registry.register(
             "lb_l7_stray_connections",
@@ -296,9 +305,20 @@ impl Metrics {
         self.cut_responses.inc_by(cut.unwrap_or_default().into());
     }
 
-    /// A request sent a second time.
-    pub fn upstream_retry(&self) {
-        self.upstream_retries.inc();
+    /// An endpoint is set aside.
+    pub fn upstream_ejected(&self, fault: Fault) {
+        self.upstream_ejections[fault as usize].inc();
+        self.upstream_ejected.inc();
+    }
+
+    /// It is so no more.
+    pub fn upstream_back(&self) {
+        self.upstream_ejected.dec();
+    }
+
+    /// A request that could be sent a second time, and whether it was.
+    pub fn upstream_retry(&self, retried: bool) {
+        self.upstream_retries[usize::from(retried)].inc();
     }
 }
 
@@ -383,7 +403,9 @@ mod tests {
             "lb_l7_requests_total{protocol=\"http\",class=\"2xx\"} 0",
             "lb_l7_replies_total{reason=\"no_route\"} 1",
             "lb_l7_tls_handshakes_total{result=\"ok\"} 1",
-            "lb_l7_upstream_retries_total 0",
+            "lb_l7_upstream_retries_total{outcome=\"refused\"} 0",
+            "lb_l7_upstream_ejections_total{reason=\"time_out\"} 0",
+            "lb_l7_upstream_ejected 0",
             "lb_l7_connections{kind=\"http1\"} 0",
             "lb_l7_drained_connections_total{kind=\"websocket\",end=\"deadline\"} 0",
         ] {

@@ -1,7 +1,5 @@
 //! The scenarios of the ingress-controller-conformance project (`features/*.feature`, release 1.19), as tables.
 
-use std::collections::BTreeSet;
-
 use super::support::{Asked, Http, Site, all_schemes, connect_tls, request, shown, tls_secret};
 
 /// An Ingress without a class whose rules are `host | pathType path service`, one a line. Ports are 8080.
@@ -147,5 +145,6 @@ async fn load_balancing() {
     for _ in 0..100 {
         site.check("load-balancing", "/", Ok("echo-service")).await;
     }
-    assert_eq!(site.requests().into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([10]), "all in turn");
+    let requests = site.requests();
+    assert!(requests.len() == 10 && requests.iter().all(|&requests| requests > 0), "{requests:?}");
 }

@@ -1,9 +1,11 @@
 //! The proxy tier: requests through `l7::Proxy` on loopback, to backends that behave and to some that do not.
 //! Needs no rights. Each file is one concern; `support` has the proxy, the backends and the clients.
 
+mod balance;
 mod change;
 mod conformance;
 mod drain;
+mod ejection;
 mod examples;
 mod floods;
 mod headers;
@@ -14,6 +16,7 @@ mod misbehaving;
 mod nginx;
 mod replies;
 mod requests;
+mod retries;
 mod reuse;
 mod routing;
 mod smuggling;

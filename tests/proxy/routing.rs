@@ -53,16 +53,16 @@ async fn a_class_never_answers_on_the_listener_of_another() {
 }
 
 #[tokio::test]
-async fn endpoints_take_turns() {
+async fn endpoints_share_requests() {
     let (one, two, three) = (Backend::says("1").await, Backend::says("2").await, Backend::says("3").await);
     let fixture = Fixture::start(Table::all_to(&[one.address, two.address, three.address]));
     let mut client = Http::one(fixture.http()).await;
     let mut counts = BTreeMap::<String, usize>::new();
-    for _ in 0..9 {
+    for _ in 0..60 {
         let answer = client.send(request("a", "/")).await;
         *counts.entry(answer.text().to_owned()).or_default() += 1;
     }
-    assert_eq!(counts.into_values().collect::<Vec<_>>(), [3, 3, 3]);
+    assert_eq!(counts.len(), 3, "{counts:?}");
 }
 
 #[tokio::test]
@@ -73,5 +73,5 @@ async fn a_dead_endpoint_is_passed_over() {
     for _ in 0..4 {
         assert_eq!(Http::get(fixture.http(), "a", "/").await.text(), "alive");
     }
-    assert!(fixture.metric("lb_l7_upstream_connects_total{result=\"failed\"}") >= 2);
+    assert!(fixture.metric("lb_l7_upstream_connects_total{result=\"failed\"}") >= 1);
 }

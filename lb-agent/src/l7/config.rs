@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::ejection::Ejection;
 use super::limits::Limits;
 use super::trust::Trust;
 use crate::beat::Beats;
@@ -20,6 +21,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How much clients may ask.
     pub limits: Limits,
+    /// When an endpoint that fails is set aside.
+    pub ejection: Ejection,
     /// Proxies in front of us.
     pub trust: Trust,
     /// Idle connections kept to one endpoint, per worker.
@@ -45,7 +48,7 @@ pub enum Bind {
 pub struct Timeouts {
     /// For a TCP connection to an endpoint.
     pub connect: Duration,
-    /// From the end of a request to the head of its response.
+    /// From the end of a request to the head of its response, all attempts together.
     pub response: Duration,
     /// A client connection without requests.
     pub idle: Duration,
@@ -100,6 +103,7 @@ impl Config {
             max_segment: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            ejection: Ejection::default(),
             trust: Trust::default(),
             idle_per_endpoint: 256,
             beats: Beats::default(),

@@ -68,7 +68,7 @@ impl Worker {
 
     /// Lets connections end until the deadline, and those that say so then a little longer.
     pub(super) async fn finish(&self, deadline: Instant) {
-        self.pool.clear();
+        self.upstreams.clear();
         if deadline <= Instant::now() {
             return;
         }

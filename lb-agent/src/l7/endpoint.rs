@@ -1,7 +1,6 @@
 //! One HTTP/1.1 connection to an endpoint. Nobody else drives it: whoever waits for its response does, within
 //! his own task, so that a request costs no second task and no wake-up between two.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -25,8 +24,6 @@ pub(super) type Io = TokioIo<Coalesced<TcpStream>>;
 
 /// A connection to an endpoint, on which one request at a time is under way.
 pub(super) struct EndpointConnection {
-    /// The endpoint.
-    pub(super) address: SocketAddr,
     /// For the response that is waited for.
     pub(super) deadline: Rc<Deadline>,
     /// When it was last used, in ticks of the worker's deadlines.
@@ -42,6 +39,8 @@ pub(super) enum Failure {
     NotSent,
     /// The connection broke, or what came was not HTTP.
     Broken,
+    /// The connection had been idle and was closed while the request was on its way: so it is kept or closed anywhere.
+    Stale,
     /// The request's own body could not be had: nothing is wrong with the endpoint.
     BadBody,
     /// The client did not send the request's body in time: nothing is wrong with the endpoint.
@@ -52,15 +51,11 @@ pub(super) enum Failure {
 
 impl EndpointConnection {
     /// Over a connected socket.
-    pub(super) async fn new(
-        address: SocketAddr,
-        stream: TcpStream,
-        deadlines: &Rc<Deadlines>,
-    ) -> hyper::Result<Self> {
+    pub(super) async fn new(stream: TcpStream, deadlines: &Rc<Deadlines>) -> hyper::Result<Self> {
         let (sender, connection) =
             Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(Coalesced(stream))).await?;
         let deadline = Rc::new(Deadline::new(deadlines));
-        Ok(Self { address, deadline, used_at: 0, sender, connection: Some(connection) })
+        Ok(Self { deadline, used_at: 0, sender, connection: Some(connection) })
     }
 
     /// Sends the request that is in this place and waits for the head of its response. The body needs `drive`

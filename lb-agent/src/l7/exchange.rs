@@ -1,7 +1,6 @@
 //! The body of a response that is under way, with the connection that it comes over.
 
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -9,19 +8,18 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::endpoint::EndpointConnection;
-use super::pool::Pool;
+use super::upstream::Turn;
 
 /// Dropped before its end, it closes the endpoint's connection: nobody would read the rest.
 pub(super) struct Exchange {
     incoming: Incoming,
-    connection: Option<Box<EndpointConnection>>,
-    pool: Rc<Pool>,
+    under_way: Option<(Box<EndpointConnection>, Turn)>,
 }
 
 impl Exchange {
     /// A response's body; the connection goes to the pool after it.
-    pub(super) fn new(incoming: Incoming, connection: Box<EndpointConnection>, pool: Rc<Pool>) -> Self {
-        let mut exchange = Self { incoming, connection: Some(connection), pool };
+    pub(super) fn new(incoming: Incoming, connection: Box<EndpointConnection>, turn: Turn) -> Self {
+        let mut exchange = Self { incoming, under_way: Some((connection, turn)) };
         exchange.release_at_end();
         exchange
     }
@@ -30,14 +28,14 @@ impl Exchange {
         // Frames come in by driving the connection, so they need not wake anyone.
         let unwoken = &mut Context::from_waker(Waker::noop());
         let mut frame = Pin::new(&mut self.incoming).poll_frame(unwoken);
-        if let (Poll::Pending, Some(connection)) = (&frame, &mut self.connection) {
+        if let (Poll::Pending, Some((connection, _))) = (&frame, &mut self.under_way) {
             connection.drive(cx);
             frame = Pin::new(&mut self.incoming).poll_frame(unwoken);
         }
         match &frame {
             Poll::Ready(Some(Ok(_))) => self.release_at_end(),
             Poll::Ready(None) => self.release(),
-            Poll::Ready(Some(Err(_))) => self.connection = None,
+            Poll::Ready(Some(Err(_))) => self.under_way = None,
             Poll::Pending => {}
         }
         frame
@@ -59,8 +57,8 @@ impl Exchange {
     }
 
     fn release(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.pool.put(connection);
+        if let Some((connection, turn)) = self.under_way.take() {
+            turn.finish(connection);
         }
     }
 }

@@ -1,7 +1,6 @@
-//! A request's way: settled, matched, sent to an endpoint, its response passed back.
+//! A request's way: settled, matched, sent (`attempts`), its response passed back.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,16 +9,13 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
+use super::attempts::{Attempts, Begun};
 use super::body::{Body, RequestBody};
+use super::candidates::Tries;
 use super::client::{Busy, Client};
-use super::deadline::Deadline;
-use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
-use super::limits::Limit;
 use super::reply::Reply;
 use super::target::Target;
-use super::upload::{Pace, Upload};
-use super::worker::Worker;
 use super::{authority, headers, path_policy, tunnel};
 use crate::model::{Host, plain_path};
 
@@ -65,8 +61,10 @@ async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result
     }
     parts.extensions.clear();
     let request = Request::from_parts(parts, RequestBody::new(body));
-    let (response, connection) = send(&client.worker, &target, request).await?;
-    Ok(pass_back(response, connection, &client.worker))
+    let tries = Tries::new(client.worker.upstreams.of(&target)?);
+    // What is under way does not keep the endpoints of a state that is gone.
+    drop(target);
+    Ok(pass_back(Attempts::new(&client.worker, tries, request).run().await?))
 }
 
 /// Refuses what cannot be matched safely; matches the rest.
@@ -104,105 +102,10 @@ fn into_origin_form(parts: &mut Parts) {
     }
 }
 
-fn pass_back(
-    response: Response<Incoming>,
-    connection: Box<EndpointConnection>,
-    worker: &Worker,
-) -> Response<Body> {
+fn pass_back(Begun { response, connection, turn }: Begun) -> Response<Body> {
     let (mut parts, incoming) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let exchange = Exchange::new(incoming, connection, worker.pool.clone());
+    let exchange = Exchange::new(incoming, connection, turn);
     Response::from_parts(parts, Body::exchange(Box::new(exchange)))
-}
-
-/// A response's head, with the connection that its body comes over.
-type Begun = (Response<Incoming>, Box<EndpointConnection>);
-
-/// Where a request waits to be sent: passed on by reference, for it is large. Empty once it has been sent.
-type Place = Option<Request<RequestBody>>;
-
-/// Each endpoint is tried at most once, and only as long as none has seen the request.
-async fn send(worker: &Worker, target: &Arc<Target>, request: Request<RequestBody>) -> Result<Begun, Reply> {
-    let endpoints = target.endpoints()?;
-    let first = worker.round.next(target, endpoints.len());
-    let (before, from) = endpoints.split_at(first);
-    let mut place = Some(request);
-    for endpoint in from.iter().chain(before) {
-        match send_to(worker, *endpoint, &mut place).await {
-            Ok(begun) => return Ok(begun),
-            Err(Failure::NotSent) => {}
-            Err(Failure::Broken) => return Err(Reply::BadResponse),
-            Err(Failure::BadBody) => return Err(Reply::BadBody),
-            Err(Failure::SlowBody) => {
-                worker.metrics.limit_reached(Limit::UploadRate);
-                return Err(Reply::SlowBody);
-            }
-            Err(Failure::TimedOut) => return Err(Reply::ResponseTimeout),
-        }
-    }
-    Err(Reply::ConnectFailed)
-}
-
-/// Over idle connections as long as they prove to be closed, then over a new one.
-async fn send_to(worker: &Worker, endpoint: SocketAddr, place: &mut Place) -> Result<Begun, Failure> {
-    while let Some(connection) = worker.pool.take(endpoint) {
-        let copy = place.as_ref().and_then(replayable);
-        match exchange(worker, connection, place).await {
-            Err(Failure::NotSent) => {}
-            // The endpoint closed it while the request was on its way.
-            Err(Failure::Broken) if copy.is_some() => {
-                worker.metrics.upstream_retry();
-                *place = copy;
-                break;
-            }
-            result => return result,
-        }
-    }
-    match worker.connect(endpoint).await {
-        Some(connection) => exchange(worker, connection, place).await,
-        None => Err(Failure::NotSent),
-    }
-}
-
-async fn exchange(
-    worker: &Worker,
-    mut connection: Box<EndpointConnection>,
-    place: &mut Place,
-) -> Result<Begun, Failure> {
-    connection.deadline.set(worker.config.timeouts.response);
-    let upload = place.as_mut().and_then(|request| follow(worker, request.body_mut(), &connection.deadline));
-    let response = connection.send(place).await.map_err(|failure| match failure {
-        Failure::TimedOut if upload.is_some_and(|upload| upload.awaits_client()) => Failure::SlowBody,
-        failure => failure,
-    })?;
-    // Nobody asked this endpoint to switch protocols.
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Failure::Broken);
-    }
-    Ok((response, connection))
-}
-
-fn follow(worker: &Worker, body: &mut RequestBody, deadline: &Rc<Deadline>) -> Option<Rc<Upload>> {
-    if body.is_empty() {
-        return None;
-    }
-    let timeouts = &worker.config.timeouts;
-    let slowest = worker.config.limits.of(Limit::UploadRate);
-    let upload = Upload::new(deadline, Pace { backend: timeouts.response, client: timeouts.upload, slowest });
-    body.report_to(upload.clone());
-    Some(upload)
-}
-
-/// A second copy of a request that may be sent twice: without a body, of a method that RFC 9110 calls idempotent.
-fn replayable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.body().is_empty() || !request.method().is_idempotent() {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::default());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }

@@ -1,33 +1,37 @@
 //! What shared values of the model became, by their place in memory: whoever still holds the value finds it again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
 
 /// Values that are kept before it is asked which of them are still in use.
 const FEW: usize = 64;
 
-/// Holds what was made as long as somebody else does, and then for a while.
+/// Knows what was made as long as somebody holds it.
 pub(super) struct Kept<S, T> {
-    /// The source stays, too: no other one can have its place.
-    made: HashMap<usize, (Arc<S>, Arc<T>), RandomState>,
-    /// When there are so many, those that nobody uses are dropped.
+    /// The source stays: no other one can have its place.
+    made: HashMap<usize, (Arc<S>, Weak<T>), RandomState>,
+    /// When there are so many, those that nobody uses are forgotten.
     limit: usize,
 }
 
 impl<S, T> Kept<S, T> {
     /// What the source became, made now if it was not yet.
     pub(super) fn of(&mut self, source: &Arc<S>, make: impl FnOnce(&Arc<S>) -> T) -> Arc<T> {
-        let made = self.made.entry(Arc::as_ptr(source).addr());
-        let (_, made) = made.or_insert_with(|| (Arc::clone(source), Arc::new(make(source))));
-        Arc::clone(made)
+        let place = Arc::as_ptr(source).addr();
+        if let Some(made) = self.made.get(&place).and_then(|(_, made)| made.upgrade()) {
+            return made;
+        }
+        let made = Arc::new(make(source));
+        self.made.insert(place, (Arc::clone(source), Arc::downgrade(&made)));
+        made
     }
 
-    /// Drops what nobody uses any more; looks for it so rarely that it costs nothing to call this often.
+    /// Forgets what nobody uses any more; looks for it so rarely that it costs nothing to call this often.
     pub(super) fn forget_unused(&mut self) {
         if self.made.len() > self.limit {
-            self.made.retain(|_, (_, made)| Arc::strong_count(made) > 1);
+            self.made.retain(|_, (_, made)| made.strong_count() > 0);
             self.limit = 2 * self.made.len() + FEW;
         }
     }

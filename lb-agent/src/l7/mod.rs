@@ -2,8 +2,8 @@
 //!
 //! The life of a request: `worker` accepts its connection, `connection` speaks TLS and HTTP with the client,
 //! `forward` settles its host (`authority`), path (`path_policy`) and headers (`headers`), asks the `router` of
-//! the current `live` state for a `target`, and sends it over an `endpoint` connection of the `pool`; the response
-//! streams back as an `exchange`. What the proxy answers by itself is in `reply`.
+//! the current `live` state for a `target`, and has it sent to one of its `candidates` (`attempts`), over an `endpoint` connection of that
+//! one's `pool`; the response streams back as an `exchange`. What the proxy answers by itself is in `reply`.
 //!
 //! What clients may send is in `guard`, which sees their bytes before the HTTP library does; how much, in `limits`.
 //!
@@ -12,14 +12,19 @@
 //! All of a worker's state is its own: no lock is taken on the way of a request.
 
 mod admission;
+mod attempts;
 mod authority;
+mod balance;
 mod body;
+mod budget;
+mod candidates;
 mod client;
 mod coalesce;
 mod config;
 mod connection;
 mod deadline;
 mod drain;
+mod ejection;
 mod endpoint;
 mod exchange;
 mod forward;
@@ -53,9 +58,12 @@ mod tls;
 mod trust;
 mod tunnel;
 mod upload;
+mod upstream;
+mod upstreams;
 mod worker;
 
 pub use config::{Bind, Config, Timeouts};
+pub use ejection::{Ejection, Fault};
 pub use guard::Malformed;
 pub use limits::{Limit, Limits, Setting, SettingError};
 pub use listen::{ListenError, SteeredSocket};

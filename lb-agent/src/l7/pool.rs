@@ -1,20 +1,14 @@
-//! Idle connections to endpoints, per worker: a stack for each, so that the warmest is used first and the rest
-//! can grow old.
+//! Idle connections to an endpoint: a stack, so that the warmest is used first and the rest can grow old.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-
-use foldhash::fast::RandomState;
+use std::time::Duration;
 
 use super::deadline::Deadlines;
 use super::endpoint::EndpointConnection;
 
-type Stack = Vec<Box<EndpointConnection>>;
-
-pub(super) struct Pool {
-    idle: RefCell<HashMap<SocketAddr, Stack, RandomState>>,
+/// How connections are kept, the same for all endpoints of a worker.
+pub(super) struct Keeping {
     deadlines: Rc<Deadlines>,
     /// Connections kept per endpoint.
     limit: usize,
@@ -22,47 +16,67 @@ pub(super) struct Pool {
     max_idle: u64,
 }
 
+impl Keeping {
+    /// So many for each endpoint, so long.
+    pub(super) fn new(deadlines: &Rc<Deadlines>, limit: usize, max_idle: Duration) -> Self {
+        Self { deadlines: deadlines.clone(), limit, max_idle: deadlines.ticks(max_idle) }
+    }
+}
+
+/// Those of one endpoint.
+pub(super) struct Pool {
+    #[expect(clippy::vec_box, reason = "they come and go as boxes")]
+    idle: RefCell<Vec<Box<EndpointConnection>>>,
+    is_closed: Cell<bool>,
+    keeping: Rc<Keeping>,
+}
+
 impl Pool {
     /// An empty pool.
-    pub(super) fn new(deadlines: &Rc<Deadlines>, limit: usize, max_idle: std::time::Duration) -> Self {
-        let max_idle = deadlines.ticks(max_idle);
-        Self { idle: RefCell::default(), deadlines: deadlines.clone(), limit, max_idle }
+    pub(super) fn new(keeping: &Rc<Keeping>) -> Self {
+        Self { idle: RefCell::default(), is_closed: Cell::new(false), keeping: keeping.clone() }
     }
 
     /// The connection that was used last. The endpoint may have closed it: sending finds out.
-    pub(super) fn take(&self, endpoint: SocketAddr) -> Option<Box<EndpointConnection>> {
-        self.idle.borrow_mut().get_mut(&endpoint)?.pop()
+    pub(super) fn take(&self) -> Option<Box<EndpointConnection>> {
+        self.idle.borrow_mut().pop()
     }
 
     /// Keeps a connection, if another request could go over it.
     pub(super) fn put(&self, mut connection: Box<EndpointConnection>) {
         connection.deadline.clear();
+        if self.is_closed.get() {
+            return;
+        }
         if !connection.is_reusable() {
             connection.refresh();
             if !connection.is_reusable() {
                 return;
             }
         }
-        connection.used_at = self.deadlines.now();
+        connection.used_at = self.keeping.deadlines.now();
         let mut idle = self.idle.borrow_mut();
-        let stack = idle.entry(connection.address).or_default();
-        if stack.len() < self.limit {
-            stack.push(connection);
+        if idle.len() < self.keeping.limit {
+            idle.push(connection);
         }
     }
 
-    /// Closes what has been idle for too long, or was closed by its endpoint.
+    /// Closes what has been idle for too long, or was closed by the endpoint.
     pub(super) fn sweep(&self) {
-        let oldest = self.deadlines.now().saturating_sub(self.max_idle);
-        self.idle.borrow_mut().retain(|_, stack| {
-            stack.iter_mut().for_each(|connection| connection.refresh());
-            stack.retain(|connection| connection.used_at >= oldest && connection.is_reusable());
-            !stack.is_empty()
-        });
+        let oldest = self.keeping.deadlines.now().saturating_sub(self.keeping.max_idle);
+        let mut idle = self.idle.borrow_mut();
+        idle.iter_mut().for_each(|connection| connection.refresh());
+        idle.retain(|connection| connection.used_at >= oldest && connection.is_reusable());
     }
 
     /// Closes all of them.
     pub(super) fn clear(&self) {
         self.idle.borrow_mut().clear();
+    }
+
+    /// Closes all of them, and keeps none any more.
+    pub(super) fn close(&self) {
+        self.is_closed.set(true);
+        self.clear();
     }
 }

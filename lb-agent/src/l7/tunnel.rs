@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,13 +15,16 @@ use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::time::timeout;
 
 use super::body::{Body, RequestBody};
+use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
+use super::ejection::Fault;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
 use super::pump::Pump;
 use super::reply::Reply;
 use super::target::Target;
+use super::upstream::Turn;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, LAST_WORDS};
 
@@ -36,8 +38,10 @@ pub(super) async fn open(
     parts.extensions.clear();
     headers::set_websocket(&mut parts.headers);
     let request = Request::from_parts(parts, RequestBody::default());
-    let stream = connect(&client.worker, target).await?;
-    let mut response = shake_hands(&client.worker, stream, request).await?;
+    let (stream, turn) = connect(&client.worker, target).await?;
+    let mut response = shake_hands(&client.worker, stream, request).await.inspect_err(|_| turn.failed())?;
+    turn.answered(None);
+    drop(turn);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(pass_back(response));
     }
@@ -58,14 +62,15 @@ fn pass_back(response: Response<Incoming>) -> Response<Body> {
     Response::from_parts(parts, Body::incoming(incoming))
 }
 
-async fn connect(worker: &Worker, target: &Arc<Target>) -> Result<tokio::net::TcpStream, Reply> {
-    let endpoints: &[SocketAddr] = target.endpoints()?;
-    let first = worker.round.next(target, endpoints.len());
-    let (before, from) = endpoints.split_at(first);
-    for endpoint in from.iter().chain(before) {
-        if let Some(stream) = worker.dial(*endpoint).await {
-            return Ok(stream);
+/// The turn lasts until the endpoint has answered: a tunnel says nothing of its load.
+async fn connect(worker: &Worker, target: &Arc<Target>) -> Result<(tokio::net::TcpStream, Turn), Reply> {
+    let mut tries = Tries::new(worker.upstreams.of(target)?);
+    while let Some(turn) = tries.next() {
+        if let Some(stream) = worker.dial(turn.upstream().address, worker.config.timeouts.connect).await {
+            return Ok((stream, turn));
         }
+        tries.failed(&turn, Fault::Connect, &worker.config.ejection, &worker.metrics);
+        turn.failed();
     }
     Err(Reply::ConnectFailed)
 }

@@ -22,6 +22,8 @@ pub(super) struct Upload {
     deadline: Rc<Deadline>,
     pace: Pace,
     began: Instant,
+    /// When the client had sent what it has sent so far.
+    came_at: Cell<Instant>,
     bytes: Cell<u64>,
     awaits_client: Cell<bool>,
 }
@@ -29,8 +31,9 @@ pub(super) struct Upload {
 impl Upload {
     /// One that begins.
     pub(super) fn new(deadline: &Rc<Deadline>, pace: Pace) -> Rc<Self> {
-        let (bytes, awaits_client) = (Cell::new(0), Cell::new(false));
-        Rc::new(Self { deadline: deadline.clone(), pace, began: Instant::now(), bytes, awaits_client })
+        let (bytes, awaits_client, began) = (Cell::new(0), Cell::new(false), Instant::now());
+        let came_at = Cell::new(began);
+        Rc::new(Self { deadline: deadline.clone(), pace, began, came_at, bytes, awaits_client })
     }
 
     /// Whether it is the client that is waited for.
@@ -38,10 +41,16 @@ impl Upload {
         self.awaits_client.get()
     }
 
+    /// When its last part came.
+    pub(super) fn came_at(&self) -> Instant {
+        self.came_at.get()
+    }
+
     /// The client has sent so much of it, or its end: a slow upload is not a slow response.
     pub(super) fn came(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() + bytes as u64);
         self.awaits_client.set(false);
+        self.came_at.set(Instant::now());
         self.deadline.set(self.pace.backend);
     }
 

@@ -24,10 +24,11 @@ use super::endpoint::EndpointConnection;
 use super::listen::Listening;
 use super::live::Live;
 use super::phase::Phase;
-use super::pool::Pool;
+use super::pool::Keeping;
 use super::reply::Reply;
 use super::request_id::RequestIds;
-use super::target::{RoundRobin, Target};
+use super::target::Target;
+use super::upstreams::Upstreams;
 use super::{connection, drain, path_readings};
 use crate::beat::Beat;
 use crate::metrics::Metrics;
@@ -57,9 +58,8 @@ pub(super) struct Worker {
     pub(super) config: Config,
     pub(super) metrics: Metrics,
     pub(super) deadlines: Rc<Deadlines>,
-    pub(super) pool: Rc<Pool>,
+    pub(super) upstreams: Upstreams,
     pub(super) admission: Rc<Admission>,
-    pub(super) round: RoundRobin,
     pub(super) ids: RequestIds,
     live: RefCell<Cache<Arc<ArcSwap<Live>>, Arc<Live>>>,
     pub(super) phase: Cell<Phase>,
@@ -101,15 +101,14 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
 impl Worker {
     fn new(config: Config, live: Arc<ArcSwap<Live>>, metrics: Metrics, seed: u64) -> Rc<Self> {
         let deadlines = Deadlines::new(config.timeouts.tick());
-        let pool = Pool::new(&deadlines, config.idle_per_endpoint, config.timeouts.upstream_idle);
+        let keeping = Keeping::new(&deadlines, config.idle_per_endpoint, config.timeouts.upstream_idle);
         let admission = Admission::new(&config.limits, config.workers);
         Rc::new(Self {
             config,
             metrics,
-            pool: Rc::new(pool),
+            upstreams: Upstreams::new(keeping),
             admission,
             deadlines,
-            round: RoundRobin::default(),
             ids: RequestIds::new(seed),
             live: RefCell::new(Cache::new(live)),
             phase: Cell::default(),
@@ -129,7 +128,6 @@ impl Worker {
     pub(super) fn find(&self, listener: SocketAddr, host: &str, path: &str) -> Result<Arc<Target>, Reply> {
         let mut live = self.live.borrow_mut();
         let live = live.load();
-        self.round.enter(live.generation);
         let listener = live.listeners.get(&listener).ok_or(Reply::NoRoute)?;
         let find = |path: &str| listener.routes.router.find(host, path).map(|(_, target)| target);
         let target = find(path);
@@ -140,16 +138,20 @@ impl Worker {
         target.cloned().ok_or(Reply::NoRoute)
     }
 
-    /// A new connection to an endpoint, counted.
-    pub(super) async fn connect(&self, endpoint: SocketAddr) -> Option<Box<EndpointConnection>> {
-        let stream = self.dial(endpoint).await?;
-        EndpointConnection::new(endpoint, stream, &self.deadlines).await.ok().map(Box::new)
+    /// A new connection to an endpoint, counted; within this time, or that for connecting.
+    pub(super) async fn connect(
+        &self,
+        endpoint: SocketAddr,
+        within: Duration,
+    ) -> Option<Box<EndpointConnection>> {
+        let stream = self.dial(endpoint, within).await?;
+        EndpointConnection::new(stream, &self.deadlines).await.ok().map(Box::new)
     }
 
     /// A new socket to an endpoint, counted.
-    pub(super) async fn dial(&self, endpoint: SocketAddr) -> Option<TcpStream> {
+    pub(super) async fn dial(&self, endpoint: SocketAddr, within: Duration) -> Option<TcpStream> {
         let deadline = Deadline::new(&self.deadlines);
-        deadline.set(self.config.timeouts.connect);
+        deadline.set(self.config.timeouts.connect.min(within));
         let stream = deadline.bound(TcpStream::connect(endpoint)).await;
         let stream = stream.and_then(Result::ok).filter(|stream| stream.set_nodelay(true).is_ok());
         self.metrics.upstream_connect(stream.is_some());
@@ -209,8 +211,8 @@ async fn tick(worker: Rc<Worker>, beat: Beat) {
         until_sweep -= 1;
         if until_sweep == 0 {
             until_sweep = sweep_every;
-            worker.pool.sweep();
             worker.live.borrow_mut().load();
+            worker.upstreams.sweep(&worker.metrics);
         }
     }
 }

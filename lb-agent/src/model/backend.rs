@@ -45,7 +45,7 @@ pub enum Unavailable {
     NoService,
     /// The Service has no such port.
     NoPort,
-    /// It exists, but no endpoint is ready.
+    /// It exists, but no endpoint is ready, and none that ends still serves.
     NoEndpoint,
     /// The Service is of type ExternalName, which is not switched on.
     ExternalName,
@@ -58,6 +58,6 @@ pub enum Unavailable {
 pub struct Backend {
     /// Its name.
     pub id: BackendId,
-    /// Endpoints that take new requests: sorted, without duplicates, or why there are none.
+    /// Endpoints that take new requests, the ready ones or, without any, those that end and still serve: sorted, without duplicates, or why there are none.
     pub endpoints: Result<Vec<SocketAddr>, Unavailable>,
 }

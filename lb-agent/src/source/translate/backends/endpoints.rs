@@ -41,8 +41,14 @@ fn of_slices(
     let port = service_port(spec, port).ok_or(Unavailable::NoPort)?;
     let port_name = port.name.as_deref().unwrap_or_default();
     let mut endpoints: Vec<SocketAddr> = Vec::new();
-    for (name, slice) in index.slices_of(service) {
-        collect(name, slice, port_name, &mut endpoints, problems);
+    // As kube-proxy has it: those that end, and still serve, only where no other is left.
+    for is_wanted in [is_ready, is_last_resort] {
+        for (name, slice) in index.slices_of(service) {
+            collect(name, slice, port_name, is_wanted, &mut endpoints, problems);
+        }
+        if !endpoints.is_empty() {
+            break;
+        }
     }
     if endpoints.is_empty() {
         problems.extend(misnamed(index.slices_of(service), port_name));
@@ -83,11 +89,12 @@ pub(in crate::source::translate) fn service_port<'a>(
     spec.ports.iter().flatten().filter(is_tcp).find(is_wanted)
 }
 
-/// Adds the ready endpoints of a slice for the Service's port of this name.
+/// Adds the endpoints of a slice in this condition, for the Service's port of this name.
 fn collect(
     name: &ObjectRef,
     slice: &EndpointSlice,
     port_name: &str,
+    is_wanted: fn(&Endpoint) -> bool,
     endpoints: &mut Vec<SocketAddr>,
     problems: &mut Vec<Problem>,
 ) {
@@ -97,7 +104,7 @@ fn collect(
     let numbers: Vec<u16> =
         tcp.filter_map(|port| u16::try_from(port.port?).ok().filter(|&port| port != 0)).collect();
     for (at, endpoint) in
-        slice.endpoints.iter().flatten().enumerate().filter(|(_, endpoint)| is_ready(endpoint))
+        slice.endpoints.iter().flatten().enumerate().filter(|(_, endpoint)| is_wanted(endpoint))
     {
         // Only the first address of an endpoint means anything (EndpointSlice API text).
         let Some(text) = endpoint.addresses.first() else { continue };
@@ -137,4 +144,13 @@ fn misnamed<'a>(
 /// "nil should be interpreted as true" (EndpointSlice API text).
 fn is_ready(endpoint: &Endpoint) -> bool {
     endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+}
+
+/// It ends, and takes requests up to then. "nil should be interpreted as true" of `serving`, and "false" of
+/// `terminating` (EndpointSlice API text).
+fn is_last_resort(endpoint: &Endpoint) -> bool {
+    let conditions = endpoint.conditions.as_ref();
+    conditions.is_some_and(|conditions| {
+        !is_ready(endpoint) && conditions.serving.unwrap_or(true) && conditions.terminating.unwrap_or(false)
+    })
 }

@@ -71,6 +71,35 @@ metadata: {name: misnamed, labels: {kubernetes.io/service-name: misnamed}}
 addressType: IPv4
 ports: [{name: http, port: 8080}]
 endpoints: [{addresses: [192.0.2.31]}]
+---
+{apiVersion: v1, kind: Service, metadata: {name: rolling}, spec: {ports: [{port: 80}, {name: old, port: 81}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: rolling-a, labels: {kubernetes.io/service-name: rolling}}
+addressType: IPv4
+ports: [{port: 8080}, {name: old, port: 8081}]
+endpoints: [{addresses: [192.0.2.41], conditions: {ready: false, serving: true, terminating: true}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: rolling-b, labels: {kubernetes.io/service-name: rolling}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [192.0.2.42]}]
+---
+{apiVersion: v1, kind: Service, metadata: {name: leaving}, spec: {ports: [{port: 80}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: leaving, labels: {kubernetes.io/service-name: leaving}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints:
+  - {addresses: [192.0.2.51], conditions: {ready: false, serving: true, terminating: true}}
+  - {addresses: [192.0.2.52], conditions: {ready: false, terminating: true}}
+  - {addresses: [192.0.2.53], conditions: {ready: false, serving: false, terminating: true}}
+  - {addresses: [192.0.2.54], conditions: {ready: false, serving: true}}
 ";
 
 #[track_caller]
@@ -101,6 +130,13 @@ fn endpoints_are_the_ready_ones_of_the_named_port() {
     check(&service("shop", "number: 80"), Ok(&http), &[]);
     check(&service("shop", "name: http"), Ok(&http), &[]);
     check(&service("shop", "name: metrics"), Ok(&["192.0.2.11:9090", "192.0.2.12:9090"]), &[]);
+}
+
+#[test]
+fn endpoints_that_end_serve_only_where_no_other_does() {
+    check(&service("rolling", "number: 80"), Ok(&["192.0.2.42:8080"]), &[]);
+    check(&service("rolling", "name: old"), Ok(&["192.0.2.41:8081"]), &[]);
+    check(&service("leaving", "number: 80"), Ok(&["192.0.2.51:8080", "192.0.2.52:8080"]), &[]);
 }
 
 #[test]

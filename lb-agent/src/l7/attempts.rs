@@ -1,0 +1,196 @@
+//! A request on its way to an endpoint: which ones are tried, for how long in all, and what may be sent twice.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::body::RequestBody;
+use super::candidates::Tries;
+use super::deadline::Deadline;
+use super::ejection::Fault;
+use super::endpoint::{EndpointConnection, Failure};
+use super::limits::Limit;
+use super::reply::Reply;
+use super::upload::{Pace, Upload};
+use super::upstream::Turn;
+use super::worker::Worker;
+
+/// A response's head, with the connection that its body comes over.
+pub(super) struct Begun {
+    pub(super) response: Response<Incoming>,
+    pub(super) connection: Box<EndpointConnection>,
+    pub(super) turn: Turn,
+}
+
+type Answered = (Response<Incoming>, Box<EndpointConnection>);
+
+/// Each endpoint is tried at most once: as long as none has seen the request, and once more when one that may have seen
+/// it broke off without a response, if the request may be sent twice and the backend's budget allows it.
+pub(super) struct Attempts<'a> {
+    worker: &'a Worker,
+    tries: Tries,
+    /// Where the request waits to be sent. Empty once it has been sent, but for a copy that may be sent again.
+    place: Option<Request<RequestBody>>,
+    /// In ticks of the worker's deadlines.
+    started: u64,
+    is_repeated: bool,
+}
+
+impl<'a> Attempts<'a> {
+    /// None yet.
+    pub(super) fn new(worker: &'a Worker, tries: Tries, request: Request<RequestBody>) -> Self {
+        let started = worker.deadlines.now();
+        Self { worker, tries, place: Some(request), started, is_repeated: false }
+    }
+
+    /// Until an endpoint answers, or none is left, or no time.
+    pub(super) async fn run(mut self) -> Result<Begun, Reply> {
+        let (mut next, mut last_word) = (self.tries.next(), Reply::ConnectFailed);
+        while let Some(turn) = next {
+            let Some(left) = self.left() else { break };
+            match self.ask(&turn, left).await {
+                Ok((response, connection)) => {
+                    let Worker { config, metrics, .. } = self.worker;
+                    self.tries.answered(&turn, response.status(), &config.ejection, metrics);
+                    return Ok(Begun { response, connection, turn });
+                }
+                Err(failure) => {
+                    self.blame(&turn, &failure);
+                    last_word = self.reply_to(&failure);
+                    next = self.after(turn, &failure);
+                }
+            }
+        }
+        Err(last_word)
+    }
+
+    /// What is left of the time for all attempts together.
+    fn left(&self) -> Option<Duration> {
+        let Worker { deadlines, config, .. } = self.worker;
+        let ticks = u32::try_from(deadlines.now() - self.started).unwrap_or(u32::MAX);
+        config
+            .timeouts
+            .response
+            .checked_sub(deadlines.tick().saturating_mul(ticks))
+            .filter(|left| !left.is_zero())
+    }
+
+    /// Over idle connections as long as they prove to be closed, then over a new one. What is sent a second time goes
+    /// over a new one: there is no third.
+    async fn ask(&mut self, turn: &Turn, left: Duration) -> Result<Answered, Failure> {
+        let upstream = turn.upstream();
+        while !self.is_repeated
+            && let Some(connection) = upstream.pool.take()
+        {
+            let copy = self.place.as_ref().and_then(replayable);
+            match self.exchange(connection, turn, left).await {
+                Err(Failure::NotSent) => {}
+                Err(Failure::Broken) => {
+                    self.place = copy;
+                    return Err(Failure::Stale);
+                }
+                result => return result,
+            }
+        }
+        let connection = self.worker.connect(upstream.address, left).await.ok_or(Failure::NotSent)?;
+        turn.connected();
+        let may_repeat = !self.is_repeated && self.tries.has_others();
+        let copy = self.place.as_ref().filter(|_| may_repeat).and_then(replayable);
+        let result = self.exchange(connection, turn, left).await;
+        if matches!(result, Err(Failure::Broken)) {
+            self.place = copy;
+        }
+        result
+    }
+
+    async fn exchange(
+        &mut self,
+        mut connection: Box<EndpointConnection>,
+        turn: &Turn,
+        left: Duration,
+    ) -> Result<Answered, Failure> {
+        connection.deadline.set(left);
+        let body = self.place.as_mut().map(Request::body_mut);
+        let upload = body.and_then(|body| follow(self.worker, body, &connection.deadline));
+        let response = connection.send(&mut self.place).await.map_err(|failure| match failure {
+            Failure::TimedOut if upload.as_ref().is_some_and(|upload| upload.awaits_client()) => {
+                Failure::SlowBody
+            }
+            failure => failure,
+        })?;
+        // Nobody asked this endpoint to switch protocols.
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::Broken);
+        }
+        turn.answered(upload.map(|upload| upload.came_at()));
+        Ok((response, connection))
+    }
+
+    /// Tells the endpoint's record of what was its fault.
+    fn blame(&self, turn: &Turn, failure: &Failure) {
+        let fault = match failure {
+            Failure::NotSent => Fault::Connect,
+            Failure::Broken => Fault::Broken,
+            Failure::TimedOut => Fault::TimeOut,
+            Failure::Stale | Failure::BadBody | Failure::SlowBody => return,
+        };
+        self.tries.failed(turn, fault, &self.worker.config.ejection, &self.worker.metrics);
+        turn.failed();
+    }
+
+    /// What the client is told if this was the last attempt.
+    fn reply_to(&self, failure: &Failure) -> Reply {
+        match failure {
+            Failure::NotSent => Reply::ConnectFailed,
+            Failure::Broken | Failure::Stale => Reply::BadResponse,
+            Failure::BadBody => Reply::BadBody,
+            Failure::SlowBody => {
+                self.worker.metrics.limit_reached(Limit::UploadRate);
+                Reply::SlowBody
+            }
+            Failure::TimedOut => Reply::ResponseTimeout,
+        }
+    }
+
+    /// Who is asked after that, if anybody.
+    fn after(&mut self, turn: Turn, failure: &Failure) -> Option<Turn> {
+        match failure {
+            Failure::NotSent => self.tries.next(),
+            Failure::Broken | Failure::Stale if self.place.is_some() && !self.is_repeated => {
+                self.is_repeated = true;
+                let may = self.tries.may_repeat();
+                self.worker.metrics.upstream_retry(may);
+                // Only where there is no other it goes to the same one.
+                let same = matches!(failure, Failure::Stale).then_some(turn);
+                if may { self.tries.next().or(same) } else { None }
+            }
+            _ => None,
+        }
+    }
+}
+
+fn follow(worker: &Worker, body: &mut RequestBody, deadline: &Rc<Deadline>) -> Option<Rc<Upload>> {
+    if body.is_empty() {
+        return None;
+    }
+    let timeouts = &worker.config.timeouts;
+    let slowest = worker.config.limits.of(Limit::UploadRate);
+    let upload = Upload::new(deadline, Pace { backend: timeouts.response, client: timeouts.upload, slowest });
+    body.report_to(upload.clone());
+    Some(upload)
+}
+
+/// A second copy of a request that may be sent twice: without a body, of a method that RFC 9110 calls idempotent.
+fn replayable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    if !request.body().is_empty() || !request.method().is_idempotent() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::default());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}

@@ -1,0 +1,162 @@
+//! Which endpoint is the lighter one: by how soon it answered lately, and by the requests that it has to answer.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// An average without new answers falls to a third in this time, so that a slow endpoint is asked again.
+const DECAY: Duration = Duration::from_secs(10);
+
+/// A failure counts as an answer that took so long, for most fail sooner than any answer comes.
+const FAILURE: Duration = Duration::from_secs(1);
+
+/// Below this, differences are those of our own scheduling.
+const GRAIN: f32 = 0.000_5;
+
+/// How much heavier an endpoint has to be before it is not a coin that decides.
+const MARGIN: f32 = 1.5;
+
+/// The time in which a new endpoint comes to its full share.
+const SLOW_START: Duration = Duration::from_secs(10);
+
+/// Its share at first.
+const FIRST_SHARE: f32 = 0.1;
+
+/// What a worker knows of an endpoint's load.
+pub(super) struct Load {
+    /// Seconds to the head of a response: rises at once, falls with time. None until there was one.
+    average: Cell<Option<f32>>,
+    /// When the average was that.
+    at: Cell<Instant>,
+    under_way: Cell<u32>,
+    /// When it joined others; none if there was nobody who could have done its work meanwhile.
+    joined: Option<Instant>,
+}
+
+impl Load {
+    /// Of an endpoint that is new, alone or beside others that are known.
+    pub(super) fn new(now: Instant, joins: bool) -> Self {
+        let (average, under_way) = (Cell::new(None), Cell::new(0));
+        Self { average, at: Cell::new(now), under_way, joined: joins.then_some(now) }
+    }
+
+    /// A request goes to it.
+    pub(super) fn begin(&self) {
+        self.under_way.set(self.under_way.get() + 1);
+    }
+
+    /// It has nothing more to do with that request.
+    pub(super) fn end(&self) {
+        self.under_way.set(self.under_way.get().saturating_sub(1));
+    }
+
+    /// It began to answer after this time.
+    pub(super) fn answered(&self, now: Instant, took: Duration) {
+        let took = took.as_secs_f32();
+        let average = match self.average.get() {
+            Some(average) if average > took => {
+                let kept = self.kept(now);
+                average * kept + took * (1.0 - kept)
+            }
+            _ => took,
+        };
+        self.average.set(Some(average));
+        self.at.set(now);
+    }
+
+    /// It did not answer, or not with a response.
+    pub(super) fn failed(&self, now: Instant, took: Duration) {
+        self.answered(now, took.max(FAILURE));
+    }
+
+    /// Whether it is the better one of two.
+    pub(super) fn is_better_than(&self, other: &Self, now: Instant) -> bool {
+        match (self.holds_back(now), other.holds_back(now)) {
+            (false, true) => return true,
+            (true, false) => return false,
+            _ => {}
+        }
+        let (own, others) = (self.cost(now), other.cost(now));
+        if own.max(others) <= own.min(others) * MARGIN { fastrand::bool() } else { own < others }
+    }
+
+    /// What another request would wait for, in seconds. Who has not answered yet is asked once, and is the last choice
+    /// until he has.
+    fn cost(&self, now: Instant) -> f32 {
+        let under_way = self.under_way.get() as f32;
+        match self.average.get() {
+            Some(average) => (average * self.kept(now) + GRAIN) * (under_way + 1.0),
+            None => FAILURE.as_secs_f32() * under_way,
+        }
+    }
+
+    /// How much of the average is left by now.
+    fn kept(&self, now: Instant) -> f32 {
+        let age = now.saturating_duration_since(self.at.get());
+        (-age.as_secs_f32() / DECAY.as_secs_f32()).exp()
+    }
+
+    /// Whether a new endpoint leaves this one to another: caches are cold, code is not compiled.
+    fn holds_back(&self, now: Instant) -> bool {
+        let Some(joined) = self.joined else { return false };
+        let age = now.saturating_duration_since(joined);
+        age < SLOW_START && fastrand::f32() > (age.as_secs_f32() / SLOW_START.as_secs_f32()).max(FIRST_SHARE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that takes so many milliseconds.
+    fn load(now: Instant, milliseconds: u64) -> Load {
+        let load = Load::new(now, false);
+        load.answered(now, Duration::from_millis(milliseconds));
+        load
+    }
+
+    /// How many of 1,000 requests the first of two gets.
+    fn share(one: &Load, other: &Load, now: Instant) -> usize {
+        (0..1000).filter(|_| one.is_better_than(other, now)).count()
+    }
+
+    #[test]
+    fn the_slower_and_the_busier_one_is_left_alone() {
+        let now = Instant::now();
+        assert_eq!(share(&load(now, 5), &load(now, 50), now), 1000);
+        let (busy, idle) = (load(now, 5), load(now, 5));
+        assert!((350..650).contains(&share(&busy, &idle, now)), "equals share");
+        busy.begin();
+        assert_eq!(share(&busy, &idle, now), 0);
+        busy.end();
+        busy.failed(now, Duration::ZERO);
+        assert_eq!(share(&busy, &idle, now), 0, "a failure is no quick answer");
+    }
+
+    #[test]
+    fn a_peak_counts_at_once_and_is_forgotten_in_time() {
+        let now = Instant::now();
+        let (one, other) = (load(now, 5), load(now, 20));
+        one.answered(now, Duration::from_secs(1));
+        one.answered(now, Duration::from_millis(5));
+        assert_eq!(share(&one, &other, now), 0);
+        let later = now + Duration::from_secs(60);
+        other.answered(later, Duration::from_millis(20));
+        assert_eq!(share(&one, &other, later), 1000);
+    }
+
+    #[test]
+    fn a_new_one_is_asked_once_and_then_ever_more() {
+        let start = Instant::now();
+        let (new, old) = (Load::new(start, true), load(start, 5));
+        assert!((30..250).contains(&share(&new, &old, start)), "a tenth at first");
+        let later = start + SLOW_START / 2;
+        new.begin();
+        old.answered(later, Duration::from_millis(5));
+        assert_eq!(share(&new, &old, later), 0, "it has not answered yet");
+        new.end();
+        new.answered(later, Duration::from_millis(5));
+        assert!((130..400).contains(&share(&new, &old, later)), "half of a half");
+        let end = start + SLOW_START;
+        assert!((350..650).contains(&share(&new, &old, end)), "an equal share");
+    }
+}

@@ -1,0 +1,197 @@
+//! The endpoints of one target as a worker knows them, and which of them are asked for a request.
+
+use std::rc::Rc;
+use std::time::Instant;
+use std::vec;
+
+use http::StatusCode;
+
+use super::budget::Budget;
+use super::ejection::{Ejection, Fault};
+use super::upstream::{Turn, Upstream};
+use crate::metrics::Metrics;
+
+/// At least one.
+pub(super) struct Candidates {
+    upstreams: Box<[Rc<Upstream>]>,
+    budget: Budget,
+}
+
+impl Candidates {
+    /// These; each is told that it has a place here.
+    pub(super) fn new(upstreams: Box<[Rc<Upstream>]>) -> Self {
+        upstreams.iter().for_each(|upstream| upstream.places.set(upstream.places.get() + 1));
+        Self { upstreams, budget: Budget::default() }
+    }
+
+    /// A second has passed.
+    pub(super) fn pass(&self) {
+        self.budget.pass();
+    }
+
+    /// No new request comes this way: each is told so.
+    pub(super) fn leave(&self) {
+        self.upstreams.iter().for_each(|upstream| upstream.places.set(upstream.places.get() - 1));
+    }
+
+    /// Whether one more may be set aside.
+    fn has_room(&self, rules: &Ejection) -> bool {
+        rules.has_room(
+            self.upstreams.iter().filter(|upstream| upstream.health.is_out()).count(),
+            self.upstreams.len(),
+        )
+    }
+
+    /// The better one of two at random (the power of two choices): no endpoint is the best of all for everybody at once,
+    /// as the least loaded one of them all would be.
+    fn choose(&self, now: Instant) -> usize {
+        let count = self.upstreams.len();
+        if count < 2 {
+            return 0;
+        }
+        // Where all are set aside, it is as if none were.
+        let Some(one) = self.in_from(fastrand::usize(..count), None) else { return fastrand::usize(..count) };
+        let other = (one + 1 + fastrand::usize(..count - 1)) % count;
+        let Some(other) = self.in_from(other, Some(one)) else { return one };
+        if self.upstreams[one].load.is_better_than(&self.upstreams[other].load, now) { one } else { other }
+    }
+
+    /// The first from this place on that is not set aside, but not that one.
+    fn in_from(&self, start: usize, except: Option<usize>) -> Option<usize> {
+        let mut places = (start..self.upstreams.len()).chain(0..start);
+        places.find(|&place| Some(place) != except && !self.upstreams[place].health.is_out())
+    }
+
+    /// All but this one, from the next on; those that are set aside come last.
+    fn others(&self, first: usize) -> vec::IntoIter<Rc<Upstream>> {
+        let (before, from) = self.upstreams.split_at(first);
+        let others = from.iter().skip(1).chain(before).cloned();
+        let (mut others, out): (Vec<_>, Vec<_>) = others.partition(|upstream| !upstream.health.is_out());
+        others.extend(out);
+        others.into_iter()
+    }
+}
+
+/// The endpoints that one request tries: each once, the best first.
+pub(super) struct Tries {
+    candidates: Rc<Candidates>,
+    first: Option<usize>,
+    /// Only made where the first one failed.
+    others: Option<vec::IntoIter<Rc<Upstream>>>,
+}
+
+impl Tries {
+    /// None yet, of a request that is new.
+    pub(super) fn new(candidates: Rc<Candidates>) -> Self {
+        candidates.budget.request();
+        Self { candidates, first: None, others: None }
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Option<Turn> {
+        let Self { candidates, first, others } = self;
+        // Where there is no choice, no clock is read.
+        let now = (candidates.upstreams.len() > 1).then(Instant::now);
+        let upstream = match *first {
+            Some(first) => others.get_or_insert_with(|| candidates.others(first)).next()?,
+            None => {
+                let chosen = now.map_or(0, |now| candidates.choose(now));
+                *first = Some(chosen);
+                candidates.upstreams[chosen].clone()
+            }
+        };
+        Some(Turn::new(upstream, now))
+    }
+
+    /// Whether there is more than one.
+    pub(super) fn has_others(&self) -> bool {
+        self.candidates.upstreams.len() > 1
+    }
+
+    /// Whether the backend's budget allows that a request is sent again; it is counted.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.candidates.budget.take()
+    }
+
+    /// The endpoint answered, with a status that may be a failure of its own.
+    pub(super) fn answered(&self, turn: &Turn, status: StatusCode, rules: &Ejection, metrics: &Metrics) {
+        if status.is_server_error() {
+            self.failed(turn, Fault::Status, rules, metrics);
+        } else {
+            turn.upstream().health.succeeded();
+        }
+    }
+
+    /// The endpoint failed; it is set aside if that was once too often.
+    pub(super) fn failed(&self, turn: &Turn, fault: Fault, rules: &Ejection, metrics: &Metrics) {
+        let upstream = turn.upstream();
+        let is_known = upstream.places.get() > 0;
+        if upstream.health.failed(rules) && is_known && self.candidates.has_room(rules) {
+            upstream.health.eject(Instant::now(), rules);
+            metrics.upstream_ejected(fault);
+            tracing::info!(endpoint = %upstream.address, fault = fault.label(), "an endpoint is set aside");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::l7::deadline::Deadlines;
+    use crate::l7::pool::Keeping;
+
+    fn candidates(ports: std::ops::Range<u16>) -> Rc<Candidates> {
+        let deadlines = Deadlines::new(Duration::from_millis(10));
+        let keeping = Rc::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)));
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Rc::new(Candidates::new(ports.map(|port| Upstream::new(address(port), false, &keeping)).collect()))
+    }
+
+    fn tried(candidates: &Rc<Candidates>) -> Vec<u16> {
+        let mut tries = Tries::new(candidates.clone());
+        std::iter::from_fn(|| tries.next().map(|turn| turn.upstream().address.port())).collect()
+    }
+
+    #[test]
+    fn each_endpoint_is_tried_once_whichever_is_first() {
+        for count in 1..6 {
+            let candidates = candidates(0..count);
+            for _ in 0..20 {
+                let mut ports = tried(&candidates);
+                ports.sort_unstable();
+                assert_eq!(ports, (0..count).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_set_aside_is_the_last_choice() {
+        let candidates = candidates(0..4);
+        let (now, rules) = (Instant::now(), Ejection::default());
+        candidates.upstreams[1].health.eject(now, &rules);
+        assert!(candidates.has_room(&rules));
+        candidates.upstreams[3].health.eject(now, &rules);
+        assert!(!candidates.has_room(&rules), "half of them are out");
+        for _ in 0..50 {
+            let ports = tried(&candidates);
+            assert!(ports[..2].iter().all(|port| port % 2 == 0) && ports.len() == 4, "{ports:?}");
+        }
+        candidates.upstreams.iter().for_each(|upstream| upstream.health.eject(now, &rules));
+        assert_eq!(tried(&candidates).len(), 4);
+    }
+
+    #[test]
+    fn requests_under_way_are_shared_out() {
+        let candidates = candidates(0..4);
+        let turns: Vec<_> = (0..400).filter_map(|_| Tries::new(candidates.clone()).next()).collect();
+        for port in 0..4 {
+            let count = turns.iter().filter(|turn| turn.upstream().address.port() == port).count();
+            assert!((50..150).contains(&count), "{count} of 400 at one of four");
+        }
+        drop(turns);
+        assert_eq!(tried(&candidates).len(), 4);
+    }
+}

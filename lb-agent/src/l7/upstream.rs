@@ -1,0 +1,86 @@
+//! An endpoint as a worker knows it, whichever backends have it: its load, its record, its idle connections.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::balance::Load;
+use super::ejection::Health;
+use super::endpoint::EndpointConnection;
+use super::pool::{Keeping, Pool};
+
+pub(super) struct Upstream {
+    pub(super) address: SocketAddr,
+    pub(super) load: Load,
+    pub(super) health: Health,
+    pub(super) pool: Pool,
+    /// Lists of candidates that it is on.
+    pub(super) places: Cell<usize>,
+}
+
+impl Upstream {
+    /// One that nothing is known of; whether it joins others that are known.
+    pub(super) fn new(address: SocketAddr, joins: bool, keeping: &Rc<Keeping>) -> Rc<Self> {
+        let now = Instant::now();
+        let (load, health, pool) = (Load::new(now, joins), Health::new(now), Pool::new(keeping));
+        Rc::new(Self { address, load, health, pool, places: Cell::new(0) })
+    }
+}
+
+/// A request's turn at an endpoint, from its choice to the end of the response.
+pub(super) struct Turn {
+    upstream: Rc<Upstream>,
+    /// When the request could be sent; none where there was no choice, and so nothing is measured.
+    began: Cell<Option<Instant>>,
+}
+
+impl Turn {
+    pub(super) fn new(upstream: Rc<Upstream>, began: Option<Instant>) -> Self {
+        upstream.load.begin();
+        Self { upstream, began: Cell::new(began) }
+    }
+
+    /// Its endpoint.
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// A connection for it was opened, which others need not wait for.
+    pub(super) fn connected(&self) {
+        if self.began.get().is_some() {
+            self.began.set(Some(Instant::now()));
+        }
+    }
+
+    /// The head of the response came; the last of the request was sent then, if that was later than its beginning.
+    pub(super) fn answered(&self, sent: Option<Instant>) {
+        if let Some((now, took)) = self.took(sent) {
+            self.upstream.load.answered(now, took);
+        }
+    }
+
+    /// The endpoint was at fault.
+    pub(super) fn failed(&self) {
+        if let Some((now, took)) = self.took(None) {
+            self.upstream.load.failed(now, took);
+        }
+    }
+
+    /// The response has ended in order.
+    pub(super) fn finish(self, connection: Box<EndpointConnection>) {
+        self.upstream.pool.put(connection);
+    }
+
+    fn took(&self, sent: Option<Instant>) -> Option<(Instant, Duration)> {
+        let began = self.began.get()?;
+        let now = Instant::now();
+        Some((now, now.saturating_duration_since(sent.unwrap_or(began))))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.upstream.load.end();
+    }
+}

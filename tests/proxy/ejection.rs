@@ -1,0 +1,68 @@
+//! Endpoints that fail again and again are set aside for a while.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use lb_agent::l7::{Config, Ejection};
+
+use super::support::{Backend, Fixture, Http, Table, eventually, request, text};
+
+/// Times short enough to wait for.
+fn quickly(config: &mut Config) {
+    config.ejection = Ejection { step: Duration::from_secs(1), ..Ejection::default() };
+}
+
+/// An endpoint that answers 503 as long as it is told to.
+async fn moody() -> (Backend, Arc<AtomicBool>) {
+    let is_bad = Arc::new(AtomicBool::new(true));
+    let mood = is_bad.clone();
+    let backend = Backend::start(move |_| {
+        let mut response = Response::new(text("moody"));
+        if mood.load(Ordering::SeqCst) {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        async move { response }
+    })
+    .await;
+    (backend, is_bad)
+}
+
+#[tokio::test]
+async fn who_fails_in_a_row_is_set_aside_and_comes_back() {
+    // Failures are quick: nothing but their number speaks against that endpoint.
+    let good = Backend::start(|_| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Response::new(text("good"))
+    })
+    .await;
+    let (bad, is_bad) = moody().await;
+    let fixture = Fixture::start_as(quickly, Table::all_to(&[good.address, bad.address]));
+    let mut client = Http::one(fixture.http()).await;
+    while fixture.metric("lb_l7_upstream_ejections_total{reason=\"status\"}") == 0 {
+        client.send(request("a", "/")).await;
+        assert!(bad.requests() <= 5, "it is out after 5");
+    }
+    assert_eq!(fixture.metric("lb_l7_upstream_ejected"), 1);
+    client.send(request("a", "/")).await;
+    assert_eq!(bad.requests(), 5, "nobody asks it now");
+    is_bad.store(false, Ordering::SeqCst);
+    eventually("its time is over", || fixture.metric("lb_l7_upstream_ejected") == 0).await;
+    let before = bad.requests();
+    while bad.requests() == before {
+        assert_eq!(client.send(request("a", "/")).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_only_endpoint_is_never_set_aside() {
+    let (bad, _) = moody().await;
+    let fixture = Fixture::start(Table::all_to(&[bad.address]));
+    let mut client = Http::one(fixture.http()).await;
+    for _ in 0..20 {
+        assert_eq!(client.send(request("a", "/")).await.status, 503);
+    }
+    assert_eq!(bad.requests(), 20);
+    assert_eq!(fixture.metric("lb_l7_upstream_ejected"), 0);
+}

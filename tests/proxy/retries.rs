@@ -1,0 +1,87 @@
+//! What is sent a second time, to whom, and how often.
+
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, StatusCode};
+use lb_agent::l7::Timeouts;
+use tokio::io::AsyncReadExt;
+
+use super::support::{Backend, Fixture, Http, RawBackend, Table, request};
+
+/// An endpoint that reads a request and breaks off.
+async fn breaks_off() -> RawBackend {
+    RawBackend::start(|_, mut stream| async move {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = stream.read_u8().await else { return };
+            head.push(byte);
+        }
+    })
+    .await
+}
+
+const RETRIED: &str = "lb_l7_upstream_retries_total{outcome=\"retried\"}";
+const REFUSED: &str = "lb_l7_upstream_retries_total{outcome=\"refused\"}";
+
+#[tokio::test]
+async fn what_an_endpoint_broke_off_goes_to_another_one() {
+    let (good, bad) = (Backend::says("good").await, breaks_off().await);
+    let fixture = Fixture::start(Table::all_to(&[good.address, bad.address]));
+    let mut client = Http::one(fixture.http()).await;
+    while bad.connections() == 0 {
+        assert_eq!(client.send(request("a", "/")).await.text(), "good");
+    }
+    assert_eq!((bad.connections(), fixture.metric(RETRIED)), (1, 1));
+}
+
+#[tokio::test]
+async fn what_may_have_had_an_effect_does_not() {
+    let (good, bad) = (Backend::says("good").await, breaks_off().await);
+    let fixture = Fixture::start(Table::all_to(&[good.address, bad.address]));
+    let mut client = Http::one(fixture.http()).await;
+    let mut status = StatusCode::OK;
+    while bad.connections() == 0 {
+        let mut post = request("a", "/");
+        *post.method_mut() = Method::POST;
+        status = client.send(post).await.status;
+    }
+    assert_eq!((status, fixture.metric(RETRIED)), (StatusCode::BAD_GATEWAY, 0));
+}
+
+#[tokio::test]
+async fn a_request_is_repeated_once() {
+    let (one, two, three) = (breaks_off().await, breaks_off().await, breaks_off().await);
+    let fixture = Fixture::start(Table::all_to(&[one.address, two.address, three.address]));
+    assert_eq!(Http::get(fixture.http(), "a", "/").await.status, 502);
+    assert_eq!(one.connections() + two.connections() + three.connections(), 2);
+    assert_eq!(fixture.metric(RETRIED), 1);
+}
+
+#[tokio::test]
+async fn retries_end_with_their_budget() {
+    let (one, two) = (breaks_off().await, breaks_off().await);
+    let fixture = Fixture::start(Table::all_to(&[one.address, two.address]));
+    let (mut client, began, mut asked) = (Http::one(fixture.http()).await, Instant::now(), 0);
+    while fixture.metric(REFUSED) == 0 {
+        assert_eq!(client.send(request("a", "/")).await.status, 502);
+        asked += 1;
+        assert!(began.elapsed() < Duration::from_secs(60), "{asked} requests");
+    }
+    assert_eq!(one.connections() + two.connections(), asked + fixture.metric(RETRIED) as usize);
+}
+
+#[tokio::test]
+async fn all_attempts_share_one_time() {
+    // The first one breaks off late, the second one never answers.
+    let late = |_, mut stream: tokio::net::TcpStream| async move {
+        drop(stream.read_u8().await);
+        tokio::time::sleep(Duration::from_millis(2200)).await;
+    };
+    let (one, two) = (RawBackend::start(late).await, RawBackend::start(late).await);
+    let timeouts = Timeouts { response: Duration::from_secs(3), ..Timeouts::default() };
+    let fixture = Fixture::start_with(timeouts, Table::all_to(&[one.address, two.address]));
+    let get: Request<_> = request("a", "/");
+    let answer = Http::one(fixture.http()).await.send(get).await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT, "a second one alone would break off, too");
+    assert_eq!(fixture.metric(RETRIED), 1);
+}
