@@ -4,13 +4,11 @@ use core::ffi::c_void;
 use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::{
-    bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as Tuple4,
+    bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as Tuple4,
     bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as Tuple6, tcphdr, xdp_md,
 };
-use aya_ebpf::helpers::{
-    bpf_probe_read_kernel, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_request_sock,
-    bpf_skc_to_tcp_timewait_sock, bpf_tcp_check_syncookie,
-};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie};
 use lb_ebpf::{Socket, Sockets, TcpHeader, Walk};
 
 /// The network namespace of the interface that the frame came in on.
@@ -61,7 +59,7 @@ fn ask<K>(context: *mut xdp_md, flow: *const u32, ip: *const u32, ip_len: u32, t
     // SAFETY: a socket that the kernel lends until it is released below.
     let state = unsafe { (*socket).state };
     let found = match state {
-        TIME_WAIT if !is_of_closed(socket.cast(), tcp) => Socket::OtherConnection,
+        TIME_WAIT | NEW_SYN_RECV if !is_of_one_with(socket, state, tcp) => Socket::OtherConnection,
         TIME_WAIT => Socket::TimeWait,
         LISTEN => {
             let ip: *mut c_void = ip.cast_mut().cast();
@@ -75,7 +73,6 @@ fn ask<K>(context: *mut xdp_md, flow: *const u32, ip: *const u32, ip_len: u32, t
                 _ => Socket::Listener,
             }
         }
-        NEW_SYN_RECV if !is_of_handshake(socket.cast(), tcp) => Socket::OtherConnection,
         _ => Socket::Connection,
     };
     // SAFETY: lent above, given back once.
@@ -83,34 +80,29 @@ fn ask<K>(context: *mut xdp_md, flow: *const u32, ip: *const u32, ip_len: u32, t
     found
 }
 
-/// Whether a segment that acknowledges something acknowledges what this half-open socket answered. What acknowledges
-/// nothing, and what cannot be compared, is taken for one of it.
+/// Whether a segment is of the connection that has this socket, half-open or closed.
+///
+/// Half-open: if it acknowledges something, then what the socket answered. What acknowledges nothing is taken for one of it.
+///
+/// Closed: if it acknowledges all that the connection sent, its FIN included: its client did, or there were no TIME_WAIT, and
+/// whatever comes from that client later says it again. A duplicate from before that is taken for another connection's: who
+/// refuses it in the end does so by a number that its client has passed, and ignores. So is what acknowledges nothing, for a
+/// RST is never answered.
+///
+/// What cannot be compared is taken for one of it. One function for both: the stack has no room for two.
 #[inline(always)]
-fn is_of_handshake(socket: *mut c_void, tcp: &TcpHeader) -> bool {
-    // SAFETY: a static; not read at compile time, for it is written before the program is loaded.
-    let at = unsafe { read_volatile(&raw const ANSWERED_AT) };
-    if at == 0 || !acknowledges(tcp) {
-        return true;
-    }
-    // SAFETY: the kernel checks what it is asked for, and lends no second time.
-    let request = unsafe { bpf_skc_to_tcp_request_sock(socket) };
-    number(request.cast(), at).is_none_or(|answered| u32::from_be(tcp[2]) == answered.wrapping_add(1))
-}
-
-/// Whether a segment acknowledges all that this closed connection sent, its FIN included: its client did, or there were no
-/// TIME_WAIT, and whatever comes from that client later says it again. A duplicate from before that is taken for another
-/// connection's: who refuses it in the end does so by a number that its client has passed, and ignores. So is what
-/// acknowledges nothing, for a RST is never answered. What cannot be compared is taken for one of it.
-#[inline(always)]
-fn is_of_closed(socket: *mut c_void, tcp: &TcpHeader) -> bool {
-    // SAFETY: as above.
-    let at = unsafe { read_volatile(&raw const CLOSED_AT) };
+fn is_of_one_with(socket: *const bpf_sock, state: u32, tcp: &TcpHeader) -> bool {
+    let is_closed = state == TIME_WAIT;
+    // SAFETY: statics; not read at compile time, for they are written before the program is loaded.
+    let at = unsafe { read_volatile(if is_closed { &raw const CLOSED_AT } else { &raw const ANSWERED_AT }) };
     if at == 0 {
         return true;
     }
-    // SAFETY: as above.
-    let closed = unsafe { bpf_skc_to_tcp_timewait_sock(socket) };
-    acknowledges(tcp) && number(closed.cast(), at).is_none_or(|next| u32::from_be(tcp[2]) == next)
+    if !acknowledges(tcp) {
+        return !is_closed;
+    }
+    let next = u32::from(!is_closed);
+    number(socket, at).is_none_or(|number| u32::from_be(tcp[2]) == number.wrapping_add(next))
 }
 
 #[inline(always)]
@@ -118,12 +110,23 @@ const fn acknowledges(tcp: &TcpHeader) -> bool {
     (tcp[3] >> 8) & ACK != 0
 }
 
-/// A number that the kernel keeps at this place of a socket.
+/// A number that the kernel keeps at this place of a socket, whose state says what it is. To ask the kernel for a pointer of
+/// that type would be to ask in vain: `bpf_skc_to_tcp_request_sock` goes by the socket's functions, and half-open sockets of
+/// a listener that stands in a map of sockets, as ours do, have that map's (`tcp_bpf_prots`).
 #[inline(always)]
-fn number(socket: *const u8, at: u32) -> Option<u32> {
-    if socket.is_null() {
-        return None;
+fn number(socket: *const bpf_sock, at: u32) -> Option<u32> {
+    let mut place = socket as usize;
+    let slot = (&raw mut place).cast::<c_void>();
+    // SAFETY: the kernel refuses what it cannot read. First the pointer, from the stack onto itself: nobody may count on from
+    // one that was lent, but from what was read.
+    unsafe {
+        if bpf_probe_read_kernel(slot, size_of::<usize>() as u32, slot) != 0 {
+            return None;
+        }
+        let from = place.wrapping_add(at as usize) as *const c_void;
+        if bpf_probe_read_kernel(slot, size_of::<u32>() as u32, from) != 0 {
+            return None;
+        }
+        Some(*slot.cast::<u32>())
     }
-    // SAFETY: the kernel refuses what it cannot read.
-    unsafe { bpf_probe_read_kernel(socket.wrapping_add(at as usize).cast::<u32>()) }.ok()
 }

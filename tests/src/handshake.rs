@@ -5,6 +5,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::fixture::{CLIENT4, CLIENT6, Outer, VIP4, VIP6, address, tuple};
+use crate::kernel::Kernel;
 use crate::lab::Namespace;
 use crate::lab::capture::{Capture, inject};
 use crate::lab::netlink::{End, add_address, connect, fixed_neighbour, set_mac, set_up};
@@ -31,6 +32,9 @@ pub struct Node {
     pub namespace: Namespace,
     router: Namespace,
     listeners: Vec<TcpListener>,
+    /// Has the listeners in its map, as an agent's are: the kernel then gives them, and half-open sockets of theirs, another
+    /// protocol's functions, by which it tells sockets apart.
+    _steering: Kernel,
 }
 
 /// A connection as its client sees it.
@@ -72,8 +76,10 @@ impl Node {
             fixed_neighbour(far, vip, NODE_MAC).expect(MADE);
         }
         let bind = |vip| TcpListener::bind((vip, PORT)).expect(MADE);
-        let listeners = namespace.run(|| [VIP4, VIP6].map(bind).into());
-        Self { namespace, router, listeners }
+        let listeners: Vec<_> = namespace.run(|| [VIP4, VIP6].map(bind).into());
+        let mut steering = Kernel::load().expect(MADE);
+        steering.steer_to(&listeners).expect(MADE);
+        Self { namespace, router, listeners, _steering: steering }
     }
 
     /// Answers every SYN with a cookie from now on.

@@ -15,11 +15,11 @@ use lb_agent::l4::{counters, loader};
 use lb_agent::model::{Protocol, ServiceAddress};
 use lb_common::fragment::Head;
 use lb_common::limit::LIMITS;
-use lb_common::map::{BENCH_HEAD_WORDS, Bench, Traffic, name, program};
+use lb_common::map::{BENCH_HEAD_WORDS, Bench, LISTENER_V4, LISTENER_V6, Traffic, name, program};
 use lb_common::verdict::Verdict;
 use lb_ebpf::Action;
 use nix::sched::CpuSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 const XDP_ABORTED: u32 = 0;
@@ -110,6 +110,17 @@ impl Kernel {
     pub fn set_beat(&mut self, at: u64) -> Result<()> {
         let map = self.object.map_mut(name::BEAT).context("no such map")?;
         Ok(Array::<_, u64>::try_from(map)?.set(0, at, 0)?)
+    }
+
+    /// Has connections to VIPs go to these, of IPv4 and of IPv6.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn steer_to(&mut self, listeners: &[TcpListener]) -> Result<()> {
+        for (index, listener) in [LISTENER_V4, LISTENER_V6].into_iter().zip(listeners) {
+            self.maps.steer_to(index, listener)?;
+        }
+        Ok(())
     }
 
     /// The maps.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use futures_util::{FutureExt, Stream, StreamExt};
-use lb_common::map::{LISTENER_V4, LISTENER_V6, STAND_IN, name};
+use lb_common::map::{LISTENER_V4, LISTENER_V6, STAND_IN};
 use lb_common::row::MemberId;
 use rtnetlink::Handle;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -234,7 +234,7 @@ impl Datapath {
 
     fn steer(&mut self) -> Result<(), L4Error> {
         for (index, socket) in std::mem::take(&mut self.listeners) {
-            self.maps.listeners.set(index, &socket, 0).map_err(L4Error::map(name::LISTENERS))?;
+            self.maps.steer_to(index, &socket)?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The maps, opened with their types: names and layouts come from `lb-common`.
 
+use std::os::fd::AsRawFd;
+
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, SockMap};
 use lb_common::map::{Config, Member, Rows, Service, TableHead, Traffic, name};
@@ -19,7 +21,7 @@ pub struct Maps {
     pub(crate) members: Array<MapData, Member>,
     pub(crate) verdicts: PerCpuArray<MapData, u64>,
     pub(crate) traffic: PerCpuArray<MapData, Traffic>,
-    pub(crate) listeners: SockMap<MapData>,
+    listeners: SockMap<MapData>,
 }
 
 impl Maps {
@@ -39,6 +41,14 @@ impl Maps {
             traffic: take(object, name::TRAFFIC)?,
             listeners: take(object, name::LISTENERS)?,
         })
+    }
+
+    /// Has connections to VIPs go to a listening socket: that of the family that `index` stands for.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn steer_to(&mut self, index: u32, socket: &impl AsRawFd) -> Result<(), L4Error> {
+        self.listeners.set(index, socket, 0).map_err(L4Error::map(name::LISTENERS))
     }
 
     /// What stands at a key of the service tables.
