@@ -18,6 +18,7 @@ pub(in crate::l7) struct Passage {
     is_blocked: AtomicBool,
     is_taking_back: AtomicBool,
     is_sending_empty: AtomicBool,
+    is_stopped: AtomicBool,
     held: Mutex<Held>,
 }
 
@@ -63,8 +64,10 @@ impl Passage {
     pub(in crate::l7) fn rest(&self) {
         self.is_busy.store(false, Ordering::Relaxed);
         self.received.store(false, Ordering::Relaxed);
-        // Nearly always there is no fault, and no lock to take.
-        if let Some(reader) = self.held().reader.take() {
+        // Nobody waits before reading has ended: nearly always there is no lock to take.
+        if self.is_stopped.load(Ordering::Relaxed)
+            && let Some(reader) = self.held().reader.take()
+        {
             reader.wake();
         }
     }
@@ -102,6 +105,7 @@ impl Passage {
     /// Reading ends.
     pub(super) fn stop(&self, fault: Fault) {
         self.held().fault = Some(fault);
+        self.is_stopped.store(true, Ordering::Relaxed);
     }
 
     /// Whether a request is under way; if so, the reader is woken when none is.
