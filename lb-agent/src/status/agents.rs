@@ -150,25 +150,13 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
-    use crate::model::Mark;
 
     const PERIOD: Duration = Duration::from_secs(12);
 
     fn lease(node: &str, renewal: i64) -> NodeLease {
         NodeLease {
-            node: node.to_owned(),
-            holder: String::new(),
             renewal: Timestamp::from_second(renewal).ok(),
-            duration: PERIOD,
-            state: AgentState::Ready,
-            acknowledged: Mark::default(),
-            rows: None,
-            needed: None,
-            held: 0,
-            oldest: None,
-            key: None,
-            given_key: None,
-            addresses: Vec::new(),
+            ..NodeLease::saying(node, PERIOD, AgentState::Ready)
         }
     }
 

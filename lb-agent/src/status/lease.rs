@@ -83,6 +83,26 @@ pub(super) struct NodeLease {
 }
 
 impl NodeLease {
+    /// Of an agent that has said its state and nothing else.
+    #[cfg(test)]
+    pub(super) fn saying(node: &str, duration: Duration, state: AgentState) -> Self {
+        Self {
+            node: node.to_owned(),
+            holder: String::new(),
+            renewal: None,
+            duration,
+            state,
+            acknowledged: Mark::default(),
+            rows: None,
+            needed: None,
+            held: 0,
+            oldest: None,
+            key: None,
+            given_key: None,
+            addresses: Vec::new(),
+        }
+    }
+
     /// What the Lease says; `None` of one that is no agent's. What cannot be read counts as not said.
     pub(super) fn read(lease: &Lease) -> Option<Self> {
         let annotation = |name| Some(lease.metadata.annotations.as_ref()?.get(name)?.as_str());

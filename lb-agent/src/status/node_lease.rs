@@ -292,19 +292,9 @@ mod tests {
 
     fn said(holder: &str, state: AgentState, renewal: i64) -> NodeLease {
         NodeLease {
-            node: "edge-1".to_owned(),
             holder: holder.to_owned(),
             renewal: Timestamp::from_second(renewal).ok(),
-            duration: Duration::from_secs(12),
-            state,
-            acknowledged: Mark::default(),
-            rows: None,
-            needed: None,
-            held: 0,
-            oldest: None,
-            key: None,
-            given_key: None,
-            addresses: Vec::new(),
+            ..NodeLease::saying("edge-1", Duration::from_secs(12), state)
         }
     }
 

@@ -102,19 +102,9 @@ mod tests {
 
     fn lease(node: &str, acknowledged: u64, rows: Option<u64>) -> NodeLease {
         NodeLease {
-            node: node.to_owned(),
-            holder: String::new(),
-            renewal: None,
-            duration: Duration::from_secs(12),
-            state: AgentState::Ready,
             acknowledged: Mark { number: acknowledged, ..Mark::default() },
             rows,
-            needed: None,
-            held: 0,
-            oldest: None,
-            key: None,
-            given_key: None,
-            addresses: Vec::new(),
+            ..NodeLease::saying(node, Duration::from_secs(12), AgentState::Ready)
         }
     }
 

@@ -70,21 +70,8 @@ impl World {
     /// Changes what a Lease says, and renews it.
     fn write(&mut self, name: &str, change: impl FnOnce(&mut NodeLease)) {
         self.second += 1;
-        let mut lease = self.agents.lease(name).cloned().unwrap_or_else(|| NodeLease {
-            node: name.to_owned(),
-            holder: String::new(),
-            renewal: None,
-            duration: PERIOD,
-            state: AgentState::Starting,
-            acknowledged: Mark::default(),
-            rows: None,
-            needed: None,
-            held: 0,
-            oldest: None,
-            key: None,
-            given_key: None,
-            addresses: Vec::new(),
-        });
+        let begins = || NodeLease::saying(name, PERIOD, AgentState::Starting);
+        let mut lease = self.agents.lease(name).cloned().unwrap_or_else(begins);
         change(&mut lease);
         lease.renewal = Timestamp::from_second(self.second).ok();
         self.agents.apply(lease, self.now);

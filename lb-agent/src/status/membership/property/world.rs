@@ -10,7 +10,7 @@ use super::super::tests::{DEADLINE, PERIOD, node};
 use super::super::*;
 use super::flows::Flows;
 use super::{Event, LEADERS, NODES};
-use crate::model::{Drain, Mark};
+use crate::model::Drain;
 use crate::status::AgentState;
 
 #[derive(Clone, Debug)]
@@ -52,21 +52,7 @@ pub(super) fn name(at: usize) -> String {
 impl World {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        let lease = |at| NodeLease {
-            node: name(at),
-            holder: String::new(),
-            renewal: None,
-            duration: PERIOD,
-            state: AgentState::Stopped,
-            acknowledged: Mark::default(),
-            rows: None,
-            needed: None,
-            held: 0,
-            oldest: None,
-            key: None,
-            given_key: None,
-            addresses: Vec::new(),
-        };
+        let lease = |at| NodeLease::saying(&name(at), PERIOD, AgentState::Stopped);
         let agent =
             |at| Agent { alive: false, lease: lease(at), clock: 0, says: AgentState::Stopped, given: 0 };
         let leader = || Leader {
