@@ -178,8 +178,8 @@ impl Walk {
 }
 
 /// The next step of a walk. A chain that came must lead to this node, and once only. Whoever cannot be reached is
-/// left out. An opener without its agent hands on what it does not have. The last one asked delivers; but if the flow may be with one that was left out, a packet that cannot
-/// open it is dropped: refusing it would break the connection.
+/// left out. An opener without its agent hands on what it does not have. The last one asked delivers; but if the flow may be
+/// with one that was left out, a packet that cannot open it is dropped: refusing it would break the connection.
 #[inline(always)]
 pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl Sockets) -> Next {
     let tcp = walk.tcp(frame);

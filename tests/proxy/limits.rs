@@ -30,9 +30,9 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
 async fn connections_beyond_a_limit_are_closed_and_places_come_back() {
     for limit in ["connections", "connections-per-client"] {
         let backend = Backend::says("ok").await;
-        let settings = [setting(&format!("{limit}=2"))];
+        let setting = setting(&format!("{limit}=2"));
         let set = |config: &mut lb_agent::l7::Config| {
-            config.limits = settings.into_iter().fold(config.limits, lb_agent::l7::Limits::with);
+            config.limits = config.limits.with(setting);
         };
         let fixture = Fixture::start_as(set, Table::all_to(&[backend.address]));
         let mut first = Http::one(fixture.http()).await;

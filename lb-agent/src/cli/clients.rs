@@ -33,7 +33,7 @@ impl Clients {
     /// All limits, with the values that were set. The last word on one counts.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.settings.iter().copied().fold(Limits::default(), Limits::with)
+        self.settings.iter().copied().collect()
     }
 }
 

@@ -99,10 +99,11 @@ impl Drop for Handshake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::l7::limits::Setting;
 
     fn admission(settings: &[&str], workers: usize) -> Rc<Admission> {
-        let settings = settings.iter().map(|text| text.parse().expect("a setting"));
-        Admission::new(&settings.fold(Limits::default(), Limits::with), workers)
+        let settings = settings.iter().map(|text| text.parse::<Setting>().expect("a setting"));
+        Admission::new(&settings.collect(), workers)
     }
 
     fn address(text: &str) -> IpAddr {

@@ -20,6 +20,15 @@ use super::worker::Worker;
 use super::{http1, http2, proxy_header, refuse};
 use crate::model::ListenerProtocol;
 
+/// Why a connection is not served any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// By the rules of HTTP, which has closed our side.
+    Http,
+    /// A deadline has passed.
+    Time,
+}
+
 /// How long a client's bytes are taken that nobody wants any more.
 const LINGER: Duration = Duration::from_secs(2);
 

@@ -9,7 +9,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::client::Client;
-use super::connection::{Transport, close, linger};
+use super::connection::{End, Transport, close, linger};
 use super::forward;
 use super::guard::Guarded;
 use super::refuse::{self, refuse};
@@ -78,13 +78,4 @@ where
         End::Http if client.uploads.get() || client.worker.is_draining() => linger(client, stream).await,
         End::Http => {}
     }
-}
-
-/// Why a connection is not served any more.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// By the rules of HTTP, which has closed our side.
-    Http,
-    /// A deadline has passed.
-    Time,
 }

@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::client::Client;
-use super::connection::{close, linger};
+use super::connection::{End, close, linger};
 use super::guard::Guarded;
 use super::limits::{Limit, Limits};
 use super::{forward, refuse};
@@ -32,14 +32,6 @@ where
         End::Http => {}
         End::Time => close(&client, stream).await,
     }
-}
-
-/// Why a connection is not served any more.
-enum End {
-    /// By the rules of HTTP: our side is closed.
-    Http,
-    /// A client that was told to end took too long.
-    Time,
 }
 
 async fn serve_requests<S>(client: &Rc<Client>, stream: &mut Guarded<S>) -> End
@@ -77,7 +69,7 @@ where
     })
     .await;
     refuse::count_all(client, refused);
-    if matches!(end, End::Time) && client.is_overdue() {
+    if end == End::Time && client.is_overdue() {
         client.cut();
         streams.cancel();
         // With no stream left, the connection ends as it would have without the deadline.

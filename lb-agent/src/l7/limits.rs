@@ -204,6 +204,13 @@ impl Default for Limits {
     }
 }
 
+/// The last word on a limit counts.
+impl FromIterator<Setting> for Limits {
+    fn from_iter<T: IntoIterator<Item = Setting>>(settings: T) -> Self {
+        settings.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
 /// A value for a limit, as a flag gives it: `NAME=VALUE`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Setting {

@@ -8,11 +8,10 @@ use proptest::prop_assert_eq;
 use super::fault::{Fault, Malformed};
 use super::http1::{Scanner, Stop};
 use super::http2::Meter;
-use crate::l7::limits::{Limit, Limits};
+use crate::l7::limits::{Limit, Limits, Setting};
 
 fn limits(settings: &[&str]) -> Limits {
-    let parsed = settings.iter().map(|text| text.parse().expect("a setting"));
-    parsed.fold(Limits::default(), Limits::with)
+    settings.iter().map(|text| text.parse::<Setting>().expect("a setting")).collect()
 }
 
 fn scan(limits: Limits, bytes: &[u8]) -> Result<(), Stop> {
