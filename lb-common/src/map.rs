@@ -5,7 +5,7 @@ use crate::hash::{FlowKey, KEY_WORDS};
 use crate::row::{BUCKETS, MemberId};
 
 /// The version of all layouts below, part of the pin path: two versions never share a map.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// VIPs and their ports, of both families together.
 pub const MAX_SERVICES: u32 = 8_192;

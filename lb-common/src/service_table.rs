@@ -17,6 +17,10 @@ const USED: u64 = 1 << 63;
 /// bits. No secret: keys are the operator's own.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Two more odd numbers without a pattern (of SplitMix64): for words that stand side by side.
+const SPREAD_HIGH: u64 = 0xbf58_476d_1ce4_e5b9;
+const SPREAD_PORT: u64 = 0x94d0_49bb_1331_11eb;
+
 /// A key's place among the buckets depends on this alone.
 pub trait ServiceKey: Copy + PartialEq {
     /// No key.
@@ -96,9 +100,10 @@ impl ServiceKey for ServiceKey6 {
     #[inline(always)]
     fn hash(self) -> u64 {
         let [low, high] = self.vip;
-        let folded = (low.wrapping_mul(SPREAD) ^ high).wrapping_mul(SPREAD) ^ self.port;
-        let product = (folded ^ folded >> 32).wrapping_mul(SPREAD);
-        (product ^ product >> 32).wrapping_mul(SPREAD)
+        // Side by side: one behind the other, they would take a first hop 2 ns longer.
+        let [low, high] = [low.wrapping_mul(SPREAD), high.wrapping_mul(SPREAD_HIGH)];
+        let sum = low.wrapping_add(high).wrapping_add(self.port.wrapping_mul(SPREAD_PORT));
+        (sum ^ sum >> 32).wrapping_mul(SPREAD)
     }
 }
 

@@ -1,8 +1,13 @@
 //! What can happen to a packet: one closed list that is the counter's index in the kernel, the label of
 //! the metric and the word in `explain`. A number, once released, keeps its meaning.
 
+use crate::row::ROW_MEMBERS;
+
 /// Slots of the counter map: room for verdicts that later versions add.
 pub const COUNTERS: u32 = 64;
+
+/// The first of as many as a row has places.
+const FIRST_FOUND: u32 = 8;
 
 const FIRST_DROP: u32 = 16;
 
@@ -21,6 +26,13 @@ impl Counter {
     #[must_use]
     pub const fn is_drop(self) -> bool {
         self.0.wrapping_sub(FIRST_DROP) < DROPS
+    }
+
+    /// Whether it is one of a packet whose flow was found here among several members.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_found(self) -> bool {
+        self.0.wrapping_sub(FIRST_FOUND) < ROW_MEMBERS as u32
     }
 
     /// Its verdict; `None` for a number that is not used.
@@ -123,9 +135,9 @@ impl Verdict {
             Self::DeliveredMember => 5,
             Self::Sent => 6,
             Self::Probe => 7,
-            Self::FoundFirst => 8,
-            Self::FoundSecond => 9,
-            Self::FoundThird => 10,
+            Self::FoundFirst => FIRST_FOUND,
+            Self::FoundSecond => FIRST_FOUND + 1,
+            Self::FoundThird => FIRST_FOUND + 2,
             Self::FoundNowhere => 11,
             Self::Opened => 12,
             Self::PassedOn => 13,
@@ -266,6 +278,9 @@ mod tests {
         assert!(counters.iter().all(|&counter| counter < COUNTERS));
         for verdict in all {
             assert_eq!(Counter::from(verdict).is_drop(), matches!(verdict, Verdict::Drop(_)), "{verdict:?}");
+            let is_found =
+                matches!(verdict, Verdict::FoundFirst | Verdict::FoundSecond | Verdict::FoundThird);
+            assert_eq!(Counter::from(verdict).is_found(), is_found, "{verdict:?}");
         }
     }
 }

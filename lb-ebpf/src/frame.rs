@@ -88,9 +88,8 @@ pub trait Maps {
     fn joined(&self, by_key: Row, by_other: Row) -> Row;
     /// Whether this node's agent has given no sign of life for too long.
     fn is_agent_silent(&self) -> bool;
-    /// The member that takes this node's flows of a hash in a table while its agent is silent; `NO_MEMBER` while it is not,
-    /// or if nobody does. In the kernel a function of its own, as `Frame::walk`.
-    fn stand_in(&self, table: u32, flow_hash: u64) -> MemberId;
+    /// `walk::hand_on`. In the kernel a function of its own, as `Frame::walk`.
+    fn hand_on(&self, walk: &Walk, next: Next) -> Next;
     /// What the first part of a datagram said.
     fn datagram(&self, key: &DatagramKey) -> Option<Datagram>;
     /// Remembers what it says, if there is room.

@@ -33,6 +33,5 @@ pub use fragment::{carry_out, collect, look};
 pub use frame::{Action, Frame, Maps, Socket, Sockets, TcpHeader};
 pub use process::{Rest, begin, go_on, go_on_by_two_keys, process};
 pub use quic::{Payload, named};
-pub use select::stand_in;
 pub use sk_lookup::{Choice, Lookup, choose};
-pub use walk::{Next, Walk, step};
+pub use walk::{Next, Walk, hand_on, step};

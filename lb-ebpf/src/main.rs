@@ -24,12 +24,12 @@ use lb_common::map::{
     BEAT_LIMIT, Config, MAX_MEMBERS, MAX_SERVICES, MAX_TABLES, Member, Rows, SERVICE_BUCKETS, TABLE_SLOTS,
     TableHead, Traffic, member,
 };
-use lb_common::row::{MemberId, NO_MEMBER, Row};
+use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 use lb_common::verdict::{COUNTERS, Counter, DropReason, Verdict};
 use lb_ebpf::{
     Action, Choice, Frame, Lookup, Maps, Next, Payload, Rest, Walk, begin, choose, go_on, go_on_by_two_keys,
-    named, stand_in, step,
+    hand_on, named, step,
 };
 
 #[btf_map]
@@ -159,11 +159,15 @@ pub extern "C" fn edgelb_joined(by_key: u64, by_other: u64) -> u64 {
     Row::from_bits(by_key).joined(Row::from_bits(by_other), is_down).bits()
 }
 
-/// `stand_in`: a function of its own, like the walk.
+/// `hand_on`: a function of its own, like the walk.
+///
+/// # Safety
+/// As of the walk.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn edgelb_stand_in(table: u32, flow_hash: u64) -> u32 {
-    stand_in(&KernelMaps::<false>, table, flow_hash).into()
+pub unsafe extern "C" fn edgelb_hand_on(walk: *const Walk, next: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { walk.as_ref() }.map_or(next, |walk| hand_on(walk, Next(next), &KernelMaps::<false>).0)
 }
 
 /// The member that a QUIC datagram names: a function of its own, like the walk.
@@ -285,16 +289,17 @@ impl<const NOTES: bool> Maps for KernelMaps<NOTES> {
     }
 
     #[inline(always)]
+    fn hand_on(&self, walk: &Walk, next: Next) -> Next {
+        // SAFETY: a reference points to a whole one.
+        Next(unsafe { edgelb_hand_on(walk, next.0) })
+    }
+
+    #[inline(always)]
     fn is_agent_silent(&self) -> bool {
         let Some(&beat) = BEAT.get(0) else { return false };
         // SAFETY: it takes nothing. The coarse clock costs a third, and is late by a tick at most.
         let now = unsafe { bpf_ktime_get_coarse_ns() };
         beat != 0 && now.saturating_sub(beat) > BEAT_LIMIT
-    }
-
-    #[inline(always)]
-    fn stand_in(&self, table: u32, flow_hash: u64) -> MemberId {
-        if self.is_agent_silent() { edgelb_stand_in(table, flow_hash) as MemberId } else { NO_MEMBER }
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use lb_common::verdict::{Counter, DropReason, Verdict};
 
 use crate::access::opaque;
 use crate::frame::{Frame, Maps};
-use crate::walk::Walk;
+use crate::walk::{Next, Walk};
 
 /// What comes next for a packet.
 pub(crate) enum Step<'m> {
@@ -29,8 +29,7 @@ pub(crate) fn row(maps: &impl Maps, table: u32, flow_hash: u64) -> Result<Row, D
 
 /// Who opens a table's flows of a hash while this node opens none.
 #[inline(always)]
-#[must_use]
-pub fn stand_in(maps: &impl Maps, table: u32, flow_hash: u64) -> MemberId {
+pub(crate) fn stand_in(maps: &impl Maps, table: u32, flow_hash: u64) -> MemberId {
     row(maps, table + STAND_IN, flow_hash).map_or(NO_MEMBER, Row::opener)
 }
 
@@ -57,7 +56,13 @@ pub(crate) fn among<'m, M: Maps>(
     maps: &'m M,
     walk: &Walk,
 ) -> Result<Step<'m>, DropReason> {
-    match frame.walk(walk).chain() {
+    to(maps, frame.walk(walk))
+}
+
+/// The step that a walk comes to.
+#[inline(always)]
+pub(crate) fn to<M: Maps>(maps: &M, next: Next) -> Result<Step<'_>, DropReason> {
+    match next.chain() {
         Ok(chain) => {
             // The walk has just looked at it.
             let to = maps.member(chain.target()).ok_or(DropReason::UnknownMember)?;

@@ -3,7 +3,7 @@
 //! to be kept or shared.
 
 use lb_common::encap::{Chain, Direction, PackedChain};
-use lb_common::hash::Tuple;
+use lb_common::hash::{Ports, Tuple, flow_hash};
 use lb_common::map::member;
 use lb_common::row::{MemberId, NO_MEMBER, ROW_MEMBERS, Row};
 use lb_common::verdict::{Counter, DropReason, Verdict};
@@ -11,8 +11,8 @@ use lb_common::verdict::{Counter, DropReason, Verdict};
 use crate::access::Window;
 use crate::flow::Flow;
 use crate::frame::{Frame, Maps, Socket, Sockets, TcpHeader};
-use crate::ip::{Family, TCP};
-use crate::select::way;
+use crate::ip::{Family, TCP, V4, V6};
+use crate::select::{self, way};
 
 /// Further than any parser here goes, and as near as the verifier wants it.
 pub(crate) const MAX_OFFSET: u16 = 0x7fff;
@@ -35,18 +35,16 @@ pub struct Walk {
     this: MemberId,
     /// The member that a QUIC packet names.
     named: MemberId,
-    /// The member that stands in for this node, if its agent is silent.
-    stand_in: MemberId,
     protocol: u8,
     is_v6: u8,
     has_come: u8,
-    zero: u8,
+    zero: [u8; 3],
 }
 
 /// Words of an IPv6 header and two ports.
 const IP_WORDS: usize = 11;
 
-const _: () = assert!(size_of::<Walk>() == 8 + IP_WORDS * 4 + 4 * 2 + 3 + 1);
+const _: () = assert!(size_of::<Walk>() == 8 + IP_WORDS * 4 + 3 * 2 + 3 + 3);
 
 /// What a walk, or `follow`, comes to at this node, as a number that goes through the kernel's function call: the packed chain
 /// with which the packet leaves, or else a verdict's number, which is smaller than any chain.
@@ -66,6 +64,12 @@ impl Next {
     #[inline(always)]
     pub(crate) const fn sent(PackedChain(chain): PackedChain) -> Self {
         Self(chain)
+    }
+
+    /// Whether the flow was found here.
+    #[inline(always)]
+    const fn is_found(self) -> bool {
+        self.0 <= MAX_VERDICT && Counter(self.0 as u32).is_found()
     }
 
     /// The chain to send, or else what became of the packet.
@@ -92,12 +96,6 @@ impl Walk {
     #[inline(always)]
     pub(crate) fn naming(self, member: MemberId) -> Self {
         Self { named: member, ..self }
-    }
-
-    /// The same on a node whose place this member takes: what the node has none of goes on to it.
-    #[inline(always)]
-    pub(crate) fn stood_in_by(self, member: MemberId) -> Self {
-        Self { stand_in: member, ..self }
     }
 
     #[inline(always)]
@@ -131,11 +129,10 @@ impl Walk {
             transport: transport.map_or(MAX_OFFSET, |offset| offset as u16),
             this,
             named: NO_MEMBER,
-            stand_in: NO_MEMBER,
             protocol: ports.protocol,
             is_v6,
             has_come: u8::from(has_come),
-            zero: 0,
+            zero: [0; 3],
         }
     }
 
@@ -162,6 +159,24 @@ impl Walk {
             .map_or([0; 5], |window| window.load::<TcpHeader, 0>())
     }
 
+    /// The flow.
+    #[inline(always)]
+    const fn tuple(&self) -> Tuple {
+        if self.is_v6() {
+            let [_, _, a, b, c, d, e, f, g, h, both] = self.ip;
+            let (source, destination) = ([join(a, b), join(c, d)], [join(e, f), join(g, h)]);
+            Tuple::V6 { source, destination, ports: self.ports(both) }
+        } else {
+            let [_, _, _, source, destination, both, ..] = self.ip;
+            Tuple::V4 { source, destination, ports: self.ports(both) }
+        }
+    }
+
+    #[inline(always)]
+    const fn ports(&self, both: u32) -> Ports {
+        Ports { source: both as u16, destination: (both >> 16) as u16, protocol: self.protocol }
+    }
+
     /// Whether it is an IPv6 packet.
     #[inline(always)]
     #[must_use]
@@ -178,8 +193,8 @@ impl Walk {
 }
 
 /// The next step of a walk. A chain that came must lead to this node, and once only. Whoever cannot be reached is
-/// left out. An opener without its agent hands on what it does not have. The last one asked delivers; but if the flow may be
-/// with one that was left out, a packet that cannot open it is dropped: refusing it would break the connection.
+/// left out. The last one asked delivers; but if the flow may be with one that was left out, a packet that cannot open it is
+/// dropped: refusing it would break the connection.
 #[inline(always)]
 pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl Sockets) -> Next {
     let tcp = walk.tcp(frame);
@@ -192,11 +207,6 @@ pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl So
             return Next::verdict(DropReason::LoopingChain);
         }
     }
-    // A node has one place in a chain, and this is it.
-    let handed = match chain.handed_to(walk.stand_in) {
-        Some(handed) if way(maps, walk.stand_in).is_ok() => Some(Next::sent(handed.packed())),
-        _ => None,
-    };
     let opens = matches!(chain.direction, Direction::ToOpener);
     let mut rest = chain.rest();
     let mut asked = false;
@@ -206,9 +216,6 @@ pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl So
         if id == walk.this && id != NO_MEMBER {
             if holds(walk, &tcp, opens, sockets) {
                 return Next::verdict(found(chain.hop));
-            }
-            if let Some(handed) = handed {
-                return handed;
             }
             asked = true;
         } else if id != NO_MEMBER {
@@ -229,6 +236,38 @@ pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl So
         None if asked => Next::verdict(Verdict::FoundNowhere),
         None => Next::verdict(DropReason::NoMember),
     }
+}
+
+/// What comes next for a packet that came encapsulated, if its walk came to `next`: what an opener without its agent does
+/// not have goes on to the member that opens its flows meanwhile.
+#[inline(always)]
+#[must_use]
+pub fn hand_on(walk: &Walk, next: Next, maps: &impl Maps) -> Next {
+    if next.is_found() || !maps.is_agent_silent() {
+        return next;
+    }
+    let chain = PackedChain(walk.chain).unpacked();
+    if walk.this == NO_MEMBER || chain.row.opener() != walk.this || chain.row.names_one_twice() {
+        return next;
+    }
+    let stand_in = stand_in(maps, walk);
+    match chain.handed_to(stand_in) {
+        Some(handed) if way(maps, stand_in).is_ok() => Next::sent(handed.packed()),
+        _ => next,
+    }
+}
+
+/// Who opens the walk's flow while this node opens none.
+#[inline(always)]
+fn stand_in(maps: &impl Maps, walk: &Walk) -> MemberId {
+    let Some(config) = maps.config() else { return NO_MEMBER };
+    let tuple = walk.tuple();
+    let vip = match tuple {
+        Tuple::V4 { destination, .. } => V4::service(maps, destination, 0, 0),
+        Tuple::V6 { destination, .. } => V6::service(maps, destination, 0, 0),
+    };
+    let hash = flow_hash(&config.key, &tuple);
+    vip.map_or(NO_MEMBER, |vip| select::stand_in(maps, vip.table, hash))
 }
 
 #[inline(always)]
@@ -259,4 +298,9 @@ fn holds(walk: &Walk, tcp: &TcpHeader, opens: bool, sockets: &impl Sockets) -> b
 #[inline(always)]
 const fn words([first, second]: [u64; 2]) -> [u32; 4] {
     [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32]
+}
+
+#[inline(always)]
+const fn join(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
 }

@@ -12,12 +12,12 @@ use lb_common::fragment::{Datagram, DatagramKey, Head, MAX_FRAME};
 use lb_common::hash::{Ports, Tuple};
 use lb_common::limit::{LIMITS, Limit, take};
 use lb_common::map::{Config, Member, SERVICE_BUCKETS, Service, TableHead, member};
-use lb_common::row::{MemberId, NO_MEMBER, Row};
+use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey, ServiceKey4, ServiceKey6, candidates};
 use lb_common::verdict::{Counter, Verdict};
 use lb_ebpf::{
-    Action, Frame, Maps, Next, Payload, Socket, Sockets, TcpHeader, Walk, collect, filter, named, process,
-    stand_in, step,
+    Action, Frame, Maps, Next, Payload, Socket, Sockets, TcpHeader, Walk, collect, filter, hand_on, named,
+    process, step,
 };
 
 use crate::fixture::INGRESS;
@@ -168,8 +168,8 @@ impl Maps for Host {
         self.is_agent_silent
     }
 
-    fn stand_in(&self, table: u32, flow_hash: u64) -> MemberId {
-        if self.is_agent_silent { stand_in(self, table, flow_hash) } else { NO_MEMBER }
+    fn hand_on(&self, walk: &Walk, next: Next) -> Next {
+        hand_on(walk, next, self)
     }
 
     fn datagram(&self, key: &DatagramKey) -> Option<Datagram> {
