@@ -25,7 +25,7 @@ unsafe impl Plain for u32 {}
 unsafe impl Plain for u64 {}
 // SAFETY: an array has no padding between its elements.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
-// SAFETY: `repr(C, packed)`, integers only.
+// SAFETY: `repr(C, packed(4))`, integers only, of whole words.
 unsafe impl Plain for lb_common::encap::Header {}
 
 impl<const LEN: usize> Window<LEN> {

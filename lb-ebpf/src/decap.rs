@@ -13,7 +13,7 @@ use crate::flow::{Flow, Subject};
 use crate::frame::{Frame, Maps};
 use crate::ip::{CONGESTION, Family, Packet, Transport, UDP, V4, V6};
 use crate::keys::Keys;
-use crate::link::Link;
+use crate::link::{Addresses, Link};
 use crate::process::{Fate, stay};
 use crate::quic;
 use crate::select::{self, Step};
@@ -194,10 +194,9 @@ fn carry_congestion<F: Family>(
 /// Moves the frame's start so that the link header stands right before the inner packet at `offset`.
 #[inline(always)]
 fn unwrap<F: Family>(frame: &mut impl Frame, link: &Link, offset: usize) -> Option<()> {
-    let addresses = Window::<12>::new(frame, 0)?;
-    let (destination, source) = (addresses.load::<[u8; 6], 0>(), addresses.load::<[u8; 6], 6>());
+    let addresses = Addresses::of(frame)?;
     if !frame.adjust_head((offset - link.len()) as i32) {
         return None;
     }
-    link.write(frame, destination, source, F::ETHERTYPE)
+    link.write(frame, addresses, F::ETHERTYPE)
 }

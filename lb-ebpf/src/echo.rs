@@ -5,7 +5,7 @@ use lb_common::checksum;
 use crate::access::Window;
 use crate::frame::{Action, Frame};
 use crate::ip::{Family, Packet};
-use crate::link::{GROUP, Link};
+use crate::link::{Addresses, Link};
 
 /// Type, code and checksum, then the request's identifier and sequence number.
 const LEN: usize = 8;
@@ -20,13 +20,7 @@ pub(crate) fn answer<F: Family>(frame: &mut impl Frame, link: &Link, packet: &Pa
     if icmp.load::<u16, 0>() != u16::from(F::ECHO_REQUEST).to_le() || !F::is_host(packet.source) {
         return None;
     }
-    let ethernet = Window::<12>::new(frame, 0)?;
-    let (to, from) = (ethernet.load::<[u8; 6], 0>(), ethernet.load::<[u8; 6], 6>());
-    if (to[0] | from[0]) & GROUP != 0 {
-        return None;
-    }
-    ethernet.store::<[u8; 6], 0>(from);
-    ethernet.store::<[u8; 6], 6>(to);
+    Addresses::of(frame)?.turned()?.write(frame)?;
     icmp.store::<u16, 0>(u16::from(F::ECHO_REPLY).to_le());
     let (request, reply) = (u16::from(F::ECHO_REQUEST).to_le(), u16::from(F::ECHO_REPLY).to_le());
     icmp.store::<u16, 2>(checksum_of(icmp.load::<u16, 2>(), request, reply, icmp.load::<u32, 4>()));

@@ -9,7 +9,7 @@ use lb_common::verdict::DropReason;
 use crate::access::Window;
 use crate::frame::{Action, Frame};
 use crate::ip::{Family, Packet, TTL, UDP, sum};
-use crate::link::{IPV4, IPV6, Link};
+use crate::link::{Addresses, IPV4, IPV6, Link};
 
 const V4_LEN: usize = 20;
 const V6_LEN: usize = 40;
@@ -104,7 +104,7 @@ fn write(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, oute
 
 #[inline(always)]
 fn write_v4(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, outer: &Outer) -> Option<()> {
-    link.write(frame, to.next_hop, to.source, IPV4)?;
+    link.write(frame, Addresses::to(to), IPV4)?;
     let window = Window::<OVERHEAD_V4>::new(frame, link.len())?;
     let first = 0x4500 | u32::from(outer.tos);
     let len = u32::from(outer.body) + V4_LEN as u32;
@@ -125,7 +125,7 @@ fn write_v4(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, o
 
 #[inline(always)]
 fn write_v6(frame: &mut impl Frame, link: &Link, config: &Config, to: &Member, outer: &Outer) -> Option<()> {
-    link.write(frame, to.next_hop, to.source, IPV6)?;
+    link.write(frame, Addresses::to(to), IPV6)?;
     let window = Window::<OVERHEAD_V6>::new(frame, link.len())?;
     // The flow label (RFC 6437): the same entropy as in the source port, for routers that hash only this.
     let label = outer.flow_hash as u32 & 0xf_ffff;

@@ -1,5 +1,7 @@
 //! The link layer: Ethernet with up to two VLAN tags (802.1Q, QinQ), which a packet keeps on its way.
 
+use lb_common::map::Member;
+
 use crate::access::Window;
 use crate::frame::Frame;
 
@@ -10,10 +12,50 @@ const VLAN: u16 = 0x8100_u16.to_be();
 const QINQ: u16 = 0x88a8_u16.to_be();
 
 /// In the first byte of a MAC address: more than one host has it.
-pub(crate) const GROUP: u8 = 1;
+const GROUP: u32 = 1;
 
 const UNTAGGED_LEN: usize = 14;
 const TAG_LEN: usize = 4;
+
+/// Destination and source as they lie at a frame's start: in words, for byte by byte they would cost as much as an IP
+/// header.
+#[derive(Clone, Copy)]
+pub(crate) struct Addresses([u32; 3]);
+
+impl Addresses {
+    /// Bytes of both.
+    pub(crate) const LEN: usize = 12;
+
+    /// A frame's.
+    #[inline(always)]
+    pub(crate) fn of(frame: &impl Frame) -> Option<Self> {
+        Some(Self(Window::<{ Self::LEN }>::new(frame, 0)?.load::<[u32; 3], 0>()))
+    }
+
+    /// Of a frame to a member.
+    #[inline(always)]
+    pub(crate) fn to(member: &Member) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (member.next_hop, member.source);
+        Self([[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_ne_bytes))
+    }
+
+    /// Those of an answer; `None` if one is a group's.
+    #[inline(always)]
+    pub(crate) fn turned(self) -> Option<Self> {
+        let [first, middle, last] = self.0;
+        if (first | middle >> 16) & GROUP != 0 {
+            return None;
+        }
+        Some(Self([middle >> 16 | last << 16, last >> 16 | first << 16, first >> 16 | middle << 16]))
+    }
+
+    /// Writes them at a frame's start.
+    #[inline(always)]
+    pub(crate) fn write(self, frame: &impl Frame) -> Option<()> {
+        Window::<{ Self::LEN }>::new(frame, 0)?.store::<[u32; 3], 0>(self.0);
+        Some(())
+    }
+}
 
 /// A frame's tags, each with the ethertype that says it is one.
 #[derive(Clone, Copy)]
@@ -50,13 +92,6 @@ impl Link {
         Some(Self { tags: Tags::Two(outer, inner), ethertype })
     }
 
-    /// Its addresses: destination and source.
-    #[inline(always)]
-    pub(crate) fn addresses(&self, frame: &impl Frame) -> Option<([u8; 6], [u8; 6])> {
-        let window = Window::<UNTAGGED_LEN>::new(frame, 0)?;
-        Some((window.load::<[u8; 6], 0>(), window.load::<[u8; 6], 6>()))
-    }
-
     /// Its length in bytes: 14, 18 or 22.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
@@ -69,16 +104,9 @@ impl Link {
 
     /// Writes it at the frame's start with other addresses and another ethertype, tags kept.
     #[inline(always)]
-    pub(crate) fn write(
-        &self,
-        frame: &mut impl Frame,
-        destination: [u8; 6],
-        source: [u8; 6],
-        ethertype: u16,
-    ) -> Option<()> {
+    pub(crate) fn write(&self, frame: &mut impl Frame, addresses: Addresses, ethertype: u16) -> Option<()> {
         let window = Window::<UNTAGGED_LEN>::new(frame, 0)?;
-        window.store::<[u8; 6], 0>(destination);
-        window.store::<[u8; 6], 6>(source);
+        window.store::<[u32; 3], 0>(addresses.0);
         match self.tags {
             Tags::None => window.store::<u16, 12>(ethertype),
             Tags::One(tag) => {

@@ -10,7 +10,7 @@ use lb_common::verdict::{DropReason, Verdict};
 use crate::access::Window;
 use crate::frame::{Action, Frame, Maps};
 use crate::ip::{Family, V4, V6};
-use crate::link::{GROUP, IPV4, IPV6, Link};
+use crate::link::{Addresses, IPV4, IPV6, Link};
 use crate::process::{done, lost};
 
 /// Bytes that the message quotes of the packet: with the headers in front, no more than any link takes (576 bytes,
@@ -58,15 +58,15 @@ fn cut(frame: &impl Frame, maps: &impl Maps, mtu: u16) -> bool {
 #[inline(always)]
 fn answer<F: Family>(frame: &mut impl Frame, link: &Link, mtu: u16) -> Option<()> {
     let (client, vip) = F::addresses(frame, link.len())?;
-    let (to, from) = link.addresses(frame)?;
-    if !F::is_host(client) || (to[0] | from[0]) & GROUP != 0 {
+    let back = Addresses::of(frame)?.turned()?;
+    if !F::is_host(client) {
         return None;
     }
     let sum = Window::<QUOTE>::new(frame, link.len())?.sum();
     if !frame.truncate(link.len() + QUOTE) || !frame.adjust_head(-((F::LEN + ICMP_LEN) as i32)) {
         return None;
     }
-    link.write(frame, from, to, F::ETHERTYPE)?;
+    link.write(frame, back, F::ETHERTYPE)?;
     let len = (ICMP_LEN + QUOTE) as u16;
     let pseudo = F::write(frame, link.len(), vip, client, len)?;
     let [kind, code] = F::TOO_BIG;
