@@ -14,6 +14,7 @@ mod in_front;
 mod limits;
 mod misbehaving;
 mod nginx;
+mod overload;
 mod replies;
 mod requests;
 mod retries;

@@ -93,7 +93,9 @@ async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {
 
 async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConfig>) {
     let worker = &client.worker;
-    let under_way = match worker.admission.shake_hands() {
+    // A handshake costs as much as thirty requests.
+    let refused = worker.overload.refuses();
+    let under_way = match refused.map_or_else(|| worker.admission.shake_hands(), Err) {
         Ok(under_way) => under_way,
         Err(limit) => return worker.metrics.limit_reached(limit),
     };

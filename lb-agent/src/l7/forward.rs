@@ -39,7 +39,14 @@ async fn respond(
     let is_http1 = parts.version < Version::HTTP_2;
     client.ends_by_closing.set(parts.version == Version::HTTP_10);
     let id = client.worker.ids.settle(&mut parts.headers);
-    let mut response = answer(&client, parts, body).await.unwrap_or_else(|reply| {
+    let answered = match client.worker.overload.refuses() {
+        None => answer(&client, parts, body).await,
+        Some(limit) => {
+            client.worker.metrics.limit_reached(limit);
+            Err(Reply::Overloaded)
+        }
+    };
+    let mut response = answered.unwrap_or_else(|reply| {
         client.worker.metrics.reply(reply);
         reply.response(id)
     });

@@ -41,6 +41,10 @@ pub enum Limit {
     Http2PendingResets,
     /// Streams that we took back because of what the client sent on them.
     Http2LocalResets,
+    /// Of ready work in front of a worker.
+    WorkerDelay,
+    /// That is in use.
+    Memory,
 }
 
 struct Known {
@@ -121,11 +125,22 @@ const KNOWN: [Known; Limit::ALL.len()] = [
         default: 128,
         help: "HTTP/2 streams that were reset because of what the client sent on them: the connection ends",
     },
+    Known {
+        name: "worker-delay",
+        default: 500,
+        help: "how late a worker comes to what is ready, milliseconds, for some time: a growing share of new \
+               requests is a 503 with Retry-After, and of new TLS connections closed",
+    },
+    Known {
+        name: "memory",
+        default: 90,
+        help: "the part of its memory limit (cgroup) that the agent uses, percent: as worker-delay",
+    },
 ];
 
 impl Limit {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Connections,
         Self::ConnectionsPerClient,
         Self::Handshakes,
@@ -142,6 +157,8 @@ impl Limit {
         Self::Http2Resets,
         Self::Http2PendingResets,
         Self::Http2LocalResets,
+        Self::WorkerDelay,
+        Self::Memory,
     ];
 
     const fn known(self) -> &'static Known {

@@ -11,8 +11,10 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use super::config::Config;
+use super::descriptors;
 use super::listen::{self, Bound, ListenError, Listening, SteeredSocket};
 use super::live::{Compiler, Live};
+use super::overload::MemoryUse;
 use super::phase::Phase;
 use super::tls::{Tls, TlsError};
 use super::worker::{self, Start};
@@ -66,6 +68,7 @@ impl Proxy {
     /// # Errors
     /// `StartError` if a socket, TLS or a worker cannot be had; nothing is left running then.
     pub fn start(config: Config, metrics: Metrics) -> Result<Self, StartError> {
+        let config = Config { limits: descriptors::fit(config.limits), ..config };
         let compiler = Mutex::new(Compiler::new(Tls::new()?));
         let waiting = listen::bind(&config)?;
         let bound = waiting.iter().filter_map(|bound| Some((bound.key?, bound.address))).collect();
@@ -83,6 +86,7 @@ impl Proxy {
             oldest: Vec::new(),
             threads: Vec::new(),
         };
+        let memory = MemoryUse::default();
         for number in 0..config.workers {
             let (to_worker, sockets) = mpsc::unbounded_channel();
             let (oldest, of_worker) = watch::channel(None);
@@ -96,6 +100,8 @@ impl Proxy {
                 oldest,
                 beat: config.beats.watch(format!("proxy worker {number}"), STUCK),
                 seed: seed()?,
+                memory: memory.clone(),
+                looks_at_memory: number == 0,
             };
             proxy.sockets.push(to_worker);
             proxy.threads.push(spawn(number, start)?);

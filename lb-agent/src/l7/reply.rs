@@ -1,6 +1,6 @@
 //! Every status code that the proxy invents, with its text and its metric label. No other file makes one.
 
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
@@ -42,11 +42,13 @@ pub enum Reply {
     BadResponse,
     /// The endpoint did not begin its response in time.
     ResponseTimeout,
+    /// Time or memory runs short; see `Limit`.
+    Overloaded,
 }
 
 impl Reply {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadHost,
         Self::BadPath,
         Self::AmbiguousPath,
@@ -62,6 +64,7 @@ impl Reply {
         Self::ConnectFailed,
         Self::BadResponse,
         Self::ResponseTimeout,
+        Self::Overloaded,
     ];
 
     /// The status code.
@@ -78,7 +81,7 @@ impl Reply {
             Self::ConnectRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unsupported => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ConnectFailed | Self::BadResponse => StatusCode::BAD_GATEWAY,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -102,6 +105,7 @@ impl Reply {
             Self::ConnectFailed => "connect_failed",
             Self::BadResponse => "bad_response",
             Self::ResponseTimeout => "response_timeout",
+            Self::Overloaded => "overloaded",
         }
     }
 
@@ -125,6 +129,7 @@ impl Reply {
             Self::ConnectFailed => "502 bad gateway: no endpoint accepts connections\n",
             Self::BadResponse => "502 bad gateway: the endpoint broke off or did not speak HTTP\n",
             Self::ResponseTimeout => "504 gateway timeout: the endpoint did not respond in time\n",
+            Self::Overloaded => "503 service unavailable: too much to do, try again later\n",
         }
     }
 
@@ -137,6 +142,9 @@ impl Reply {
         headers.insert(X_REQUEST_ID, request_id);
         if self == Self::ConnectRefused {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        if self == Self::Overloaded {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }

@@ -23,6 +23,7 @@ use super::deadline::{Deadline, Deadlines};
 use super::endpoint::EndpointConnection;
 use super::listen::Listening;
 use super::live::Live;
+use super::overload::{self, MemoryUse, Overload};
 use super::phase::Phase;
 use super::pool::Keeping;
 use super::reply::Reply;
@@ -51,6 +52,10 @@ pub(super) struct Start {
     pub(super) beat: Beat,
     /// For request ids.
     pub(super) seed: u64,
+    /// What all workers together use.
+    pub(super) memory: MemoryUse,
+    /// Whether this one looks at it for the others, too.
+    pub(super) looks_at_memory: bool,
 }
 
 /// A worker's state.
@@ -60,6 +65,7 @@ pub(super) struct Worker {
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) upstreams: Upstreams,
     pub(super) admission: Rc<Admission>,
+    pub(super) overload: Overload,
     pub(super) ids: RequestIds,
     live: RefCell<Cache<Arc<ArcSwap<Live>>, Arc<Live>>>,
     pub(super) phase: Cell<Phase>,
@@ -76,8 +82,23 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
         Err(error) => return drop(ready.send(Err(error))),
     };
     runtime.block_on(async {
-        let Start { config, mut sockets, live, metrics, mut phase, oldest, beat, seed } = start;
-        let worker = Worker::new(config, live, metrics, seed);
+        let Start {
+            config,
+            mut sockets,
+            live,
+            metrics,
+            mut phase,
+            oldest,
+            beat,
+            seed,
+            memory,
+            looks_at_memory,
+        } = start;
+        if looks_at_memory {
+            spawn_local(overload::follow_memory(memory.clone()));
+        }
+        let worker = Worker::new(config, live, metrics, seed, memory);
+        spawn_local(overload::follow(worker.clone()));
         spawn_local(tick(worker.clone(), beat));
         spawn_local(drain::follow(worker.clone(), phase.clone(), oldest));
         drop(ready.send(Ok(())));
@@ -99,11 +120,19 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
 }
 
 impl Worker {
-    fn new(config: Config, live: Arc<ArcSwap<Live>>, metrics: Metrics, seed: u64) -> Rc<Self> {
+    fn new(
+        config: Config,
+        live: Arc<ArcSwap<Live>>,
+        metrics: Metrics,
+        seed: u64,
+        memory: MemoryUse,
+    ) -> Rc<Self> {
         let deadlines = Deadlines::new(config.timeouts.tick());
         let keeping = Keeping::new(&deadlines, config.idle_per_endpoint, config.timeouts.upstream_idle);
         let admission = Admission::new(&config.limits, config.workers);
+        let overload = Overload::new(&config.limits, memory);
         Rc::new(Self {
+            overload,
             config,
             metrics,
             upstreams: Upstreams::new(keeping),

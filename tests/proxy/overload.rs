@@ -1,0 +1,56 @@
+//! More work than a worker can do: a share of it is refused early and under its name, the rest goes on.
+
+use lb_agent::l7::Config;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::support::{Backend, Fixture, Http, Table, eventually, request};
+
+/// Requests that no route takes, one behind the other, as fast as they are taken; what comes back until it is stopped.
+async fn flood(address: std::net::SocketAddr) {
+    let stream = TcpStream::connect(address).await.expect("connect");
+    let (mut reading, mut writing) = stream.into_split();
+    let requests = b"GET / HTTP/1.1\r\nhost: nobody\r\n\r\n".repeat(200);
+    let write = async { while writing.write_all(&requests).await.is_ok() {} };
+    let read = async { while !matches!(reading.read(&mut [0; 64 * 1024]).await, Ok(0) | Err(_)) {} };
+    tokio::join!(write, read);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_much_is_refused_early_until_it_is_over() {
+    let backend = Backend::says("ok").await;
+    let set = |config: &mut Config| {
+        config.limits = config.limits.with("worker-delay=1".parse().expect("a setting"));
+    };
+    let table = Table::default().rule("a", "/", &[backend.address]).build();
+    let fixture = Fixture::start_as(set, table);
+    let overloaded = || fixture.metric("lb_l7_replies_total{reason=\"overloaded\"}");
+    let reached = || fixture.metric("lb_l7_limits_reached_total{limit=\"worker-delay\"}");
+    assert_eq!((overloaded(), reached()), (0, 0));
+    let mut floods = JoinSet::new();
+    for _ in 0..32 {
+        floods.spawn(flood(fixture.http()));
+    }
+    eventually("some are refused", || overloaded() > 0).await;
+    let mut client = Http::one(fixture.http()).await;
+    let (mut taken, mut refused) = (0, 0);
+    while taken == 0 || refused == 0 {
+        let answer = client.send(request("a", "/")).await;
+        match answer.status.as_u16() {
+            200 => taken += 1,
+            503 => {
+                assert_eq!(answer.header("retry-after"), "1");
+                refused += 1;
+            }
+            other => panic!("{other}"),
+        }
+    }
+    floods.shutdown().await;
+    assert_eq!(reached(), overloaded(), "in the clear, no connection is refused");
+    let mut in_a_row = 0;
+    while in_a_row < 50 {
+        let is_taken = client.send(request("a", "/")).await.status.is_success();
+        in_a_row = if is_taken { in_a_row + 1 } else { 0 };
+    }
+}
