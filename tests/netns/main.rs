@@ -20,6 +20,7 @@ mod outer_v6;
 mod refused;
 mod requests;
 mod silent;
+mod soak;
 mod spread;
 mod takeover;
 mod top;

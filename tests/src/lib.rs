@@ -15,4 +15,5 @@ pub mod lab;
 pub mod packet;
 pub mod pattern;
 pub mod proc;
+pub mod soak;
 pub mod websocket;

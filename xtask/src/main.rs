@@ -12,6 +12,7 @@ mod oci;
 mod preflight;
 mod programs;
 mod rights;
+mod soak;
 mod test;
 mod tidy;
 mod versions;
@@ -29,6 +30,8 @@ enum Task {
     Demo(demo::Options),
     /// Count the connections that break while nodes come, die and change, in network namespaces.
     Chaos(chaos::Options),
+    /// Load the proxy with all kinds of clients for half an hour, while its configuration changes all the time.
+    Soak(soak::Options),
     /// Build the kernel program into target/bpf/edgelb.bpf.o, installing what that needs.
     BuildEbpf,
     /// Run the test tiers: all that the repository has, or those that are named.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Cluster(options) => cluster::run(options),
         Task::Dist(options) => dist::run(&options),
         Task::Tidy => tidy::run(),
+        Task::Soak(options) => soak::run(&options).map(|never| match never {}),
         Task::Chaos(options) => chaos::run(&options).map(|never| match never {}),
         Task::Demo(options) => demo::run(options).map(|never| match never {}),
         Task::Bench(options) => bench::run(options).map(|never| match never {}),

@@ -33,7 +33,14 @@ pub const PORT: u16 = 8080;
 /// # Errors
 /// If the port is taken.
 pub async fn serve(name: &str) -> Result<Infallible> {
-    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).await?;
+    serve_at(TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).await?, name).await
+}
+
+/// As `serve`, where it listens already.
+///
+/// # Errors
+/// If accepting connections fails.
+pub async fn serve_at(listener: TcpListener, name: &str) -> Result<Infallible> {
     loop {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;

@@ -66,6 +66,6 @@ fn turn(subject: &mut Subject, options: &Options) -> Result<Measured> {
 }
 
 /// A free port of loopback.
-pub(super) fn free_port() -> Result<SocketAddr> {
+pub(crate) fn free_port() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -13,38 +13,38 @@ const LONGEST_HEAD: usize = 16 * 1024;
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Http<S> {
-    pub(super) stream: S,
-    pub(super) received: BytesMut,
+pub(crate) struct Http<S> {
+    pub(crate) stream: S,
+    pub(crate) received: BytesMut,
 }
 
 /// What an answer's head says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Head {
-    pub(super) status: u16,
-    pub(super) length: u64,
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) length: u64,
     /// The other side will close after this answer.
-    pub(super) closes: bool,
+    pub(crate) closes: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream, received: BytesMut::new() }
     }
 
-    pub(super) async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.stream.write_all(bytes).await?;
         Ok(self.stream.flush().await?)
     }
 
     /// A request without a body.
-    pub(super) async fn get(&mut self, path: &str, more: &str) -> Result<Head, Failure> {
+    pub(crate) async fn get(&mut self, path: &str, more: &str) -> Result<Head, Failure> {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: {SHOP}\r\n{more}\r\n").as_bytes()).await?;
         self.head().await
     }
 
     /// A request and its whole answer, which must be a pod's.
-    pub(super) async fn exchange(&mut self, more: &str) -> Result<Head, Failure> {
+    pub(crate) async fn exchange(&mut self, more: &str) -> Result<Head, Failure> {
         let head = self.get("/", more).await?;
         let body = self.body(head.length).await?;
         if head.status != 200 || !body.starts_with(b"pod: ") {
@@ -54,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
         Ok(head)
     }
 
-    pub(super) async fn head(&mut self) -> Result<Head, Failure> {
+    pub(crate) async fn head(&mut self) -> Result<Head, Failure> {
         loop {
             if let Some(end) = self.received.windows(4).position(|four| four == b"\r\n\r\n") {
                 let head = self.received.split_to(end + 4);
@@ -67,7 +67,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
         }
     }
 
-    pub(super) async fn body(&mut self, length: u64) -> Result<BytesMut, Failure> {
+    pub(crate) async fn body(&mut self, length: u64) -> Result<BytesMut, Failure> {
         let length = length as usize;
         while self.received.len() < length {
             self.more().await?;
@@ -76,7 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
     }
 
     /// What comes next, at least one byte of it.
-    pub(super) async fn some(&mut self) -> Result<BytesMut, Failure> {
+    pub(crate) async fn some(&mut self) -> Result<BytesMut, Failure> {
         if self.received.is_empty() {
             self.more().await?;
         }
@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
     }
 
     /// Waits, with nothing under way, for an end that the other side makes. It can be given up.
-    pub(super) async fn silence(&mut self) -> Failure {
+    pub(crate) async fn silence(&mut self) -> Failure {
         match self.read().await {
             Ok(0) => Failure::new(End::InOrder, "closed while nothing was under way"),
             Ok(_) => Failure::new(End::Wrong, format!("unasked: {:?}", beginning(&self.received))),
@@ -93,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
     }
 
     /// What is there; 0 is the end. It can be given up.
-    pub(super) async fn read(&mut self) -> io::Result<usize> {
+    pub(crate) async fn read(&mut self) -> io::Result<usize> {
         self.stream.read_buf(&mut self.received).await
     }
 

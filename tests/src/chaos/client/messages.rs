@@ -10,7 +10,7 @@ use crate::pattern::Pattern;
 use crate::websocket::{Message, NotAFrame, Opcode};
 
 /// RFC 6455, 1.2; the key is that of its example.
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+pub(crate) const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// Bytes of a message.
@@ -54,14 +54,16 @@ pub(super) async fn live(life: &Life, stream: TcpStream) -> Result<(), Failure> 
     }
 }
 
-async fn echo(http: &mut Http<TcpStream>, pattern: &mut Pattern) -> Result<(), Failure> {
+/// Sends the next message and has it back.
+pub(crate) async fn echo(http: &mut Http<TcpStream>, pattern: &mut Pattern) -> Result<(), Failure> {
     let sent = Message::binary(pattern.take(LENGTH));
     http.send(&sent.frame(MASK)).await?;
     let back = next(http).await?;
     if back == sent { Ok(()) } else { Err(ended(&back)) }
 }
 
-async fn close(http: &mut Http<TcpStream>) -> Result<(), Failure> {
+/// The closing handshake.
+pub(crate) async fn close(http: &mut Http<TcpStream>) -> Result<(), Failure> {
     http.send(&Message::close(NORMAL).frame(MASK)).await?;
     match next(http).await? {
         Message { opcode: Opcode::Close, .. } => Ok(()),

@@ -1,10 +1,10 @@
 //! The clients: one thread in the client's namespace that has all connections, and what became of them.
 
 pub mod connect;
-mod http1;
+pub(crate) mod http1;
 mod http2;
 mod life;
-mod messages;
+pub(crate) mod messages;
 mod requests;
 mod streams;
 

@@ -1,0 +1,22 @@
+//! `cargo xtask soak`: builds what is shipped, and lets `lb-soak` load it.
+
+use std::{convert::Infallible, ffi::OsString};
+
+use anyhow::Result;
+
+use crate::lab_program::{DIST, LabProgram};
+
+/// What `lb-soak` is told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// --minutes N (30 unless told), --json.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Returns only if it fails: else `lb-soak` runs in this process's place.
+pub(crate) fn run(options: &Options) -> Result<Infallible> {
+    let soak = LabProgram { name: "lb-soak", profile: DIST, helpers: &[], needs_agent: true };
+    soak.build()?;
+    soak.replace_us(&options.arguments, &[])
+}
