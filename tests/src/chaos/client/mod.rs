@@ -129,7 +129,8 @@ impl All {
         Ok((fates, thread_time()))
     }
 
-    async fn run(self) -> Result<Vec<Fate>> {
+    async fn run(mut self) -> Result<Vec<Fate>> {
+        self.phases = told_within(self.phases);
         let all = Rc::new(self);
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let (sender, mut fates) = queue::unbounded_channel();
@@ -143,7 +144,9 @@ impl All {
         let every = all.clone();
         tokio::task::spawn_local(async move {
             // New connections would disturb opening. Without the other end there is nobody to call for.
-            if every.phases.clone().wait_for(|phase| *phase == Phase::Live).await.is_ok() {
+            let phase =
+                every.phases.clone().wait_for(|phase| *phase != Phase::Opening).await.map(|phase| *phase);
+            if phase.is_ok_and(|phase| phase == Phase::Live) {
                 every.callers(&sender);
             }
         });
@@ -237,6 +240,18 @@ impl All {
         let name = ServerName::try_from(SHOP).map_err(|error| Failure::new(End::Wrong, error.to_string()))?;
         Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
     }
+}
+
+/// The same phases, told by a task of this thread: those that another thread wakes have their turn only now and then while
+/// there is something to do, and of thousands of clients the last would hear of it half a minute later.
+fn told_within(mut phases: watch::Receiver<Phase>) -> watch::Receiver<Phase> {
+    let (within, told) = watch::channel(*phases.borrow());
+    tokio::task::spawn_local(async move {
+        while phases.changed().await.is_ok() {
+            within.send_replace(*phases.borrow_and_update());
+        }
+    });
+    told
 }
 
 async fn connect(kind: Kind, vip: SocketAddr) -> Result<TcpStream, Failure> {
