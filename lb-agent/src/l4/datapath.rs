@@ -8,6 +8,7 @@ mod flows;
 mod inputs;
 mod interfaces;
 mod step;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ use tracing::warn;
 use self::changes::Stale;
 use self::flows::Flows;
 pub use self::inputs::{Inputs, Options, Outputs};
+use self::waiting::Waiting;
 use super::attach::{self, Attachment};
 use super::capture::{Events, Session};
 use super::fragments::{self, Fragments};
@@ -59,6 +61,7 @@ pub struct Datapath {
     mark: Mark,
     /// Until then the rows of the agent before stay: this one does not know yet who is down.
     keeps_rows: Option<Duration>,
+    waiting: Waiting,
     /// Entries for which there is no place, as far as they are told.
     left_out: BTreeSet<Key>,
     ways: Ways,
@@ -127,6 +130,7 @@ impl Datapath {
             roll: None,
             mark: Mark::default(),
             keeps_rows: has_rows.then(|| now + VERDICT),
+            waiting: Waiting::default(),
             left_out: BTreeSet::new(),
             ways: Ways::default(),
             vips: BTreeSet::new(),
@@ -157,7 +161,7 @@ impl Datapath {
         let (events, mut session) = mpsc::unbounded_channel();
         self.events = events;
         let mut captures = Arc::clone(&inputs.captures).lock_owned().await;
-        let Outputs { live, history, holdings, gone } = outputs;
+        let Outputs { live, history, holdings, gone, missed } = outputs;
         let (questions, asked) = watch::channel(None);
         let mut held = holdings.subscribe();
         tokio::spawn(holdings::follow(asked, holdings));
@@ -168,8 +172,11 @@ impl Datapath {
             let snapshot = inputs.snapshots.borrow_and_update().clone();
             if let Some(snapshot) = snapshot {
                 let counted = held.borrow_and_update().clone();
+                self.waiting.begin(*inputs.missed.borrow_and_update());
                 self.step(&snapshot, &mut inputs, counted.as_ref());
-                match self.apply(&snapshot).await {
+                let applied = self.apply(&snapshot).await;
+                let is_applied = applied.is_ok();
+                match applied {
                     Ok(()) => {
                         self.replace_other_layout().await?;
                         self.tell(&history);
@@ -182,6 +189,7 @@ impl Datapath {
                     }
                     Err(error) => warn!(%error, generation = snapshot.generation, "the last state stays"),
                 }
+                self.open_again(is_applied && self.keeps_rows.is_none(), &missed);
             }
             tokio::select! {
                 changed = inputs.snapshots.changed() => if changed.is_err() { return Ok(()) },
@@ -189,6 +197,7 @@ impl Datapath {
                 Ok(()) = inputs.roll.changed() => {}
                 Ok(()) = inputs.down.changed() => {}
                 Ok(()) = inputs.alone.changed() => {}
+                Ok(()) = inputs.missed.changed() => {}
                 Ok(()) = inputs.heard.changed() => {}
                 Ok(()) = inputs.judged.changed() => {}
                 Ok(()) = inputs.draining.changed() => {}
@@ -204,7 +213,8 @@ impl Datapath {
 
     /// When time alone changes something.
     fn due(&self) -> Option<Duration> {
-        self.memberships.due(clock::now()).into_iter().chain(self.keeps_rows).min()
+        let waiting = self.waiting.due();
+        self.memberships.due(clock::now()).into_iter().chain(self.keeps_rows).chain(waiting).min()
     }
 }
 

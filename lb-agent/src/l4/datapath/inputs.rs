@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 
 use super::super::capture::Order;
 use super::super::keys::Keys;
+use super::super::liveness::Missed;
 use super::super::pins::Pins;
 use super::super::wanted::Local;
 use crate::model::{Draining, Heard, History, Holdings, Loaded, Roll, Snapshot};
@@ -44,6 +45,8 @@ pub struct Inputs {
     pub down: watch::Receiver<BTreeSet<MemberId>>,
     /// Whether this node is cut off from all others.
     pub alone: watch::Receiver<bool>,
+    /// When it was noticed that the packet path went without this agent, until rows lead to what others opened meanwhile.
+    pub missed: watch::Receiver<Option<Duration>>,
     /// What other members say of themselves; nothing of those that were never heard.
     pub heard: watch::Receiver<BTreeMap<MemberId, Heard>>,
     /// Whether it is known of each member whether it answers.
@@ -65,4 +68,6 @@ pub struct Outputs {
     pub holdings: watch::Sender<Option<Holdings>>,
     /// Interfaces by which no packets come in any more, each with why.
     pub gone: watch::Sender<BTreeMap<String, String>>,
+    /// Told when rows lead there.
+    pub missed: Missed,
 }

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::super::attach::{self, Attachment};
+use super::super::liveness::miss_alike;
 use super::super::{L4Error, interface};
 use super::Datapath;
 
@@ -53,6 +54,7 @@ impl Datapath {
     /// Puts the programs in place of those that go by maps of another layout.
     pub(super) async fn replace_other_layout(&mut self) -> Result<(), L4Error> {
         if std::mem::take(&mut self.is_to_fill) {
+            miss_alike(&self.pins);
             let names: Vec<_> = self.attachments.iter().map(|ours| ours.interface.clone()).collect();
             self.attachments = attach::all(&mut self.object, &self.netlink, &self.pins, &names).await?;
             info!("maps of this version's layout are in force");

@@ -8,9 +8,11 @@ use tracing::{info, warn};
 use super::super::clock;
 use super::super::keyring::prints;
 use super::super::keys::fingerprint;
+use super::super::liveness::Missed;
 use super::super::memberships::Sight;
 use super::super::wanted::INGRESS_TABLE;
 use super::flows::Flows;
+use super::waiting::End;
 use super::{Datapath, Inputs};
 use crate::model::{Generation, History, Holdings, KeyPrints, Loaded, Mark, Roll, Snapshot};
 
@@ -27,6 +29,7 @@ impl Datapath {
             node: &self.local.node,
             drains: inputs.draining.borrow_and_update().is_some(),
             alone: *inputs.alone.borrow_and_update(),
+            missed: self.waiting.is_on(),
             down: &down,
             heard: &heard,
             needed: held.map(|held| &held.former),
@@ -49,6 +52,20 @@ impl Datapath {
     /// The other key, if that is what it is there for.
     fn other_key(&self, roll: Roll) -> Option<u32> {
         self.local.keys.other.as_ref().filter(|_| self.roll == Some(roll)).map(fingerprint)
+    }
+
+    /// After a turn, the rows of which are in the kernel or are not: has this node open flows again.
+    pub(super) fn open_again(&mut self, leads: bool, missed: &Missed) {
+        match self.waiting.end(leads, missed, clock::now()) {
+            None => {}
+            Some((End::Led, waited)) => {
+                info!(?waited, "this node opens flows again: its rows lead to what others opened meanwhile");
+            }
+            Some((End::Late, waited)) => warn!(
+                ?waited,
+                "this node opens flows again, though its rows do not lead to what others opened meanwhile"
+            ),
+        }
     }
 
     pub(super) fn tell(&self, history: &watch::Sender<History>) {
