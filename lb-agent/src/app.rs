@@ -134,6 +134,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         attracted: attracted.subscribe(),
         peers: packet_path.as_ref().map(PacketPath::peers),
         alone: packet_path.as_ref().map(PacketPath::alone),
+        missed: packet_path.as_ref().map(PacketPath::missed),
         heard: packet_path.as_ref().map(PacketPath::heard),
         history: packet_path.as_ref().map(PacketPath::history),
         holdings: packet_path.as_ref().map(PacketPath::holdings),

@@ -39,6 +39,10 @@ pub(crate) const PEER_FLAPS: Named =
     ("lb_l4_peer_flaps", "How often a member went down after it had been up.");
 pub(crate) const ALONE: Named =
     ("lb_l4_alone", "1 while no member answers and this node's own link, routes or gateway are to blame.");
+pub(crate) const STOOD_IN: Named = (
+    "lb_l4_stood_in",
+    "1 while others open this node's flows: its agent was silent, and its rows do not lead to what opened meanwhile.",
+);
 pub(crate) const MEMBERSHIPS: Named = (
     "lb_l4_memberships",
     "Memberships that rows are made of: the one in force, former ones, one that is learned.",

@@ -5,7 +5,7 @@ mod readiness;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
@@ -48,6 +48,9 @@ pub struct Live {
     pub peers: Option<watch::Receiver<Peers>>,
     /// Whether no member answers, for this node's own fault; `None` as above.
     pub alone: Option<watch::Receiver<bool>>,
+    /// When it was noticed that the kernel went without this agent, until rows lead to what others opened meanwhile;
+    /// `None` as above.
+    pub missed: Option<watch::Receiver<Option<Duration>>>,
     /// What members say of themselves, by their ids; `None` as above.
     pub heard: Option<watch::Receiver<BTreeMap<u16, Heard>>>,
     /// What the rows of this node are made of; `None` as above.
@@ -136,6 +139,12 @@ impl Live {
         self.alone.as_ref().is_some_and(|alone| *alone.borrow())
     }
 
+    /// Whether others open this node's flows, for its agent has only just begun or stood still.
+    #[must_use]
+    pub fn is_stood_in(&self) -> bool {
+        self.missed.as_ref().is_some_and(|missed| missed.borrow().is_some())
+    }
+
     /// The flow keys of the node, and the one that it was given.
     #[must_use]
     pub fn keys(&self) -> FlowKeys {
@@ -150,8 +159,13 @@ impl Live {
         let stuck = stuck.map(|stage| format!("{stage} is stuck: this node does not answer other members"));
         let alone =
             self.is_alone().then(|| "this node is alone: by its own link, routes or gateway".to_owned());
+        let stood_in = self.is_stood_in().then(|| {
+            "others open this node's flows until its rows lead to what opened while its agent was silent"
+                .to_owned()
+        });
         down.chain(stuck)
             .chain(alone)
+            .chain(stood_in)
             .chain(self.gone().into_values())
             .chain(self.history().queued)
             .chain(Some(self.keys()).filter(|keys| keys.lacks.is_none()).and_then(|keys| keys.words()))
@@ -162,7 +176,7 @@ impl Live {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::{Duration, Instant, UNIX_EPOCH};
+    use std::time::{Instant, UNIX_EPOCH};
 
     use super::*;
     use crate::model::{Basis, Condition, Peer};
@@ -184,6 +198,7 @@ pub(super) mod tests {
             attracted: watch::Sender::default().subscribe(),
             peers: None,
             alone: None,
+            missed: None,
             heard: None,
             history: None,
             holdings: None,

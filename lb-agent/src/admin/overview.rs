@@ -25,6 +25,9 @@ pub struct Overview {
     pub drain: DrainReport,
     /// Whether no member answers, for this node's own fault.
     pub alone: bool,
+    /// Whether others open its flows, for its agent was silent.
+    #[serde(default)]
+    pub stood_in: bool,
     /// Open connections to VIPs on it; `None` without a packet path.
     pub held: Option<u64>,
     /// Those that are half open come on top: many in a SYN flood. `None` while they are not known.
@@ -91,6 +94,7 @@ impl Overview {
             not_ready: live.missing(),
             drain: DrainReport::new(live),
             alone: live.is_alone(),
+            stood_in: live.is_stood_in(),
             held: loaded.map(|loaded| loaded.held),
             half_open: live.holdings().map(|holdings| holdings.half_open as u64),
             oldest: loaded.and_then(|loaded| loaded.oldest).map(|age| age.as_secs()),

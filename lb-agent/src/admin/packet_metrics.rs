@@ -19,7 +19,7 @@ use crate::metrics::{
     AGENT, ALONE, CHANGE_QUEUED, FLOW_KEY_COMES, FLOW_KEY_LACKS, FLOW_KEYS, GENERATION, HALF_OPEN, HELD,
     INTERFACE_MODE, MEMBERS, MEMBERSHIPS, Named, PACKETS, PEER_FLAPS, PEER_LOST, PEER_PROBES,
     PEER_ROUND_TRIP, PEER_STATE, PROBLEMS, SERVICE_BYTES, SERVICE_PACKETS, SOURCE_FAILURES, SOURCE_SINCE,
-    SOURCE_STORED, SOURCE_WATCH,
+    SOURCE_STORED, SOURCE_WATCH, STOOD_IN,
 };
 use crate::model::{Basis, Following, Holdings, Peer, Protocol, ServiceAddress, Severity, Watch};
 
@@ -106,8 +106,10 @@ fn encode_peers(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result
     counters(encoder, PEER_PROBES, all.iter().map(|peer| (member(peer), peer.asked)))?;
     counters(encoder, PEER_LOST, all.iter().map(|peer| (member(peer), peer.lost)))?;
     counters(encoder, PEER_FLAPS, all.iter().map(|peer| (member(peer), peer.flaps)))?;
-    let alone = ConstGauge::new(u64::from(live.is_alone()));
-    alone.encode(encoder.encode_descriptor(ALONE.0, ALONE.1, None, GAUGE)?)
+    for ((name, help), is) in [(ALONE, live.is_alone()), (STOOD_IN, live.is_stood_in())] {
+        ConstGauge::new(u64::from(is)).encode(encoder.encode_descriptor(name, help, None, GAUGE)?)?;
+    }
+    Ok(())
 }
 
 fn encode_memberships(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
@@ -235,6 +237,7 @@ mod tests {
                 r#"lb_l4_peer_lost_probes_total{member="edge-2"} 4"#,
                 r#"lb_l4_peer_flaps_total{member="edge-2"} 1"#,
                 "lb_l4_alone 0",
+                "lb_l4_stood_in 0",
             ],
         );
     }

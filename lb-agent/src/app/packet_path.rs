@@ -180,6 +180,11 @@ impl PacketPath {
         self.outlook.alone()
     }
 
+    /// When it was noticed that the kernel went without this agent, until rows lead to what others opened meanwhile.
+    pub(super) fn missed(&self) -> watch::Receiver<Option<Duration>> {
+        self.outlook.missed().noticed()
+    }
+
     /// Asks all other members which of them has a connection.
     pub(super) fn ask_members(&self) -> admin::AskMembers {
         let ask = self.ask.clone();

@@ -234,9 +234,13 @@ impl Memberships {
         self.rows.make(generations, self.down.clone(), &mut self.openers)
     }
 
-    /// The same while `this` node has no agent: who is without one opens nothing.
+    /// The same while `this` node has no agent: who is without one opens nothing, unless there is nobody else.
     pub(crate) fn stand_in(&mut self, this: Option<MemberId>) -> Arc<Table> {
-        let down = self.down.iter().copied().chain(this).collect();
+        let down: BTreeSet<_> = self.down.iter().copied().chain(this).collect();
+        let is_up = |member: &Member| !down.contains(&member.id);
+        if !in_force(&self.agreed).is_some_and(|in_force| in_force.members.values().any(is_up)) {
+            return self.rows();
+        }
         let generations = self.generations();
         self.stand_in.make(generations, down, &mut self.openers)
     }
@@ -290,6 +294,8 @@ fn in_force(generations: &[Arc<Generation>]) -> Option<&Generation> {
     generations.iter().rev().find(|generation| generation.step >= Step::Switch).map(Arc::as_ref)
 }
 
+#[cfg(test)]
+mod stand_in;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -180,6 +180,10 @@ mod tests {
         for words in ["edge-2 has never answered", "proxy worker 1 is stuck", "this node is alone"] {
             assert!(down.ready().contains(words), "{words}: {}", down.ready());
         }
+        let since = Some(Duration::from_secs(9));
+        let missed = Some(watch::Sender::new(since).subscribe());
+        let stood_in = Live { missed, ..live(Some(1), 1, Some(Snapshot::default())) };
+        assert!(stood_in.ready().contains("; others open this node's flows"), "{}", stood_in.ready());
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Figures {
     pub drain: String,
     /// Whether no member answers, for this node's own fault.
     pub alone: bool,
+    /// Whether others open its flows, for its agent was silent.
+    pub stood_in: bool,
     /// Open connections to VIPs on it; `None` without a packet path.
     pub flows: Option<u64>,
     /// Those that are half open come on top; `None` while they are not known.
@@ -97,6 +99,7 @@ impl Figures {
             not_ready: overview.not_ready,
             drain: overview.drain.words,
             alone: overview.alone,
+            stood_in: overview.stood_in,
             flows: overview.held,
             half_open: overview.half_open,
             oldest: overview.oldest,

@@ -38,6 +38,7 @@ fn sample(sent: u64, lost: u64, packets: u64) -> Sample {
         not_ready: Vec::new(),
         drain,
         alone: false,
+        stood_in: true,
         held: Some(3),
         half_open: Some(8202),
         queued: Some("change 9 queued (edge-4 joins): edge-2 holds flows of membership 7".to_owned()),
@@ -72,7 +73,7 @@ fn figures_are_of_the_time_between_two_looks() {
     assert_eq!((busiest.object.as_str(), busiest.packets_per_second), ("Service edge/busy", 100.0));
     let text = figures.to_string();
     for words in [
-        "edge-1: ready; 3 connections, the oldest 240 s; 8202 half open\nchange 9 queued (edge-4 joins)",
+        "edge-1: ready; 3 connections, the oldest 240 s; 8202 half open; its agent was silent: others open its flows\nchange 9 queued (edge-4 joins)",
         "edge-2               198.51.100.2       draining       0.25 ms        0",
         "sent to another node                     10           30",
         "too_big                                   2            4",

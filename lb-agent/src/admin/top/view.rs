@@ -69,10 +69,11 @@ impl Figures {
         let half_open = half_open.map(|half_open| format!("; {half_open} half open")).unwrap_or_default();
         let drain = if self.drain == "not draining" { String::new() } else { format!("; {}", self.drain) };
         let alone = if self.alone { "; ALONE: no member answers" } else { "" };
+        let stood_in = if self.stood_in { "; its agent was silent: others open its flows" } else { "" };
         let steps = self.memberships.iter().filter(|membership| membership.number > 0);
         let steps: String =
             steps.map(|found| format!("; membership {} ({})", found.number, found.step)).collect();
-        format!("{}: {ready}{flows}{half_open}{steps}{drain}{alone}", self.node)
+        format!("{}: {ready}{flows}{half_open}{steps}{drain}{alone}{stood_in}", self.node)
     }
 }
 

@@ -80,6 +80,7 @@ impl PacketPath {
             roll,
             down: self.outlook.down(),
             alone: self.outlook.alone(),
+            missed: self.outlook.missed().noticed(),
             heard: self.outlook.heard(),
             judged: self.outlook.judged(),
             draining: self.draining.clone(),
@@ -87,7 +88,7 @@ impl PacketPath {
         };
         let (live, history) = (self.live.clone(), self.history.clone());
         let (holdings, gone) = (self.holdings.clone(), self.gone.clone());
-        let outputs = Outputs { live, history, holdings, gone };
+        let outputs = Outputs { live, history, holdings, gone, missed: self.outlook.missed() };
         Ok(packet_path.run(inputs, outputs).await?)
     }
 }

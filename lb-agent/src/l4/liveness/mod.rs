@@ -9,6 +9,7 @@ mod alone;
 mod gateways;
 mod inquiries;
 mod look_up;
+mod missed;
 mod prober;
 mod roster;
 mod sight;
@@ -27,8 +28,10 @@ use tracing::{info, warn};
 
 pub use alone::watch_alone;
 pub use inquiries::{PATIENCE, Question};
+pub use missed::Missed;
 pub use prober::Cluster;
 pub use roster::{Roster, said};
+pub(in crate::l4) use sign::miss_alike;
 pub use thread::{Probing, start};
 
 use self::sight::Link;
@@ -65,6 +68,7 @@ pub struct Outlook {
     judged: watch::Sender<bool>,
     alone: watch::Sender<bool>,
     link: watch::Sender<Link>,
+    missed: Missed,
 }
 
 impl Outlook {
@@ -97,6 +101,13 @@ impl Outlook {
     #[must_use]
     pub fn alone(&self) -> watch::Receiver<bool> {
         self.alone.subscribe()
+    }
+
+    /// Whether this node's packet path went without its agent: until who makes the rows has said that it is over, it goes
+    /// on so.
+    #[must_use]
+    pub fn missed(&self) -> Missed {
+        self.missed.clone()
     }
 
     /// Whether nobody answers for this node's own fault. True if it is another answer than before.

@@ -54,7 +54,7 @@ pub fn start(cluster: Cluster, inputs: Inputs, outlook: Outlook) -> io::Result<P
         prober: Prober::new(cluster, Instant::now()),
         look_up: LookUp::start()?,
         port: cluster.port,
-        sign: Sign::new(inputs.pins.clone()),
+        sign: Sign::new(inputs.pins.clone(), outlook.missed()),
         inputs,
         outlook,
         socket: None,

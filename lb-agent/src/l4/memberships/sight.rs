@@ -15,6 +15,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) drains: bool,
     /// Whether it is cut off: others take it for down, and open its flows.
     pub(crate) alone: bool,
+    /// Whether its packet path went without its agent: it opened this node's flows elsewhere itself.
+    pub(crate) missed: bool,
     /// Members that do not answer.
     pub(crate) down: &'a BTreeSet<MemberId>,
     /// What members said last.
@@ -43,9 +45,9 @@ pub(super) fn weighed(
     members
 }
 
-/// This node's id, if another one that answers takes it for down, or none can say so.
+/// This node's id, if another one that answers takes it for down, or none can say so, or its own packet path did.
 pub(super) fn away(in_force: &Generation, sight: Sight<'_>) -> Option<MemberId> {
     let mut up = sight.heard.iter().filter(|(id, _)| !sight.down.contains(id));
-    let is_away = sight.alone || up.any(|(_, heard)| heard.takes_for_down);
+    let is_away = sight.alone || sight.missed || up.any(|(_, heard)| heard.takes_for_down);
     in_force.members.get(sight.node).map(|member| member.id).filter(|_| is_away)
 }

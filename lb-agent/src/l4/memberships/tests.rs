@@ -22,20 +22,29 @@ pub(super) fn generation(number: u64, step: Step, ids: &[MemberId]) -> Arc<Gener
 pub(super) const DEADLINE: Duration = Duration::from_secs(3600);
 pub(super) static SILENT: BTreeMap<MemberId, Heard> = BTreeMap::new();
 
-fn memberships() -> Memberships {
+pub(super) fn memberships() -> Memberships {
     Memberships::restore(None, DEADLINE, NOW)
 }
 
 /// A node that is no member, and has heard nothing.
 pub(super) fn sight(down: &BTreeSet<MemberId>) -> Sight<'_> {
-    Sight { node: "edge-9", drains: false, alone: false, down, heard: &SILENT, needed: None, roll: None }
+    Sight {
+        node: "edge-9",
+        drains: false,
+        alone: false,
+        missed: false,
+        down,
+        heard: &SILENT,
+        needed: None,
+        roll: None,
+    }
 }
 
 fn heard(ids: &[MemberId], heard: Heard) -> BTreeMap<MemberId, Heard> {
     ids.iter().map(|&id| (id, heard)).collect()
 }
 
-fn row(table: &Table, bucket: usize) -> [MemberId; 3] {
+pub(super) fn row(table: &Table, bucket: usize) -> [MemberId; 3] {
     Row::from_bits(table.rows[bucket]).members()
 }
 
@@ -247,8 +256,8 @@ fn who_was_taken_for_down_looks_for_flows_at_others() {
     let agreed = memberships.rows();
     let down = heard(&[2], Heard { takes_for_down: true, ..Heard::default() });
     let told_so = Sight { heard: &down, ..here };
-    // Who is cut off hears nobody say it.
-    for sight in [told_so, Sight { alone: true, ..here }] {
+    // Who is cut off hears nobody say it; whose packet path went without its agent knows it before it hears anything.
+    for sight in [told_so, Sight { alone: true, ..here }, Sight { missed: true, ..here }] {
         let mut memberships = self::memberships();
         memberships.observe(&told, here, NOW);
         memberships.observe(&told, sight, NOW);
