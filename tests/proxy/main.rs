@@ -17,6 +17,7 @@ mod nginx;
 mod overload;
 mod replies;
 mod requests;
+mod resumption;
 mod retries;
 mod reuse;
 mod routing;

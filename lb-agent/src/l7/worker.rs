@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
-use rustls::ServerConfig;
 use slab::Slab;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
@@ -29,6 +28,7 @@ use super::pool::Keeping;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::target::Target;
+use super::tls::CertificateIndex;
 use super::upstreams::Upstreams;
 use super::{connection, drain, path_readings};
 use crate::beat::Beat;
@@ -146,11 +146,11 @@ impl Worker {
         })
     }
 
-    /// What the listener with this key speaks, and its TLS configuration of now.
-    pub(super) fn listener(&self, key: SocketAddr) -> Option<(ListenerProtocol, Arc<ServerConfig>)> {
+    /// What the listener with this key speaks, and its certificates of now.
+    pub(super) fn listener(&self, key: SocketAddr) -> Option<(ListenerProtocol, Arc<CertificateIndex>)> {
         let mut live = self.live.borrow_mut();
         let listener = live.load().listeners.get(&key)?;
-        Some((listener.protocol, listener.routes.tls.config.clone()))
+        Some((listener.protocol, listener.routes.certificates.clone()))
     }
 
     /// The target of a request in the current state.

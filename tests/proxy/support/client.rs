@@ -12,7 +12,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -134,17 +134,27 @@ pub(crate) async fn connect_tls_over(
     alpn: &[&str],
     schemes: Vec<SignatureScheme>,
 ) -> TlsStream<TcpStream> {
+    let config = tls_client(rustls::DEFAULT_VERSIONS, alpn, schemes);
+    let name = ServerName::try_from(name.to_owned()).expect("name");
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("handshake")
+}
+
+/// A TLS client that accepts any certificate.
+pub(crate) fn tls_client(
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&str],
+    schemes: Vec<SignatureScheme>,
+) -> ClientConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes });
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions")
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let name = ServerName::try_from(name.to_owned()).expect("name");
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("handshake")
+    config
 }
 
 /// The certificate that the proxy showed.

@@ -1,0 +1,47 @@
+//! A certificate's key, as handshakes use it.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::model::Certificate;
+
+/// A key that is parsed for the first handshake that asks for it: of ten thousand, few are asked for, and a
+/// parsed one takes several times the memory. The source has seen that it can be used.
+pub(super) struct Key {
+    certificate: Arc<Certificate>,
+    parsed: OnceLock<Option<Arc<CertifiedKey>>>,
+}
+
+impl Key {
+    pub(super) fn new(certificate: Arc<Certificate>) -> Self {
+        Self { certificate, parsed: OnceLock::new() }
+    }
+
+    /// The leaf's bytes: what tells certificates apart.
+    pub(super) fn leaf(&self) -> &[u8] {
+        self.certificate.chain.first().map(Box::as_ref).unwrap_or_default()
+    }
+
+    /// For handshakes; `None` if the cryptography library refuses it after all.
+    pub(super) fn parsed(&self) -> Option<&Arc<CertifiedKey>> {
+        let parse = || match parse(&self.certificate) {
+            Ok(key) => Some(Arc::new(key)),
+            Err(error) => {
+                tracing::warn!(secret = %self.certificate.secret, %error, "certificate cannot be used");
+                None
+            }
+        };
+        self.parsed.get_or_init(parse).as_ref()
+    }
+}
+
+/// That chain and key belong together, the source has seen.
+fn parse(certificate: &Certificate) -> Result<CertifiedKey, rustls::Error> {
+    let chain = certificate.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    let key = PrivateKeyDer::try_from(&*certificate.key.0)
+        .map_err(|reason| rustls::Error::General(reason.to_owned()))?;
+    Ok(CertifiedKey::new(chain, any_supported_type(&key)?))
+}
