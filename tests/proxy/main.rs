@@ -13,6 +13,7 @@ mod http2;
 mod in_front;
 mod limits;
 mod misbehaving;
+mod misdirected;
 mod nginx;
 mod overload;
 mod replies;

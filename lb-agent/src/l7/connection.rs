@@ -17,7 +17,7 @@ use super::sniff::sniff;
 use super::tls::{self, CertificateIndex};
 use super::worker::Worker;
 use super::{http1, http2, proxy_header, refuse};
-use crate::model::ListenerProtocol;
+use crate::model::{Host, ListenerProtocol};
 
 /// Why a connection is not served any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,11 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<Cert
     drop((certificates, under_way));
     client.worker.metrics.handshake(accepted.is_some());
     let Some(stream) = accepted else { return };
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let (_, session) = stream.get_ref();
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    if let Some(name) = session.server_name().filter(|_| is_http2) {
+        client.asked_for.get_or_init(|| Host::normalise(name).into());
+    }
     serve_http(client, stream, Bytes::new(), is_http2).await;
 }
 

@@ -17,6 +17,7 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::admission::Admission;
+use super::client::Client;
 use super::config::Config;
 use super::deadline::{Deadline, Deadlines};
 use super::endpoint::EndpointConnection;
@@ -153,11 +154,15 @@ impl Worker {
         Some((listener.protocol, listener.routes.certificates.clone()))
     }
 
-    /// The target of a request in the current state.
-    pub(super) fn find(&self, listener: SocketAddr, host: &str, path: &str) -> Result<Arc<Target>, Reply> {
+    /// The target of a client's request in the current state.
+    pub(super) fn find(&self, client: &Client, host: &str, path: &str) -> Result<Arc<Target>, Reply> {
         let mut live = self.live.borrow_mut();
         let live = live.load();
-        let listener = live.listeners.get(&listener).ok_or(Reply::NoRoute)?;
+        let listener = live.listeners.get(&client.listener).ok_or(Reply::NoRoute)?;
+        let is_for = |name: &str| name == host || listener.routes.certificates.are_one(name, host);
+        if !client.asked_for.get().is_none_or(|name| is_for(name)) {
+            return Err(Reply::Misdirected);
+        }
         let find = |path: &str| listener.routes.router.find(host, path).map(|(_, target)| target);
         let target = find(path);
         let leads_elsewhere = |path: String| find(&path).map(Arc::as_ptr) != target.map(Arc::as_ptr);

@@ -44,6 +44,11 @@ impl CertificateIndex {
         set.unwrap_or(&self.fallback).config()
     }
 
+    /// Whether who asked for one name may be answered for the other, too: both show the same certificates.
+    pub(in crate::l7) fn are_one(&self, name: &str, other: &str) -> bool {
+        self.find(name).is(self.find(other))
+    }
+
     /// The certificates of the most specific pattern.
     fn find(&self, name: &str) -> &Arc<CertificateSet> {
         let wildcard = || self.wildcard.get(Host::parent_of(name)?);

@@ -42,6 +42,11 @@ impl CertificateSet {
         self.config.get_or_init(|| self.terms.config(*self.id(), self.keys.clone())).clone()
     }
 
+    /// Whether both show the same certificates, perhaps out of several Secrets.
+    pub(super) fn is(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        Arc::ptr_eq(self, other) || self.id() == other.id()
+    }
+
     fn id(&self) -> &SetId {
         self.id.get_or_init(|| self.keys.id())
     }
