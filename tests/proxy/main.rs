@@ -8,6 +8,7 @@ mod drain;
 mod ejection;
 mod examples;
 mod floods;
+mod handshakes;
 mod headers;
 mod http2;
 mod in_front;

@@ -95,6 +95,10 @@ async fn a_session_resumes_at_another_node() {
     let certificate = certificate(Ecdsa, &[HOST]);
     let hosts = [(HOST, &certificate)];
     let [one, other] = [SECRET, SECRET].map(|secret| node(&backend, secret, &hosts));
+    let counted = |version: &str, kind: &str| {
+        let line = format!("lb_l7_tls_handshakes_total{{version=\"{version}\",kind=\"{kind}\"}}");
+        [&one, &other].map(|node| node.metric(&line))
+    };
     let foreign = node(&backend, b"another cluster's secret", &hosts);
     for version in [&TLS12, &TLS13] {
         let client = careless(version);
@@ -102,6 +106,9 @@ async fn a_session_resumes_at_another_node() {
         assert_eq!(visit(&client, other.https(), HOST).await, Resumed, "{version:?}");
         assert_eq!(visit(&client, one.https(), HOST).await, Resumed, "{version:?}");
         assert_eq!(visit(&client, foreign.https(), HOST).await, Full, "{version:?}");
+    }
+    for version in ["1.2", "1.3"] {
+        assert_eq!((counted(version, "full"), counted(version, "resumed")), ([1, 0], [1, 1]), "{version}");
     }
 }
 

@@ -2,12 +2,9 @@
 
 use lb_agent::model::KeyKind::{Ecdsa, Rsa};
 use rustls::SignatureScheme;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::support::{
-    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, eventually, identity, quick,
-    request, shown,
+    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, identity, request, shown,
 };
 
 #[tokio::test]
@@ -73,16 +70,4 @@ async fn the_host_header_and_not_the_name_picks_the_route() {
     let fixture = Fixture::start(Table::default().rule("b.example.org", "/", &[backend.address]).build());
     let stream = connect_tls(fixture.https(), "a.example.org", &["http/1.1"], all_schemes()).await;
     assert_eq!(Http::one_over(stream).await.send(request("b.example.org", "/")).await.text(), "b");
-}
-
-#[tokio::test]
-async fn failed_handshakes_are_counted_and_closed() {
-    let fixture = Fixture::start_with(quick(), Table::default().build());
-    let failed = || fixture.metric("lb_l7_tls_handshakes_total{result=\"failed\"}");
-    let mut silent = TcpStream::connect(fixture.https()).await.expect("connect");
-    drop(silent.read_to_end(&mut Vec::new()).await);
-    eventually("silence is counted", || failed() == 1).await;
-    drop(super::support::raw_exchange(fixture.https(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await);
-    eventually("nonsense is counted", || failed() == 2).await;
-    eventually("nothing is left open", || fixture.proxy.left().total() == 0).await;
 }

@@ -14,7 +14,7 @@ use super::admission::Guest;
 use super::client::Client;
 use super::guard::{Guarded, Malformed};
 use super::sniff::sniff;
-use super::tls::{self, CertificateIndex};
+use super::tls::{self, CertificateIndex, HandshakeFailure};
 use super::worker::Worker;
 use super::{http1, http2, proxy_header, refuse};
 use crate::model::{Host, ListenerProtocol};
@@ -101,12 +101,19 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<Cert
         Ok(under_way) => under_way,
         Err(limit) => return worker.metrics.limit_reached(limit),
     };
-    let accepted = client.within(tls::shake_hands(stream, &certificates)).await.and_then(Result::ok);
+    let accepted = client.within(tls::shake_hands(stream, &certificates)).await;
     // A connection does not keep the certificates of a state that is gone.
     drop((certificates, under_way));
-    client.worker.metrics.handshake(accepted.is_some());
-    let Some(stream) = accepted else { return };
+    let stream = match accepted.unwrap_or(Err(HandshakeFailure::TimeOut)) {
+        Ok(stream) => stream,
+        Err(why) => {
+            tracing::debug!(client = ?client.origin.address, ?why, "a TLS handshake failed");
+            return client.worker.metrics.handshake_failed(why);
+        }
+    };
     let (_, session) = stream.get_ref();
+    let (version, is_resumed) = tls::outcome(session);
+    client.worker.metrics.handshake(version, is_resumed);
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     if let Some(name) = session.server_name().filter(|_| is_http2) {
         client.asked_for.get_or_init(|| Host::normalise(name).into());

@@ -1,5 +1,6 @@
 //! TLS towards clients: which certificates answer which name, and what is kept from one snapshot to the next.
 
+mod failure;
 mod handshake;
 mod index;
 mod key;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub(super) use self::handshake::shake_hands;
+pub use self::failure::HandshakeFailure;
+pub(super) use self::handshake::{outcome, shake_hands};
 pub(super) use self::index::CertificateIndex;
 use self::key::Key;
 use self::set::{CertificateSet, Sets};

@@ -25,6 +25,7 @@ mod route;
 mod service;
 mod shared_map;
 mod snapshot;
+mod tls;
 mod turn;
 
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
@@ -51,4 +52,5 @@ pub use route::{HostRoutes, RouteTable, Rule};
 pub use service::{Listener, ListenerProtocol, MOST_SERVICES, Protocol, Service, ServiceAddress};
 pub use shared_map::{Difference, SharedMap};
 pub use snapshot::Snapshot;
+pub use tls::TlsVersion;
 pub use turn::Turn;
