@@ -1,10 +1,17 @@
 //! Certificates: which one a name gets, by which kind of key, and from when on.
 
+use std::sync::Arc;
+
 use lb_agent::model::KeyKind::{Ecdsa, Rsa};
+use lb_agent::model::{Certificate, Staple};
 use rustls::SignatureScheme;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::support::{
-    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, identity, request, shown,
+    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, identity, noting_staples, request,
+    shown,
 };
 
 #[tokio::test]
@@ -70,4 +77,25 @@ async fn the_host_header_and_not_the_name_picks_the_route() {
     let fixture = Fixture::start(Table::default().rule("b.example.org", "/", &[backend.address]).build());
     let stream = connect_tls(fixture.https(), "a.example.org", &["http/1.1"], all_schemes()).await;
     assert_eq!(Http::one_over(stream).await.send(request("b.example.org", "/")).await.text(), "b");
+}
+
+#[tokio::test]
+async fn a_staple_is_shown_while_it_counts() {
+    let far = 4_000_000_000;
+    for (from, until, is_shown) in [(0, far, true), (0, 1_000, false), (far, far, false)] {
+        let response: Arc<[u8]> = Arc::from(&b"an OCSP response"[..]);
+        let staple = Some(Staple { response: response.clone(), from, until });
+        let certificate =
+            Certificate { staple, ..Certificate::clone(&certificate(Ecdsa, &["a.example.org"])) };
+        let table = Table::default().certificate("a.example.org", &Arc::new(certificate));
+        let fixture = Fixture::start(table.build());
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let (client, verifier) = noting_staples(version);
+            let stream = TcpStream::connect(fixture.https()).await.expect("connect");
+            let name = ServerName::try_from("a.example.org").expect("a name");
+            TlsConnector::from(Arc::new(client)).connect(name, stream).await.expect("handshake");
+            let expected = if is_shown { response.to_vec() } else { Vec::new() };
+            assert_eq!(verifier.staples(), [expected], "{from} {until} {version:?}");
+        }
+    }
 }

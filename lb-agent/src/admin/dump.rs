@@ -192,6 +192,7 @@ pub(super) mod tests {
             chain: Arc::from([Box::from(*b"leaf") as Box<[u8]>]),
             key: PrivateKey(KEY.into()),
             key_kind: KeyKind::Ecdsa,
+            staple: None,
             dns_names: vec!["shop.example.org".to_owned()],
             not_before: 1_700_000_000,
             not_after: 1_800_000_000,

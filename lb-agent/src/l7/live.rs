@@ -180,6 +180,7 @@ mod tests {
             chain: Arc::default(),
             key: PrivateKey(Arc::default()),
             key_kind: KeyKind::Ecdsa,
+            staple: None,
             dns_names: Vec::new(),
             not_before: 0,
             not_after: 0,

@@ -8,6 +8,7 @@ mod set;
 mod terms;
 mod ticket_keys;
 mod tickets;
+mod time;
 
 use std::sync::Arc;
 
@@ -107,6 +108,7 @@ fn self_signed() -> Result<Certificate, rcgen::Error> {
         chain: Arc::from([Box::from(made.cert.der().as_ref())]),
         key: PrivateKey(made.signing_key.serialize_der().into()),
         key_kind: KeyKind::Ecdsa,
+        staple: None,
         dns_names: Vec::new(),
         not_before: 0,
         not_after: 0,

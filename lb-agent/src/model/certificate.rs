@@ -27,6 +27,17 @@ impl fmt::Debug for PrivateKey {
 /// Certificates in DER, the leaf first; shared by its clones.
 pub type Chain = Arc<[Box<[u8]>]>;
 
+/// An OCSP response that says that a certificate is good; shared by its clones.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Staple {
+    /// In DER.
+    pub response: Arc<[u8]>,
+    /// Since when it says so, seconds since the Unix epoch.
+    pub from: i64,
+    /// Until when.
+    pub until: i64,
+}
+
 /// A chain and a key that belong together (checked when they were read).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
@@ -38,6 +49,8 @@ pub struct Certificate {
     pub key: PrivateKey,
     /// The leaf's kind of key.
     pub key_kind: KeyKind,
+    /// What is shown beside it to clients that ask for it.
+    pub staple: Option<Staple>,
     /// DNS names of the leaf, for people; which host it serves is up to the Ingress.
     pub dns_names: Vec<String>,
     /// Begin of validity, seconds since the Unix epoch.

@@ -30,7 +30,7 @@ mod turn;
 
 pub use backend::{Backend, BackendId, BackendPort, Unavailable};
 pub use capture::{CaptureEnd, CaptureFilter, CaptureProtocol, Captured, Hop, InvalidEnd};
-pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
+pub use certificate::{Certificate, Chain, KeyKind, PrivateKey, Staple};
 pub use change::changes;
 pub use draining::{ConnectionKind, DrainProgress, Draining, LAST_WORDS, Left};
 pub use edge_node::{Drain, EdgeNode};

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -15,6 +16,9 @@ use super::certificate::{self, CertificateError};
 use super::names;
 use crate::model::{Chain, PrivateKey};
 
+/// Those of its texts that are kept.
+const KEPT: [&str; 3] = [names::TLS_CERTIFICATE, names::TLS_KEY, names::TLS_STAPLE];
+
 /// A Secret of which a certificate can be made, or it can be said why not.
 #[derive(Clone, PartialEq)]
 pub struct CertificateSecret {
@@ -25,7 +29,7 @@ pub struct CertificateSecret {
 #[derive(Clone, PartialEq)]
 enum Content {
     /// Whether they fit is not known yet.
-    Pair { chain: Chain, key: PrivateKey },
+    Pair { chain: Chain, key: PrivateKey, staple: Option<Arc<[u8]>> },
     /// Of the type, but of its texts one is missing or damaged.
     Text(BTreeMap<String, ByteString>),
     /// Of another type.
@@ -39,9 +43,9 @@ impl CertificateSecret {
             return Self { metadata, content: Content::Other(secret.type_) };
         }
         let mut data = secret.data.unwrap_or_default();
-        data.retain(|key, _| [names::TLS_CERTIFICATE, names::TLS_KEY].contains(&key.as_str()));
+        data.retain(|key, _| KEPT.contains(&key.as_str()));
         let content = match certificate::pair(&data) {
-            Ok((chain, key)) => Content::Pair { chain, key },
+            Ok((chain, key)) => Content::Pair { chain, key, staple: staple(&data).map(Arc::from) },
             Err(_) => Content::Text(data),
         };
         Self { metadata, content }
@@ -50,13 +54,26 @@ impl CertificateSecret {
     /// Chain and key, the leaf first.
     pub(super) fn pair(&self) -> Result<(Chain, PrivateKey), CertificateError> {
         match &self.content {
-            Content::Pair { chain, key } => Ok((chain.clone(), key.clone())),
+            Content::Pair { chain, key, .. } => Ok((chain.clone(), key.clone())),
             Content::Text(data) => certificate::pair(data),
             Content::Other(found) => Err(CertificateError::WrongType {
                 found: found.clone().unwrap_or_else(|| "Opaque".to_owned()),
             }),
         }
     }
+
+    /// The OCSP response, if it has one.
+    pub(super) fn staple(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Pair { staple, .. } => staple.as_deref(),
+            Content::Text(data) => staple(data),
+            Content::Other(_) => None,
+        }
+    }
+}
+
+fn staple(data: &BTreeMap<String, ByteString>) -> Option<&[u8]> {
+    data.get(names::TLS_STAPLE).map(|bytes| bytes.0.as_slice()).filter(|bytes| !bytes.is_empty())
 }
 
 /// As Kubernetes has it: what is kept of it comes back.
@@ -64,7 +81,7 @@ impl From<&CertificateSecret> for Secret {
     fn from(secret: &CertificateSecret) -> Self {
         let tls = || Some(names::TLS_TYPE.to_owned());
         let (type_, data) = match &secret.content {
-            Content::Pair { chain, key } => (tls(), Some(texts(chain, key))),
+            Content::Pair { chain, key, staple } => (tls(), Some(texts(chain, key, staple.as_deref()))),
             Content::Text(data) => (tls(), Some(data.clone())),
             Content::Other(found) => (found.clone(), None),
         };
@@ -72,7 +89,7 @@ impl From<&CertificateSecret> for Secret {
     }
 }
 
-fn texts(chain: &[Box<[u8]>], key: &PrivateKey) -> BTreeMap<String, ByteString> {
+fn texts(chain: &[Box<[u8]>], key: &PrivateKey, staple: Option<&[u8]>) -> BTreeMap<String, ByteString> {
     let text = |tag: &str, der: &[u8]| pem::encode(&Pem::new(tag, der)).into_bytes();
     let tag = match PrivateKeyDer::try_from(&*key.0) {
         Ok(PrivateKeyDer::Sec1(_)) => "EC PRIVATE KEY",
@@ -80,10 +97,12 @@ fn texts(chain: &[Box<[u8]>], key: &PrivateKey) -> BTreeMap<String, ByteString> 
         _ => "PRIVATE KEY",
     };
     let chain = chain.iter().flat_map(|der| text("CERTIFICATE", der)).collect();
-    BTreeMap::from([
+    let mut texts = BTreeMap::from([
         (names::TLS_CERTIFICATE.to_owned(), ByteString(chain)),
         (names::TLS_KEY.to_owned(), ByteString(text(tag, &key.0))),
-    ])
+    ]);
+    texts.extend(staple.map(|staple| (names::TLS_STAPLE.to_owned(), ByteString(staple.to_vec()))));
+    texts
 }
 
 impl Serialize for CertificateSecret {
@@ -116,6 +135,7 @@ mod tests {
         let read = CertificateSecret::new(written.metadata.clone(), written);
         assert_eq!(*secret, read);
         assert_eq!(secret.pair(), read.pair());
+        assert_eq!(secret.staple(), read.staple());
     }
 
     #[test]
@@ -129,6 +149,10 @@ mod tests {
             let tls = secret(Some("kubernetes.io/tls"), &text);
             assert!(matches!(&tls.content, Content::Pair { chain, .. } if chain.len() == 2));
             check(&tls);
+            let stapled = [text[0], text[1], ("tls.ocsp-staple", "bytes")];
+            let stapled = secret(Some("kubernetes.io/tls"), &stapled);
+            assert_eq!(stapled.staple(), Some(&b"bytes"[..]));
+            check(&stapled);
             let cut = secret(Some("kubernetes.io/tls"), &[text[0], ("tls.key", &text[1].1[..80])]);
             assert!(cut.pair().is_err());
             check(&cut);

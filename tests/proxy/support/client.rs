@@ -1,7 +1,7 @@
 //! Clients: HTTP/1.1 and HTTP/2 connections with hyper, in the clear or over TLS, and raw bytes.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -146,7 +146,24 @@ pub(crate) fn tls_client(
     schemes: Vec<SignatureScheme>,
 ) -> ClientConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes });
+    let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes, staples: Mutex::default() });
+    tls_client_with(provider, verifier, versions, alpn)
+}
+
+/// One that notes the OCSP responses that it is shown, empty ones included.
+pub(crate) fn noting_staples(version: &'static SupportedProtocolVersion) -> (ClientConfig, Arc<AcceptAny>) {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let (schemes, staples) = (all_schemes(), Mutex::default());
+    let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes, staples });
+    (tls_client_with(provider, verifier.clone(), &[version], &[]), verifier)
+}
+
+fn tls_client_with(
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<AcceptAny>,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&str],
+) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .expect("versions")
@@ -167,10 +184,19 @@ pub(crate) fn all_schemes() -> Vec<SignatureScheme> {
     aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
 }
 
+/// Takes a server for whom it says it is.
 #[derive(Debug)]
-struct AcceptAny {
+pub(crate) struct AcceptAny {
     provider: Arc<CryptoProvider>,
     schemes: Vec<SignatureScheme>,
+    staples: Mutex<Vec<Vec<u8>>>,
+}
+
+impl AcceptAny {
+    /// The OCSP responses that came, one of each full handshake.
+    pub(crate) fn staples(&self) -> Vec<Vec<u8>> {
+        self.staples.lock().expect("no panic").clone()
+    }
 }
 
 impl ServerCertVerifier for AcceptAny {
@@ -179,9 +205,10 @@ impl ServerCertVerifier for AcceptAny {
         _end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
+        ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        self.staples.lock().expect("no panic").push(ocsp.to_vec());
         Ok(ServerCertVerified::assertion())
     }
 

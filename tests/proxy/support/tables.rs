@@ -102,6 +102,7 @@ pub(crate) fn certificate(kind: KeyKind, names: &[&str]) -> Arc<Certificate> {
         chain: Arc::from([Box::from(made.der().as_ref())]),
         key: PrivateKey(key.serialize_der().into()),
         key_kind: kind,
+        staple: None,
         dns_names: names,
         not_before: 0,
         not_after: 4_102_444_800,

@@ -34,7 +34,7 @@ pub(in crate::l7) struct CertificateSet {
 impl CertificateSet {
     /// Whether a handshake can be made with it.
     pub(super) fn is_usable(&self) -> bool {
-        self.keys.all().any(|key| key.parsed().is_some())
+        self.keys.all().any(|key| key.plain().is_some())
     }
 
     /// For a handshake.
@@ -89,10 +89,11 @@ impl KeyPair {
 impl ResolvesServerCert for KeyPair {
     /// The first that the client can verify. A client that can verify neither gets what is there, and says so itself.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let verifiable =
-            |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        let both = || self.all().filter_map(|key| key.parsed());
-        both().find(verifiable).or_else(|| both().next()).cloned()
+        let both = || self.all().filter_map(|key| Some((key, key.plain()?)));
+        let schemes = hello.signature_schemes();
+        let verifiable = both().find(|(_, plain)| plain.key.choose_scheme(schemes).is_some());
+        let (key, plain) = verifiable.or_else(|| both().next())?;
+        Some(key.stapled().unwrap_or(plain).clone())
     }
 }
 

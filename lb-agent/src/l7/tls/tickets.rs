@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
 use aws_lc_rs::rand;
@@ -11,6 +10,7 @@ use rustls::server::ProducesTickets;
 
 use super::set::SetId;
 use super::ticket_keys::{Keys, Secret, Secrets};
+use super::time;
 
 /// How long one key seals, in seconds. A ticket is taken for that long at least, and for twice as long at most.
 pub(super) const PERIOD: u32 = 6 * 60 * 60;
@@ -110,8 +110,7 @@ impl ProducesTickets for Bound {
 
 /// The period of now: the same on all nodes, as well as their clocks agree.
 fn period() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_secs() / u64::from(PERIOD)
+    time::now().unsigned_abs() / u64::from(PERIOD)
 }
 
 #[cfg(test)]

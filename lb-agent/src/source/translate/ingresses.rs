@@ -10,7 +10,7 @@ use super::classes::Classes;
 use super::hosts::{Hosts, Touched};
 use super::ingress::{IngressRoutes, Reading};
 use super::register::{Found, Register};
-use crate::model::{BackendId, Kind, ObjectRef};
+use crate::model::{BackendId, Certificate, Kind, ObjectRef};
 use crate::source::Index;
 use crate::source::index::secrets_of;
 
@@ -149,6 +149,8 @@ impl Ingresses {
 }
 
 /// After each of these seconds something else is to be said of the certificate.
-fn ends(wanted: &HostCertificate) -> [i64; 2] {
-    [wanted.certificate.not_before.saturating_sub(1), wanted.certificate.not_after]
+fn ends(wanted: &HostCertificate) -> impl Iterator<Item = i64> {
+    let Certificate { not_before, not_after, staple, .. } = &*wanted.certificate;
+    let validity = staple.iter().map(|staple| (staple.from, staple.until)).chain([(*not_before, *not_after)]);
+    validity.flat_map(|(from, until)| [from.saturating_sub(1), until])
 }
