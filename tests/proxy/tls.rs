@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use lb_agent::model::KeyKind::{Ecdsa, Rsa};
-use lb_agent::model::{Certificate, Staple};
-use rustls::SignatureScheme;
+use lb_agent::model::{Certificate, CipherSuite, Staple, TlsPolicy, TlsVersion};
+use rustls::version::{TLS12, TLS13};
+use rustls::{CipherSuite as Suite, SignatureScheme};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -89,7 +90,7 @@ async fn a_staple_is_shown_while_it_counts() {
             Certificate { staple, ..Certificate::clone(&certificate(Ecdsa, &["a.example.org"])) };
         let table = Table::default().certificate("a.example.org", &Arc::new(certificate));
         let fixture = Fixture::start(table.build());
-        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for version in [&TLS12, &TLS13] {
             let (client, verifier) = noting_staples(version);
             let stream = TcpStream::connect(fixture.https()).await.expect("connect");
             let name = ServerName::try_from("a.example.org").expect("a name");
@@ -98,4 +99,27 @@ async fn a_staple_is_shown_while_it_counts() {
             assert_eq!(verifier.staples(), [expected], "{from} {until} {version:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_policy_says_what_handshakes_may_agree_on() {
+    let certificate = certificate(Ecdsa, &["a.example.org"]);
+    let table = || Table::default().certificate("a.example.org", &certificate);
+    let fixture = Fixture::start(table().build());
+    let agree = async |version| {
+        let (client, _) = noting_staples(version);
+        let stream = TcpStream::connect(fixture.https()).await.expect("connect");
+        let name = ServerName::try_from("a.example.org").expect("a name");
+        let stream = TlsConnector::from(Arc::new(client)).connect(name, stream).await.ok()?;
+        Some(stream.get_ref().1.negotiated_cipher_suite().expect("a suite").suite())
+    };
+    assert!(agree(&TLS12).await.is_some() && agree(&TLS13).await.is_some());
+    fixture.publish(table().tls(TlsPolicy::from_version(TlsVersion::V1_3)).build());
+    assert!(agree(&TLS12).await.is_none() && agree(&TLS13).await.is_some());
+    let one = [CipherSuite::Chacha20Poly1305, CipherSuite::EcdsaAes128Gcm];
+    fixture.publish(table().tls(TlsPolicy::new(TlsVersion::V1_2, one).expect("suites")).build());
+    assert_eq!(agree(&TLS12).await, Some(Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256));
+    assert_eq!(agree(&TLS13).await, Some(Suite::TLS13_CHACHA20_POLY1305_SHA256));
+    fixture.publish(table().build());
+    assert!(agree(&TLS12).await.is_some() && agree(&TLS13).await.is_some());
 }

@@ -177,7 +177,7 @@ pub(super) mod tests {
     use crate::model::{
         Backend, BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener,
         ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, PrivateKey, Problem, Problems,
-        Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, Unavailable,
+        Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, TlsPolicy, Unavailable,
     };
 
     /// What stands for a private key: text, so that any form of output would show it.
@@ -213,6 +213,7 @@ pub(super) mod tests {
         let endpoint = SocketAddr::from(([203, 0, 113, 7], 8080));
         let host = HostPattern::parse("shop.example.org").expect("a host");
         let routes = Arc::new(RouteTable {
+            tls: TlsPolicy::default(),
             hosts: SharedMap::from_iter([(
                 host.clone(),
                 Arc::new(HostRoutes {

@@ -84,7 +84,7 @@ impl Compiler {
         let targets = &mut self.targets;
         let mut target = |backend: &Arc<Backend>| targets.of(backend, |backend| Target::compile(backend));
         let (router, certificates) = match before {
-            None => (Router::compile(table, &mut target), self.tls.index(&table.certificates)),
+            None => (Router::compile(table, &mut target), self.tls.index(table)),
             Some(before) => (
                 before.router.follow(&before.source, table, &mut target),
                 self.certificates_after(&before, table),
@@ -94,10 +94,10 @@ impl Compiler {
     }
 
     fn certificates_after(&mut self, before: &LiveRoutes, table: &RouteTable) -> Arc<CertificateIndex> {
-        if before.source.certificates == table.certificates {
+        if before.source.certificates == table.certificates && before.source.tls == table.tls {
             return before.certificates.clone();
         }
-        self.tls.follow(&before.certificates, &before.source.certificates, &table.certificates)
+        self.tls.follow(&before.certificates, &before.source, table)
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
     use crate::l7::tls::Tickets;
     use crate::model::{
         BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener, ObjectRef,
-        PathKind, PathRule, PrivateKey, Rule, Unavailable,
+        PathKind, PathRule, PrivateKey, Rule, TlsPolicy, Unavailable,
     };
 
     fn tls() -> Tls {
@@ -165,6 +165,7 @@ mod tests {
             Arc::new(HostRoutes { rules, default_backend: None })
         };
         Arc::new(RouteTable {
+            tls: TlsPolicy::default(),
             hosts: hosts.iter().map(|(name, backend, _)| (host(name), routes(backend))).collect(),
             default_backend: None,
             certificates: hosts

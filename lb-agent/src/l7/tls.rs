@@ -10,6 +10,7 @@ mod ticket_keys;
 mod tickets;
 mod time;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -22,7 +23,9 @@ use self::set::{CertificateSet, Sets};
 use self::terms::Terms;
 pub use self::tickets::Tickets;
 use super::kept::Kept;
-use crate::model::{Certificate, HostPattern, KeyKind, Kind, ObjectRef, PrivateKey, SharedMap};
+use crate::model::{
+    Certificate, HostPattern, KeyKind, Kind, ObjectRef, PrivateKey, RouteTable, SharedMap, TlsPolicy,
+};
 
 /// TLS cannot be set up: the cryptography library refuses, so nothing can be served.
 #[derive(Debug, Error)]
@@ -37,58 +40,60 @@ pub enum TlsError {
 
 /// Everything that TLS configurations of all listeners and snapshots share.
 pub(super) struct Tls {
-    fallback: Arc<CertificateSet>,
+    usual: Arc<Terms>,
+    fallback: Arc<Key>,
     keys: Kept<Certificate, Key>,
-    sets: Sets,
+    sets: HashMap<TlsPolicy, Sets>,
 }
-
-/// Certificates by host, as the model has them.
-pub(super) type Certificates = SharedMap<HostPattern, Arc<[Arc<Certificate>]>>;
 
 impl Tls {
     /// With a fallback certificate of its own.
     pub(super) fn new(tickets: Tickets) -> Result<Self, TlsError> {
-        let mut sets = Sets::new(Arc::new(Terms::new(tickets)?));
-        let fallback = sets.of(Some(Arc::new(Key::new(Arc::new(self_signed()?)))), None);
-        Ok(Self { fallback, keys: Kept::default(), sets })
+        let fallback = Arc::new(Key::new(Arc::new(self_signed()?)));
+        let usual = Arc::new(Terms::new(TlsPolicy::default(), tickets)?);
+        Ok(Self { usual, fallback, keys: Kept::default(), sets: HashMap::new() })
     }
 
-    /// What answers with these certificates.
-    pub(super) fn index(&mut self, certificates: &Certificates) -> Arc<CertificateIndex> {
-        let none = CertificateIndex::new(self.fallback.clone());
-        self.change(none, &Certificates::default(), certificates)
+    /// What answers with a table's certificates.
+    pub(super) fn index(&mut self, table: &RouteTable) -> Arc<CertificateIndex> {
+        let fallback = Some(self.fallback.clone());
+        let none = CertificateIndex::new(self.sets(table.tls).of(fallback, None));
+        self.change(none, &SharedMap::default(), table)
     }
 
-    /// What answers with these certificates, where `index` did with those `before`: only what differs is made.
+    /// What answers with a table's certificates, where `index` did for the one `before`: only what differs is made.
     pub(super) fn follow(
         &mut self,
         index: &CertificateIndex,
-        before: &Certificates,
-        certificates: &Certificates,
+        before: &RouteTable,
+        table: &RouteTable,
     ) -> Arc<CertificateIndex> {
-        self.change(index.clone(), before, certificates)
+        match before.tls == table.tls {
+            true => self.change(index.clone(), &before.certificates, table),
+            false => self.index(table),
+        }
     }
 
     /// Drops the keys that no configuration needs any more.
     pub(super) fn forget_unused(&mut self) {
-        self.sets.forget_unused();
+        self.sets.values_mut().for_each(Sets::forget_unused);
         self.keys.forget_unused();
     }
 
     fn change(
         &mut self,
         mut index: CertificateIndex,
-        before: &Certificates,
-        certificates: &Certificates,
+        before: &SharedMap<HostPattern, Arc<[Arc<Certificate>]>>,
+        table: &RouteTable,
     ) -> Arc<CertificateIndex> {
-        for (pattern, _, chosen) in certificates.changes(before) {
-            let set = chosen.map(|chosen| self.set(chosen));
+        for (pattern, _, chosen) in table.certificates.changes(before) {
+            let set = chosen.map(|chosen| self.set(table.tls, chosen));
             index.set(pattern, set);
         }
         Arc::new(index)
     }
 
-    fn set(&mut self, certificates: &[Arc<Certificate>]) -> Arc<CertificateSet> {
+    fn set(&mut self, policy: TlsPolicy, certificates: &[Arc<Certificate>]) -> Arc<CertificateSet> {
         let (mut ecdsa, mut rsa) = (None, None);
         for certificate in certificates {
             let slot = match certificate.key_kind {
@@ -97,7 +102,13 @@ impl Tls {
             };
             *slot = Some(self.keys.of(certificate, |certificate| Key::new(certificate.clone())));
         }
-        self.sets.of(ecdsa, rsa)
+        self.sets(policy).of(ecdsa, rsa)
+    }
+
+    /// The sets under a policy; there are no more policies than classes had.
+    fn sets(&mut self, policy: TlsPolicy) -> &mut Sets {
+        let usual = &self.usual;
+        self.sets.entry(policy).or_insert_with(|| Sets::new(usual.under(policy)))
     }
 }
 

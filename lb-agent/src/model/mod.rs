@@ -52,5 +52,5 @@ pub use route::{HostRoutes, RouteTable, Rule};
 pub use service::{Listener, ListenerProtocol, MOST_SERVICES, Protocol, Service, ServiceAddress};
 pub use shared_map::{Difference, SharedMap};
 pub use snapshot::Snapshot;
-pub use tls::TlsVersion;
+pub use tls::{CipherSuite, TlsPolicy, TlsVersion};
 pub use turn::Turn;
