@@ -8,6 +8,8 @@ use lb_common::map::{Config, config};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::model::SecretBytes;
+
 /// A secret shorter than this can be guessed.
 pub const MIN_SECRET_LEN: usize = 16;
 
@@ -83,14 +85,14 @@ pub enum KeyError {
 ///
 /// # Errors
 /// `KeyError` with the file's name.
-pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+pub fn read(path: &Path) -> Result<SecretBytes, KeyError> {
     let content = std::fs::read(path).map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
     let content = Zeroizing::new(content);
     let secret = content.trim_ascii();
     if secret.len() < MIN_SECRET_LEN {
         return Err(KeyError::TooShort { path: path.to_owned(), len: secret.len() });
     }
-    Ok(Zeroizing::new(secret.to_vec()))
+    Ok(SecretBytes::from(secret))
 }
 
 /// The key that a secret stands for: the first words of SHA-512 over it with 0 in front, with 1, and so on.

@@ -109,7 +109,7 @@ mod tests {
     use crate::l7::tls::Tickets;
     use crate::model::{
         BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener, ObjectRef,
-        PathKind, PathRule, PrivateKey, Rule, TlsPolicy, Unavailable,
+        PathKind, PathRule, Rule, SecretBytes, TlsPolicy, Unavailable,
     };
 
     fn tls() -> Tls {
@@ -179,7 +179,7 @@ mod tests {
         Arc::new(Certificate {
             secret: ObjectRef::new(Kind::Secret, "a", "b"),
             chain: Arc::default(),
-            key: PrivateKey(Arc::default()),
+            key: SecretBytes::from(Vec::new()),
             key_kind: KeyKind::Ecdsa,
             staple: None,
             dns_names: Vec::new(),

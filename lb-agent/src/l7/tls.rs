@@ -23,9 +23,7 @@ use self::set::{CertificateSet, Sets};
 use self::terms::Terms;
 pub use self::tickets::Tickets;
 use super::kept::Kept;
-use crate::model::{
-    Certificate, HostPattern, KeyKind, Kind, ObjectRef, PrivateKey, RouteTable, SharedMap, TlsPolicy,
-};
+use crate::model::{Certificate, HostPattern, KeyKind, Kind, ObjectRef, RouteTable, SharedMap, TlsPolicy};
 
 /// TLS cannot be set up: the cryptography library refuses, so nothing can be served.
 #[derive(Debug, Error)]
@@ -117,7 +115,7 @@ fn self_signed() -> Result<Certificate, rcgen::Error> {
     Ok(Certificate {
         secret: ObjectRef::new(Kind::Secret, "", "self-signed"),
         chain: Arc::from([Box::from(made.cert.der().as_ref())]),
-        key: PrivateKey(made.signing_key.serialize_der().into()),
+        key: made.signing_key.serialize_der().into(),
         key_kind: KeyKind::Ecdsa,
         staple: None,
         dns_names: Vec::new(),

@@ -1,9 +1,8 @@
 //! A certificate chain with its private key, from a Secret of type `kubernetes.io/tls`.
 
-use std::fmt;
 use std::sync::Arc;
 
-use super::ObjectRef;
+use super::{ObjectRef, SecretBytes};
 
 /// The kind of a certificate's key: a host can have one of each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -12,16 +11,6 @@ pub enum KeyKind {
     Ecdsa,
     /// RSA.
     Rsa,
-}
-
-/// A private key in PKCS#8, PKCS#1 or SEC1 DER, shared by its clones. It never shows in logs, dumps or errors.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PrivateKey(pub Arc<[u8]>);
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PrivateKey(..)")
-    }
 }
 
 /// Certificates in DER, the leaf first; shared by its clones.
@@ -45,8 +34,8 @@ pub struct Certificate {
     pub secret: ObjectRef,
     /// The chain.
     pub chain: Chain,
-    /// The leaf's key.
-    pub key: PrivateKey,
+    /// The leaf's key, in PKCS#8, PKCS#1 or SEC1 DER.
+    pub key: SecretBytes,
     /// The leaf's kind of key.
     pub key_kind: KeyKind,
     /// What is shown beside it to clients that ask for it.

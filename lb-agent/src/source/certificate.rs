@@ -12,11 +12,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroize;
 
 use super::names;
 use super::secret::CertificateSecret;
 use super::staple::{self, StapleError};
-use crate::model::{Certificate, Chain, KeyKind, ObjectRef, PrivateKey};
+use crate::model::{Certificate, Chain, KeyKind, ObjectRef, SecretBytes};
 
 /// Why no certificate can be had from a Secret. Nothing of the key's bytes is ever in it.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -77,11 +78,13 @@ pub(super) fn read(name: &ObjectRef, secret: &CertificateSecret) -> Result<Found
 }
 
 /// Chain and key out of a Secret's texts; the chain has a leaf at least.
-pub(super) fn pair(data: &BTreeMap<String, ByteString>) -> Result<(Chain, PrivateKey), CertificateError> {
+pub(super) fn pair(data: &BTreeMap<String, ByteString>) -> Result<(Chain, SecretBytes), CertificateError> {
     let chain = chain(bytes(data, names::TLS_CERTIFICATE)?)?;
-    let key = PrivateKeyDer::from_pem_slice(bytes(data, names::TLS_KEY)?)
+    let mut key = PrivateKeyDer::from_pem_slice(bytes(data, names::TLS_KEY)?)
         .map_err(|error| CertificateError::Key { reason: reason(&error) })?;
-    Ok((chain, PrivateKey(key.secret_der().into())))
+    let own = SecretBytes::from(key.secret_der());
+    key.zeroize();
+    Ok((chain, own))
 }
 
 fn bytes<'a>(
@@ -112,8 +115,8 @@ fn reason(error: &pem::Error) -> String {
     }
 }
 
-fn matching_kind(chain: &[Box<[u8]>], key: &PrivateKey) -> Result<KeyKind, CertificateError> {
-    let key = PrivateKeyDer::try_from(&*key.0).map_err(|_| CertificateError::UnusableKey)?;
+fn matching_kind(chain: &[Box<[u8]>], key: &SecretBytes) -> Result<KeyKind, CertificateError> {
+    let key = PrivateKeyDer::try_from(&**key).map_err(|_| CertificateError::UnusableKey)?;
     let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| CertificateError::UnusableKey)?;
     let kind = match key.algorithm() {
         SignatureAlgorithm::RSA => KeyKind::Rsa,

@@ -11,10 +11,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use pem::Pem;
 use rustls_pki_types::PrivateKeyDer;
 use serde::{Serialize, Serializer};
+use zeroize::Zeroize;
 
 use super::certificate::{self, CertificateError};
 use super::names;
-use crate::model::{Chain, PrivateKey};
+use crate::model::{Chain, SecretBytes};
 
 /// Those of its texts that are kept.
 const KEPT: [&str; 3] = [names::TLS_CERTIFICATE, names::TLS_KEY, names::TLS_STAPLE];
@@ -29,9 +30,9 @@ pub struct CertificateSecret {
 #[derive(Clone, PartialEq)]
 enum Content {
     /// Whether they fit is not known yet.
-    Pair { chain: Chain, key: PrivateKey, staple: Option<Arc<[u8]>> },
+    Pair { chain: Chain, key: SecretBytes, staple: Option<Arc<[u8]>> },
     /// Of the type, but of its texts one is missing or damaged.
-    Text(BTreeMap<String, ByteString>),
+    Text(Texts),
     /// Of another type.
     Other(Option<String>),
 }
@@ -39,23 +40,23 @@ enum Content {
 impl CertificateSecret {
     /// What is kept of a Secret with this metadata.
     pub(super) fn new(metadata: ObjectMeta, secret: Secret) -> Self {
+        let mut texts = Texts(secret.data.unwrap_or_default());
         if secret.type_.as_deref() != Some(names::TLS_TYPE) {
             return Self { metadata, content: Content::Other(secret.type_) };
         }
-        let mut data = secret.data.unwrap_or_default();
-        data.retain(|key, _| KEPT.contains(&key.as_str()));
-        let content = match certificate::pair(&data) {
-            Ok((chain, key)) => Content::Pair { chain, key, staple: staple(&data).map(Arc::from) },
-            Err(_) => Content::Text(data),
+        texts.keep();
+        let content = match certificate::pair(&texts.0) {
+            Ok((chain, key)) => Content::Pair { chain, key, staple: staple(&texts.0).map(Arc::from) },
+            Err(_) => Content::Text(texts),
         };
         Self { metadata, content }
     }
 
     /// Chain and key, the leaf first.
-    pub(super) fn pair(&self) -> Result<(Chain, PrivateKey), CertificateError> {
+    pub(super) fn pair(&self) -> Result<(Chain, SecretBytes), CertificateError> {
         match &self.content {
             Content::Pair { chain, key, .. } => Ok((chain.clone(), key.clone())),
-            Content::Text(data) => certificate::pair(data),
+            Content::Text(Texts(data)) => certificate::pair(data),
             Content::Other(found) => Err(CertificateError::WrongType {
                 found: found.clone().unwrap_or_else(|| "Opaque".to_owned()),
             }),
@@ -66,9 +67,28 @@ impl CertificateSecret {
     pub(super) fn staple(&self) -> Option<&[u8]> {
         match &self.content {
             Content::Pair { staple, .. } => staple.as_deref(),
-            Content::Text(data) => staple(data),
+            Content::Text(Texts(data)) => staple(data),
             Content::Other(_) => None,
         }
+    }
+}
+
+/// A Secret's texts, of which some are secret: cleared when they go.
+#[derive(Clone, PartialEq)]
+struct Texts(BTreeMap<String, ByteString>);
+
+impl Texts {
+    /// Clears what is of no use.
+    fn keep(&mut self) {
+        let useless = self.0.iter_mut().filter(|(key, _)| !KEPT.contains(&key.as_str()));
+        useless.for_each(|(_, text)| text.0.zeroize());
+        self.0.retain(|key, _| KEPT.contains(&key.as_str()));
+    }
+}
+
+impl Drop for Texts {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(|text| text.0.zeroize());
     }
 }
 
@@ -82,16 +102,16 @@ impl From<&CertificateSecret> for Secret {
         let tls = || Some(names::TLS_TYPE.to_owned());
         let (type_, data) = match &secret.content {
             Content::Pair { chain, key, staple } => (tls(), Some(texts(chain, key, staple.as_deref()))),
-            Content::Text(data) => (tls(), Some(data.clone())),
+            Content::Text(Texts(data)) => (tls(), Some(data.clone())),
             Content::Other(found) => (found.clone(), None),
         };
         Self { metadata: secret.metadata.clone(), type_, data, ..Self::default() }
     }
 }
 
-fn texts(chain: &[Box<[u8]>], key: &PrivateKey, staple: Option<&[u8]>) -> BTreeMap<String, ByteString> {
+fn texts(chain: &[Box<[u8]>], key: &SecretBytes, staple: Option<&[u8]>) -> BTreeMap<String, ByteString> {
     let text = |tag: &str, der: &[u8]| pem::encode(&Pem::new(tag, der)).into_bytes();
-    let tag = match PrivateKeyDer::try_from(&*key.0) {
+    let tag = match PrivateKeyDer::try_from(&**key) {
         Ok(PrivateKeyDer::Sec1(_)) => "EC PRIVATE KEY",
         Ok(PrivateKeyDer::Pkcs1(_)) => "RSA PRIVATE KEY",
         _ => "PRIVATE KEY",
@@ -99,7 +119,7 @@ fn texts(chain: &[Box<[u8]>], key: &PrivateKey, staple: Option<&[u8]>) -> BTreeM
     let chain = chain.iter().flat_map(|der| text("CERTIFICATE", der)).collect();
     let mut texts = BTreeMap::from([
         (names::TLS_CERTIFICATE.to_owned(), ByteString(chain)),
-        (names::TLS_KEY.to_owned(), ByteString(text(tag, &key.0))),
+        (names::TLS_KEY.to_owned(), ByteString(text(tag, key))),
     ]);
     texts.extend(staple.map(|staple| (names::TLS_STAPLE.to_owned(), ByteString(staple.to_vec()))));
     texts

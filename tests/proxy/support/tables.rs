@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lb_agent::model::{
     Backend, BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, ObjectRef,
-    PathKind, PathRule, PrivateKey, RouteTable, Rule, TlsPolicy, Unavailable,
+    PathKind, PathRule, RouteTable, Rule, TlsPolicy, Unavailable,
 };
 
 /// Builds a `RouteTable` step by step.
@@ -107,7 +107,7 @@ pub(crate) fn certificate(kind: KeyKind, names: &[&str]) -> Arc<Certificate> {
     Arc::new(Certificate {
         secret: ObjectRef::new(Kind::Secret, "shop", names[0].clone()),
         chain: Arc::from([Box::from(made.der().as_ref())]),
-        key: PrivateKey(key.serialize_der().into()),
+        key: key.serialize_der().into(),
         key_kind: kind,
         staple: None,
         dns_names: names,

@@ -6,9 +6,9 @@ use anyhow::Result;
 use lb_common::hash::FlowKey;
 use tokio::sync::watch;
 use tracing::{info, warn};
-use zeroize::Zeroizing;
 
 use crate::l4::keys;
+use crate::model::SecretBytes;
 use crate::source::kube::FlowSecret;
 
 /// What gives a node its key.
@@ -58,12 +58,12 @@ impl Given {
     }
 
     /// What the key is made of.
-    pub(in crate::app) fn secret(&mut self) -> Option<Zeroizing<Vec<u8>>> {
+    pub(in crate::app) fn secret(&mut self) -> Option<SecretBytes> {
         match self {
             Self::File(file) => keys::read(file).ok(),
             Self::Secret { found, .. } => {
                 let secret = found.borrow_and_update().clone()?;
-                (secret.0.len() >= keys::MIN_SECRET_LEN).then(|| Zeroizing::new(secret.0.to_vec()))
+                Some(secret.0).filter(|secret| secret.len() >= keys::MIN_SECRET_LEN)
             }
         }
     }

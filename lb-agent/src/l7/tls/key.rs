@@ -59,7 +59,7 @@ impl Key {
 /// That chain and key belong together, the source has seen.
 fn parse(certificate: &Certificate) -> Result<Parsed, rustls::Error> {
     let chain = certificate.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    let key = PrivateKeyDer::try_from(&*certificate.key.0)
+    let key = PrivateKeyDer::try_from(&*certificate.key)
         .map_err(|reason| rustls::Error::General(reason.to_owned()))?;
     let plain = CertifiedKey::new(chain, any_supported_type(&key)?);
     let stapled = certificate.staple.as_ref().map(|staple| {
