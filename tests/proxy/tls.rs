@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lb_agent::model::KeyKind::{Ecdsa, Rsa};
 use lb_agent::model::{Certificate, CipherSuite, Staple, TlsPolicy, TlsVersion};
+use rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite as Suite, SignatureScheme};
 use rustls_pki_types::ServerName;
@@ -11,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::support::{
-    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, identity, noting_staples, request,
-    shown,
+    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, exchanging_keys, identity,
+    noting_staples, request, shown,
 };
 
 #[tokio::test]
@@ -122,4 +123,18 @@ async fn a_policy_says_what_handshakes_may_agree_on() {
     assert_eq!(agree(&TLS13).await, Some(Suite::TLS13_CHACHA20_POLY1305_SHA256));
     fixture.publish(table().build());
     assert!(agree(&TLS12).await.is_some() && agree(&TLS13).await.is_some());
+}
+
+#[tokio::test]
+async fn keys_are_exchanged_as_the_client_likes_best() {
+    let fixture = Fixture::start(Table::default().build());
+    // The first one resists quantum computers.
+    for group in [X25519MLKEM768, X25519, SECP256R1, SECP384R1] {
+        let stream = TcpStream::connect(fixture.https()).await.expect("connect");
+        let name = ServerName::try_from("a.example.org").expect("a name");
+        let client = TlsConnector::from(Arc::new(exchanging_keys(group)));
+        let stream = client.connect(name, stream).await.expect("handshake");
+        let found = stream.get_ref().1.negotiated_key_exchange_group().expect("a group");
+        assert_eq!(found.name(), group.name());
+    }
 }

@@ -11,7 +11,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::version::TLS13;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -156,6 +157,15 @@ pub(crate) fn noting_staples(version: &'static SupportedProtocolVersion) -> (Cli
     let (schemes, staples) = (all_schemes(), Mutex::default());
     let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes, staples });
     (tls_client_with(provider, verifier.clone(), &[version], &[]), verifier)
+}
+
+/// One of TLS 1.3 that exchanges keys in this way alone.
+pub(crate) fn exchanging_keys(group: &'static dyn SupportedKxGroup) -> ClientConfig {
+    let provider = CryptoProvider { kx_groups: vec![group], ..aws_lc_rs::default_provider() };
+    let provider = Arc::new(provider);
+    let (schemes, staples) = (all_schemes(), Mutex::default());
+    let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes, staples });
+    tls_client_with(provider, verifier, &[&TLS13], &[])
 }
 
 fn tls_client_with(
