@@ -32,10 +32,12 @@ fn field(section: usize) -> String {
     format!("spec.tls[{section}]")
 }
 
-/// The certificates of one Ingress. A section without a Secret leaves the choice to the default certificate.
+/// The certificates of one Ingress. A section without a Secret leaves the choice to the default certificate, if its class
+/// has one.
 pub(super) fn translate(
     name: &ObjectRef,
     ingress: &Ingress,
+    has_default: bool,
     index: &Index,
     now: i64,
     problems: &mut Vec<Problem>,
@@ -43,9 +45,14 @@ pub(super) fn translate(
     let sections = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten()).enumerate();
     let mut certificates = Vec::new();
     for (at, section) in sections {
-        let Some(secret) = section.secret_name.as_deref().filter(|name| !name.is_empty()) else { continue };
-        let secret = ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret);
         let field = field(at);
+        let Some(secret) = section.secret_name.as_deref().filter(|name| !name.is_empty()) else {
+            let message = "names no Secret, and there is no default certificate: where no other Ingress has one for its \
+                           hosts, clients get a self-signed one";
+            problems.extend((!has_default).then(|| Problem::warning(name, field, message)));
+            continue;
+        };
+        let secret = ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret);
         let Some(certificate) = load(name, &format!("{field}.secretName"), &secret, index, now, problems)
         else {
             continue;

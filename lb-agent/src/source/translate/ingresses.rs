@@ -65,7 +65,9 @@ impl Ingresses {
             let allows_external_name = context.classes.allow_external_name(class);
             let reading = Reading { name: &name, ingress, class, index, allows_external_name };
             let routes = reading.routes(&mut self.backends, &mut found);
-            let certificates = certificates::translate(&name, ingress, index, context.now, &mut found);
+            let has_default = context.classes.has_certificate(class);
+            let certificates =
+                certificates::translate(&name, ingress, has_default, index, context.now, &mut found);
             known.routes = Some(Arc::new(IngressRoutes { certificates, ..routes }));
             known.secrets = secrets_of(&name, ingress).collect();
         } else {

@@ -191,3 +191,15 @@ fn the_oldest_class_says_what_handshakes_may_agree_on() {
                  older or first by name: there, the TLS policy of IngressParameters open counts";
     assert_complaints(&snapshot, &[loser]);
 }
+
+#[test]
+fn a_section_without_a_secret_needs_a_default() {
+    let web = ingress("open", "rules: [{host: x.org}], tls: [{hosts: [x.org]}]")
+        + &parameters("shut", PRIVATE)
+        + &secret("own", false);
+    let complaint =
+        "warning: Ingress site/web: spec.tls[0]: names no Secret, and there is no default certificate";
+    check(&(parameters("open", "") + &web), None, [" -", " -"], &[complaint]);
+    check(&(parameters("open", "") + &web), Some("own"), ["own -", "own -"], &[]);
+    check(&(parameters("open", &certificate("own")) + &web), None, ["own -", " -"], &[]);
+}
