@@ -17,6 +17,7 @@ mod packet_path;
 mod say;
 mod service;
 mod signals;
+mod ticket_secret;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -158,11 +159,12 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let left = || grace.of(*live.turn.borrow());
     let mut signals = StopSignals::new()?;
 
-    let key = input.flow_key(&run);
+    let (key, secret) = (input.flow_key(&run), input.flow_key(&run));
     let left = tokio::select! {
         result = input.run(turn.clone()) => result.map(|()| left())?,
         result = steer(packet_path, key, &proxy, to_kernel) => result.map(|()| left())?,
         () = publish(&proxy, snapshots.clone(), served, proxy_live) => left(),
+        never = ticket_secret::follow(secret, proxy.tickets()) => match never {},
         never = drain.run(&proxy, live.history.as_ref()) => match never {},
         never = attract(&live, attracted) => match never {},
         never = service::tell(&live) => match never {},

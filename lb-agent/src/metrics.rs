@@ -10,8 +10,8 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::l7::{Fault, Limit, Malformed, Reply};
-use crate::model::{ConnectionKind, ListenerProtocol};
+use crate::l7::{Fault, HandshakeFailure, Limit, Malformed, Reply};
+use crate::model::{ConnectionKind, ListenerProtocol, TlsVersion};
 
 /// A metric's name and help text.
 pub(crate) type Named = (&'static str, &'static str);
@@ -181,7 +181,8 @@ pub struct Metrics {
     replies: [ShardedCounter; Reply::ALL.len()],
     malformed: [ShardedCounter; Malformed::ALL.len()],
     limits: [ShardedCounter; Limit::ALL.len()],
-    handshakes: [ShardedCounter; 2],
+    handshakes: [[ShardedCounter; 2]; TlsVersion::ALL.len()],
+    failed_handshakes: [ShardedCounter; HandshakeFailure::ALL.len()],
     upstream_connects: [ShardedCounter; 2],
     upstream_retries: [ShardedCounter; 2],
     upstream_ejections: [ShardedCounter; Fault::ALL.len()],
@@ -207,7 +208,10 @@ impl Metrics {
         );
         let help = "Connections and requests that reached a limit, by the limit's name";
         let limits = family(registry, "lb_l7_limits_reached", help);
-        let handshakes = family(registry, "lb_l7_tls_handshakes", "TLS handshakes with clients, by result");
+        let help = "TLS handshakes with clients, by version, and whether they resume an earlier session";
+        let handshakes = family(registry, "lb_l7_tls_handshakes", help);
+        let help = "TLS handshakes with clients that failed, by reason";
+        let failed_handshakes = family(registry, "lb_l7_tls_handshake_failures", help);
         let connects =
             family(registry, "lb_l7_upstream_connects", "Connections opened to endpoints, by result");
         let help = "Requests that an endpoint may have seen, and that could be sent again: whether the budget allowed it";
@@ -229,7 +233,12 @@ impl Metrics {
             replies: Reply::ALL.map(|reply| resolve(&replies, vec![("reason", reply.label())])),
             malformed: Malformed::ALL.map(|kind| resolve(&malformed, vec![("reason", kind.label())])),
             limits: Limit::ALL.map(|limit| resolve(&limits, vec![("limit", limit.name())])),
-            handshakes: results(&handshakes),
+            handshakes: TlsVersion::ALL.map(|version| {
+                ["full", "resumed"]
+                    .map(|kind| resolve(&handshakes, vec![("version", version.label()), ("kind", kind)]))
+            }),
+            failed_handshakes: HandshakeFailure::ALL
+                .map(|failure| resolve(&failed_handshakes, vec![("reason", failure.label())])),
             upstream_connects: results(&connects),
             upstream_retries: ["refused", "retried"]
                 .map(|outcome| resolve(&retries, vec![("outcome", outcome)])),
@@ -281,9 +290,14 @@ impl Metrics {
         self.limits[limit as usize].inc();
     }
 
-    /// The end of a TLS handshake.
-    pub fn handshake(&self, succeeded: bool) {
-        self.handshakes[usize::from(succeeded)].inc();
+    /// A TLS handshake that led to a connection.
+    pub fn handshake(&self, version: TlsVersion, is_resumed: bool) {
+        self.handshakes[version as usize][usize::from(is_resumed)].inc();
+    }
+
+    /// One that did not.
+    pub fn handshake_failed(&self, why: HandshakeFailure) {
+        self.failed_handshakes[why as usize].inc();
     }
 
     /// The end of an attempt to connect to an endpoint.
@@ -399,14 +413,15 @@ mod tests {
             }
         });
         metrics.reply(Reply::NoRoute);
-        metrics.handshake(true);
+        metrics.handshake(TlsVersion::V1_3, true);
         let mut text = String::new();
         encode(&mut text, &registry).expect("text format");
         for line in [
             "lb_l7_requests_total{protocol=\"https\",class=\"4xx\"} 4",
             "lb_l7_requests_total{protocol=\"http\",class=\"2xx\"} 0",
             "lb_l7_replies_total{reason=\"no_route\"} 1",
-            "lb_l7_tls_handshakes_total{result=\"ok\"} 1",
+            "lb_l7_tls_handshakes_total{version=\"1.3\",kind=\"resumed\"} 1",
+            "lb_l7_tls_handshake_failures_total{reason=\"time_out\"} 0",
             "lb_l7_upstream_retries_total{outcome=\"refused\"} 0",
             "lb_l7_upstream_ejections_total{reason=\"time_out\"} 0",
             "lb_l7_upstream_ejected 0",

@@ -6,6 +6,7 @@ use anyhow::Result;
 use lb_tests::lab::http::Connection;
 use lb_tests::lab::site::{API, DOCS, SHOP};
 use lb_tests::lab::{Topology, tls};
+use rustls::HandshakeKind;
 
 use crate::{PATIENCE, connect, with_site};
 
@@ -60,6 +61,31 @@ fn certificates_are_chosen_by_name() -> Result<()> {
                 }
             }
         }
+        Ok(())
+    })
+}
+
+/// Whichever node has the flow: all derive the keys of tickets from one secret.
+#[test]
+fn sessions_resume_at_every_node() -> Result<()> {
+    with_site("sessions_resume_at_every_node", &Topology::default(), |lab, _| {
+        let to = SocketAddr::new(lab.vip().v4.into(), 443);
+        let client = tls::trust(&lab.authority)?;
+        for number in 0..TRIES {
+            let stream = lab.client.connect(to, PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut connection = Connection::new(tls::handshake_with(&client, SHOP, stream)?);
+            let kind = connection.stream().conn.handshake_kind();
+            let expected = if number == 0 { HandshakeKind::Full } else { HandshakeKind::Resumed };
+            assert_eq!(kind, Some(expected), "connection {number}");
+            assert_eq!(connection.fetch(SHOP, "/")?.status, 200);
+        }
+        let resumed = "lb_l7_tls_handshakes_total{version=\"1.3\",kind=\"resumed\"}";
+        let mut nodes = 0;
+        for node in &lab.edges {
+            nodes += u32::from(node.metric(resumed)? > 0.0);
+        }
+        assert!(nodes > 1, "one node had all flows");
         Ok(())
     })
 }

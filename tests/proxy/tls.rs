@@ -1,13 +1,19 @@
 //! Certificates: which one a name gets, by which kind of key, and from when on.
 
+use std::sync::Arc;
+
 use lb_agent::model::KeyKind::{Ecdsa, Rsa};
-use rustls::SignatureScheme;
-use tokio::io::AsyncReadExt;
+use lb_agent::model::{Certificate, CipherSuite, Staple, TlsPolicy, TlsVersion};
+use rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
+use rustls::version::{TLS12, TLS13};
+use rustls::{CipherSuite as Suite, SignatureScheme};
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::support::{
-    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, eventually, identity, quick,
-    request, shown,
+    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, exchanging_keys, identity,
+    noting_staples, request, shown,
 };
 
 #[tokio::test]
@@ -76,13 +82,59 @@ async fn the_host_header_and_not_the_name_picks_the_route() {
 }
 
 #[tokio::test]
-async fn failed_handshakes_are_counted_and_closed() {
-    let fixture = Fixture::start_with(quick(), Table::default().build());
-    let failed = || fixture.metric("lb_l7_tls_handshakes_total{result=\"failed\"}");
-    let mut silent = TcpStream::connect(fixture.https()).await.expect("connect");
-    drop(silent.read_to_end(&mut Vec::new()).await);
-    eventually("silence is counted", || failed() == 1).await;
-    drop(super::support::raw_exchange(fixture.https(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await);
-    eventually("nonsense is counted", || failed() == 2).await;
-    eventually("nothing is left open", || fixture.proxy.left().total() == 0).await;
+async fn a_staple_is_shown_while_it_counts() {
+    let far = 4_000_000_000;
+    for (from, until, is_shown) in [(0, far, true), (0, 1_000, false), (far, far, false)] {
+        let response: Arc<[u8]> = Arc::from(&b"an OCSP response"[..]);
+        let staple = Some(Staple { response: response.clone(), from, until });
+        let certificate =
+            Certificate { staple, ..Certificate::clone(&certificate(Ecdsa, &["a.example.org"])) };
+        let table = Table::default().certificate("a.example.org", &Arc::new(certificate));
+        let fixture = Fixture::start(table.build());
+        for version in [&TLS12, &TLS13] {
+            let (client, verifier) = noting_staples(version);
+            let stream = TcpStream::connect(fixture.https()).await.expect("connect");
+            let name = ServerName::try_from("a.example.org").expect("a name");
+            TlsConnector::from(Arc::new(client)).connect(name, stream).await.expect("handshake");
+            let expected = if is_shown { response.to_vec() } else { Vec::new() };
+            assert_eq!(verifier.staples(), [expected], "{from} {until} {version:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_policy_says_what_handshakes_may_agree_on() {
+    let certificate = certificate(Ecdsa, &["a.example.org"]);
+    let table = || Table::default().certificate("a.example.org", &certificate);
+    let fixture = Fixture::start(table().build());
+    let agree = async |version| {
+        let (client, _) = noting_staples(version);
+        let stream = TcpStream::connect(fixture.https()).await.expect("connect");
+        let name = ServerName::try_from("a.example.org").expect("a name");
+        let stream = TlsConnector::from(Arc::new(client)).connect(name, stream).await.ok()?;
+        Some(stream.get_ref().1.negotiated_cipher_suite().expect("a suite").suite())
+    };
+    assert!(agree(&TLS12).await.is_some() && agree(&TLS13).await.is_some());
+    fixture.publish(table().tls(TlsPolicy::from_version(TlsVersion::V1_3)).build());
+    assert!(agree(&TLS12).await.is_none() && agree(&TLS13).await.is_some());
+    let one = [CipherSuite::Chacha20Poly1305, CipherSuite::EcdsaAes128Gcm];
+    fixture.publish(table().tls(TlsPolicy::new(TlsVersion::V1_2, one).expect("suites")).build());
+    assert_eq!(agree(&TLS12).await, Some(Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256));
+    assert_eq!(agree(&TLS13).await, Some(Suite::TLS13_CHACHA20_POLY1305_SHA256));
+    fixture.publish(table().build());
+    assert!(agree(&TLS12).await.is_some() && agree(&TLS13).await.is_some());
+}
+
+#[tokio::test]
+async fn keys_are_exchanged_as_the_client_likes_best() {
+    let fixture = Fixture::start(Table::default().build());
+    // The first one resists quantum computers.
+    for group in [X25519MLKEM768, X25519, SECP256R1, SECP384R1] {
+        let stream = TcpStream::connect(fixture.https()).await.expect("connect");
+        let name = ServerName::try_from("a.example.org").expect("a name");
+        let client = TlsConnector::from(Arc::new(exchanging_keys(group)));
+        let stream = client.connect(name, stream).await.expect("handshake");
+        let found = stream.get_ref().1.negotiated_key_exchange_group().expect("a group");
+        assert_eq!(found.name(), group.name());
+    }
 }

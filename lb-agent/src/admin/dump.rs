@@ -176,8 +176,8 @@ pub(super) mod tests {
     use super::*;
     use crate::model::{
         Backend, BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener,
-        ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, PrivateKey, Problem, Problems,
-        Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, Unavailable,
+        ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, Problem, Problems, Protocol,
+        RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, TlsPolicy, Unavailable,
     };
 
     /// What stands for a private key: text, so that any form of output would show it.
@@ -190,8 +190,9 @@ pub(super) mod tests {
         let certificate = Arc::new(Certificate {
             secret: ObjectRef::new(Kind::Secret, "shop", "tls"),
             chain: Arc::from([Box::from(*b"leaf") as Box<[u8]>]),
-            key: PrivateKey(KEY.into()),
+            key: KEY.into(),
             key_kind: KeyKind::Ecdsa,
+            staple: None,
             dns_names: vec!["shop.example.org".to_owned()],
             not_before: 1_700_000_000,
             not_after: 1_800_000_000,
@@ -212,6 +213,7 @@ pub(super) mod tests {
         let endpoint = SocketAddr::from(([203, 0, 113, 7], 8080));
         let host = HostPattern::parse("shop.example.org").expect("a host");
         let routes = Arc::new(RouteTable {
+            tls: TlsPolicy::default(),
             hosts: SharedMap::from_iter([(
                 host.clone(),
                 Arc::new(HostRoutes {

@@ -29,6 +29,9 @@ pub struct IngressParametersSpec {
     /// Where requests go that nothing else of the class matches; `spec.defaultBackend` of an Ingress wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_backend: Option<DefaultBackend>,
+    /// Which versions and cipher suites of TLS clients may use on listeners of this class; absent: all that are built in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSettings>,
     /// Whether routes of the class may lead to Services of type ExternalName; absent: what
     /// `--allow-external-name` says.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +54,18 @@ pub struct SecretRef {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+/// What handshakes may agree on.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TlsSettings {
+    /// The oldest version: `1.2`, as without the field, or `1.3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_version: Option<String>,
+    /// The cipher suites by IANA's names; absent: all that are built in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cipher_suites: Option<Vec<String>>,
 }
 
 /// A port of a Service, in any namespace: whoever may write parameters is the cluster's administrator.

@@ -10,7 +10,7 @@ pub use edge_membership::{
     MOST_NUMBER, MemberState, MembershipGeneration, MembershipStep, Nonsense,
 };
 pub use ingress_parameters::{
-    DefaultBackend, IngressParameters, IngressParametersSpec, SecretRef, ServiceRef,
+    DefaultBackend, IngressParameters, IngressParametersSpec, SecretRef, ServiceRef, TlsSettings,
 };
 pub use manager::{MANAGER, owns_status};
 

@@ -1,6 +1,6 @@
 //! A client's connection as its requests see it: where it came in, whom it comes from, whether it is busy.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,10 @@ pub(super) struct Client {
     pub(super) protocol: ListenerProtocol,
     /// For backends.
     pub(super) origin: Origin,
+    /// The name in its TLS handshake, where its requests may be for others with the same certificates only: with HTTP/2,
+    /// whose clients take one connection for several names. With HTTP/1.1 the Host alone says where a request goes
+    /// (Ingress API, `IngressTLS.secretName`), and so it does for who asked for no name.
+    pub(super) asked_for: OnceCell<Box<str>>,
     /// Set while it is idle, in a handshake, or sends the head of a request.
     pub(super) deadline: Deadline,
     /// Shared with its stream.
@@ -68,6 +72,7 @@ impl Client {
             listener,
             protocol,
             origin,
+            asked_for: OnceCell::new(),
             deadline,
             passage: Arc::default(),
             uploads: Cell::new(false),

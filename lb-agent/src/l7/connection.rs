@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::admission::Guest;
 use super::client::Client;
 use super::guard::{Guarded, Malformed};
 use super::sniff::sniff;
+use super::tls::{self, CertificateIndex, HandshakeFailure};
 use super::worker::Worker;
 use super::{http1, http2, proxy_header, refuse};
-use crate::model::ListenerProtocol;
+use crate::model::{Host, ListenerProtocol};
 
 /// Why a connection is not served any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,7 +57,7 @@ pub(super) async fn serve(
     peer: SocketAddr,
     listener: SocketAddr,
 ) {
-    let Some((protocol, tls)) = worker.listener(listener) else {
+    let Some((protocol, certificates)) = worker.listener(listener) else {
         worker.metrics.strays.inc();
         return;
     };
@@ -68,8 +67,11 @@ pub(super) async fn serve(
     }
     let client = Rc::new(client);
     match protocol {
-        ListenerProtocol::Http => serve_clear(client, stream).await,
-        ListenerProtocol::Https => serve_tls(client, stream, tls).await,
+        ListenerProtocol::Http => {
+            drop(certificates);
+            serve_clear(client, stream).await;
+        }
+        ListenerProtocol::Https => serve_tls(client, stream, certificates).await,
     }
 }
 
@@ -91,7 +93,7 @@ async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {
     serve_http(client, stream, prefix, is_http2).await;
 }
 
-async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConfig>) {
+async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<CertificateIndex>) {
     let worker = &client.worker;
     // A handshake costs as much as thirty requests.
     let refused = worker.overload.refuses();
@@ -99,12 +101,23 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConf
         Ok(under_way) => under_way,
         Err(limit) => return worker.metrics.limit_reached(limit),
     };
-    let handshake = TlsAcceptor::from(config).accept(stream);
-    let accepted = client.within(handshake).await.and_then(Result::ok);
-    drop(under_way);
-    client.worker.metrics.handshake(accepted.is_some());
-    let Some(stream) = accepted else { return };
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let accepted = client.within(tls::shake_hands(stream, &certificates)).await;
+    // A connection does not keep the certificates of a state that is gone.
+    drop((certificates, under_way));
+    let stream = match accepted.unwrap_or(Err(HandshakeFailure::TimeOut)) {
+        Ok(stream) => stream,
+        Err(why) => {
+            tracing::debug!(client = ?client.origin.address, ?why, "a TLS handshake failed");
+            return client.worker.metrics.handshake_failed(why);
+        }
+    };
+    let (_, session) = stream.get_ref();
+    let (version, is_resumed) = tls::outcome(session);
+    client.worker.metrics.handshake(version, is_resumed);
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    if let Some(name) = session.server_name().filter(|_| is_http2) {
+        client.asked_for.get_or_init(|| Host::normalise(name).into());
+    }
     serve_http(client, stream, Bytes::new(), is_http2).await;
 }
 

@@ -86,7 +86,7 @@ fn find_target(client: &Client, parts: &mut Parts) -> Result<Arc<Target>, Reply>
     if let Some(plain) = plain_path(parts.uri.path()) {
         set_path(&mut parts.uri, plain)?;
     }
-    client.worker.find(client.listener, &Host::normalise(authority::of(parts)), parts.uri.path())
+    client.worker.find(client, &Host::normalise(authority::of(parts)), parts.uri.path())
 }
 
 fn set_path(uri: &mut Uri, mut path: String) -> Result<(), Reply> {

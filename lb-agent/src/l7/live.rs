@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::kept::Kept;
 use super::router::Router;
 use super::target::Target;
-use super::tls::{Answers, Tls};
+use super::tls::{CertificateIndex, Tls};
 use crate::model::{Backend, ListenerProtocol, RouteTable, Snapshot};
 use foldhash::fast::RandomState;
 
@@ -38,7 +38,7 @@ pub(super) struct LiveRoutes {
     /// Requests to backends.
     pub(super) router: Router<Arc<Target>>,
     /// For listeners that speak TLS.
-    pub(super) tls: Answers,
+    pub(super) certificates: Arc<CertificateIndex>,
 }
 
 /// Compiles snapshots; takes over from the last one what did not change, host by host.
@@ -83,20 +83,21 @@ impl Compiler {
         let before = self.routes.get(&address).or_else(|| self.routes.values().next()).cloned();
         let targets = &mut self.targets;
         let mut target = |backend: &Arc<Backend>| targets.of(backend, |backend| Target::compile(backend));
-        let (router, tls) = match before {
-            None => (Router::compile(table, &mut target), self.tls.answers(&table.certificates)),
-            Some(before) => {
-                (before.router.follow(&before.source, table, &mut target), self.tls_after(&before, table))
-            }
+        let (router, certificates) = match before {
+            None => (Router::compile(table, &mut target), self.tls.index(table)),
+            Some(before) => (
+                before.router.follow(&before.source, table, &mut target),
+                self.certificates_after(&before, table),
+            ),
         };
-        Arc::new(LiveRoutes { source: table.clone(), router, tls })
+        Arc::new(LiveRoutes { source: table.clone(), router, certificates })
     }
 
-    fn tls_after(&mut self, before: &LiveRoutes, table: &RouteTable) -> Answers {
-        if before.source.certificates == table.certificates {
-            return before.tls.clone();
+    fn certificates_after(&mut self, before: &LiveRoutes, table: &RouteTable) -> Arc<CertificateIndex> {
+        if before.source.certificates == table.certificates && before.source.tls == table.tls {
+            return before.certificates.clone();
         }
-        self.tls.follow(&before.tls, &before.source.certificates, &table.certificates)
+        self.tls.follow(&before.certificates, &before.source, table)
     }
 }
 
@@ -105,10 +106,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::l7::tls::Tickets;
     use crate::model::{
         BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener, ObjectRef,
-        PathKind, PathRule, PrivateKey, Rule, Unavailable,
+        PathKind, PathRule, Rule, SecretBytes, TlsPolicy, Unavailable,
     };
+
+    fn tls() -> Tls {
+        Tls::new(Tickets::random().expect("random numbers")).expect("TLS set-up")
+    }
 
     fn snapshot(generation: u64, tables: &[(u16, &Arc<RouteTable>)]) -> Snapshot {
         let listeners = tables.iter().map(|(port, table)| {
@@ -129,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_did_not_change_is_taken_over() {
-        let mut compiler = Compiler::new(Tls::new().expect("TLS set-up"));
+        let mut compiler = Compiler::new(tls());
         let table = Arc::new(RouteTable::default());
         let first = compiler.compile(&snapshot(1, &[(80, &table), (81, &table)]));
         assert!(Arc::ptr_eq(routes(&first, 80), routes(&first, 81)), "one table is compiled once");
@@ -141,12 +147,12 @@ mod tests {
 
     #[test]
     fn a_change_of_routes_keeps_certificates() {
-        let mut compiler = Compiler::new(Tls::new().expect("TLS set-up"));
+        let mut compiler = Compiler::new(tls());
         let first = compiler.compile(&snapshot(1, &[(443, &Arc::default())]));
         let changed = RouteTable { default_backend: Some(backend()), ..RouteTable::default() };
         let second = compiler.compile(&snapshot(2, &[(443, &Arc::new(changed))]));
         assert!(!Arc::ptr_eq(routes(&first, 443), routes(&second, 443)));
-        assert!(Arc::ptr_eq(&routes(&first, 443).tls.config, &routes(&second, 443).tls.config));
+        assert!(Arc::ptr_eq(&routes(&first, 443).certificates, &routes(&second, 443).certificates));
     }
 
     /// A table with a route to `/` of each host, each with a certificate.
@@ -159,6 +165,7 @@ mod tests {
             Arc::new(HostRoutes { rules, default_backend: None })
         };
         Arc::new(RouteTable {
+            tls: TlsPolicy::default(),
             hosts: hosts.iter().map(|(name, backend, _)| (host(name), routes(backend))).collect(),
             default_backend: None,
             certificates: hosts
@@ -172,8 +179,9 @@ mod tests {
         Arc::new(Certificate {
             secret: ObjectRef::new(Kind::Secret, "a", "b"),
             chain: Arc::default(),
-            key: PrivateKey(Arc::default()),
+            key: SecretBytes::from(Vec::new()),
             key_kind: KeyKind::Ecdsa,
+            staple: None,
             dns_names: Vec::new(),
             not_before: 0,
             not_after: 0,
@@ -186,7 +194,7 @@ mod tests {
 
     #[test]
     fn targets_stay_as_long_as_their_backends() {
-        let mut compiler = Compiler::new(Tls::new().expect("TLS set-up"));
+        let mut compiler = Compiler::new(tls());
         let (one, key) = (backend(), certificate());
         let other = Arc::new(Backend { endpoints: Err(Unavailable::NoService), ..Backend::clone(&one) });
         let first = compiler.compile(&snapshot(1, &[(443, &table(&[("x.org", &one, &key)]))]));

@@ -71,5 +71,5 @@ pub use limits::{Limit, Limits, Setting, SettingError};
 pub use listen::{ListenError, SteeredSocket};
 pub use proxy::{Proxy, StartError};
 pub use reply::Reply;
-pub use tls::TlsError;
+pub use tls::{HandshakeFailure, Tickets, TlsError};
 pub use trust::Trust;

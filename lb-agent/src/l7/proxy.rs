@@ -16,7 +16,7 @@ use super::listen::{self, Bound, ListenError, Listening, SteeredSocket};
 use super::live::{Compiler, Live};
 use super::overload::MemoryUse;
 use super::phase::Phase;
-use super::tls::{Tls, TlsError};
+use super::tls::{Tickets, Tls, TlsError};
 use super::worker::{self, Start};
 use crate::metrics::Metrics;
 use crate::model::{Left, Snapshot};
@@ -47,6 +47,7 @@ const STUCK: Duration = Duration::from_secs(2);
 pub struct Proxy {
     live: Arc<ArcSwap<Live>>,
     compiler: Mutex<Compiler>,
+    tickets: Tickets,
     metrics: Metrics,
     bound: Vec<(SocketAddr, SocketAddr)>,
     /// Until it listens.
@@ -69,13 +70,15 @@ impl Proxy {
     /// `StartError` if a socket, TLS or a worker cannot be had; nothing is left running then.
     pub fn start(config: Config, metrics: Metrics) -> Result<Self, StartError> {
         let config = Config { limits: descriptors::fit(config.limits), ..config };
-        let compiler = Mutex::new(Compiler::new(Tls::new()?));
+        let tickets = Tickets::random().map_err(|_| StartError::Random)?;
+        let compiler = Mutex::new(Compiler::new(Tls::new(tickets.clone())?));
         let waiting = listen::bind(&config)?;
         let bound = waiting.iter().filter_map(|bound| Some((bound.key?, bound.address))).collect();
         let live = Arc::new(ArcSwap::from_pointee(Live::default()));
         let mut proxy = Self {
             live,
             compiler,
+            tickets,
             metrics,
             bound,
             waiting: Mutex::new(waiting),
@@ -141,6 +144,12 @@ impl Proxy {
     pub fn publish(&self, snapshot: &Snapshot) {
         let mut compiler = self.compiler.lock().unwrap_or_else(PoisonError::into_inner);
         self.live.store(Arc::new(compiler.compile(snapshot)));
+    }
+
+    /// What seals the tickets by which clients resume sessions: nodes with one secret take each other's.
+    #[must_use]
+    pub const fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     /// The generation that is served.

@@ -30,6 +30,8 @@ pub enum Reply {
     TargetTooLong,
     /// CONNECT: this is not a forward proxy.
     ConnectRefused,
+    /// The host has other certificates than the one that the client asked for when it connected.
+    Misdirected,
     /// No rule and no default backend for this host and path.
     NoRoute,
     /// The backend cannot take requests; see `Unavailable`.
@@ -48,7 +50,7 @@ pub enum Reply {
 
 impl Reply {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadHost,
         Self::BadPath,
         Self::AmbiguousPath,
@@ -58,6 +60,7 @@ impl Reply {
         Self::HeadTooLarge,
         Self::TargetTooLong,
         Self::ConnectRefused,
+        Self::Misdirected,
         Self::NoRoute,
         Self::Unavailable,
         Self::Unsupported,
@@ -77,6 +80,7 @@ impl Reply {
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::ConnectRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unsupported => StatusCode::INTERNAL_SERVER_ERROR,
@@ -99,6 +103,7 @@ impl Reply {
             Self::HeadTooLarge => "head_too_large",
             Self::TargetTooLong => "target_too_long",
             Self::ConnectRefused => "connect_refused",
+            Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::Unavailable => "unavailable",
             Self::Unsupported => "unsupported",
@@ -123,6 +128,7 @@ impl Reply {
             Self::HeadTooLarge => "431 request header fields too large\n",
             Self::TargetTooLong => "414 URI too long\n",
             Self::ConnectRefused => "405 method not allowed: CONNECT\n",
+            Self::Misdirected => "421 misdirected request: this host needs a connection of its own\n",
             Self::NoRoute => "404 not found: no route for this host and path\n",
             Self::Unavailable => "503 service unavailable: no endpoint is ready\n",
             Self::Unsupported => "500 internal server error: the route's kind of backend is not supported\n",

@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, Rule, SharedMap, Unavailable,
+        BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, Rule, SharedMap, TlsPolicy, Unavailable,
     };
 
     fn backend(number: u16) -> Arc<Backend> {
@@ -140,6 +140,7 @@ mod tests {
 
     fn table(hosts: Vec<(&str, HostRoutes)>, default: Option<u16>) -> RouteTable {
         RouteTable {
+            tls: TlsPolicy::default(),
             hosts: hosts
                 .into_iter()
                 .map(|(host, routes)| (HostPattern::parse(host).expect("host"), Arc::new(routes)))

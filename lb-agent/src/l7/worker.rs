@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
-use rustls::ServerConfig;
 use slab::Slab;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
@@ -18,6 +17,7 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::admission::Admission;
+use super::client::Client;
 use super::config::Config;
 use super::deadline::{Deadline, Deadlines};
 use super::endpoint::EndpointConnection;
@@ -29,6 +29,7 @@ use super::pool::Keeping;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::target::Target;
+use super::tls::CertificateIndex;
 use super::upstreams::Upstreams;
 use super::{connection, drain, path_readings};
 use crate::beat::Beat;
@@ -146,18 +147,22 @@ impl Worker {
         })
     }
 
-    /// What the listener with this key speaks, and its TLS configuration of now.
-    pub(super) fn listener(&self, key: SocketAddr) -> Option<(ListenerProtocol, Arc<ServerConfig>)> {
+    /// What the listener with this key speaks, and its certificates of now.
+    pub(super) fn listener(&self, key: SocketAddr) -> Option<(ListenerProtocol, Arc<CertificateIndex>)> {
         let mut live = self.live.borrow_mut();
         let listener = live.load().listeners.get(&key)?;
-        Some((listener.protocol, listener.routes.tls.config.clone()))
+        Some((listener.protocol, listener.routes.certificates.clone()))
     }
 
-    /// The target of a request in the current state.
-    pub(super) fn find(&self, listener: SocketAddr, host: &str, path: &str) -> Result<Arc<Target>, Reply> {
+    /// The target of a client's request in the current state.
+    pub(super) fn find(&self, client: &Client, host: &str, path: &str) -> Result<Arc<Target>, Reply> {
         let mut live = self.live.borrow_mut();
         let live = live.load();
-        let listener = live.listeners.get(&listener).ok_or(Reply::NoRoute)?;
+        let listener = live.listeners.get(&client.listener).ok_or(Reply::NoRoute)?;
+        let is_for = |name: &str| name == host || listener.routes.certificates.are_one(name, host);
+        if !client.asked_for.get().is_none_or(|name| is_for(name)) {
+            return Err(Reply::Misdirected);
+        }
         let find = |path: &str| listener.routes.router.find(host, path).map(|(_, target)| target);
         let target = find(path);
         let leads_elsewhere = |path: String| find(&path).map(Arc::as_ptr) != target.map(Arc::as_ptr);

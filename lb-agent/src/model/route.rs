@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Backend, Certificate, HostPattern, ObjectRef, PathRule, SharedMap};
+use super::{Backend, Certificate, HostPattern, ObjectRef, PathRule, SharedMap, TlsPolicy};
 
 /// One path of one host.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,4 +33,6 @@ pub struct RouteTable {
     pub default_backend: Option<Arc<Backend>>,
     /// By the hosts of `spec.tls`, at most one per kind of key; `Any` holds those of sections without hosts.
     pub certificates: SharedMap<HostPattern, Arc<[Arc<Certificate>]>>,
+    /// What handshakes may agree on.
+    pub tls: TlsPolicy,
 }

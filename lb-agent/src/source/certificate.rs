@@ -1,6 +1,7 @@
 //! A Secret of type `kubernetes.io/tls` -> a certificate whose key belongs to it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use rustls::crypto::aws_lc_rs;
@@ -11,10 +12,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroize;
 
 use super::names;
 use super::secret::CertificateSecret;
-use crate::model::{Certificate, Chain, KeyKind, ObjectRef, PrivateKey};
+use super::staple::{self, StapleError};
+use crate::model::{Certificate, Chain, KeyKind, ObjectRef, SecretBytes};
 
 /// Why no certificate can be had from a Secret. Nothing of the key's bytes is ever in it.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -47,27 +50,41 @@ impl CertificateError {
     }
 }
 
+/// What a Secret holds.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) certificate: Arc<Certificate>,
+    /// Why its OCSP response is not shown, if it has one of no use.
+    pub(super) staple_error: Option<StapleError>,
+}
+
 /// The certificate of a Secret.
-pub(super) fn read(name: &ObjectRef, secret: &CertificateSecret) -> Result<Certificate, CertificateError> {
+pub(super) fn read(name: &ObjectRef, secret: &CertificateSecret) -> Result<Found, CertificateError> {
     let (chain, key) = secret.pair()?;
     let leaf = Leaf::parse(&chain[0])?;
-    Ok(Certificate {
+    let staple = secret.staple().map(|response| staple::read(response, &leaf.serial)).transpose();
+    let (staple, staple_error) = staple.map_or_else(|error| (None, Some(error)), |staple| (staple, None));
+    let certificate = Certificate {
         secret: name.clone(),
         key_kind: matching_kind(&chain, &key)?,
         key,
+        staple,
         dns_names: leaf.dns_names,
         not_before: leaf.not_before,
         not_after: leaf.not_after,
         chain,
-    })
+    };
+    Ok(Found { certificate: Arc::new(certificate), staple_error })
 }
 
 /// Chain and key out of a Secret's texts; the chain has a leaf at least.
-pub(super) fn pair(data: &BTreeMap<String, ByteString>) -> Result<(Chain, PrivateKey), CertificateError> {
+pub(super) fn pair(data: &BTreeMap<String, ByteString>) -> Result<(Chain, SecretBytes), CertificateError> {
     let chain = chain(bytes(data, names::TLS_CERTIFICATE)?)?;
-    let key = PrivateKeyDer::from_pem_slice(bytes(data, names::TLS_KEY)?)
+    let mut key = PrivateKeyDer::from_pem_slice(bytes(data, names::TLS_KEY)?)
         .map_err(|error| CertificateError::Key { reason: reason(&error) })?;
-    Ok((chain, PrivateKey(key.secret_der().into())))
+    let own = SecretBytes::from(key.secret_der());
+    key.zeroize();
+    Ok((chain, own))
 }
 
 fn bytes<'a>(
@@ -98,8 +115,8 @@ fn reason(error: &pem::Error) -> String {
     }
 }
 
-fn matching_kind(chain: &[Box<[u8]>], key: &PrivateKey) -> Result<KeyKind, CertificateError> {
-    let key = PrivateKeyDer::try_from(&*key.0).map_err(|_| CertificateError::UnusableKey)?;
+fn matching_kind(chain: &[Box<[u8]>], key: &SecretBytes) -> Result<KeyKind, CertificateError> {
+    let key = PrivateKeyDer::try_from(&**key).map_err(|_| CertificateError::UnusableKey)?;
     let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| CertificateError::UnusableKey)?;
     let kind = match key.algorithm() {
         SignatureAlgorithm::RSA => KeyKind::Rsa,
@@ -115,6 +132,7 @@ fn matching_kind(chain: &[Box<[u8]>], key: &PrivateKey) -> Result<KeyKind, Certi
 
 /// What is read of the leaf.
 struct Leaf {
+    serial: Vec<u8>,
     dns_names: Vec<String>,
     not_before: i64,
     not_after: i64,
@@ -131,6 +149,11 @@ impl Leaf {
                 _ => None,
             });
         let (begin, end) = (leaf.validity().not_before, leaf.validity().not_after);
-        Ok(Self { dns_names: dns_names.collect(), not_before: begin.timestamp(), not_after: end.timestamp() })
+        Ok(Self {
+            serial: leaf.raw_serial().to_vec(),
+            dns_names: dns_names.collect(),
+            not_before: begin.timestamp(),
+            not_after: end.timestamp(),
+        })
     }
 }

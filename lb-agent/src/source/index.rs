@@ -11,6 +11,7 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use super::certificate::{self, CertificateError};
 use super::changes::Changes;
 use super::last_good::LastGood;
+use super::staple::StapleError;
 use super::{Answer, Answers, Object, names};
 use crate::api::{EdgeMembership, IngressParameters, Nonsense};
 use crate::model::{Certificate, Kind, ObjectRef, Origin};
@@ -34,7 +35,7 @@ struct Entry {
     object: Object,
     origin: Origin,
     /// Of a Secret, parsed when first asked for: most Secrets of a cluster are never asked for.
-    certificate: OnceLock<Result<Arc<Certificate>, CertificateError>>,
+    certificate: OnceLock<Result<certificate::Found, CertificateError>>,
     /// What the Secret held before, if that was in use: it stays so until there is a better one.
     last_good: Option<Arc<Certificate>>,
 }
@@ -49,10 +50,16 @@ pub(super) struct Unusable<'a> {
 }
 
 impl Entry {
+    /// What a Secret of this name holds.
+    fn found(&self, secret: &ObjectRef) -> Option<&Result<certificate::Found, CertificateError>> {
+        let Object::Secret(object) = &self.object else { return None };
+        Some(self.certificate.get_or_init(|| certificate::read(secret, object)))
+    }
+
     /// What is to be kept when another version takes its place.
     fn good_certificate(&self) -> Option<Arc<Certificate>> {
         let own = self.certificate.get().and_then(|read| read.as_ref().ok());
-        own.or(self.last_good.as_ref()).cloned()
+        own.map(|found| &found.certificate).or(self.last_good.as_ref()).cloned()
     }
 }
 
@@ -249,10 +256,14 @@ impl Index {
     /// The certificate in a Secret; `None` if there is no such Secret.
     pub(super) fn certificate(&self, secret: &ObjectRef) -> Option<Result<&Arc<Certificate>, Unusable<'_>>> {
         let entry = self.entries.get(secret)?;
-        let Object::Secret(object) = &entry.object else { return None };
-        let read = || certificate::read(secret, object).map(Arc::new);
         let unusable = |error| Unusable { error, last_good: entry.last_good.as_ref() };
-        Some(entry.certificate.get_or_init(read).as_ref().map_err(unusable))
+        Some(entry.found(secret)?.as_ref().map(|found| &found.certificate).map_err(unusable))
+    }
+
+    /// Why the OCSP response in a Secret with a certificate is not shown, if it has one of no use.
+    pub(super) fn staple_error(&self, secret: &ObjectRef) -> Option<&StapleError> {
+        let found = self.entries.get(secret)?.found(secret)?;
+        found.as_ref().ok()?.staple_error.as_ref()
     }
 
     /// Remembers what an object that came is needed for.

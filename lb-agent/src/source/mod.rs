@@ -14,6 +14,7 @@ mod publish;
 mod resolver;
 mod secret;
 mod settings;
+mod staple;
 mod strip;
 mod translate;
 

@@ -60,6 +60,9 @@ pub(super) const TLS_CERTIFICATE: &str = "tls.crt";
 /// The key under which the private key stands, PEM.
 pub(super) const TLS_KEY: &str = "tls.key";
 
+/// The key under which an OCSP response may stand that is shown with the certificate, DER.
+pub(super) const TLS_STAPLE: &str = "tls.ocsp-staple";
+
 /// The Secret of our own namespace that holds the keys that all edge nodes share.
 pub(super) const KEYS: &str = "edgelb-keys";
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -10,10 +11,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use pem::Pem;
 use rustls_pki_types::PrivateKeyDer;
 use serde::{Serialize, Serializer};
+use zeroize::Zeroize;
 
 use super::certificate::{self, CertificateError};
 use super::names;
-use crate::model::{Chain, PrivateKey};
+use crate::model::{Chain, SecretBytes};
+
+/// Those of its texts that are kept.
+const KEPT: [&str; 3] = [names::TLS_CERTIFICATE, names::TLS_KEY, names::TLS_STAPLE];
 
 /// A Secret of which a certificate can be made, or it can be said why not.
 #[derive(Clone, PartialEq)]
@@ -25,9 +30,9 @@ pub struct CertificateSecret {
 #[derive(Clone, PartialEq)]
 enum Content {
     /// Whether they fit is not known yet.
-    Pair { chain: Chain, key: PrivateKey },
+    Pair { chain: Chain, key: SecretBytes, staple: Option<Arc<[u8]>> },
     /// Of the type, but of its texts one is missing or damaged.
-    Text(BTreeMap<String, ByteString>),
+    Text(Texts),
     /// Of another type.
     Other(Option<String>),
 }
@@ -35,28 +40,60 @@ enum Content {
 impl CertificateSecret {
     /// What is kept of a Secret with this metadata.
     pub(super) fn new(metadata: ObjectMeta, secret: Secret) -> Self {
+        let mut texts = Texts(secret.data.unwrap_or_default());
         if secret.type_.as_deref() != Some(names::TLS_TYPE) {
             return Self { metadata, content: Content::Other(secret.type_) };
         }
-        let mut data = secret.data.unwrap_or_default();
-        data.retain(|key, _| [names::TLS_CERTIFICATE, names::TLS_KEY].contains(&key.as_str()));
-        let content = match certificate::pair(&data) {
-            Ok((chain, key)) => Content::Pair { chain, key },
-            Err(_) => Content::Text(data),
+        texts.keep();
+        let content = match certificate::pair(&texts.0) {
+            Ok((chain, key)) => Content::Pair { chain, key, staple: staple(&texts.0).map(Arc::from) },
+            Err(_) => Content::Text(texts),
         };
         Self { metadata, content }
     }
 
     /// Chain and key, the leaf first.
-    pub(super) fn pair(&self) -> Result<(Chain, PrivateKey), CertificateError> {
+    pub(super) fn pair(&self) -> Result<(Chain, SecretBytes), CertificateError> {
         match &self.content {
-            Content::Pair { chain, key } => Ok((chain.clone(), key.clone())),
-            Content::Text(data) => certificate::pair(data),
+            Content::Pair { chain, key, .. } => Ok((chain.clone(), key.clone())),
+            Content::Text(Texts(data)) => certificate::pair(data),
             Content::Other(found) => Err(CertificateError::WrongType {
                 found: found.clone().unwrap_or_else(|| "Opaque".to_owned()),
             }),
         }
     }
+
+    /// The OCSP response, if it has one.
+    pub(super) fn staple(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Pair { staple, .. } => staple.as_deref(),
+            Content::Text(Texts(data)) => staple(data),
+            Content::Other(_) => None,
+        }
+    }
+}
+
+/// A Secret's texts, of which some are secret: cleared when they go.
+#[derive(Clone, PartialEq)]
+struct Texts(BTreeMap<String, ByteString>);
+
+impl Texts {
+    /// Clears what is of no use.
+    fn keep(&mut self) {
+        let useless = self.0.iter_mut().filter(|(key, _)| !KEPT.contains(&key.as_str()));
+        useless.for_each(|(_, text)| text.0.zeroize());
+        self.0.retain(|key, _| KEPT.contains(&key.as_str()));
+    }
+}
+
+impl Drop for Texts {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(|text| text.0.zeroize());
+    }
+}
+
+fn staple(data: &BTreeMap<String, ByteString>) -> Option<&[u8]> {
+    data.get(names::TLS_STAPLE).map(|bytes| bytes.0.as_slice()).filter(|bytes| !bytes.is_empty())
 }
 
 /// As Kubernetes has it: what is kept of it comes back.
@@ -64,26 +101,28 @@ impl From<&CertificateSecret> for Secret {
     fn from(secret: &CertificateSecret) -> Self {
         let tls = || Some(names::TLS_TYPE.to_owned());
         let (type_, data) = match &secret.content {
-            Content::Pair { chain, key } => (tls(), Some(texts(chain, key))),
-            Content::Text(data) => (tls(), Some(data.clone())),
+            Content::Pair { chain, key, staple } => (tls(), Some(texts(chain, key, staple.as_deref()))),
+            Content::Text(Texts(data)) => (tls(), Some(data.clone())),
             Content::Other(found) => (found.clone(), None),
         };
         Self { metadata: secret.metadata.clone(), type_, data, ..Self::default() }
     }
 }
 
-fn texts(chain: &[Box<[u8]>], key: &PrivateKey) -> BTreeMap<String, ByteString> {
+fn texts(chain: &[Box<[u8]>], key: &SecretBytes, staple: Option<&[u8]>) -> BTreeMap<String, ByteString> {
     let text = |tag: &str, der: &[u8]| pem::encode(&Pem::new(tag, der)).into_bytes();
-    let tag = match PrivateKeyDer::try_from(&*key.0) {
+    let tag = match PrivateKeyDer::try_from(&**key) {
         Ok(PrivateKeyDer::Sec1(_)) => "EC PRIVATE KEY",
         Ok(PrivateKeyDer::Pkcs1(_)) => "RSA PRIVATE KEY",
         _ => "PRIVATE KEY",
     };
     let chain = chain.iter().flat_map(|der| text("CERTIFICATE", der)).collect();
-    BTreeMap::from([
+    let mut texts = BTreeMap::from([
         (names::TLS_CERTIFICATE.to_owned(), ByteString(chain)),
-        (names::TLS_KEY.to_owned(), ByteString(text(tag, &key.0))),
-    ])
+        (names::TLS_KEY.to_owned(), ByteString(text(tag, key))),
+    ]);
+    texts.extend(staple.map(|staple| (names::TLS_STAPLE.to_owned(), ByteString(staple.to_vec()))));
+    texts
 }
 
 impl Serialize for CertificateSecret {
@@ -116,6 +155,7 @@ mod tests {
         let read = CertificateSecret::new(written.metadata.clone(), written);
         assert_eq!(*secret, read);
         assert_eq!(secret.pair(), read.pair());
+        assert_eq!(secret.staple(), read.staple());
     }
 
     #[test]
@@ -129,6 +169,10 @@ mod tests {
             let tls = secret(Some("kubernetes.io/tls"), &text);
             assert!(matches!(&tls.content, Content::Pair { chain, .. } if chain.len() == 2));
             check(&tls);
+            let stapled = [text[0], text[1], ("tls.ocsp-staple", "bytes")];
+            let stapled = secret(Some("kubernetes.io/tls"), &stapled);
+            assert_eq!(stapled.staple(), Some(&b"bytes"[..]));
+            check(&stapled);
             let cut = secret(Some("kubernetes.io/tls"), &[text[0], ("tls.key", &text[1].1[..80])]);
             assert!(cut.pair().is_err());
             check(&cut);

@@ -29,7 +29,7 @@ const EVERYWHERE: [&str; 9] = [
 /// Besides, in its own namespace.
 const AT_HOME: [&str; 2] = [
     "leases.coordination.k8s.io: create,delete,get,list,update,watch",
-    "secrets[edgelb-keys,edgelb-tickets]: get,list,update,watch",
+    "secrets[edgelb-keys]: get,list,update,watch",
 ];
 
 /// Besides, with profile `cluster`.

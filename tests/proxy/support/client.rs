@@ -1,7 +1,7 @@
 //! Clients: HTTP/1.1 and HTTP/2 connections with hyper, in the clear or over TLS, and raw bytes.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -11,8 +11,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -134,17 +135,53 @@ pub(crate) async fn connect_tls_over(
     alpn: &[&str],
     schemes: Vec<SignatureScheme>,
 ) -> TlsStream<TcpStream> {
+    let config = tls_client(rustls::DEFAULT_VERSIONS, alpn, schemes);
+    let name = ServerName::try_from(name.to_owned()).expect("name");
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("handshake")
+}
+
+/// A TLS client that accepts any certificate.
+pub(crate) fn tls_client(
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&str],
+    schemes: Vec<SignatureScheme>,
+) -> ClientConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes });
+    let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes, staples: Mutex::default() });
+    tls_client_with(provider, verifier, versions, alpn)
+}
+
+/// One that notes the OCSP responses that it is shown, empty ones included.
+pub(crate) fn noting_staples(version: &'static SupportedProtocolVersion) -> (ClientConfig, Arc<AcceptAny>) {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let (schemes, staples) = (all_schemes(), Mutex::default());
+    let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes, staples });
+    (tls_client_with(provider, verifier.clone(), &[version], &[]), verifier)
+}
+
+/// One of TLS 1.3 that exchanges keys in this way alone.
+pub(crate) fn exchanging_keys(group: &'static dyn SupportedKxGroup) -> ClientConfig {
+    let provider = CryptoProvider { kx_groups: vec![group], ..aws_lc_rs::default_provider() };
+    let provider = Arc::new(provider);
+    let (schemes, staples) = (all_schemes(), Mutex::default());
+    let verifier = Arc::new(AcceptAny { provider: provider.clone(), schemes, staples });
+    tls_client_with(provider, verifier, &[&TLS13], &[])
+}
+
+fn tls_client_with(
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<AcceptAny>,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&str],
+) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions")
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let name = ServerName::try_from(name.to_owned()).expect("name");
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("handshake")
+    config
 }
 
 /// The certificate that the proxy showed.
@@ -157,10 +194,19 @@ pub(crate) fn all_schemes() -> Vec<SignatureScheme> {
     aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
 }
 
+/// Takes a server for whom it says it is.
 #[derive(Debug)]
-struct AcceptAny {
+pub(crate) struct AcceptAny {
     provider: Arc<CryptoProvider>,
     schemes: Vec<SignatureScheme>,
+    staples: Mutex<Vec<Vec<u8>>>,
+}
+
+impl AcceptAny {
+    /// The OCSP responses that came, one of each full handshake.
+    pub(crate) fn staples(&self) -> Vec<Vec<u8>> {
+        self.staples.lock().expect("no panic").clone()
+    }
 }
 
 impl ServerCertVerifier for AcceptAny {
@@ -169,9 +215,10 @@ impl ServerCertVerifier for AcceptAny {
         _end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
+        ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        self.staples.lock().expect("no panic").push(ocsp.to_vec());
         Ok(ServerCertVerified::assertion())
     }
 

@@ -8,7 +8,8 @@ mod tables;
 
 pub(crate) use backend::{Backend, RawBackend, body_of, text};
 pub(crate) use client::{
-    Answer, Http, all_schemes, connect_tls, connect_tls_over, raw_exchange, request, shown,
+    Answer, Http, all_schemes, connect_tls, connect_tls_over, exchanging_keys, noting_staples, raw_exchange,
+    request, shown, tls_client,
 };
 pub(crate) use fixture::{Fixture, eventually, listener, quick};
 pub(crate) use site::{Asked, Site, tls_secret};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lb_agent::model::{
     Backend, BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, ObjectRef,
-    PathKind, PathRule, PrivateKey, RouteTable, Rule, Unavailable,
+    PathKind, PathRule, RouteTable, Rule, TlsPolicy, Unavailable,
 };
 
 /// Builds a `RouteTable` step by step.
@@ -15,6 +15,7 @@ pub(crate) struct Table {
     hosts: BTreeMap<HostPattern, HostRoutes>,
     certificates: BTreeMap<HostPattern, Vec<Arc<Certificate>>>,
     default_backend: Option<Arc<Backend>>,
+    tls: TlsPolicy,
 }
 
 impl Table {
@@ -55,6 +56,11 @@ impl Table {
         self
     }
 
+    /// What handshakes may agree on.
+    pub(crate) fn tls(self, tls: TlsPolicy) -> Self {
+        Self { tls, ..self }
+    }
+
     pub(crate) fn build(self) -> RouteTable {
         let hosts = self.hosts.into_iter();
         let certificates = self.certificates.into_iter();
@@ -62,6 +68,7 @@ impl Table {
             hosts: hosts.map(|(host, routes)| (host, Arc::new(routes))).collect(),
             default_backend: self.default_backend,
             certificates: certificates.map(|(host, all)| (host, all.into())).collect(),
+            tls: self.tls,
         }
     }
 
@@ -100,8 +107,9 @@ pub(crate) fn certificate(kind: KeyKind, names: &[&str]) -> Arc<Certificate> {
     Arc::new(Certificate {
         secret: ObjectRef::new(Kind::Secret, "shop", names[0].clone()),
         chain: Arc::from([Box::from(made.der().as_ref())]),
-        key: PrivateKey(key.serialize_der().into()),
+        key: key.serialize_der().into(),
         key_kind: kind,
+        staple: None,
         dns_names: names,
         not_before: 0,
         not_after: 4_102_444_800,

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::l4::keys;
+use crate::model::SecretBytes;
 use crate::source::kube::FlowSecret;
 
 /// What gives a node its key.
@@ -49,22 +50,40 @@ impl Given {
 
     /// The key that is given now; `None` while there is none of use.
     pub(super) fn now(&mut self) -> Option<FlowKey> {
+        let secret = self.secret();
+        if secret.is_none() {
+            self.complain();
+        }
+        secret.map(|secret| keys::derive(&secret))
+    }
+
+    /// What the key is made of.
+    pub(in crate::app) fn secret(&mut self) -> Option<SecretBytes> {
         match self {
             Self::File(file) => keys::read(file).ok(),
-            Self::Secret { name, found } => {
+            Self::Secret { found, .. } => {
                 let secret = found.borrow_and_update().clone()?;
-                long_enough(name, &secret)
+                Some(secret.0).filter(|secret| secret.len() >= keys::MIN_SECRET_LEN)
             }
         }
     }
 
+    /// Says what is wrong with a Secret that is there.
+    fn complain(&self) {
+        let Self::Secret { name, found } = self else { return };
+        if let Some(secret) = &*found.borrow() {
+            let (bytes, least) = (secret.0.len(), keys::MIN_SECRET_LEN);
+            warn!(secret = name, bytes, "the flow key is too short: {least} bytes or more are needed");
+        }
+    }
+
     /// Whether nobody tells when it is another one.
-    pub(super) fn is_looked_at(&self) -> bool {
+    pub(in crate::app) fn is_looked_at(&self) -> bool {
         matches!(self, Self::File(_))
     }
 
     /// Waits until it is told that it may be another one.
-    pub(super) async fn changed(&mut self) {
+    pub(in crate::app) async fn changed(&mut self) {
         match self {
             Self::File(_) => std::future::pending().await,
             Self::Secret { found, .. } => {
@@ -75,20 +94,6 @@ impl Given {
             }
         }
     }
-}
-
-fn long_enough(name: &str, secret: &FlowSecret) -> Option<FlowKey> {
-    let bytes = secret.0.len();
-    if bytes < keys::MIN_SECRET_LEN {
-        warn!(
-            secret = name,
-            bytes,
-            "the flow key is too short: {} bytes or more are needed",
-            keys::MIN_SECRET_LEN
-        );
-        return None;
-    }
-    Some(keys::derive(&secret.0))
 }
 
 #[cfg(test)]

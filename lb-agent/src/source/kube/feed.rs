@@ -1,12 +1,11 @@
 //! What is watched, and what comes of it: the words between the watches and the state that they feed.
 
 use std::fmt;
-use std::sync::Arc;
 
 use kube::runtime::watcher::Event;
 
 use super::failure::Failure;
-use crate::model::{Kind, ObjectRef};
+use crate::model::{Kind, ObjectRef, SecretBytes};
 use crate::source::Object;
 
 /// One watch.
@@ -54,15 +53,9 @@ pub(super) enum Item {
     FlowKey(Option<FlowSecret>),
 }
 
-/// The bytes that the flow hash is keyed with. They are in no log and no dump.
-#[derive(Clone, PartialEq, Eq)]
-pub struct FlowSecret(pub Arc<[u8]>);
-
-impl fmt::Debug for FlowSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FlowSecret({} bytes)", self.0.len())
-    }
-}
+/// The bytes that the flow hash is keyed with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FlowSecret(pub SecretBytes);
 
 /// A watch's news.
 #[derive(Debug)]

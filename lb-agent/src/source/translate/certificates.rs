@@ -6,9 +6,9 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 use k8s_openapi::jiff::Timestamp;
 
 use super::classes::Classes;
-use crate::model::{Certificate, HostPattern, Kind, ObjectRef, Problem};
+use crate::model::{Certificate, HostPattern, Kind, ObjectRef, Problem, Staple};
 use crate::source::index::{Unusable, secrets_of};
-use crate::source::{Index, Settings};
+use crate::source::{Index, Settings, names};
 
 /// The certificate that an Ingress wants for a host.
 #[derive(Clone, Debug)]
@@ -32,10 +32,12 @@ fn field(section: usize) -> String {
     format!("spec.tls[{section}]")
 }
 
-/// The certificates of one Ingress. A section without a Secret leaves the choice to the default certificate.
+/// The certificates of one Ingress. A section without a Secret leaves the choice to the default certificate, if its class
+/// has one.
 pub(super) fn translate(
     name: &ObjectRef,
     ingress: &Ingress,
+    has_default: bool,
     index: &Index,
     now: i64,
     problems: &mut Vec<Problem>,
@@ -43,9 +45,14 @@ pub(super) fn translate(
     let sections = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten()).enumerate();
     let mut certificates = Vec::new();
     for (at, section) in sections {
-        let Some(secret) = section.secret_name.as_deref().filter(|name| !name.is_empty()) else { continue };
-        let secret = ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret);
         let field = field(at);
+        let Some(secret) = section.secret_name.as_deref().filter(|name| !name.is_empty()) else {
+            let message = "names no Secret, and there is no default certificate: where no other Ingress has one for its \
+                           hosts, clients get a self-signed one";
+            problems.extend((!has_default).then(|| Problem::warning(name, field, message)));
+            continue;
+        };
+        let secret = ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret);
         let Some(certificate) = load(name, &format!("{field}.secretName"), &secret, index, now, problems)
         else {
             continue;
@@ -126,26 +133,40 @@ pub(super) fn load(
         Some(Ok(certificate)) => {
             let invalid = validity(certificate, now).map(|message| Problem::warning(user, field, message));
             problems.extend(invalid);
+            problems.extend(of_staple(secret, certificate, index, now));
             Some(Arc::clone(certificate))
         }
     }
 }
 
+/// Why an OCSP response is not shown though the Secret has one. The certificate is served without it.
+fn of_staple(secret: &ObjectRef, certificate: &Certificate, index: &Index, now: i64) -> Option<Problem> {
+    let field = format!("data.{}", names::TLS_STAPLE);
+    if let Some(error) = index.staple_error(secret) {
+        return Some(Problem::error(secret, field, format!("{error}: handshakes go without it")));
+    }
+    let Staple { from, until, .. } = certificate.staple.as_ref()?;
+    let message = match now {
+        now if now > *until => format!("the OCSP response ended at {}", told(*until)),
+        now if now < *from => format!("the OCSP response does not count before {}", told(*from)),
+        _ => return None,
+    };
+    Some(Problem::warning(secret, field, format!("{message}: handshakes go without it")))
+}
+
+fn told(second: i64) -> String {
+    Timestamp::from_second(second).map_or_else(|_| "a time far away".to_owned(), |time| time.to_string())
+}
+
 /// What a client would say of a certificate that is not valid at this time.
 fn validity(certificate: &Certificate, now: i64) -> Option<String> {
     let Certificate { secret, not_before, not_after, .. } = certificate;
-    let told = |second: i64, far: &str| {
-        Timestamp::from_second(second).map_or_else(|_| far.to_owned(), |time| time.to_string())
-    };
     if *not_after < now {
-        return Some(format!(
-            "the certificate in {secret} expired at {}",
-            told(*not_after, "a time long ago")
-        ));
+        return Some(format!("the certificate in {secret} expired at {}", told(*not_after)));
     }
-    let begin = told(*not_before, "a time far ahead");
-    (*not_before > now)
-        .then(|| format!("the certificate in {secret} is not valid before {begin}: clients refuse it"))
+    (*not_before > now).then(|| {
+        format!("the certificate in {secret} is not valid before {}: clients refuse it", told(*not_before))
+    })
 }
 
 fn hosts(

@@ -21,6 +21,8 @@ pub(in crate::source) struct Classes {
     ours: BTreeMap<String, Class>,
     others: BTreeSet<String>,
     unnamed: Option<String>,
+    /// Whether the operator has named a certificate for classes without one.
+    has_certificate: bool,
 }
 
 /// A class of ours.
@@ -49,7 +51,8 @@ impl Classes {
         settings: &Settings,
         problems: &mut Vec<Problem>,
     ) -> Self {
-        let mut classes = Self::default();
+        let has_certificate = settings.default_certificate.is_some();
+        let mut classes = Self { has_certificate, ..Self::default() };
         for (name, class) in index.ingress_classes() {
             if is_ours(class) {
                 let mut class = Class::new(name, class, index, problems);
@@ -100,10 +103,12 @@ impl Classes {
         None
     }
 
-    /// Whether each Ingress belongs to the same class with both, and may have the same backends.
+    /// Whether each Ingress belongs to the same class with both, may have the same backends, and needs a certificate as
+    /// much.
     pub(super) fn assigns_as(&self, other: &Self) -> bool {
-        fn ours(classes: &Classes) -> impl Iterator<Item = (&str, bool)> {
-            classes.ours.keys().map(|name| (name.as_str(), classes.allow_external_name(name)))
+        fn ours(classes: &Classes) -> impl Iterator<Item = (&str, bool, bool)> {
+            let names = classes.ours.keys().map(String::as_str);
+            names.map(|name| (name, classes.allow_external_name(name), classes.has_certificate(name)))
         }
         ours(self).eq(ours(other)) && self.others == other.others && self.unnamed == other.unnamed
     }
@@ -111,6 +116,12 @@ impl Classes {
     /// Whether routes of a class may lead to Services of type ExternalName.
     pub(super) fn allow_external_name(&self, class: &str) -> bool {
         self.ours.get(class).and_then(|class| class.parameters.allow_external_name).unwrap_or_default()
+    }
+
+    /// Whether a certificate is named for hosts of a class that have none.
+    pub(super) fn has_certificate(&self, class: &str) -> bool {
+        let of_class = self.ours.get(class).and_then(|class| class.parameters.certificate.as_ref());
+        self.has_certificate || of_class.is_some()
     }
 
     /// Whether some class names the Service.

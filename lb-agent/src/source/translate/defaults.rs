@@ -1,5 +1,5 @@
 //! What answers where no Ingress says who does: certificates and backends of whole classes, and the operator's
-//! certificate for classes without one.
+//! certificate for classes without one. And what handshakes of whole classes may agree on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::backends::{Backends, User};
 use super::certificates;
 use super::classes::Classes;
 use super::register::Register;
-use crate::model::{Backend, BackendId, Cause, Certificate, ObjectRef, Problem};
+use crate::model::{Backend, BackendId, Cause, Certificate, ObjectRef, Problem, TlsPolicy};
 use crate::source::{Index, Settings};
 
 /// The defaults of all classes.
@@ -29,6 +29,7 @@ struct OfClass {
     by: Arc<ObjectRef>,
     certificate: Option<Arc<Certificate>>,
     backend: Option<Arc<Backend>>,
+    tls: Option<TlsPolicy>,
 }
 
 /// A default certificate, and whose it is: of IngressParameters, or the operator's.
@@ -56,9 +57,10 @@ impl Defaults {
             let allows_external_name = classes.allow_external_name(name);
             let user = User { name: by, index, allows_external_name };
             let backend = backend.map(|id| backends.of_class(user, id, problems));
-            if certificate.is_some() || backend.is_some() {
+            let tls = class.parameters.tls;
+            if certificate.is_some() || backend.is_some() || tls.is_some() {
                 let (class, age, by) = (name.to_owned(), class.age.clone(), Arc::clone(by));
-                made.push(OfClass { class, age, by, certificate, backend });
+                made.push(OfClass { class, age, by, certificate, backend, tls });
             }
         }
         made.sort_by(|one, other| one.age.cmp(&other.age));
@@ -95,23 +97,37 @@ impl Defaults {
         classes: &'a BTreeSet<String>,
         problems: &mut Vec<Problem>,
     ) -> Option<&'a Arc<Backend>> {
-        let mut backends = self.of(classes).filter_map(|class| Some((class.backend.as_ref()?, class)));
-        let (backend, winner) = backends.next()?;
-        for (_, class) in backends.filter(|(other, class)| *other != backend && class.by != winner.by) {
-            let message = format!(
-                "IngressClass {} has listeners in common with {}, which is older or first by name: there, the \
-                 default backend of {} counts",
-                class.class, winner.class, winner.by
-            );
-            problems
-                .push(Problem::warning(&class.by, "spec.defaultBackend", message).because(Cause::Conflict));
-        }
-        Some(backend)
+        let backends = self.of(classes).filter_map(|class| Some((class.backend.as_ref()?, class)));
+        oldest(backends, ("default backend", "spec.defaultBackend"), problems)
+    }
+
+    /// What handshakes may agree on, on listeners of these classes; a class that loses hears of it.
+    pub(super) fn tls(&self, classes: &BTreeSet<String>, problems: &mut Vec<Problem>) -> TlsPolicy {
+        let policies = self.of(classes).filter_map(|class| Some((class.tls?, class)));
+        oldest(policies, ("TLS policy", "spec.tls"), problems).unwrap_or_default()
     }
 
     fn of<'a>(&'a self, classes: &'a BTreeSet<String>) -> impl Iterator<Item = &'a OfClass> + Clone {
         self.classes.iter().filter(|class| classes.contains(&class.class))
     }
+}
+
+/// Whose class is the oldest counts; those that ask for something else hear of it.
+fn oldest<'a, T: PartialEq>(
+    mut wishes: impl Iterator<Item = (T, &'a OfClass)>,
+    (what, field): (&str, &str),
+    problems: &mut Vec<Problem>,
+) -> Option<T> {
+    let (wish, winner) = wishes.next()?;
+    for (_, class) in wishes.filter(|(other, class)| *other != wish && class.by != winner.by) {
+        let message = format!(
+            "IngressClass {} has listeners in common with {}, which is older or first by name: there, the \
+             {what} of {} counts",
+            class.class, winner.class, winner.by
+        );
+        problems.push(Problem::warning(&class.by, field, message).because(Cause::Conflict));
+    }
+    Some(wish)
 }
 
 #[cfg(test)]

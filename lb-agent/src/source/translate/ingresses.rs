@@ -10,7 +10,7 @@ use super::classes::Classes;
 use super::hosts::{Hosts, Touched};
 use super::ingress::{IngressRoutes, Reading};
 use super::register::{Found, Register};
-use crate::model::{BackendId, Kind, ObjectRef};
+use crate::model::{BackendId, Certificate, Kind, ObjectRef};
 use crate::source::Index;
 use crate::source::index::secrets_of;
 
@@ -65,7 +65,9 @@ impl Ingresses {
             let allows_external_name = context.classes.allow_external_name(class);
             let reading = Reading { name: &name, ingress, class, index, allows_external_name };
             let routes = reading.routes(&mut self.backends, &mut found);
-            let certificates = certificates::translate(&name, ingress, index, context.now, &mut found);
+            let has_default = context.classes.has_certificate(class);
+            let certificates =
+                certificates::translate(&name, ingress, has_default, index, context.now, &mut found);
             known.routes = Some(Arc::new(IngressRoutes { certificates, ..routes }));
             known.secrets = secrets_of(&name, ingress).collect();
         } else {
@@ -149,6 +151,8 @@ impl Ingresses {
 }
 
 /// After each of these seconds something else is to be said of the certificate.
-fn ends(wanted: &HostCertificate) -> [i64; 2] {
-    [wanted.certificate.not_before.saturating_sub(1), wanted.certificate.not_after]
+fn ends(wanted: &HostCertificate) -> impl Iterator<Item = i64> {
+    let Certificate { not_before, not_after, staple, .. } = &*wanted.certificate;
+    let validity = staple.iter().map(|staple| (staple.from, staple.until)).chain([(*not_before, *not_after)]);
+    validity.flat_map(|(from, until)| [from.saturating_sub(1), until])
 }

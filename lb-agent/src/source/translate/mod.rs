@@ -21,6 +21,7 @@ mod register;
 mod report;
 mod services;
 mod tables;
+mod tls_policy;
 mod translator;
 mod vips;
 

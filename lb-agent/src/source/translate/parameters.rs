@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{IngressClass, IngressClassParametersReference};
 
-use super::backends;
+use super::{backends, tls_policy};
 use crate::api;
-use crate::model::{BackendId, Kind, ObjectRef, Problem};
+use crate::model::{BackendId, Kind, ObjectRef, Problem, TlsPolicy};
 use crate::source::Index;
 
 /// What they say of a class. Without parameters, or where they say nothing: the default.
@@ -21,6 +21,8 @@ pub(super) struct Parameters {
     pub(super) certificate: Option<ObjectRef>,
     /// Where requests go that nothing else matches.
     pub(super) backend: Option<BackendId>,
+    /// What handshakes may agree on.
+    pub(super) tls: Option<TlsPolicy>,
     /// Whether routes may lead to Services of type ExternalName.
     pub(super) allow_external_name: Option<bool>,
 }
@@ -45,6 +47,7 @@ impl Parameters {
             backend: spec.default_backend.as_ref().and_then(|named| {
                 backend(named).map_err(|part| problems.push(missing(&name, "defaultBackend", part))).ok()
             }),
+            tls: spec.tls.as_ref().and_then(|settings| tls_policy::translate(&name, settings, problems)),
             allow_external_name: spec.allow_external_name,
             name: Some(Arc::new(name)),
         })

@@ -1,9 +1,11 @@
 //! Tables of which certificate a host gets, and what is said of it.
 
+use k8s_openapi::ByteString;
 use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 
 use super::*;
 use crate::model::KeyKind;
+use crate::source::staple::tests::response;
 use crate::source::translate::fixture::{EDGE, NOW, assert_complaints, conflicts, index, snapshot};
 use crate::source::translate::{Translator, translate};
 
@@ -57,7 +59,10 @@ fn certificates_stand_under_their_hosts() {
             "web",
             "{secretName: cert, hosts: [X.org, '*.x.org', a.x.org]}, {secretName: cert}, {hosts: [y.org]}",
         );
-    check(&yaml, &Settings::default(), &["a.x.org cert", "x.org cert", "*.x.org cert", "* cert"], &[]);
+    let certificates = ["a.x.org cert", "x.org cert", "*.x.org cert", "* cert"];
+    let self_signed = "warning: Ingress default/web: spec.tls[2]: names no Secret, and there is no default certificate: \
+                       where no other Ingress has one for its hosts, clients get a self-signed one";
+    check(&yaml, &Settings::default(), &certificates, &[self_signed]);
 }
 
 #[test]
@@ -192,7 +197,7 @@ fn certificates_are_read_whole() {
         &table.certificates.get(&HostPattern::Precise("x.org".to_owned())).expect("a certificate")[0];
     assert_eq!((certificate.chain.len(), certificate.key_kind), (2, KeyKind::Ecdsa));
     assert_eq!(certificate.dns_names, ["x.org", "*.x.org"]);
-    assert!(!format!("{snapshot:?}").contains(&format!("{:?}", certificate.key.0)), "keys never show");
+    assert!(!format!("{snapshot:?}").contains(&format!("{:?}", &*certificate.key)), "keys never show");
 }
 
 /// A Secret that was good and is not any more must not take its hosts down.
@@ -257,4 +262,51 @@ fn many_are_read_as_one_by_one() {
     assert_eq!(tables(&at_once), tables(&one_by_one));
     assert_eq!(at_once.problems.len(), one_by_one.problems.len());
     assert_eq!(tables(&at_once)[0].certificates.len(), count / 2);
+}
+
+/// A Secret with an OCSP response beside its certificate, of serial number 7, and an Ingress that names it.
+fn stapled(response: &[u8]) -> String {
+    let mut params = CertificateParams::new(["x.org".to_owned()]).expect("names");
+    params.serial_number = Some(vec![7].into());
+    let key = KeyPair::generate().expect("a key");
+    let made = params.self_signed(&key).expect("a certificate");
+    let secret = tls_secret("cert", &(made.pem(), key.serialize_pem()));
+    let response = serde_json::json!(ByteString(response.to_vec()));
+    format!("{secret}data: {{tls.ocsp-staple: {response}}}\n")
+        + &ingress("web", "{secretName: cert, hosts: [x.org]}")
+}
+
+#[test]
+fn a_staple_of_no_use_is_told_of_and_takes_nothing_down() {
+    let check = |response: &[u8], problem: &str| {
+        let place = "Secret default/cert: data.tls.ocsp-staple: ";
+        let words = format!("{place}{problem}: handshakes go without it");
+        check(&stapled(response), &Settings::default(), &["x.org cert"], &[&words]);
+    };
+    check(b"nonsense", "is no OCSP response in DER");
+    check(
+        &response(&[(&[8], 0x80, None)]),
+        "the OCSP response is about another certificate than the one in tls.crt",
+    );
+    check(&response(&[(&[7], 0x81, None)]), "the OCSP response does not say that the certificate is good");
+    check(
+        &response(&[(&[7], 0x80, Some("20251231000000Z"))]),
+        "the OCSP response ended at 2025-12-31T00:00:00Z",
+    );
+}
+
+#[test]
+fn the_end_of_a_staple_is_told_of_when_it_comes() {
+    let mut index = index(&format!("{EDGE}{}", stapled(&response(&[(&[7], 0x80, Some("20260101000010Z"))]))));
+    let mut translator = Translator::new(Settings::default());
+    let staple = |snapshot: &crate::model::Snapshot| {
+        let table = &snapshot.listeners.values().next().expect("a listener").routes;
+        let (_, certificates) = table.certificates.iter().next().expect("a certificate");
+        certificates[0].staple.is_some()
+    };
+    for (seconds, problems) in [(0, 0), (10, 0), (11, 1)] {
+        let snapshot = translator.translate(&mut index, NOW + seconds);
+        assert_eq!(snapshot.problems.len(), problems, "after {seconds} s");
+        assert!(staple(&snapshot));
+    }
 }

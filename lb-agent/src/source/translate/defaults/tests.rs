@@ -1,5 +1,6 @@
 //! Tables of what answers where no Ingress says who does.
 
+use crate::model::{Listener, TlsVersion};
 use crate::source::Settings;
 use crate::source::translate::fixture::{assert_complaints, snapshot};
 
@@ -166,4 +167,39 @@ fn what_cannot_be_had_is_told_of_the_parameters() {
     ] {
         check(&with(&spec), Some("flag"), [expected, "flag -"], &[&format!("{at}{problem}")]);
     }
+}
+
+#[test]
+fn the_oldest_class_says_what_handshakes_may_agree_on() {
+    let policies = |yaml: &str| {
+        let snapshot = snapshot(&format!("{CLASSES}{yaml}"), &Settings::default());
+        let minimal = |listener: &Listener| {
+            let policy = listener.routes.tls;
+            TlsVersion::ALL.into_iter().find(|version| policy.offers(*version)).map(TlsVersion::label)
+        };
+        (snapshot.listeners.values().filter_map(minimal).collect::<Vec<_>>(), snapshot)
+    };
+    let newest = "tls: {minVersion: '1.3'}";
+    let (found, snapshot) =
+        policies(&(parameters("open", "") + &parameters("shut", &format!("{PRIVATE}, {newest}"))));
+    assert_eq!(found, ["1.2", "1.3"]);
+    assert_complaints(&snapshot, &[]);
+    let (found, snapshot) =
+        policies(&(parameters("open", newest) + &parameters("shut", "tls: {minVersion: '1.2'}")));
+    assert_eq!(found, ["1.3", "1.3"]);
+    let loser = "warning: IngressParameters shut: spec.tls: IngressClass shut has listeners in common with open, which is \
+                 older or first by name: there, the TLS policy of IngressParameters open counts";
+    assert_complaints(&snapshot, &[loser]);
+}
+
+#[test]
+fn a_section_without_a_secret_needs_a_default() {
+    let web = ingress("open", "rules: [{host: x.org}], tls: [{hosts: [x.org]}]")
+        + &parameters("shut", PRIVATE)
+        + &secret("own", false);
+    let complaint =
+        "warning: Ingress site/web: spec.tls[0]: names no Secret, and there is no default certificate";
+    check(&(parameters("open", "") + &web), None, [" -", " -"], &[complaint]);
+    check(&(parameters("open", "") + &web), Some("own"), ["own -", "own -"], &[]);
+    check(&(parameters("open", &certificate("own")) + &web), None, ["own -", " -"], &[]);
 }
