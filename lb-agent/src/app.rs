@@ -10,6 +10,7 @@ mod commands;
 mod connect;
 mod drain;
 mod explain;
+mod explain_request;
 mod flow_key;
 mod input;
 mod liveness;
@@ -152,7 +153,8 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let turn = live.turn.clone();
     let captures = admin::capture::Captures::new(packet_path.as_ref().map(PacketPath::arm));
     let (registry, tell) = (Arc::new(registry), drain.told());
-    let state = admin::State { live: live.clone(), registry, tell, members, captures };
+    let requests = Some(explain_request::by(live.clone(), proxy.observer(), run.clients.trust()));
+    let state = admin::State { live: live.clone(), registry, tell, members, requests, captures };
     let admin = server.run(Arc::new(state));
     let grace = Grace::new(&run);
     let left = || grace.of(*live.turn.borrow());

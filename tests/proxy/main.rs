@@ -7,6 +7,7 @@ mod conformance;
 mod drain;
 mod ejection;
 mod examples;
+mod explain;
 mod floods;
 mod headers;
 mod http2;

@@ -175,9 +175,9 @@ pub(super) mod tests {
     use super::super::live::tests::live;
     use super::*;
     use crate::model::{
-        Backend, BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener,
-        ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, PrivateKey, Problem, Problems,
-        Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, Unavailable,
+        Backend, BackendId, BackendPort, Certificate, DefaultBackend, HostPattern, HostRoutes, KeyKind, Kind,
+        Listener, ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, PrivateKey, Problem,
+        Problems, Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, Unavailable,
     };
 
     /// What stands for a private key: text, so that any form of output would show it.
@@ -222,7 +222,10 @@ pub(super) mod tests {
                     default_backend: None,
                 }),
             )]),
-            default_backend: Some(backend("fallback", Err(Unavailable::NoService))),
+            default_backend: Some(DefaultBackend {
+                backend: backend("fallback", Err(Unavailable::NoService)),
+                object: Arc::new(ingress.clone()),
+            }),
             certificates: SharedMap::from_iter([
                 (host, Arc::from([Arc::clone(&certificate)])),
                 (HostPattern::Any, Arc::from([certificate])),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
 use super::attempts::{Attempts, Begun};
@@ -16,8 +16,8 @@ use super::client::{Busy, Client};
 use super::exchange::Exchange;
 use super::reply::Reply;
 use super::target::Target;
-use super::{authority, headers, path_policy, tunnel};
-use crate::model::{Host, plain_path};
+use super::{authority, headers, settle, tunnel};
+use crate::model::Host;
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
 /// may read on before that.
@@ -74,30 +74,9 @@ async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result
     Ok(pass_back(Attempts::new(&client.worker, tries, request).run().await?))
 }
 
-/// Refuses what cannot be matched safely; matches the rest.
 fn find_target(client: &Client, parts: &mut Parts) -> Result<Arc<Target>, Reply> {
-    if parts.method == Method::CONNECT {
-        return Err(Reply::ConnectRefused);
-    }
-    authority::settle(parts)?;
-    if !path_policy::is_safe(parts.uri.path()) {
-        return Err(Reply::BadPath);
-    }
-    if let Some(plain) = plain_path(parts.uri.path()) {
-        set_path(&mut parts.uri, plain)?;
-    }
+    settle::settle(parts)?;
     client.worker.find(client.listener, &Host::normalise(authority::of(parts)), parts.uri.path())
-}
-
-fn set_path(uri: &mut Uri, mut path: String) -> Result<(), Reply> {
-    if let Some(query) = uri.query() {
-        path.push('?');
-        path.push_str(query);
-    }
-    let mut parts = std::mem::take(uri).into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|_| Reply::BadPath)?);
-    *uri = Uri::from_parts(parts).map_err(|_| Reply::BadPath)?;
-    Ok(())
 }
 
 /// What backends expect: the path and query alone, and our version of HTTP.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::kept::Kept;
-use super::router::Router;
+use super::router::{Leads, Router};
 use super::target::Target;
 use super::tls::{Answers, Tls};
 use crate::model::{Backend, ListenerProtocol, RouteTable, Snapshot};
@@ -82,7 +82,7 @@ impl Compiler {
         // Any of them would do; the listener's own differs least.
         let before = self.routes.get(&address).or_else(|| self.routes.values().next()).cloned();
         let targets = &mut self.targets;
-        let mut target = |backend: &Arc<Backend>| targets.of(backend, |backend| Target::compile(backend));
+        let mut target = |leads: Leads<'_>| targets.of(leads.backend, |backend| Target::compile(backend));
         let (router, tls) = match before {
             None => (Router::compile(table, &mut target), self.tls.answers(&table.certificates)),
             Some(before) => {
@@ -106,8 +106,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener, ObjectRef,
-        PathKind, PathRule, PrivateKey, Rule, Unavailable,
+        BackendId, BackendPort, Certificate, DefaultBackend, HostPattern, HostRoutes, KeyKind, Kind,
+        Listener, ObjectRef, PathKind, PathRule, PrivateKey, Rule, Unavailable,
     };
 
     fn snapshot(generation: u64, tables: &[(u16, &Arc<RouteTable>)]) -> Snapshot {
@@ -143,7 +143,7 @@ mod tests {
     fn a_change_of_routes_keeps_certificates() {
         let mut compiler = Compiler::new(Tls::new().expect("TLS set-up"));
         let first = compiler.compile(&snapshot(1, &[(443, &Arc::default())]));
-        let changed = RouteTable { default_backend: Some(backend()), ..RouteTable::default() };
+        let changed = RouteTable { default_backend: Some(default_backend()), ..RouteTable::default() };
         let second = compiler.compile(&snapshot(2, &[(443, &Arc::new(changed))]));
         assert!(!Arc::ptr_eq(routes(&first, 443), routes(&second, 443)));
         assert!(Arc::ptr_eq(&routes(&first, 443).tls.config, &routes(&second, 443).tls.config));
@@ -198,6 +198,10 @@ mod tests {
         let third = compiler.compile(&snapshot(3, &[(443, &table(&[("x.org", &other, &key)]))]));
         assert!(Arc::ptr_eq(&target(&second, "z.org"), &target(&third, "x.org")));
         assert!(routes(&third, 443).router.find("y.org", "/").is_none(), "it is gone");
+    }
+
+    fn default_backend() -> DefaultBackend {
+        DefaultBackend { backend: backend(), object: Arc::new(ObjectRef::new(Kind::Ingress, "a", "b")) }
     }
 
     fn backend() -> Arc<Backend> {

@@ -23,6 +23,7 @@ use super::deadline::{Deadline, Deadlines};
 use super::endpoint::EndpointConnection;
 use super::listen::Listening;
 use super::live::Live;
+use super::observer::Question;
 use super::overload::{self, MemoryUse, Overload};
 use super::phase::Phase;
 use super::pool::Keeping;
@@ -30,7 +31,7 @@ use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::target::Target;
 use super::upstreams::Upstreams;
-use super::{connection, drain, path_readings};
+use super::{connection, drain};
 use crate::beat::Beat;
 use crate::metrics::Metrics;
 use crate::model::ListenerProtocol;
@@ -43,6 +44,8 @@ pub(super) struct Start {
     pub(super) config: Config,
     /// Sockets to accept from, once there are any.
     pub(super) sockets: mpsc::UnboundedReceiver<Listening>,
+    /// What people ask.
+    pub(super) questions: mpsc::UnboundedReceiver<Question>,
     pub(super) live: Arc<ArcSwap<Live>>,
     pub(super) metrics: Metrics,
     pub(super) phase: watch::Receiver<Phase>,
@@ -85,6 +88,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
         let Start {
             config,
             mut sockets,
+            mut questions,
             live,
             metrics,
             mut phase,
@@ -108,6 +112,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
                 Some(socket) = sockets.recv() => {
                     accepting.spawn_local(accept(worker.clone(), socket, told.clone()));
                 }
+                Some(question) = questions.recv() => worker.upstreams.answer(&question),
                 stopping = phase.wait_for(|phase| phase.is_stopping()) => {
                     break stopping.ok().and_then(|phase| phase.deadline()).unwrap_or_else(Instant::now);
                 }
@@ -158,13 +163,8 @@ impl Worker {
         let mut live = self.live.borrow_mut();
         let live = live.load();
         let listener = live.listeners.get(&listener).ok_or(Reply::NoRoute)?;
-        let find = |path: &str| listener.routes.router.find(host, path).map(|(_, target)| target);
-        let target = find(path);
-        let leads_elsewhere = |path: String| find(&path).map(Arc::as_ptr) != target.map(Arc::as_ptr);
-        if path_readings::others(path).any(leads_elsewhere) {
-            return Err(Reply::AmbiguousPath);
-        }
-        target.cloned().ok_or(Reply::NoRoute)
+        let (_, target) = listener.routes.router.lead(host, path, Arc::ptr_eq)?;
+        Ok(target.clone())
     }
 
     /// A new connection to an endpoint, counted; within this time, or that for connecting.

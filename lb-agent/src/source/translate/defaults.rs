@@ -9,7 +9,7 @@ use super::backends::{Backends, User};
 use super::certificates;
 use super::classes::Classes;
 use super::register::Register;
-use crate::model::{Backend, BackendId, Cause, Certificate, ObjectRef, Problem};
+use crate::model::{Backend, BackendId, Cause, Certificate, DefaultBackend, ObjectRef, Problem};
 use crate::source::{Index, Settings};
 
 /// The defaults of all classes.
@@ -90,11 +90,11 @@ impl Defaults {
     }
 
     /// Where requests go that nothing matches, on listeners of these classes; a class that loses hears of it.
-    pub(super) fn backend<'a>(
-        &'a self,
-        classes: &'a BTreeSet<String>,
+    pub(super) fn backend(
+        &self,
+        classes: &BTreeSet<String>,
         problems: &mut Vec<Problem>,
-    ) -> Option<&'a Arc<Backend>> {
+    ) -> Option<DefaultBackend> {
         let mut backends = self.of(classes).filter_map(|class| Some((class.backend.as_ref()?, class)));
         let (backend, winner) = backends.next()?;
         for (_, class) in backends.filter(|(other, class)| *other != backend && class.by != winner.by) {
@@ -106,7 +106,7 @@ impl Defaults {
             problems
                 .push(Problem::warning(&class.by, "spec.defaultBackend", message).because(Cause::Conflict));
         }
-        Some(backend)
+        Some(DefaultBackend { backend: Arc::clone(backend), object: Arc::clone(&winner.by) })
     }
 
     fn of<'a>(&'a self, classes: &'a BTreeSet<String>) -> impl Iterator<Item = &'a OfClass> + Clone {
