@@ -1,5 +1,6 @@
 //! The command line: every flag and its environment variable, and nothing else. What each command takes is in `cli/`.
 
+mod access_log;
 mod ask;
 mod capture;
 mod clients;
@@ -15,6 +16,7 @@ use std::ffi::{OsStr, OsString};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::access_log::AccessLog;
 pub use self::ask::{AdminSocket, Drain, Health, Top};
 pub use self::capture::{Capture, CapturedProtocol};
 pub use self::clients::Clients;

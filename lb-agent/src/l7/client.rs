@@ -1,12 +1,13 @@
 //! A client's connection as its requests see it: where it came in, whom it comes from, whether it is busy.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::access_log::Session;
 use super::admission::Guest;
 use super::deadline::Deadline;
 use super::drain::LEAST;
@@ -32,6 +33,8 @@ pub(super) struct Client {
     pub(super) uploads: Cell<bool>,
     /// Whether the end of the connection may be that of a response: with HTTP/1.0, which knows no chunks.
     pub(super) ends_by_closing: Cell<bool>,
+    /// Of TLS, if requests are logged.
+    pub(super) session: OnceCell<Arc<Session>>,
     /// Among the worker's connections.
     key: usize,
     opened: Instant,
@@ -72,6 +75,7 @@ impl Client {
             passage: Arc::default(),
             uploads: Cell::new(false),
             ends_by_closing: Cell::new(false),
+            session: OnceCell::new(),
             key,
             opened: Instant::now(),
             kind: Cell::new(ConnectionKind::New),

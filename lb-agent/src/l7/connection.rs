@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::access_log::Session;
 use super::admission::Guest;
 use super::client::Client;
 use super::guard::{Guarded, Malformed};
@@ -104,7 +105,11 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, config: Arc<ServerConf
     drop(under_way);
     client.worker.metrics.handshake(accepted.is_some());
     let Some(stream) = accepted else { return };
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let session = stream.get_ref().1;
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    if worker.config.access_log.is_some() {
+        client.session.get_or_init(|| Session::of(session).into());
+    }
     serve_http(client, stream, Bytes::new(), is_http2).await;
 }
 

@@ -9,13 +9,14 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
+use super::account::Account;
 use super::attempts::{Attempts, Begun};
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::exchange::Exchange;
 use super::reply::Reply;
-use super::target::Target;
+use super::route::Route;
 use super::{authority, headers, settle, tunnel};
 use crate::model::Host;
 
@@ -39,13 +40,15 @@ async fn respond(
     let is_http1 = parts.version < Version::HTTP_2;
     client.ends_by_closing.set(parts.version == Version::HTTP_10);
     let id = client.worker.ids.settle(&mut parts.headers);
+    let mut account = Account::new(busy, &parts, &id);
     let answered = match client.worker.overload.refuses() {
-        None => answer(&client, parts, body).await,
+        None => answer(&client, parts, body, &mut account).await,
         Some(limit) => {
             client.worker.metrics.limit_reached(limit);
             Err(Reply::Overloaded)
         }
     };
+    let own = answered.as_ref().err().copied();
     let mut response = answered.unwrap_or_else(|reply| {
         client.worker.metrics.reply(reply);
         reply.response(id)
@@ -54,27 +57,34 @@ async fn respond(
         headers::close_after(response.headers_mut());
     }
     client.worker.metrics.request(client.protocol, response.status());
-    response.body_mut().hold(busy);
+    account.answered(response.status(), own);
+    response.body_mut().hold(account);
     Ok(response)
 }
 
-async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Reply> {
-    let target = find_target(client, &mut parts)?;
+async fn answer(
+    client: &Rc<Client>,
+    mut parts: Parts,
+    body: Incoming,
+    account: &mut Account,
+) -> Result<Response<Body>, Reply> {
+    let route = find_route(client, &mut parts)?;
+    account.routed(&route);
     let is_websocket = parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
     headers::prepare_request(&mut parts, &client.origin, &client.worker.config.trust);
     into_origin_form(&mut parts);
     if is_websocket {
-        return tunnel::open(client, &target, parts).await;
+        return tunnel::open(client, &route.target, parts, account.notes()).await;
     }
     parts.extensions.clear();
-    let request = Request::from_parts(parts, RequestBody::new(body));
-    let tries = Tries::new(client.worker.upstreams.of(&target)?);
+    let request = Request::from_parts(parts, RequestBody::new(body, account.notes()));
+    let tries = Tries::new(client.worker.upstreams.of(&route.target)?).noted(account.notes());
     // What is under way does not keep the endpoints of a state that is gone.
-    drop(target);
+    drop(route);
     Ok(pass_back(Attempts::new(&client.worker, tries, request).run().await?))
 }
 
-fn find_target(client: &Client, parts: &mut Parts) -> Result<Arc<Target>, Reply> {
+fn find_route(client: &Client, parts: &mut Parts) -> Result<Arc<Route>, Reply> {
     settle::settle(parts)?;
     client.worker.find(client.listener, &Host::normalise(authority::of(parts)), parts.uri.path())
 }

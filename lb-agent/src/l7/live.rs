@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::kept::Kept;
+use super::route::{AllNames, Route};
 use super::router::{Leads, Router};
 use super::target::Target;
 use super::tls::{Answers, Tls};
@@ -36,7 +37,7 @@ pub(super) struct LiveRoutes {
     /// What it was compiled from, to see whether a new one differs.
     source: Arc<RouteTable>,
     /// Requests to backends.
-    pub(super) router: Router<Arc<Target>>,
+    pub(super) router: Router<Arc<Route>>,
     /// For listeners that speak TLS.
     pub(super) tls: Answers,
 }
@@ -45,13 +46,14 @@ pub(super) struct LiveRoutes {
 pub(super) struct Compiler {
     tls: Tls,
     targets: Kept<Backend, Target>,
+    names: AllNames,
     /// Those of the last snapshot.
     routes: HashMap<SocketAddr, Arc<LiveRoutes>, RandomState>,
 }
 
 impl Compiler {
     pub(super) fn new(tls: Tls) -> Self {
-        Self { tls, targets: Kept::default(), routes: HashMap::default() }
+        Self { tls, targets: Kept::default(), names: AllNames::default(), routes: HashMap::default() }
     }
 
     /// The snapshot, ready to serve.
@@ -70,6 +72,7 @@ impl Compiler {
         let routes = |(address, listener): (&SocketAddr, &LiveListener)| (*address, listener.routes.clone());
         self.routes = listeners.iter().map(routes).collect();
         self.targets.forget_unused();
+        self.names.forget_unused();
         self.tls.forget_unused();
         Live { generation: snapshot.generation, listeners }
     }
@@ -81,12 +84,15 @@ impl Compiler {
         }
         // Any of them would do; the listener's own differs least.
         let before = self.routes.get(&address).or_else(|| self.routes.values().next()).cloned();
-        let targets = &mut self.targets;
-        let mut target = |leads: Leads<'_>| targets.of(leads.backend, |backend| Target::compile(backend));
+        let (targets, names) = (&mut self.targets, &mut self.names);
+        let mut route = |leads: Leads<'_>| {
+            let target = targets.of(leads.backend, |backend| Target::compile(backend));
+            Arc::new(Route { target, names: names.of(leads) })
+        };
         let (router, tls) = match before {
-            None => (Router::compile(table, &mut target), self.tls.answers(&table.certificates)),
+            None => (Router::compile(table, &mut route), self.tls.answers(&table.certificates)),
             Some(before) => {
-                (before.router.follow(&before.source, table, &mut target), self.tls_after(&before, table))
+                (before.router.follow(&before.source, table, &mut route), self.tls_after(&before, table))
             }
         };
         Arc::new(LiveRoutes { source: table.clone(), router, tls })
@@ -181,7 +187,7 @@ mod tests {
     }
 
     fn target(live: &Live, host: &str) -> Arc<Target> {
-        routes(live, 443).router.find(host, "/").expect("a route").1.clone()
+        routes(live, 443).router.find(host, "/").expect("a route").1.target.clone()
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //!
 //! All of a worker's state is its own: no lock is taken on the way of a request.
 
+pub mod access_log;
+mod account;
 mod admission;
 mod attempts;
 mod authority;
@@ -56,6 +58,7 @@ mod reading;
 mod refuse;
 mod reply;
 mod request_id;
+mod route;
 pub mod router;
 mod settle;
 mod sniff;
@@ -76,6 +79,6 @@ pub use limits::{Limit, Limits, Setting, SettingError};
 pub use listen::{ListenError, SteeredSocket};
 pub use observer::Observer;
 pub use proxy::{Proxy, StartError};
-pub use reply::Reply;
+pub use reply::{Blame, Reply};
 pub use tls::TlsError;
 pub use trust::Trust;

@@ -29,7 +29,7 @@ use super::phase::Phase;
 use super::pool::Keeping;
 use super::reply::Reply;
 use super::request_id::RequestIds;
-use super::target::Target;
+use super::route::Route;
 use super::upstreams::Upstreams;
 use super::{connection, drain};
 use crate::beat::Beat;
@@ -158,13 +158,14 @@ impl Worker {
         Some((listener.protocol, listener.routes.tls.config.clone()))
     }
 
-    /// The target of a request in the current state.
-    pub(super) fn find(&self, listener: SocketAddr, host: &str, path: &str) -> Result<Arc<Target>, Reply> {
+    /// The route of a request in the current state.
+    pub(super) fn find(&self, listener: SocketAddr, host: &str, path: &str) -> Result<Arc<Route>, Reply> {
         let mut live = self.live.borrow_mut();
         let live = live.load();
         let listener = live.listeners.get(&listener).ok_or(Reply::NoRoute)?;
-        let (_, target) = listener.routes.router.lead(host, path, Arc::ptr_eq)?;
-        Ok(target.clone())
+        let is_same = |one: &Arc<Route>, other: &Arc<Route>| Arc::ptr_eq(&one.target, &other.target);
+        let (_, route) = listener.routes.router.lead(host, path, is_same)?;
+        Ok(route.clone())
     }
 
     /// A new connection to an endpoint, counted; within this time, or that for connecting.
