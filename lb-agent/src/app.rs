@@ -10,6 +10,7 @@ mod commands;
 mod connect;
 mod drain;
 mod explain;
+mod explain_request;
 mod flow_key;
 mod input;
 mod liveness;
@@ -47,8 +48,9 @@ use crate::announce::{Announcer, Attracted, Silent, Standing};
 use crate::beat::Beats;
 use crate::cli::{Cli, Command, Log, LogFormat, Meaning, Run};
 use crate::l4::Uplink;
+use crate::l7::access_log::AccessLog;
 use crate::l7::{self, Proxy};
-use crate::metrics::{Metrics, StatusMetrics};
+use crate::metrics::{AccessLogMetrics, Metrics, StatusMetrics};
 use crate::model::{ListenerProtocol, Snapshot, Turn};
 use crate::source::{Membership, Settings};
 
@@ -109,7 +111,9 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let server = Server::bind(&addresses(&run)).await?;
     let uplinks = uplinks(&run).await?;
     let beats = Beats::default();
-    let proxy = Arc::new(Proxy::start(proxy_config(&run, &uplinks, &beats)?, metrics)?);
+    let access_log = access_log(&run, &mut registry)?;
+    let config = l7::Config { access_log, ..proxy_config(&run, &uplinks, &beats)? };
+    let proxy = Arc::new(Proxy::start(config, metrics)?);
     // The kernel last: what fails before it leaves nothing there.
     let drain = Drain::new(&node, snapshots.clone());
     let packet_path = PacketPath::new(&run, &node, uplinks, beats, drain.told().subscribe());
@@ -153,7 +157,8 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let turn = live.turn.clone();
     let captures = admin::capture::Captures::new(packet_path.as_ref().map(PacketPath::arm));
     let (registry, tell) = (Arc::new(registry), drain.told());
-    let state = admin::State { live: live.clone(), registry, tell, members, captures };
+    let requests = Some(explain_request::by(live.clone(), proxy.observer(), run.clients.trust()));
+    let state = admin::State { live: live.clone(), registry, tell, members, requests, captures };
     let admin = server.run(Arc::new(state));
     let grace = Grace::new(&run);
     let left = || grace.of(*live.turn.borrow());
@@ -216,6 +221,15 @@ fn proxy_config(run: &Run, uplinks: &[Uplink], beats: &Beats) -> Result<l7::Conf
     let smallest = uplinks.iter().map(|uplink| uplink.mtu).min().unwrap_or(u32::MAX);
     config.max_segment = Some(smallest.saturating_sub(OVERHEAD_V6 as u32 + HEADERS));
     Ok(config)
+}
+
+fn access_log(run: &Run, registry: &mut Registry) -> Result<Option<AccessLog>> {
+    let Some(settings) = run.access_log.settings() else { return Ok(None) };
+    let words = match &settings.path {
+        Some(path) => format!("--access-log {}", path.display()),
+        None => "--access-log".to_owned(),
+    };
+    AccessLog::start(settings, AccessLogMetrics::new(registry)).map(Some).context(words)
 }
 
 fn addresses(run: &Run) -> Addresses {

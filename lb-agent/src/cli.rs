@@ -1,5 +1,6 @@
 //! The command line: every flag and its environment variable, and nothing else. What each command takes is in `cli/`.
 
+mod access_log;
 mod ask;
 mod capture;
 mod clients;
@@ -15,10 +16,11 @@ use std::ffi::{OsStr, OsString};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::access_log::AccessLog;
 pub use self::ask::{AdminSocket, Drain, Health, Top};
 pub use self::capture::{Capture, CapturedProtocol};
 pub use self::clients::Clients;
-pub use self::explain::{Explain, ExplainedProtocol};
+pub use self::explain::{Explain, ExplainedProtocol, ExplainedRequest, From};
 pub use self::log::{Log, LogFormat};
 pub use self::meaning::{Check, Meaning};
 pub use self::node::{Doctor, Uninstall};
@@ -116,7 +118,9 @@ pub enum Command {
     /// other nodes before the deadline).
     #[command(verbatim_doc_comment)]
     Drain(Drain),
-    /// Say what happens to a packet: its service, its bucket, which members may have its flow, and where it goes.
+    /// Say what happens to a packet, or to a request, and why.
+    ///
+    /// Of a packet: its service, its bucket, which members may have its flow, and where it goes.
     ///
     /// A made-up packet goes through the packet path as it is in force on this node; it is not counted and not sent.
     /// The agent asks all other members which of them has the connection, and waits half a second for their answers.
@@ -130,8 +134,15 @@ pub enum Command {
     ///
     ///   lb-agent explain --from 192.0.2.7:40313 --to 203.0.113.10:443 --syn
     ///
-    /// Exit code 0 if it gets to a socket as far as this node can know, 1 if it is lost, refused or left alone, 2 if that
-    /// cannot be told.
+    /// Of a request, with --host: the listener, its certificate and why this one, the route that wins and those that
+    /// lose, the backend and its endpoints, and what they get. The running agent is asked, or with --manifests a folder,
+    /// before it is applied; nothing is sent.
+    ///
+    ///   lb-agent explain --host shop.example.org --path /cart
+    ///   lb-agent explain --host shop.example.org --path /cart --manifests ./manifests
+    ///
+    /// Exit code 0 if it gets to a socket as far as this node can know, or to an endpoint, 1 if it is lost, refused or
+    /// left alone, or the proxy answers by itself, 2 if that cannot be told.
     #[command(verbatim_doc_comment)]
     Explain(Explain),
     /// Show packets as they come in, and what the packet path does to each.

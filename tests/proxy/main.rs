@@ -1,12 +1,14 @@
 //! The proxy tier: requests through `l7::Proxy` on loopback, to backends that behave and to some that do not.
 //! Needs no rights. Each file is one concern; `support` has the proxy, the backends and the clients.
 
+mod access_log;
 mod balance;
 mod change;
 mod conformance;
 mod drain;
 mod ejection;
 mod examples;
+mod explain;
 mod floods;
 mod handshakes;
 mod headers;

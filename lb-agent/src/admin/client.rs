@@ -15,9 +15,10 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::capture::{Question, SUMMARY};
-use super::endpoints::{CAPTURE, HOLDERS, METRICS, OVERVIEW};
+use super::endpoints::{CAPTURE, HOLDERS, METRICS, OVERVIEW, REQUEST};
 use super::holders::query;
-use super::{AdminError, Asked, DrainReport, Overview};
+use super::{AdminError, Asked, DrainReport, Overview, explain};
+use crate::model::{RequestAsked, RequestExplained};
 
 /// An agent that needs longer is not well.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -110,6 +111,18 @@ pub async fn ask_members(
     let all = if status.is_success() { serde_json::from_str(&body).ok() } else { None };
     let words = || AdminError::Refused { path: socket.to_owned(), words: body.trim_end().to_owned() };
     all.ok_or_else(words)
+}
+
+/// What becomes of a request, and why.
+///
+/// # Errors
+/// As `overview`; `AdminError::Refused` too for what is no request.
+pub async fn explain_request(socket: &Path, asked: &RequestAsked) -> Result<RequestExplained, AdminError> {
+    let path = format!("{REQUEST}?{}", explain::query(asked));
+    let (status, body) = ask(socket, Method::GET, &path).await?;
+    let explained = if status.is_success() { serde_json::from_str(&body).ok() } else { None };
+    let words = || AdminError::Refused { path: socket.to_owned(), words: body.trim_end().to_owned() };
+    explained.ok_or_else(words)
 }
 
 /// Its metrics as text.

@@ -175,8 +175,8 @@ pub(super) mod tests {
     use super::super::live::tests::live;
     use super::*;
     use crate::model::{
-        Backend, BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener,
-        ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, Problem, Problems, Protocol,
+        Backend, BackendId, BackendPort, Certificate, DefaultBackend, HostPattern, HostRoutes, KeyKind, Kind,
+        Listener, ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, Problem, Problems, Protocol,
         RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, TlsPolicy, Unavailable,
     };
 
@@ -224,7 +224,10 @@ pub(super) mod tests {
                     default_backend: None,
                 }),
             )]),
-            default_backend: Some(backend("fallback", Err(Unavailable::NoService))),
+            default_backend: Some(DefaultBackend {
+                backend: backend("fallback", Err(Unavailable::NoService)),
+                object: Arc::new(ingress.clone()),
+            }),
             certificates: SharedMap::from_iter([
                 (host, Arc::from([Arc::clone(&certificate)])),
                 (HostPattern::Any, Arc::from([certificate])),

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::drain::{DrainReport, asked};
 use super::dump::Dump;
+use super::explain;
 use super::holders;
 use super::overview::Overview;
 use super::server::State;
@@ -41,6 +42,10 @@ pub(super) const OVERVIEW: &str = "/debug/overview";
 
 /// Where members are asked for a connection.
 pub(super) const HOLDERS: &str = "/debug/holders";
+
+/// Where requests are explained.
+pub(super) const REQUEST: &str = "/debug/request";
+
 /// Where captures are.
 pub(super) const CAPTURE: &str = "/capture";
 
@@ -69,6 +74,7 @@ pub(super) async fn answer<B>(request: Request<B>, scope: Scope, state: &State) 
         Endpoint::Drain => json(&DrainReport::new(&state.live)),
         Endpoint::Attracted => attracted(state),
         Endpoint::Holders => ask_members(state, request.uri().query()),
+        Endpoint::Request => explain_request(state, request.uri().query()).await,
         Endpoint::Capture => {
             let who = request.extensions().get().copied().unwrap_or_default();
             state.captures.begin(&state.live, request.uri().query(), who).await
@@ -89,10 +95,11 @@ enum Endpoint {
     Capture,
     Snapshot,
     Overview,
+    Request,
 }
 
 impl Endpoint {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Live,
         Self::Ready,
         Self::Metrics,
@@ -102,6 +109,7 @@ impl Endpoint {
         Self::Capture,
         Self::Snapshot,
         Self::Overview,
+        Self::Request,
     ];
 
     fn find(path: &str, scope: Scope) -> Option<Self> {
@@ -111,7 +119,7 @@ impl Endpoint {
     fn of(scope: Scope) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |endpoint| match endpoint {
             Self::Live | Self::Ready | Self::Metrics => true,
-            Self::Drain | Self::Snapshot | Self::Overview => scope != Scope::Metrics,
+            Self::Drain | Self::Snapshot | Self::Overview | Self::Request => scope != Scope::Metrics,
             Self::Attracted | Self::Holders | Self::Capture => scope == Scope::Own,
         })
     }
@@ -127,6 +135,7 @@ impl Endpoint {
             Self::Capture => CAPTURE,
             Self::Snapshot => "/debug/snapshot",
             Self::Overview => OVERVIEW,
+            Self::Request => REQUEST,
         }
     }
 
@@ -146,6 +155,7 @@ impl Endpoint {
             }
             Self::Capture => "what the packet path does to packets, as it does it; DELETE ends it",
             Self::Snapshot => "the state of this node as JSON, without secrets",
+            Self::Request => "?host=HOST&path=PATH: what becomes of a request, and why",
             Self::Overview => "members, flows and names, for `lb-agent explain` and `lb-agent top`",
         }
     }
@@ -225,6 +235,20 @@ fn ask_members(state: &State, query: Option<&str>) -> Response<Body> {
     let mut response = respond(StatusCode::OK, "application/json", "");
     *response.body_mut() = StreamBody::new(all).boxed_unsync();
     response
+}
+
+async fn explain_request(state: &State, query: Option<&str>) -> Response<Body> {
+    let Some(requests) = &state.requests else {
+        return text(StatusCode::NOT_FOUND, "without a proxy there is nothing to explain\n");
+    };
+    let explained = match explain::asked(query) {
+        Ok(asked) => requests.explain(asked).await,
+        Err(wrong) => Err(wrong),
+    };
+    match explained {
+        Ok(explained) => json(&explained),
+        Err(wrong) => text(StatusCode::BAD_REQUEST, format!("{wrong}\n")),
+    }
 }
 
 fn json(what: &impl Serialize) -> Response<Body> {

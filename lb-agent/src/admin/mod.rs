@@ -19,7 +19,8 @@ mod tcp;
 pub mod top;
 
 pub use client::{
-    Ask, Capturing, Health, Probe, ask_drain, ask_members, capture, end_capture, health, overview,
+    Ask, Capturing, Health, Probe, ask_drain, ask_members, capture, end_capture, explain_request, health,
+    overview,
 };
 pub use drain::{DEFAULT_SECONDS, DrainReport};
 pub use error::AdminError;

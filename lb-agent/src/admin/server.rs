@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 
 use super::capture::{Captures, Peer};
 use super::endpoints::{Scope, answer};
+use super::explain::ExplainRequest;
 use super::tcp::Place;
 use super::{AdminError, AskMembers, Live};
 use crate::model::Draining;
@@ -53,6 +54,8 @@ pub struct State {
     pub tell: watch::Sender<Option<Draining>>,
     /// Asks the other members for a connection; `None` without a packet path.
     pub members: Option<AskMembers>,
+    /// Explains requests.
+    pub requests: Option<ExplainRequest>,
     /// What is captured.
     pub captures: Captures,
 }
@@ -252,6 +255,7 @@ mod tests {
             registry: Arc::default(),
             tell: watch::Sender::default(),
             members: None,
+            requests: None,
             captures: Captures::default(),
         })
     }

@@ -2,20 +2,23 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::commands::CANNOT_TELL;
+use super::explain_request::explain_request;
 use super::say::say;
 use crate::admin::explain::{Explanation, FlowFound, Kind, Place, SentTo, ServiceFound};
 use crate::admin::{self, Overview};
 use crate::cli::{Explain, ExplainedProtocol};
-use crate::l4::L4Error;
 use crate::l4::pins::Pins;
 use crate::l4::trial::{ALL_BUCKETS, Flow, Packet, Sent, Trial};
 use crate::model::{Protocol, ServiceAddress};
 
 /// Prints it. The exit code says whether the packet gets to a socket; 2 is "cannot tell".
 pub(super) async fn explain(explain: &Explain) -> Result<ExitCode> {
+    if let Some(host) = &explain.request.host {
+        return explain_request(explain, host).await;
+    }
     Ok(match found(explain).await {
         Ok(explanation) => {
             match explain.json {
@@ -25,18 +28,19 @@ pub(super) async fn explain(explain: &Explain) -> Result<ExitCode> {
             if explanation.arrives() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::from(CANNOT_TELL)
         }
     })
 }
 
-async fn found(explain: &Explain) -> Result<Explanation, L4Error> {
+async fn found(explain: &Explain) -> Result<Explanation> {
+    let (from, to) = explain.ends().context("--from and --to name the packet's ends")?;
     let protocol = match explain.proto {
         ExplainedProtocol::Tcp => Protocol::Tcp,
         ExplainedProtocol::Udp => Protocol::Udp,
     };
-    let packet = Packet { from: explain.from, to: explain.to, protocol, opens: explain.syn };
+    let packet = Packet { from, to, protocol, opens: explain.syn };
     let trial = Trial::of(packet, &Pins::new(explain.bpffs.clone())).await?;
     let (overview, agent_silent) = match admin::overview(&explain.admin_socket.admin_socket).await {
         Ok(overview) => (Some(overview), None),

@@ -50,8 +50,10 @@ impl<'a> Attempts<'a> {
         let (mut next, mut last_word) = (self.tries.next(), Reply::ConnectFailed);
         while let Some(turn) = next {
             let Some(left) = self.left() else { break };
+            self.tries.tried(&turn);
             match self.ask(&turn, left).await {
                 Ok((response, connection)) => {
+                    self.tries.note_answer();
                     let Worker { config, metrics, .. } = self.worker;
                     self.tries.answered(&turn, response.status(), &config.ejection, metrics);
                     return Ok(Begun { response, connection, turn });

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::client::Busy;
+use super::access_log::Notes;
+use super::account::Account;
 use super::exchange::Exchange;
 use super::upload::Upload;
 
@@ -17,13 +18,14 @@ use super::upload::Upload;
 pub(super) struct RequestBody {
     incoming: Option<Incoming>,
     upload: Option<Rc<Upload>>,
+    notes: Option<Rc<Notes>>,
 }
 
 impl RequestBody {
     /// A body that may be long; one that is known to be empty costs nothing.
-    pub(super) fn new(incoming: Incoming) -> Self {
+    pub(super) fn new(incoming: Incoming, notes: Option<Rc<Notes>>) -> Self {
         let incoming = (!http_body::Body::is_end_stream(&incoming)).then_some(incoming);
-        Self { incoming, upload: None }
+        Self { incoming, upload: None, notes }
     }
 
     /// Whether the request can be sent a second time.
@@ -47,6 +49,9 @@ impl http_body::Body for RequestBody {
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         let frame = Pin::new(incoming).poll_frame(cx);
+        if let (Some(notes), Poll::Ready(Some(Ok(part)))) = (&self.notes, &frame) {
+            notes.received(part.data_ref().map_or(0, Bytes::len));
+        }
         let Some(upload) = &self.upload else { return frame };
         match &frame {
             Poll::Ready(Some(Ok(part))) => upload.came(part.data_ref().map_or(0, Bytes::len)),
@@ -68,7 +73,7 @@ impl http_body::Body for RequestBody {
 /// A response's body on its way to the client. While it lives, its connection is busy.
 pub(super) struct Body {
     content: Content,
-    _busy: Option<Busy>,
+    account: Option<Account>,
 }
 
 enum Content {
@@ -101,15 +106,18 @@ impl Body {
         Content::Incoming(incoming).into()
     }
 
-    /// Keeps the client's connection busy until the body is gone.
-    pub(super) fn hold(&mut self, busy: Busy) {
-        self._busy = Some(busy);
+    /// The request's account ends with the body.
+    pub(super) fn hold(&mut self, mut account: Account) {
+        if http_body::Body::is_end_stream(self) {
+            account.whole();
+        }
+        self.account = Some(account);
     }
 }
 
 impl From<Content> for Body {
     fn from(content: Content) -> Self {
-        Self { content, _busy: None }
+        Self { content, account: None }
     }
 }
 
@@ -121,11 +129,16 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        match &mut self.content {
+        let frame = match &mut self.content {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Content::Exchange(exchange) => exchange.poll_frame(cx),
             Content::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+        };
+        let is_last = frame.is_ready() && self.is_end_stream();
+        if let Some(account) = &mut self.account {
+            account.frame(&frame, is_last);
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,6 +6,7 @@ use std::vec;
 
 use http::StatusCode;
 
+use super::access_log::Notes;
 use super::budget::Budget;
 use super::ejection::{Ejection, Fault};
 use super::upstream::{Turn, Upstream};
@@ -78,18 +79,38 @@ pub(super) struct Tries {
     first: Option<usize>,
     /// Only made where the first one failed.
     others: Option<vec::IntoIter<Rc<Upstream>>>,
+    notes: Option<Rc<Notes>>,
 }
 
 impl Tries {
     /// None yet, of a request that is new.
     pub(super) fn new(candidates: Rc<Candidates>) -> Self {
         candidates.budget.request();
-        Self { candidates, first: None, others: None }
+        Self { candidates, first: None, others: None, notes: None }
+    }
+
+    /// The same, noted down.
+    pub(super) fn noted(self, notes: Option<Rc<Notes>>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// The request is sent there.
+    pub(super) fn tried(&self, turn: &Turn) {
+        if let Some(notes) = &self.notes {
+            notes.tried(turn.upstream().address);
+        }
+    }
+
+    /// A response came.
+    pub(super) fn note_answer(&self) {
+        if let Some(notes) = &self.notes {
+            notes.answered();
+        }
     }
 
     /// The next one.
     pub(super) fn next(&mut self) -> Option<Turn> {
-        let Self { candidates, first, others } = self;
+        let Self { candidates, first, others, .. } = self;
         // Where there is no choice, no clock is read.
         let now = (candidates.upstreams.len() > 1).then(Instant::now);
         let upstream = match *first {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::access_log::Session;
 use super::admission::Guest;
 use super::deadline::Deadline;
 use super::drain::LEAST;
@@ -36,6 +37,8 @@ pub(super) struct Client {
     pub(super) uploads: Cell<bool>,
     /// Whether the end of the connection may be that of a response: with HTTP/1.0, which knows no chunks.
     pub(super) ends_by_closing: Cell<bool>,
+    /// Of TLS, if requests are logged.
+    pub(super) session: OnceCell<Arc<Session>>,
     /// Among the worker's connections.
     key: usize,
     opened: Instant,
@@ -77,6 +80,7 @@ impl Client {
             passage: Arc::default(),
             uploads: Cell::new(false),
             ends_by_closing: Cell::new(false),
+            session: OnceCell::new(),
             key,
             opened: Instant::now(),
             kind: Cell::new(ConnectionKind::New),

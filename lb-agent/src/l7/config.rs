@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::access_log::AccessLog;
 use super::ejection::Ejection;
 use super::limits::Limits;
 use super::trust::Trust;
@@ -27,6 +28,8 @@ pub struct Config {
     pub trust: Trust,
     /// Idle connections kept to one endpoint, per worker.
     pub idle_per_endpoint: usize,
+    /// Where requests are logged; nowhere unless asked for.
+    pub access_log: Option<AccessLog>,
     /// Who watches whether the threads run.
     pub beats: Beats,
 }
@@ -106,6 +109,7 @@ impl Config {
             ejection: Ejection::default(),
             trust: Trust::default(),
             idle_per_endpoint: 256,
+            access_log: None,
             beats: Beats::default(),
         }
     }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::access_log::Session;
 use super::admission::Guest;
 use super::client::Client;
 use super::guard::{Guarded, Malformed};
@@ -117,6 +118,9 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<Cert
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     if let Some(name) = session.server_name().filter(|_| is_http2) {
         client.asked_for.get_or_init(|| Host::normalise(name).into());
+    }
+    if client.worker.config.access_log.is_some() {
+        client.session.get_or_init(|| Session::of(session).into());
     }
     serve_http(client, stream, Bytes::new(), is_http2).await;
 }

@@ -6,18 +6,19 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
+use super::account::Account;
 use super::attempts::{Attempts, Begun};
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::exchange::Exchange;
 use super::reply::Reply;
-use super::target::Target;
-use super::{authority, headers, path_policy, tunnel};
-use crate::model::{Host, plain_path};
+use super::route::Route;
+use super::{authority, headers, settle, tunnel};
+use crate::model::Host;
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
 /// may read on before that.
@@ -39,13 +40,15 @@ async fn respond(
     let is_http1 = parts.version < Version::HTTP_2;
     client.ends_by_closing.set(parts.version == Version::HTTP_10);
     let id = client.worker.ids.settle(&mut parts.headers);
+    let mut account = Account::new(busy, &parts, &id);
     let answered = match client.worker.overload.refuses() {
-        None => answer(&client, parts, body).await,
+        None => answer(&client, parts, body, &mut account).await,
         Some(limit) => {
             client.worker.metrics.limit_reached(limit);
             Err(Reply::Overloaded)
         }
     };
+    let own = answered.as_ref().err().copied();
     let mut response = answered.unwrap_or_else(|reply| {
         client.worker.metrics.reply(reply);
         reply.response(id)
@@ -54,50 +57,36 @@ async fn respond(
         headers::close_after(response.headers_mut());
     }
     client.worker.metrics.request(client.protocol, response.status());
-    response.body_mut().hold(busy);
+    account.answered(response.status(), own);
+    response.body_mut().hold(account);
     Ok(response)
 }
 
-async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Reply> {
-    let target = find_target(client, &mut parts)?;
+async fn answer(
+    client: &Rc<Client>,
+    mut parts: Parts,
+    body: Incoming,
+    account: &mut Account,
+) -> Result<Response<Body>, Reply> {
+    let route = find_route(client, &mut parts)?;
+    account.routed(&route);
     let is_websocket = parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
     headers::prepare_request(&mut parts, &client.origin, &client.worker.config.trust);
     into_origin_form(&mut parts);
     if is_websocket {
-        return tunnel::open(client, &target, parts).await;
+        return tunnel::open(client, &route.target, parts, account.notes()).await;
     }
     parts.extensions.clear();
-    let request = Request::from_parts(parts, RequestBody::new(body));
-    let tries = Tries::new(client.worker.upstreams.of(&target)?);
+    let request = Request::from_parts(parts, RequestBody::new(body, account.notes()));
+    let tries = Tries::new(client.worker.upstreams.of(&route.target)?).noted(account.notes());
     // What is under way does not keep the endpoints of a state that is gone.
-    drop(target);
+    drop(route);
     Ok(pass_back(Attempts::new(&client.worker, tries, request).run().await?))
 }
 
-/// Refuses what cannot be matched safely; matches the rest.
-fn find_target(client: &Client, parts: &mut Parts) -> Result<Arc<Target>, Reply> {
-    if parts.method == Method::CONNECT {
-        return Err(Reply::ConnectRefused);
-    }
-    authority::settle(parts)?;
-    if !path_policy::is_safe(parts.uri.path()) {
-        return Err(Reply::BadPath);
-    }
-    if let Some(plain) = plain_path(parts.uri.path()) {
-        set_path(&mut parts.uri, plain)?;
-    }
+fn find_route(client: &Client, parts: &mut Parts) -> Result<Arc<Route>, Reply> {
+    settle::settle(parts)?;
     client.worker.find(client, &Host::normalise(authority::of(parts)), parts.uri.path())
-}
-
-fn set_path(uri: &mut Uri, mut path: String) -> Result<(), Reply> {
-    if let Some(query) = uri.query() {
-        path.push('?');
-        path.push_str(query);
-    }
-    let mut parts = std::mem::take(uri).into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|_| Reply::BadPath)?);
-    *uri = Uri::from_parts(parts).map_err(|_| Reply::BadPath)?;
-    Ok(())
 }
 
 /// What backends expect: the path and query alone, and our version of HTTP.

@@ -45,6 +45,11 @@ impl Origin {
         }
     }
 
+    /// The other end.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     /// Settles all headers of the kind. The request's Host must be settled.
     pub(super) fn tell(&self, headers: &mut HeaderMap, trust: &Trust) {
         if self.is_trusted {

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::kept::Kept;
-use super::router::Router;
+use super::route::{AllNames, Route};
+use super::router::{Leads, Router};
 use super::target::Target;
 use super::tls::{CertificateIndex, Tls};
 use crate::model::{Backend, ListenerProtocol, RouteTable, Snapshot};
@@ -36,7 +37,7 @@ pub(super) struct LiveRoutes {
     /// What it was compiled from, to see whether a new one differs.
     source: Arc<RouteTable>,
     /// Requests to backends.
-    pub(super) router: Router<Arc<Target>>,
+    pub(super) router: Router<Arc<Route>>,
     /// For listeners that speak TLS.
     pub(super) certificates: Arc<CertificateIndex>,
 }
@@ -45,13 +46,14 @@ pub(super) struct LiveRoutes {
 pub(super) struct Compiler {
     tls: Tls,
     targets: Kept<Backend, Target>,
+    names: AllNames,
     /// Those of the last snapshot.
     routes: HashMap<SocketAddr, Arc<LiveRoutes>, RandomState>,
 }
 
 impl Compiler {
     pub(super) fn new(tls: Tls) -> Self {
-        Self { tls, targets: Kept::default(), routes: HashMap::default() }
+        Self { tls, targets: Kept::default(), names: AllNames::default(), routes: HashMap::default() }
     }
 
     /// The snapshot, ready to serve.
@@ -70,6 +72,7 @@ impl Compiler {
         let routes = |(address, listener): (&SocketAddr, &LiveListener)| (*address, listener.routes.clone());
         self.routes = listeners.iter().map(routes).collect();
         self.targets.forget_unused();
+        self.names.forget_unused();
         self.tls.forget_unused();
         Live { generation: snapshot.generation, listeners }
     }
@@ -81,12 +84,15 @@ impl Compiler {
         }
         // Any of them would do; the listener's own differs least.
         let before = self.routes.get(&address).or_else(|| self.routes.values().next()).cloned();
-        let targets = &mut self.targets;
-        let mut target = |backend: &Arc<Backend>| targets.of(backend, |backend| Target::compile(backend));
+        let (targets, names) = (&mut self.targets, &mut self.names);
+        let mut route = |leads: Leads<'_>| {
+            let target = targets.of(leads.backend, |backend| Target::compile(backend));
+            Arc::new(Route { target, names: names.of(leads) })
+        };
         let (router, certificates) = match before {
-            None => (Router::compile(table, &mut target), self.tls.index(table)),
+            None => (Router::compile(table, &mut route), self.tls.index(table)),
             Some(before) => (
-                before.router.follow(&before.source, table, &mut target),
+                before.router.follow(&before.source, table, &mut route),
                 self.certificates_after(&before, table),
             ),
         };
@@ -108,8 +114,8 @@ mod tests {
     use super::*;
     use crate::l7::tls::Tickets;
     use crate::model::{
-        BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener, ObjectRef,
-        PathKind, PathRule, Rule, SecretBytes, TlsPolicy, Unavailable,
+        BackendId, BackendPort, Certificate, DefaultBackend, HostPattern, HostRoutes, KeyKind, Kind, Listener,
+        ObjectRef, PathKind, PathRule, Rule, SecretBytes, TlsPolicy, Unavailable,
     };
 
     fn tls() -> Tls {
@@ -149,7 +155,7 @@ mod tests {
     fn a_change_of_routes_keeps_certificates() {
         let mut compiler = Compiler::new(tls());
         let first = compiler.compile(&snapshot(1, &[(443, &Arc::default())]));
-        let changed = RouteTable { default_backend: Some(backend()), ..RouteTable::default() };
+        let changed = RouteTable { default_backend: Some(default_backend()), ..RouteTable::default() };
         let second = compiler.compile(&snapshot(2, &[(443, &Arc::new(changed))]));
         assert!(!Arc::ptr_eq(routes(&first, 443), routes(&second, 443)));
         assert!(Arc::ptr_eq(&routes(&first, 443).certificates, &routes(&second, 443).certificates));
@@ -189,7 +195,7 @@ mod tests {
     }
 
     fn target(live: &Live, host: &str) -> Arc<Target> {
-        routes(live, 443).router.find(host, "/").expect("a route").1.clone()
+        routes(live, 443).router.find(host, "/").expect("a route").1.target.clone()
     }
 
     #[test]
@@ -206,6 +212,10 @@ mod tests {
         let third = compiler.compile(&snapshot(3, &[(443, &table(&[("x.org", &other, &key)]))]));
         assert!(Arc::ptr_eq(&target(&second, "z.org"), &target(&third, "x.org")));
         assert!(routes(&third, 443).router.find("y.org", "/").is_none(), "it is gone");
+    }
+
+    fn default_backend() -> DefaultBackend {
+        DefaultBackend { backend: backend(), object: Arc::new(ObjectRef::new(Kind::Ingress, "a", "b")) }
     }
 
     fn backend() -> Arc<Backend> {

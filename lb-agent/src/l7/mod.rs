@@ -1,7 +1,7 @@
 //! Request -> pod: listeners, TLS, match, balance, pool, forward, reply. Knows `model`, nothing of BPF.
 //!
 //! The life of a request: `worker` accepts its connection, `connection` speaks TLS and HTTP with the client,
-//! `forward` settles its host (`authority`), path (`path_policy`) and headers (`headers`), asks the `router` of
+//! `forward` settles its host and path (`settle`) and headers (`headers`), asks the `router` of
 //! the current `live` state for a `target`, and has it sent to one of its `candidates` (`attempts`), over an `endpoint` connection of that
 //! one's `pool`; the response streams back as an `exchange`. What the proxy answers by itself is in `reply`.
 //!
@@ -11,12 +11,15 @@
 //!
 //! All of a worker's state is its own: no lock is taken on the way of a request.
 
+pub mod access_log;
+mod account;
 mod admission;
 mod attempts;
 mod authority;
 mod balance;
 mod body;
 mod budget;
+mod by_host;
 mod candidates;
 mod client;
 mod coalesce;
@@ -28,6 +31,7 @@ mod drain;
 mod ejection;
 mod endpoint;
 mod exchange;
+mod explain;
 mod forward;
 mod forwarded;
 mod frames;
@@ -40,6 +44,7 @@ mod kept;
 mod limits;
 mod listen;
 mod live;
+mod observer;
 mod overload;
 mod path_index;
 mod path_policy;
@@ -53,7 +58,9 @@ mod reading;
 mod refuse;
 mod reply;
 mod request_id;
+mod route;
 pub mod router;
+mod settle;
 mod sniff;
 mod target;
 mod tls;
@@ -66,10 +73,12 @@ mod worker;
 
 pub use config::{Bind, Config, Timeouts};
 pub use ejection::{Ejection, Fault};
+pub use explain::{NoRequest, explain};
 pub use guard::Malformed;
 pub use limits::{Limit, Limits, Setting, SettingError};
 pub use listen::{ListenError, SteeredSocket};
+pub use observer::Observer;
 pub use proxy::{Proxy, StartError};
-pub use reply::Reply;
+pub use reply::{Blame, Reply};
 pub use tls::{HandshakeFailure, Tickets, TlsError};
 pub use trust::Trust;

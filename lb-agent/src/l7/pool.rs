@@ -61,6 +61,11 @@ impl Pool {
         }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> u32 {
+        u32::try_from(self.idle.borrow().len()).unwrap_or(u32::MAX)
+    }
+
     /// Closes what has been idle for too long, or was closed by the endpoint.
     pub(super) fn sweep(&self) {
         let oldest = self.keeping.deadlines.now().saturating_sub(self.keeping.max_idle);

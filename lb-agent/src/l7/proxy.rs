@@ -14,6 +14,7 @@ use super::config::Config;
 use super::descriptors;
 use super::listen::{self, Bound, ListenError, Listening, SteeredSocket};
 use super::live::{Compiler, Live};
+use super::observer::Observer;
 use super::overload::MemoryUse;
 use super::phase::Phase;
 use super::tls::{Tickets, Tls, TlsError};
@@ -60,6 +61,7 @@ pub struct Proxy {
     phase: watch::Sender<Phase>,
     /// Of each worker: when its oldest connection began, while it drains.
     oldest: Vec<watch::Receiver<Option<Instant>>>,
+    observer: Observer,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -87,16 +89,20 @@ impl Proxy {
             sockets: Vec::new(),
             phase: watch::Sender::default(),
             oldest: Vec::new(),
+            observer: Observer(Arc::default()),
             threads: Vec::new(),
         };
-        let memory = MemoryUse::default();
+        let (memory, mut asked) = (MemoryUse::default(), Vec::new());
         for number in 0..config.workers {
             let (to_worker, sockets) = mpsc::unbounded_channel();
+            let (to_ask, questions) = mpsc::unbounded_channel();
+            asked.push(to_ask);
             let (oldest, of_worker) = watch::channel(None);
             proxy.oldest.push(of_worker);
             let start = Start {
                 config: config.clone(),
                 sockets,
+                questions,
                 live: proxy.live.clone(),
                 metrics: proxy.metrics.clone(),
                 phase: proxy.phase.subscribe(),
@@ -109,6 +115,7 @@ impl Proxy {
             proxy.sockets.push(to_worker);
             proxy.threads.push(spawn(number, start)?);
         }
+        proxy.observer = Observer(asked.into());
         Ok(proxy)
     }
 
@@ -150,6 +157,12 @@ impl Proxy {
     #[must_use]
     pub const fn tickets(&self) -> &Tickets {
         &self.tickets
+    }
+
+    /// Asks the workers what they know.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
     }
 
     /// The generation that is served.

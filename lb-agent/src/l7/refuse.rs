@@ -2,6 +2,7 @@
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::access_log::Record;
 use super::client::Client;
 use super::guard::{Fault, Malformed};
 use super::limits::Limit;
@@ -12,7 +13,11 @@ pub(super) async fn refuse(client: &Client, mut stream: impl AsyncWrite + Unpin,
     let reply = reply(fault);
     client.worker.metrics.reply(reply);
     client.worker.metrics.request(client.protocol, reply.status());
-    let response = reply.last_words(&client.worker.ids.make());
+    let id = client.worker.ids.make();
+    if let Some(log) = &client.worker.config.access_log {
+        log.write(Record::refused(client, &id, reply));
+    }
+    let response = reply.last_words(&id);
     client.deadline.set(client.worker.config.timeouts.head);
     // A client that is gone need not be told.
     _ = client.deadline.bound(stream.write_all(&response)).await;

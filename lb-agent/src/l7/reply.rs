@@ -48,6 +48,29 @@ pub enum Reply {
     Overloaded,
 }
 
+/// Who is at fault when a request does not end well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Blame {
+    /// It asked for what it must not, or for what is not there, or went away.
+    Client,
+    /// The backend.
+    Upstream,
+    /// The proxy, or whoever set it up.
+    Us,
+}
+
+impl Blame {
+    /// Its name in logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Us => "us",
+        }
+    }
+}
+
 impl Reply {
     /// All of them; the position is the metric's index.
     pub const ALL: [Self; 17] = [
@@ -114,8 +137,29 @@ impl Reply {
         }
     }
 
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn blame(self) -> Blame {
+        match self {
+            Self::BadHost
+            | Self::BadPath
+            | Self::AmbiguousPath
+            | Self::BadBody
+            | Self::SlowBody
+            | Self::Malformed
+            | Self::HeadTooLarge
+            | Self::TargetTooLong
+            | Self::ConnectRefused
+            | Self::NoRoute => Blame::Client,
+            Self::Unavailable | Self::ConnectFailed | Self::BadResponse | Self::ResponseTimeout => {
+                Blame::Upstream
+            }
+            Self::Unsupported | Self::Overloaded => Blame::Us,
+        }
+    }
+
     /// The body, for people; it tells nothing about what is behind the proxy.
-    const fn text(self) -> &'static str {
+    pub(super) const fn text(self) -> &'static str {
         match self {
             Self::BadHost => "400 bad request: missing, repeated or malformed Host\n",
             Self::BadPath => "400 bad request: dot segments or control bytes in the path\n",

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use super::host_map::HostMap;
+use super::by_host::ByHost;
 use super::path_index::PathIndex;
-use crate::model::{Backend, Host, HostPattern, HostRoutes, RouteTable};
+use super::path_readings;
+use super::reply::Reply;
+use crate::model::{Backend, DefaultBackend, HostRoutes, ObjectRef, PathRule, RouteTable, Rule};
 
 /// Why a request goes to its backend, the strongest reason first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -18,13 +20,21 @@ pub enum Matched {
     ListenerDefault,
 }
 
-/// A compiled `RouteTable`; `T` stands for what a backend becomes.
+/// Where a route leads, as its target is made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Leads<'a> {
+    /// The backend.
+    pub backend: &'a Arc<Backend>,
+    /// The object that says so.
+    pub object: &'a Arc<ObjectRef>,
+    /// The rule's path; `None` for a default backend.
+    pub path: Option<&'a PathRule>,
+}
+
+/// A compiled `RouteTable`; `T` stands for what a route becomes.
 #[derive(Clone, Debug)]
 pub struct Router<T> {
-    precise: HostMap<Arc<HostEntry<T>>>,
-    /// By the name that follows the first label.
-    wildcard: HostMap<Arc<HostEntry<T>>>,
-    any: Option<Arc<HostEntry<T>>>,
+    hosts: ByHost<Arc<HostEntry<T>>>,
     default_backend: Option<T>,
 }
 
@@ -35,8 +45,8 @@ struct HostEntry<T> {
 }
 
 impl<T: Clone> Router<T> {
-    /// Compiles a table; `target` says what each backend becomes.
-    pub fn compile(table: &RouteTable, target: impl FnMut(&Arc<Backend>) -> T) -> Self {
+    /// Compiles a table; `target` says what each route becomes.
+    pub fn compile(table: &RouteTable, target: impl FnMut(Leads<'_>) -> T) -> Self {
         Self::default().follow(&RouteTable::default(), table, target)
     }
 
@@ -46,28 +56,23 @@ impl<T: Clone> Router<T> {
         &self,
         before: &RouteTable,
         table: &RouteTable,
-        mut target: impl FnMut(&Arc<Backend>) -> T,
+        mut target: impl FnMut(Leads<'_>) -> T,
     ) -> Self {
         let mut router = self.clone();
-        router.default_backend = table.default_backend.as_ref().map(&mut target);
+        router.default_backend = table.default_backend.as_ref().map(|default| target(default.into()));
         for (pattern, _, routes) in table.hosts.changes(&before.hosts) {
             let entry = routes.map(|routes| Arc::new(HostEntry::compile(routes, &mut target)));
-            match (pattern, entry) {
-                (HostPattern::Precise(name), Some(entry)) => router.precise.insert(name, entry),
-                (HostPattern::Precise(name), None) => router.precise.remove(name),
-                (HostPattern::Wildcard(parent), Some(entry)) => router.wildcard.insert(parent, entry),
-                (HostPattern::Wildcard(parent), None) => router.wildcard.remove(parent),
-                (HostPattern::Any, entry) => router.any = entry,
-            }
+            router.hosts.set(pattern, entry);
         }
         router
     }
 }
 
 impl<T> Router<T> {
-    /// The backend for a normalised host (`Host::normalise`) and a path as it will be forwarded.
+    /// The backend for a normalised host (`Host::normalise`) and a path as it will be forwarded. The most specific
+    /// pattern of the host alone is asked: a path that it does not know does not fall through.
     pub fn find(&self, host: &str, path: &str) -> Option<(Matched, &T)> {
-        let entry = self.host(host);
+        let entry = self.hosts.get(host);
         if let Some(target) = entry.and_then(|entry| entry.paths.find(path)) {
             return Some((Matched::Rule, target));
         }
@@ -77,26 +82,49 @@ impl<T> Router<T> {
         self.default_backend.as_ref().map(|target| (Matched::ListenerDefault, target))
     }
 
-    /// The most specific pattern alone is asked: a path that it does not know does not fall through.
-    fn host(&self, host: &str) -> Option<&HostEntry<T>> {
-        let precise = self.precise.get(host);
-        let found = precise.or_else(|| self.wildcard.get(Host::parent_of(host)?)).or(self.any.as_ref());
-        found.map(Arc::as_ref)
+    /// The same, if all readings of the path lead there (`path_readings`). `is_same` compares where routes lead.
+    pub(super) fn lead(
+        &self,
+        host: &str,
+        path: &str,
+        is_same: impl Fn(&T, &T) -> bool,
+    ) -> Result<(Matched, &T), Reply> {
+        let found = self.find(host, path);
+        let leads_elsewhere = |path: String| match (self.find(host, &path), found) {
+            (Some((_, other)), Some((_, target))) => !is_same(other, target),
+            (other, found) => other.is_some() != found.is_some(),
+        };
+        if path_readings::others(path).any(leads_elsewhere) {
+            return Err(Reply::AmbiguousPath);
+        }
+        found.ok_or(Reply::NoRoute)
     }
 }
 
 impl<T> Default for Router<T> {
     fn default() -> Self {
-        Self { precise: HostMap::default(), wildcard: HostMap::default(), any: None, default_backend: None }
+        Self { hosts: ByHost::default(), default_backend: None }
     }
 }
 
 impl<T> HostEntry<T> {
-    fn compile(routes: &HostRoutes, target: &mut impl FnMut(&Arc<Backend>) -> T) -> Self {
+    fn compile(routes: &HostRoutes, target: &mut impl FnMut(Leads<'_>) -> T) -> Self {
         Self {
-            paths: PathIndex::compile(routes.rules.iter().map(|rule| (&rule.path, target(&rule.backend)))),
-            default_backend: routes.default_backend.as_ref().map(target),
+            paths: PathIndex::compile(routes.rules.iter().map(|rule| (&rule.path, target(rule.into())))),
+            default_backend: routes.default_backend.as_ref().map(|default| target(default.into())),
         }
+    }
+}
+
+impl<'a> From<&'a Rule> for Leads<'a> {
+    fn from(rule: &'a Rule) -> Self {
+        Self { backend: &rule.backend, object: &rule.ingress, path: Some(&rule.path) }
+    }
+}
+
+impl<'a> From<&'a DefaultBackend> for Leads<'a> {
+    fn from(default: &'a DefaultBackend) -> Self {
+        Self { backend: &default.backend, object: &default.object, path: None }
     }
 }
 
@@ -107,13 +135,21 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, Rule, SharedMap, TlsPolicy, Unavailable,
+        BackendId, BackendPort, Host, HostPattern, Kind, ObjectRef, PathKind, PathRule, Rule, SharedMap, TlsPolicy,
+        Unavailable,
     };
 
     fn backend(number: u16) -> Arc<Backend> {
         let port = BackendPort::Number(number);
         let id = BackendId { namespace: "shop".into(), service: "web".into(), port };
         Arc::new(Backend { id, endpoints: Err(Unavailable::NoEndpoint) })
+    }
+
+    fn default_backend(number: u16) -> DefaultBackend {
+        DefaultBackend {
+            backend: backend(number),
+            object: Arc::new(ObjectRef::new(Kind::Ingress, "shop", "web")),
+        }
     }
 
     fn number(backend: &Backend) -> u16 {
@@ -135,7 +171,7 @@ mod tests {
             .collect();
         rules.sort_by(|a, b| a.path.cmp(&b.path));
         rules.dedup_by(|a, b| a.path == b.path);
-        HostRoutes { rules, default_backend: default.map(backend) }
+        HostRoutes { rules, default_backend: default.map(default_backend) }
     }
 
     fn table(hosts: Vec<(&str, HostRoutes)>, default: Option<u16>) -> RouteTable {
@@ -145,7 +181,7 @@ mod tests {
                 .into_iter()
                 .map(|(host, routes)| (HostPattern::parse(host).expect("host"), Arc::new(routes)))
                 .collect(),
-            default_backend: default.map(backend),
+            default_backend: default.map(default_backend),
             certificates: SharedMap::default(),
         }
     }
@@ -161,13 +197,13 @@ mod tests {
             return Some((Matched::Rule, number(&rule.backend)));
         }
         if let Some(default) = routes.and_then(|routes| routes.default_backend.as_ref()) {
-            return Some((Matched::HostDefault, number(default)));
+            return Some((Matched::HostDefault, number(&default.backend)));
         }
-        table.default_backend.as_ref().map(|default| (Matched::ListenerDefault, number(default)))
+        table.default_backend.as_ref().map(|default| (Matched::ListenerDefault, number(&default.backend)))
     }
 
     fn found(table: &RouteTable, host: &str, path: &str) -> Option<(Matched, u16)> {
-        let router = Router::compile(table, |backend| number(backend));
+        let router = Router::compile(table, |leads| number(leads.backend));
         router.find(&Host::normalise(host), path).map(|(matched, number)| (matched, *number))
     }
 
@@ -271,7 +307,7 @@ mod tests {
             requests in prop::collection::vec((host(), path()), 1..8),
         ) {
             let (first, second) = (table_of(&first, Some(1)), table_of(&second, None));
-            let target = |backend: &Arc<Backend>| number(backend);
+            let target = |leads: Leads<'_>| number(leads.backend);
             let followed = Router::compile(&first, target).follow(&first, &second, target);
             for (host, path) in requests {
                 let found = followed.find(&host, &path).map(|(matched, number)| (matched, *number));

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::time::timeout;
 
+use super::access_log::Notes;
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
@@ -33,14 +34,16 @@ pub(super) async fn open(
     client: &Rc<Client>,
     target: &Arc<Target>,
     mut parts: Parts,
+    notes: Option<Rc<Notes>>,
 ) -> Result<Response<Body>, Reply> {
     let downstream = parts.extensions.remove::<OnUpgrade>();
     parts.extensions.clear();
     headers::set_websocket(&mut parts.headers);
     let request = Request::from_parts(parts, RequestBody::default());
-    let (stream, turn) = connect(&client.worker, target).await?;
+    let (stream, turn) = connect(&client.worker, target, notes.clone()).await?;
     let mut response = shake_hands(&client.worker, stream, request).await.inspect_err(|_| turn.failed())?;
     turn.answered(None);
+    notes.iter().for_each(|notes| notes.answered());
     drop(turn);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(pass_back(response));
@@ -63,9 +66,14 @@ fn pass_back(response: Response<Incoming>) -> Response<Body> {
 }
 
 /// The turn lasts until the endpoint has answered: a tunnel says nothing of its load.
-async fn connect(worker: &Worker, target: &Arc<Target>) -> Result<(tokio::net::TcpStream, Turn), Reply> {
-    let mut tries = Tries::new(worker.upstreams.of(target)?);
+async fn connect(
+    worker: &Worker,
+    target: &Arc<Target>,
+    notes: Option<Rc<Notes>>,
+) -> Result<(tokio::net::TcpStream, Turn), Reply> {
+    let mut tries = Tries::new(worker.upstreams.of(target)?).noted(notes);
     while let Some(turn) = tries.next() {
+        tries.tried(&turn);
         if let Some(stream) = worker.dial(turn.upstream().address, worker.config.timeouts.connect).await {
             return Ok((stream, turn));
         }

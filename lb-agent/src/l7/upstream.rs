@@ -9,6 +9,7 @@ use super::balance::Load;
 use super::ejection::Health;
 use super::endpoint::EndpointConnection;
 use super::pool::{Keeping, Pool};
+use crate::model::EndpointState;
 
 pub(super) struct Upstream {
     pub(super) address: SocketAddr,
@@ -25,6 +26,18 @@ impl Upstream {
         let now = Instant::now();
         let (load, health, pool) = (Load::new(now, joins), Health::new(now), Pool::new(keeping));
         Rc::new(Self { address, load, health, pool, places: Cell::new(0) })
+    }
+}
+
+impl Upstream {
+    /// For people.
+    pub(super) fn state(&self) -> EndpointState {
+        EndpointState {
+            known_by: 1,
+            ejected_by: self.health.is_out().into(),
+            requests: self.load.under_way(),
+            idle: self.pool.len(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use super::candidates::Candidates;
+use super::observer::Question;
 use super::pool::Keeping;
 use super::reply::Reply;
 use super::target::Target;
@@ -72,6 +73,15 @@ impl Upstreams {
             }
             is_used
         });
+    }
+
+    /// What is known of these.
+    pub(super) fn answer(&self, question: &Question) {
+        let all = self.all.borrow();
+        let known =
+            question.addresses.iter().filter_map(|address| Some((*address, all.get(address)?.state())));
+        // Who asked may have waited for long enough.
+        _ = question.answer.send(known.collect());
     }
 
     /// Closes all idle connections.

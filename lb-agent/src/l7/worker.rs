@@ -23,15 +23,16 @@ use super::deadline::{Deadline, Deadlines};
 use super::endpoint::EndpointConnection;
 use super::listen::Listening;
 use super::live::Live;
+use super::observer::Question;
 use super::overload::{self, MemoryUse, Overload};
 use super::phase::Phase;
 use super::pool::Keeping;
 use super::reply::Reply;
 use super::request_id::RequestIds;
-use super::target::Target;
+use super::route::Route;
 use super::tls::CertificateIndex;
 use super::upstreams::Upstreams;
-use super::{connection, drain, path_readings};
+use super::{connection, drain};
 use crate::beat::Beat;
 use crate::metrics::Metrics;
 use crate::model::ListenerProtocol;
@@ -44,6 +45,8 @@ pub(super) struct Start {
     pub(super) config: Config,
     /// Sockets to accept from, once there are any.
     pub(super) sockets: mpsc::UnboundedReceiver<Listening>,
+    /// What people ask.
+    pub(super) questions: mpsc::UnboundedReceiver<Question>,
     pub(super) live: Arc<ArcSwap<Live>>,
     pub(super) metrics: Metrics,
     pub(super) phase: watch::Receiver<Phase>,
@@ -86,6 +89,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
         let Start {
             config,
             mut sockets,
+            mut questions,
             live,
             metrics,
             mut phase,
@@ -109,6 +113,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
                 Some(socket) = sockets.recv() => {
                     accepting.spawn_local(accept(worker.clone(), socket, told.clone()));
                 }
+                Some(question) = questions.recv() => worker.upstreams.answer(&question),
                 stopping = phase.wait_for(|phase| phase.is_stopping()) => {
                     break stopping.ok().and_then(|phase| phase.deadline()).unwrap_or_else(Instant::now);
                 }
@@ -154,8 +159,8 @@ impl Worker {
         Some((listener.protocol, listener.routes.certificates.clone()))
     }
 
-    /// The target of a client's request in the current state.
-    pub(super) fn find(&self, client: &Client, host: &str, path: &str) -> Result<Arc<Target>, Reply> {
+    /// The route of a client's request in the current state.
+    pub(super) fn find(&self, client: &Client, host: &str, path: &str) -> Result<Arc<Route>, Reply> {
         let mut live = self.live.borrow_mut();
         let live = live.load();
         let listener = live.listeners.get(&client.listener).ok_or(Reply::NoRoute)?;
@@ -163,13 +168,9 @@ impl Worker {
         if !client.asked_for.get().is_none_or(|name| is_for(name)) {
             return Err(Reply::Misdirected);
         }
-        let find = |path: &str| listener.routes.router.find(host, path).map(|(_, target)| target);
-        let target = find(path);
-        let leads_elsewhere = |path: String| find(&path).map(Arc::as_ptr) != target.map(Arc::as_ptr);
-        if path_readings::others(path).any(leads_elsewhere) {
-            return Err(Reply::AmbiguousPath);
-        }
-        target.cloned().ok_or(Reply::NoRoute)
+        let is_same = |one: &Arc<Route>, other: &Arc<Route>| Arc::ptr_eq(&one.target, &other.target);
+        let (_, route) = listener.routes.router.lead(host, path, is_same)?;
+        Ok(route.clone())
     }
 
     /// A new connection to an endpoint, counted; within this time, or that for connecting.

@@ -21,6 +21,7 @@ mod path;
 mod peer;
 mod problem;
 mod report;
+mod request_explained;
 mod route;
 mod secret_bytes;
 mod service;
@@ -47,9 +48,14 @@ pub use member::Member;
 pub use object::{Kind, ObjectRef};
 pub use path::{InvalidPath, PathKind, PathRule, plain_path};
 pub use peer::{Heard, NO_NEW_FLOWS_THERE, Peer, PeerState, Peers};
-pub use problem::{Cause, Origin, Problem, Problems, Severity};
+pub use problem::{Cause, Origin, Problem, Problems, Severity, contested_path};
 pub use report::{Published, Report};
-pub use route::{HostRoutes, RouteTable, Rule};
+pub use request_explained::{
+    BackendExplained, CertificateExplained, CertificateOffered, CertificateReason, EndpointExplained,
+    EndpointState, ListenerExplained, MatchedAs, ReplyExplained, RequestAsked, RequestExplained,
+    RouteExplained, RouteReason,
+};
+pub use route::{DefaultBackend, HostRoutes, RouteTable, Rule};
 pub use secret_bytes::SecretBytes;
 pub use service::{Listener, ListenerProtocol, MOST_SERVICES, Protocol, Service, ServiceAddress};
 pub use shared_map::{Difference, SharedMap};

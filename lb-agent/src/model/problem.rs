@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{ObjectRef, SharedMap};
+use super::{HostPattern, ObjectRef, PathRule, SharedMap};
 
 /// Whether something the object asks for is not done, or done otherwise than its owner may expect.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -93,6 +93,12 @@ impl Problem {
     pub fn because(self, cause: Cause) -> Self {
         Self { cause, ..self }
     }
+}
+
+/// What two rules ask for, as the problem of the one that loses begins.
+#[must_use]
+pub fn contested_path(path: &PathRule, host: &HostPattern) -> String {
+    format!("{path} of host {host}")
 }
 
 /// Problems, sorted, each once. Clones share what they have in common.

@@ -74,15 +74,24 @@ impl Fixture {
 
     /// New routes for both classes.
     pub(crate) fn publish_both(&self, table: RouteTable, internal: RouteTable) {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        self.proxy.publish(&Snapshot { generation, ..Self::snapshot_of(table, internal) });
+        assert_eq!(self.proxy.generation(), generation);
+    }
+
+    /// The state with these routes, as `publish` has the proxy serve it.
+    pub(crate) fn snapshot(table: &RouteTable) -> Snapshot {
+        Self::snapshot_of(table.clone(), RouteTable::default())
+    }
+
+    fn snapshot_of(table: RouteTable, internal: RouteTable) -> Snapshot {
         let (table, internal) = (Arc::new(table), Arc::new(internal));
         let listeners = BTreeMap::from([
             (HTTP, listener(ListenerProtocol::Http, "edgelb", &table)),
             (HTTPS, listener(ListenerProtocol::Https, "edgelb", &table)),
             (INTERNAL, listener(ListenerProtocol::Http, "internal", &internal)),
         ]);
-        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        self.proxy.publish(&Snapshot { generation, listeners, ..Snapshot::default() });
-        assert_eq!(self.proxy.generation(), generation);
+        Snapshot { listeners, ..Snapshot::default() }
     }
 
     pub(crate) fn http(&self) -> SocketAddr {

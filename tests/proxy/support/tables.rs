@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lb_agent::model::{
-    Backend, BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, ObjectRef,
-    PathKind, PathRule, RouteTable, Rule, TlsPolicy, Unavailable,
+    Backend, BackendId, BackendPort, Certificate, DefaultBackend, HostPattern, HostRoutes, KeyKind, Kind,
+    ObjectRef, PathKind, PathRule, RouteTable, Rule, TlsPolicy, Unavailable,
 };
 
 /// Builds a `RouteTable` step by step.
@@ -14,7 +14,7 @@ use lb_agent::model::{
 pub(crate) struct Table {
     hosts: BTreeMap<HostPattern, HostRoutes>,
     certificates: BTreeMap<HostPattern, Vec<Arc<Certificate>>>,
-    default_backend: Option<Arc<Backend>>,
+    default_backend: Option<DefaultBackend>,
     tls: TlsPolicy,
 }
 
@@ -26,7 +26,7 @@ impl Table {
 
     /// Everything is refused for this reason.
     pub(crate) fn all_unavailable(reason: Unavailable) -> RouteTable {
-        Self { default_backend: Some(backend("gone", Err(reason))), ..Self::default() }.build()
+        Self { default_backend: Some(default_backend("gone", Err(reason))), ..Self::default() }.build()
     }
 
     /// A prefix rule.
@@ -41,7 +41,7 @@ impl Table {
 
     /// The default backend of a host, or with an empty one of the table.
     pub(crate) fn default_backend(mut self, host: &str, endpoints: &[SocketAddr]) -> Self {
-        let backend = Some(backend("default", Ok(endpoints.to_vec())));
+        let backend = Some(default_backend("default", Ok(endpoints.to_vec())));
         match host {
             "" => self.default_backend = backend,
             host => self.host(host).default_backend = backend,
@@ -87,6 +87,11 @@ impl Table {
     fn host(&mut self, host: &str) -> &mut HostRoutes {
         self.hosts.entry(HostPattern::parse(host).expect("host")).or_default()
     }
+}
+
+fn default_backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable>) -> DefaultBackend {
+    let object = Arc::new(ObjectRef::new(Kind::Ingress, "shop", "web"));
+    DefaultBackend { backend: backend(service, endpoints), object }
 }
 
 fn backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable>) -> Arc<Backend> {

@@ -186,7 +186,7 @@ impl RouteTableDump {
         };
         Self {
             hosts: table.hosts.iter().map(HostDump::new).collect(),
-            default_backend: table.default_backend.as_deref().map(BackendDump::new),
+            default_backend: table.default_backend.as_ref().map(|default| BackendDump::new(&default.backend)),
             certificates: table
                 .certificates
                 .iter()
@@ -201,7 +201,10 @@ impl HostDump {
         Self {
             host: host.to_string(),
             rules: routes.rules.iter().map(RuleDump::new).collect(),
-            default_backend: routes.default_backend.as_deref().map(BackendDump::new),
+            default_backend: routes
+                .default_backend
+                .as_ref()
+                .map(|default| BackendDump::new(&default.backend)),
         }
     }
 }

@@ -15,7 +15,7 @@ fn state(kernel: u64, proxy: u64) -> State {
     let tell = watch::Sender::default();
     let live = Live { draining: tell.subscribe(), ..live(Some(kernel), proxy, Some(snapshot())) };
     let captures = Captures::default();
-    State { live, registry: Arc::new(Registry::default()), tell, members: None, captures }
+    State { live, registry: Arc::new(Registry::default()), tell, members: None, requests: None, captures }
 }
 
 async fn ask(method: Method, path: &str, scope: Scope, state: &State) -> (StatusCode, String) {

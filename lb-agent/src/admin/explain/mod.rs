@@ -1,6 +1,7 @@
 //! What happens to one packet, told to people and, with stable names, as JSON. What the packet path did comes from
 //! `app`; the names come from the agent, if there is one.
 
+mod request;
 mod words;
 
 use std::net::{IpAddr, SocketAddr};
@@ -8,6 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use lb_common::verdict::Verdict;
 use serde::Serialize;
 
+pub use self::request::{ExplainRequest, header, is_forwarded};
+pub(super) use self::request::{asked, query};
 use super::{Asked, Membership};
 
 /// A packet, what it was decided by and what became of it.

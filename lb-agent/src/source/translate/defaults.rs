@@ -9,7 +9,7 @@ use super::backends::{Backends, User};
 use super::certificates;
 use super::classes::Classes;
 use super::register::Register;
-use crate::model::{Backend, BackendId, Cause, Certificate, ObjectRef, Problem, TlsPolicy};
+use crate::model::{Backend, BackendId, Cause, Certificate, DefaultBackend, ObjectRef, Problem, TlsPolicy};
 use crate::source::{Index, Settings};
 
 /// The defaults of all classes.
@@ -92,19 +92,20 @@ impl Defaults {
     }
 
     /// Where requests go that nothing matches, on listeners of these classes; a class that loses hears of it.
-    pub(super) fn backend<'a>(
-        &'a self,
-        classes: &'a BTreeSet<String>,
+    pub(super) fn backend(
+        &self,
+        classes: &BTreeSet<String>,
         problems: &mut Vec<Problem>,
-    ) -> Option<&'a Arc<Backend>> {
+    ) -> Option<DefaultBackend> {
         let backends = self.of(classes).filter_map(|class| Some((class.backend.as_ref()?, class)));
-        oldest(backends, ("default backend", "spec.defaultBackend"), problems)
+        let (backend, class) = oldest(backends, ("default backend", "spec.defaultBackend"), problems)?;
+        Some(DefaultBackend { backend: Arc::clone(backend), object: Arc::clone(&class.by) })
     }
 
     /// What handshakes may agree on, on listeners of these classes; a class that loses hears of it.
     pub(super) fn tls(&self, classes: &BTreeSet<String>, problems: &mut Vec<Problem>) -> TlsPolicy {
         let policies = self.of(classes).filter_map(|class| Some((class.tls?, class)));
-        oldest(policies, ("TLS policy", "spec.tls"), problems).unwrap_or_default()
+        oldest(policies, ("TLS policy", "spec.tls"), problems).map_or_else(TlsPolicy::default, |(policy, _)| policy)
     }
 
     fn of<'a>(&'a self, classes: &'a BTreeSet<String>) -> impl Iterator<Item = &'a OfClass> + Clone {
@@ -117,7 +118,7 @@ fn oldest<'a, T: PartialEq>(
     mut wishes: impl Iterator<Item = (T, &'a OfClass)>,
     (what, field): (&str, &str),
     problems: &mut Vec<Problem>,
-) -> Option<T> {
+) -> Option<(T, &'a OfClass)> {
     let (wish, winner) = wishes.next()?;
     for (_, class) in wishes.filter(|(other, class)| *other != wish && class.by != winner.by) {
         let message = format!(
@@ -127,7 +128,7 @@ fn oldest<'a, T: PartialEq>(
         );
         problems.push(Problem::warning(&class.by, field, message).because(Cause::Conflict));
     }
-    Some(wish)
+    Some((wish, winner))
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use super::certificates::HostCertificate;
 use super::defaults::Fallback;
 use super::ingress::{IngressRoutes, Route};
-use crate::model::{Backend, Cause, Certificate, HostPattern, HostRoutes, ObjectRef, Problem, Rule};
+use crate::model::{
+    Backend, Cause, Certificate, DefaultBackend, HostPattern, HostRoutes, ObjectRef, Problem, Rule,
+    contested_path,
+};
 
 /// The routes of a host, of the Ingresses that name it, the oldest first; `None` if there are none of them.
 pub(super) fn host<'a>(
@@ -22,7 +25,7 @@ pub(super) fn host<'a>(
     }
     Some(HostRoutes {
         rules: rules(pattern, ingresses, problems),
-        default_backend: default_backend.map(|owned: Owned<'_>| Arc::clone(owned.backend)),
+        default_backend: default_backend.map(|owned: Owned<'_>| owned.into()),
     })
 }
 
@@ -45,7 +48,7 @@ fn rules<'a>(
                 ingress: Arc::clone(&ingress.name),
             }),
             Some(taken) => {
-                let what = format!("{} of host {pattern}", route.path);
+                let what = contested_path(&route.path, pattern);
                 let field = format!("{}.path", route.field());
                 problems.push(lost(&what, &ingress.name, field, &taken.ingress));
             }
@@ -59,18 +62,24 @@ fn rules<'a>(
 pub(super) fn default_backend<'a>(
     ingresses: impl Iterator<Item = &'a IngressRoutes>,
     problems: &mut Vec<Problem>,
-) -> Option<Arc<Backend>> {
+) -> Option<DefaultBackend> {
     let mut place = None;
     for ingress in ingresses {
         offer(ingress, &mut place, || "the default backend of all hosts".to_owned(), problems);
     }
-    place.map(|owned| Arc::clone(owned.backend))
+    place.map(Owned::into)
 }
 
 /// A default backend and the Ingress whose it is.
 struct Owned<'a> {
     backend: &'a Arc<Backend>,
-    by: &'a ObjectRef,
+    by: &'a Arc<ObjectRef>,
+}
+
+impl From<Owned<'_>> for DefaultBackend {
+    fn from(owned: Owned<'_>) -> Self {
+        Self { backend: Arc::clone(owned.backend), object: Arc::clone(owned.by) }
+    }
 }
 
 fn offer<'a>(

@@ -97,7 +97,7 @@ impl Merged {
             let of_ingresses =
                 merge::default_backend(of(sources.hosts.defaults(), &self.classes), &mut found);
             let of_classes = sources.defaults.backend(&self.classes, &mut found);
-            table.default_backend = of_ingresses.or_else(|| of_classes.cloned());
+            table.default_backend = of_ingresses.or(of_classes);
             table.tls = sources.defaults.tls(&self.classes, &mut found);
             sources.register.replace(&mut self.of_default, found, sources.index);
         }

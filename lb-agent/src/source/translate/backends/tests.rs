@@ -110,7 +110,7 @@ fn check(backend: &str, expected: Result<&[&str], Unavailable>, problems: &[&str
     );
     let snapshot = snapshot(&format!("{EDGE}{OBJECTS}{ingress}"), &Settings::default());
     let routes = &snapshot.listeners.values().next().expect("a listener").routes;
-    let found = &routes.default_backend.as_ref().expect("a backend").endpoints;
+    let found = &routes.default_backend.as_ref().expect("a backend").backend.endpoints;
     let found =
         found.as_ref().map(|endpoints| endpoints.iter().map(SocketAddr::to_string).collect::<Vec<_>>());
     let expected =

@@ -88,7 +88,7 @@ fn check(yaml: &str, operator: Option<&str>, expected: [&str; 2], problems: &[&s
             let certificates = listener.routes.certificates.get(&crate::model::HostPattern::Any);
             let secrets = certificates.into_iter().flat_map(|all| all.iter());
             let secrets: Vec<_> = secrets.map(|certificate| certificate.secret.name.as_str()).collect();
-            let backend = listener.routes.default_backend.as_ref();
+            let backend = listener.routes.default_backend.as_ref().map(|default| &default.backend);
             let backend = backend.map_or("-".to_owned(), |backend| backend.id.to_string());
             format!("{} {backend}", secrets.join(","))
         })

@@ -36,7 +36,7 @@ fn allowed() -> Settings {
 
 fn endpoints_of(snapshot: &Snapshot) -> Vec<String> {
     let routes = &snapshot.listeners.values().next().expect("a listener").routes;
-    let backend = routes.default_backend.as_ref().expect("a backend");
+    let backend = &routes.default_backend.as_ref().expect("a backend").backend;
     match &backend.endpoints {
         Ok(endpoints) => endpoints.iter().map(SocketAddr::to_string).collect(),
         Err(reason) => vec![format!("{reason:?}")],

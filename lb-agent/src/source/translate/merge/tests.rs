@@ -45,10 +45,15 @@ fn check(ingresses: &[String], expected: &[&str], problems: &[&str]) {
             routes.rules.iter().map(|rule| format!("{host} {} -> {}", rule.path, rule.backend.id.service)),
         );
         found.extend(
-            routes.default_backend.iter().map(|backend| format!("{host} * -> {}", backend.id.service)),
+            routes
+                .default_backend
+                .iter()
+                .map(|default| format!("{host} * -> {}", default.backend.id.service)),
         );
     }
-    found.extend(table.default_backend.iter().map(|backend| format!("default -> {}", backend.id.service)));
+    found.extend(
+        table.default_backend.iter().map(|default| format!("default -> {}", default.backend.id.service)),
+    );
     assert_eq!(found, expected);
     assert_complaints(&snapshot, problems);
 }

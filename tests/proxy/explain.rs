@@ -1,0 +1,94 @@
+//! What `explain` says of requests and handshakes is what becomes of them.
+
+use lb_agent::l7::{Trust, explain};
+use lb_agent::model::KeyKind::Ecdsa;
+use lb_agent::model::{ListenerExplained, RequestAsked, Snapshot};
+
+use super::support::{
+    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, identity, request, shown,
+};
+
+fn explained(snapshot: &Snapshot, host: &str, path: &str) -> Vec<ListenerExplained> {
+    let asked = RequestAsked {
+        host: host.to_owned(),
+        path: path.to_owned(),
+        method: "GET".to_owned(),
+        headers: Vec::new(),
+        sni: None,
+        from: None,
+        to: None,
+    };
+    explain(snapshot, &asked, &Trust::default()).expect("a request").listeners
+}
+
+#[tokio::test]
+async fn a_request_goes_where_its_explanation_says() {
+    let (root, exact) = (Backend::says("/").await, Backend::says("/cart").await);
+    let (wild, fallback) = (Backend::says("/wild").await, Backend::says("default").await);
+    let table = Table::default()
+        .rule("a.org", "/", &[root.address])
+        .exact("a.org", "/cart", &[exact.address])
+        .rule("*.org", "/wild", &[wild.address])
+        .rule("b.org", "/x/y", &[root.address])
+        .default_backend("", &[fallback.address])
+        .build();
+    let snapshot = Fixture::snapshot(&table);
+    let fixture = Fixture::start(table);
+    let mut client = Http::one(fixture.http()).await;
+    for (host, path) in [
+        ("a.org", "/cart"),
+        ("A.ORG:80", "/cart/"),
+        ("a.org", "/%63art?x"),
+        ("c.org", "/wild/x"),
+        ("c.org", "/else"),
+        ("b.org", "/x%2Fy"),
+        ("b.org", "/x/./y"),
+        ("c.com", "/"),
+    ] {
+        let answer = client.send(request(host, path)).await;
+        let [listener, ..] = &explained(&snapshot, host, path)[..] else { panic!("no listener") };
+        match &listener.reply {
+            Some(reply) => {
+                assert_eq!(answer.status, reply.status, "{host} {path}");
+                assert_eq!(answer.text().trim_end(), reply.text);
+            }
+            None => {
+                let service = listener.backend.as_ref().expect("a backend").service.clone();
+                assert_eq!(format!("shop/{}:80", answer.text()), service, "{host} {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_shows_the_certificate_that_its_explanation_names() {
+    let (precise, wildcard) = (certificate(Ecdsa, &["a.org"]), certificate(Ecdsa, &["*.org"]));
+    let any = certificate(Ecdsa, &["any.net"]);
+    let table = Table::default()
+        .certificate("a.org", &precise)
+        .certificate("*.org", &wildcard)
+        .certificate("", &any)
+        .build();
+    let snapshot = Fixture::snapshot(&table);
+    let fixture = Fixture::start(table);
+    for name in ["a.org", "A.org", "b.org", "x.b.org", "a.com"] {
+        let seen = shown(&connect_tls(fixture.https(), name, &[], all_schemes()).await);
+        let listeners = explained(&snapshot, name, "/");
+        let told = listeners.iter().find_map(|listener| listener.certificate.as_ref()).expect("TLS");
+        let all = [&precise, &wildcard, &any];
+        let found = all.iter().find(|one| identity(one) == seen).expect("one of them");
+        assert_eq!(told.offered[0].secret, found.secret.to_string(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn workers_say_what_they_know_of_endpoints() {
+    let backend = Backend::says("ok").await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let observer = fixture.proxy.observer();
+    assert!(observer.endpoints(&[backend.address]).await.is_empty(), "nobody was sent there");
+    Http::get(fixture.http(), "a", "/").await;
+    let known = observer.endpoints(&[backend.address]).await;
+    let state = known.get(&backend.address).expect("it is known");
+    assert_eq!((state.known_by, state.ejected_by, state.requests, state.idle), (1, 0, 0, 1));
+}
