@@ -25,4 +25,6 @@ mod steered;
 mod streaming;
 mod support;
 mod tls;
+mod upstream_http2;
+mod upstream_protocols;
 mod websocket;

@@ -9,11 +9,10 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
-use super::attempts::{Attempts, Begun};
+use super::attempts::Attempts;
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
-use super::exchange::Exchange;
 use super::reply::Reply;
 use super::target::Target;
 use super::{authority, headers, path_policy, tunnel};
@@ -60,7 +59,10 @@ async fn respond(
 
 async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Reply> {
     let target = find_target(client, &mut parts)?;
-    let is_websocket = parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
+    // To HTTP/2 there is no upgrade: it is asked as if none was wanted.
+    let is_websocket = parts.version == Version::HTTP_11
+        && headers::wants_websocket(&parts.headers)
+        && !target.protocol.is_http2;
     headers::prepare_request(&mut parts, &client.origin, &client.worker.config.trust);
     into_origin_form(&mut parts);
     if is_websocket {
@@ -109,10 +111,9 @@ fn into_origin_form(parts: &mut Parts) {
     }
 }
 
-fn pass_back(Begun { response, connection, turn }: Begun) -> Response<Body> {
-    let (mut parts, incoming) = response.into_parts();
+fn pass_back(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let exchange = Exchange::new(incoming, connection, turn);
-    Response::from_parts(parts, Body::exchange(Box::new(exchange)))
+    Response::from_parts(parts, body)
 }

@@ -3,7 +3,8 @@
 //! The life of a request: `worker` accepts its connection, `connection` speaks TLS and HTTP with the client,
 //! `forward` settles its host (`authority`), path (`path_policy`) and headers (`headers`), asks the `router` of
 //! the current `live` state for a `target`, and has it sent to one of its `candidates` (`attempts`), over an `endpoint` connection of that
-//! one's `pool`; the response streams back as an `exchange`. What the proxy answers by itself is in `reply`.
+//! one's `pool`; the response streams back as an `exchange`. To an endpoint that speaks HTTP/2 it goes as a `stream` of one
+//! that is shared (`multiplex`); TLS below either is in `secured`. What the proxy answers by itself is in `reply`.
 //!
 //! What clients may send is in `guard`, which sees their bytes before the HTTP library does; how much, in `limits`.
 //!
@@ -40,6 +41,8 @@ mod kept;
 mod limits;
 mod listen;
 mod live;
+mod multiplex;
+mod outgoing;
 mod overload;
 mod path_index;
 mod path_policy;
@@ -54,7 +57,9 @@ mod refuse;
 mod reply;
 mod request_id;
 pub mod router;
+mod secured;
 mod sniff;
+mod stream;
 mod target;
 mod tls;
 mod trust;

@@ -16,6 +16,7 @@ use super::listen::{self, Bound, ListenError, Listening, SteeredSocket};
 use super::live::{Compiler, Live};
 use super::overload::MemoryUse;
 use super::phase::Phase;
+use super::secured::Secured;
 use super::tls::{Tls, TlsError};
 use super::worker::{self, Start};
 use crate::metrics::Metrics;
@@ -70,6 +71,7 @@ impl Proxy {
     pub fn start(config: Config, metrics: Metrics) -> Result<Self, StartError> {
         let config = Config { limits: descriptors::fit(config.limits), ..config };
         let compiler = Mutex::new(Compiler::new(Tls::new()?));
+        let secured = Secured::new()?;
         let waiting = listen::bind(&config)?;
         let bound = waiting.iter().filter_map(|bound| Some((bound.key?, bound.address))).collect();
         let live = Arc::new(ArcSwap::from_pointee(Live::default()));
@@ -96,6 +98,7 @@ impl Proxy {
                 sockets,
                 live: proxy.live.clone(),
                 metrics: proxy.metrics.clone(),
+                secured: secured.clone(),
                 phase: proxy.phase.subscribe(),
                 oldest,
                 beat: config.beats.watch(format!("proxy worker {number}"), STUCK),

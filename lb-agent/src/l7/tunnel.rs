@@ -23,6 +23,7 @@ use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
 use super::pump::Pump;
 use super::reply::Reply;
+use super::secured::EndpointStream;
 use super::target::Target;
 use super::upstream::Turn;
 use super::worker::Worker;
@@ -63,10 +64,10 @@ fn pass_back(response: Response<Incoming>) -> Response<Body> {
 }
 
 /// The turn lasts until the endpoint has answered: a tunnel says nothing of its load.
-async fn connect(worker: &Worker, target: &Arc<Target>) -> Result<(tokio::net::TcpStream, Turn), Reply> {
+async fn connect(worker: &Worker, target: &Arc<Target>) -> Result<(EndpointStream, Turn), Reply> {
     let mut tries = Tries::new(worker.upstreams.of(target)?);
     while let Some(turn) = tries.next() {
-        if let Some(stream) = worker.dial(turn.upstream().address, worker.config.timeouts.connect).await {
+        if let Some(stream) = worker.open(turn.upstream(), worker.config.timeouts.connect).await {
             return Ok((stream, turn));
         }
         tries.failed(&turn, Fault::Connect, &worker.config.ejection, &worker.metrics);
@@ -77,7 +78,7 @@ async fn connect(worker: &Worker, target: &Arc<Target>) -> Result<(tokio::net::T
 
 async fn shake_hands(
     worker: &Worker,
-    stream: tokio::net::TcpStream,
+    stream: EndpointStream,
     request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Reply> {
     let (mut sender, connection) =
