@@ -15,7 +15,7 @@ use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::reply::Reply;
 use super::target::Target;
-use super::{authority, headers, path_policy, tunnel};
+use super::{authority, grpc, headers, path_policy, tunnel};
 use crate::model::{Host, plain_path};
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
@@ -37,6 +37,7 @@ async fn respond(
     client.uploads.set(!body.is_end_stream());
     let is_http1 = parts.version < Version::HTTP_2;
     client.ends_by_closing.set(parts.version == Version::HTTP_10);
+    let is_call = grpc::is_call(&parts);
     let id = client.worker.ids.settle(&mut parts.headers);
     let answered = match client.worker.overload.refuses() {
         None => answer(&client, parts, body).await,
@@ -47,7 +48,7 @@ async fn respond(
     };
     let mut response = answered.unwrap_or_else(|reply| {
         client.worker.metrics.reply(reply);
-        reply.response(id)
+        if is_call { grpc::response(reply, id) } else { reply.response(id) }
     });
     if is_http1 && client.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers::close_after(response.headers_mut());

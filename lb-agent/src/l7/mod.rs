@@ -4,7 +4,8 @@
 //! `forward` settles its host (`authority`), path (`path_policy`) and headers (`headers`), asks the `router` of
 //! the current `live` state for a `target`, and has it sent to one of its `candidates` (`attempts`), over an `endpoint` connection of that
 //! one's `pool`; the response streams back as an `exchange`. To an endpoint that speaks HTTP/2 it goes as a `stream` of one
-//! that is shared (`multiplex`); TLS below either is in `secured`. What the proxy answers by itself is in `reply`.
+//! that is shared (`multiplex`); TLS below either is in `secured`. What the proxy answers by itself is in `reply`, and for
+//! gRPC in `grpc`.
 //!
 //! What clients may send is in `guard`, which sees their bytes before the HTTP library does; how much, in `limits`.
 //!
@@ -32,6 +33,7 @@ mod exchange;
 mod forward;
 mod forwarded;
 mod frames;
+mod grpc;
 mod guard;
 mod headers;
 mod host_map;

@@ -110,7 +110,7 @@ impl Reply {
     }
 
     /// The body, for people; it tells nothing about what is behind the proxy.
-    const fn text(self) -> &'static str {
+    pub(super) const fn text(self) -> &'static str {
         match self {
             Self::BadHost => "400 bad request: missing, repeated or malformed Host\n",
             Self::BadPath => "400 bad request: dot segments or control bytes in the path\n",

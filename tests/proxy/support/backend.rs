@@ -137,6 +137,22 @@ impl Speaks {
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         Self { http2, tls: Some(Arc::new(config).into()) }
     }
+
+    /// Serves one connection.
+    pub(crate) async fn serve<S>(self, stream: TcpStream, service: S)
+    where
+        S: HttpService<Incoming, ResBody = Body, Error = Infallible> + 'static,
+        S::Future: Send,
+    {
+        match self.tls {
+            None => serve(stream, self.http2, service).await,
+            Some(tls) => {
+                if let Ok(stream) = tls.accept(stream).await {
+                    serve(stream, self.http2, service).await;
+                }
+            }
+        }
+    }
 }
 
 async fn accept<F, A>(
@@ -158,17 +174,8 @@ async fn accept<F, A>(
             let answer = handler(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let Speaks { http2, tls } = speaks.clone();
-        serving.spawn(async move {
-            match tls {
-                None => serve(stream, http2, service).await,
-                Some(tls) => {
-                    if let Ok(stream) = tls.accept(stream).await {
-                        serve(stream, http2, service).await;
-                    }
-                }
-            }
-        });
+        let speaks = speaks.clone();
+        serving.spawn(async move { speaks.serve(stream, service).await });
     }
 }
 
