@@ -222,7 +222,7 @@ pub struct Metrics {
     handshakes: [[ShardedCounter; 2]; TlsVersion::ALL.len()],
     failed_handshakes: [ShardedCounter; HandshakeFailure::ALL.len()],
     upstream_connects: [ShardedCounter; 2],
-    upstream_retries: [ShardedCounter; 2],
+    upstream_retries: [ShardedCounter; 3],
     upstream_ejections: [ShardedCounter; Fault::ALL.len()],
     upstream_ejected: Gauge,
     connections: [Gauge; ConnectionKind::ALL.len()],
@@ -252,7 +252,7 @@ impl Metrics {
         let failed_handshakes = family(registry, "lb_l7_tls_handshake_failures", help);
         let connects =
             family(registry, "lb_l7_upstream_connects", "Connections opened to endpoints, by result");
-        let help = "Requests that an endpoint may have seen, and that could be sent again: whether the budget allowed it";
+        let help = "Requests that could be sent again: because no endpoint had looked at them, or as the budget allowed or not";
         let retries = family(registry, "lb_l7_upstream_retries", help);
         let help = "Endpoints set aside for a while, by each worker, by how they failed last";
         let ejections = family(registry, "lb_l7_upstream_ejections", help);
@@ -278,7 +278,7 @@ impl Metrics {
             failed_handshakes: HandshakeFailure::ALL
                 .map(|failure| resolve(&failed_handshakes, vec![("reason", failure.label())])),
             upstream_connects: results(&connects),
-            upstream_retries: ["refused", "retried"]
+            upstream_retries: ["refused", "retried", "unseen"]
                 .map(|outcome| resolve(&retries, vec![("outcome", outcome)])),
             upstream_ejections: Fault::ALL.map(|fault| resolve(&ejections, vec![("reason", fault.label())])),
             upstream_ejected: Gauge::default(),
@@ -375,6 +375,11 @@ impl Metrics {
     /// A request that could be sent a second time, and whether it was.
     pub fn upstream_retry(&self, retried: bool) {
         self.upstream_retries[usize::from(retried)].inc();
+    }
+
+    /// A request is sent again that an endpoint has taken and not looked at.
+    pub fn upstream_unseen(&self) {
+        self.upstream_retries[2].inc();
     }
 }
 

@@ -85,7 +85,6 @@ async fn a_rewritten_path() {
 #[tokio::test]
 async fn annotations_that_change_what_a_request_meets() {
     for (name, value) in [
-        ("backend-protocol", "HTTPS"),
         ("server-alias", "bar.example"),
         ("from-to-www-redirect", "true"),
         ("force-ssl-redirect", "true"),
@@ -209,4 +208,23 @@ spec:
     let site = site(text, &[]).await;
     site.check("only-backend", "/", Ok("echo")).await;
     site.check("other", "/", Err(404)).await;
+}
+
+/// The backends here speak HTTP/1.1 in the clear.
+#[tokio::test]
+async fn endpoints_are_spoken_to_as_the_annotation_says() {
+    let wrong = "error: Ingress default/fcgi: metadata.annotations[nginx.ingress.kubernetes.io/backend-protocol]: \
+                 \"FCGI\" is none of HTTP, HTTPS, GRPC, GRPCS, H2C, H2: requests get 500";
+    let spoken = |name: &str, value| {
+        single(name, &of_nginx("backend-protocol", value), &format!("{name}.example"), "/", "echo")
+    };
+    let text = spoken("http", "HTTP")
+        + &spoken("https", "HTTPS")
+        + &spoken("grpc", "GRPC")
+        + &spoken("fcgi", "FCGI");
+    let site = site(&text, &[wrong]).await;
+    site.check("http.example", "/", Ok("echo")).await;
+    site.check("https.example", "/", Err(502)).await;
+    site.check("grpc.example", "/", Err(502)).await;
+    site.check("fcgi.example", "/", Err(500)).await;
 }

@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 
 use super::access_log::{Ended, Notes, Record};
+use super::body::BodyError;
 use super::client::Busy;
 use super::reply::Reply;
 use super::route::Route;
@@ -61,7 +62,7 @@ impl Account {
     }
 
     /// A part of the response's body goes to the client; `is_last` if nothing follows.
-    pub(super) fn frame(&mut self, frame: &Poll<Option<hyper::Result<Frame<Bytes>>>>, is_last: bool) {
+    pub(super) fn frame(&mut self, frame: &Poll<Option<Result<Frame<Bytes>, BodyError>>>, is_last: bool) {
         let Some(logged) = &mut self.logged else { return };
         match frame {
             Poll::Ready(Some(Ok(frame))) => {

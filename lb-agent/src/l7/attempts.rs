@@ -3,28 +3,51 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::body::RequestBody;
+use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::deadline::Deadline;
 use super::ejection::Fault;
 use super::endpoint::{EndpointConnection, Failure};
+use super::exchange::Exchange;
 use super::limits::Limit;
 use super::reply::Reply;
+use super::stream::{Answering, Asked, Stream};
 use super::upload::{Pace, Upload};
 use super::upstream::Turn;
 use super::worker::Worker;
 
-/// A response's head, with the connection that its body comes over.
-pub(super) struct Begun {
-    pub(super) response: Response<Incoming>,
-    pub(super) connection: Box<EndpointConnection>,
-    pub(super) turn: Turn,
+/// An HTTP/2 endpoint is asked so often, if it has not looked at the request.
+const SENDS: usize = 3;
+
+/// A response, by what its body comes over.
+enum Answered {
+    Alone(Response<Incoming>, Box<EndpointConnection>),
+    Shared(Response<Answering>),
 }
 
-type Answered = (Response<Incoming>, Box<EndpointConnection>);
+impl Answered {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Alone(response, _) => response.status(),
+            Self::Shared(response) => response.status(),
+        }
+    }
+
+    fn with(self, turn: Turn) -> Response<Body> {
+        match self {
+            Self::Alone(response, connection) => {
+                response.map(|incoming| Body::exchange(Box::new(Exchange::new(incoming, connection, turn))))
+            }
+            Self::Shared(response) => {
+                response.map(|answering| Body::stream(Box::new(Stream::new(answering, turn))))
+            }
+        }
+    }
+}
 
 /// Each endpoint is tried at most once: as long as none has seen the request, and once more when one that may have seen
 /// it broke off without a response, if the request may be sent twice and the backend's budget allows it.
@@ -46,17 +69,17 @@ impl<'a> Attempts<'a> {
     }
 
     /// Until an endpoint answers, or none is left, or no time.
-    pub(super) async fn run(mut self) -> Result<Begun, Reply> {
+    pub(super) async fn run(mut self) -> Result<Response<Body>, Reply> {
         let (mut next, mut last_word) = (self.tries.next(), Reply::ConnectFailed);
         while let Some(turn) = next {
             let Some(left) = self.left() else { break };
             self.tries.tried(&turn);
             match self.ask(&turn, left).await {
-                Ok((response, connection)) => {
+                Ok(answered) => {
                     self.tries.note_answer();
                     let Worker { config, metrics, .. } = self.worker;
-                    self.tries.answered(&turn, response.status(), &config.ejection, metrics);
-                    return Ok(Begun { response, connection, turn });
+                    self.tries.answered(&turn, answered.status(), &config.ejection, metrics);
+                    return Ok(answered.with(turn));
                 }
                 Err(failure) => {
                     self.blame(&turn, &failure);
@@ -83,6 +106,9 @@ impl<'a> Attempts<'a> {
     /// over a new one: there is no third.
     async fn ask(&mut self, turn: &Turn, left: Duration) -> Result<Answered, Failure> {
         let upstream = turn.upstream();
+        if upstream.protocol.is_http2 {
+            return self.ask_over_shared(turn, left).await;
+        }
         while !self.is_repeated
             && let Some(connection) = upstream.pool.take()
         {
@@ -96,7 +122,7 @@ impl<'a> Attempts<'a> {
                 result => return result,
             }
         }
-        let connection = self.worker.connect(upstream.address, left).await.ok_or(Failure::NotSent)?;
+        let connection = self.worker.connect(upstream, left).await.ok_or(Failure::NotSent)?;
         turn.connected();
         let may_repeat = !self.is_repeated && self.tries.has_others();
         let copy = self.place.as_ref().filter(|_| may_repeat).and_then(replayable);
@@ -127,7 +153,53 @@ impl<'a> Attempts<'a> {
             return Err(Failure::Broken);
         }
         turn.answered(upload.map(|upload| upload.came_at()));
-        Ok((response, connection))
+        Ok(Answered::Alone(response, connection))
+    }
+
+    /// Over a connection with others. One that ends has not looked at what came last, and the next one will.
+    async fn ask_over_shared(&mut self, turn: &Turn, left: Duration) -> Result<Answered, Failure> {
+        let deadline = Rc::new(Deadline::new(&self.worker.deadlines));
+        deadline.set(left);
+        let mut result = Err(Failure::NotSent);
+        for _ in 0..SENDS {
+            result = self.exchange_over_shared(turn, &deadline).await;
+            let is_unseen = match &result {
+                Err(Failure::Unprocessed) => true,
+                Err(Failure::Refused) => !self.tries.has_others(),
+                _ => false,
+            };
+            if !is_unseen || self.place.is_none() {
+                break;
+            }
+            self.worker.metrics.upstream_unseen();
+        }
+        result
+    }
+
+    async fn exchange_over_shared(
+        &mut self,
+        turn: &Turn,
+        deadline: &Rc<Deadline>,
+    ) -> Result<Answered, Failure> {
+        let upstream = turn.upstream();
+        let connect = self.worker.config.timeouts.connect;
+        let place = upstream.shared.place(|| self.worker.multiplex(upstream, connect));
+        let Some(Some(place)) = deadline.bound(place).await else { return Err(Failure::NotSent) };
+        turn.connected();
+        let Some(mut request) = self.place.take() else { return Err(Failure::Broken) };
+        let upload = follow(self.worker, request.body_mut(), deadline);
+        let scheme = if upstream.protocol.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let asked = Asked::send(place, &scheme, request, &mut self.place)?;
+        match asked.answer(deadline, &mut self.place).await {
+            Ok(response) => {
+                turn.answered(upload.map(|upload| upload.came_at()));
+                Ok(Answered::Shared(response))
+            }
+            Err(Failure::TimedOut) if upload.is_some_and(|upload| upload.awaits_client()) => {
+                Err(Failure::SlowBody)
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Tells the endpoint's record of what was its fault.
@@ -136,7 +208,11 @@ impl<'a> Attempts<'a> {
             Failure::NotSent => Fault::Connect,
             Failure::Broken => Fault::Broken,
             Failure::TimedOut => Fault::TimeOut,
-            Failure::Stale | Failure::BadBody | Failure::SlowBody => return,
+            Failure::Unprocessed
+            | Failure::Refused
+            | Failure::Stale
+            | Failure::BadBody
+            | Failure::SlowBody => return,
         };
         self.tries.failed(turn, fault, &self.worker.config.ejection, &self.worker.metrics);
         turn.failed();
@@ -146,7 +222,7 @@ impl<'a> Attempts<'a> {
     fn reply_to(&self, failure: &Failure) -> Reply {
         match failure {
             Failure::NotSent => Reply::ConnectFailed,
-            Failure::Broken | Failure::Stale => Reply::BadResponse,
+            Failure::Unprocessed | Failure::Refused | Failure::Broken | Failure::Stale => Reply::BadResponse,
             Failure::BadBody => Reply::BadBody,
             Failure::SlowBody => {
                 self.worker.metrics.limit_reached(Limit::UploadRate);
@@ -160,6 +236,13 @@ impl<'a> Attempts<'a> {
     fn after(&mut self, turn: Turn, failure: &Failure) -> Option<Turn> {
         match failure {
             Failure::NotSent => self.tries.next(),
+            Failure::Unprocessed | Failure::Refused if self.place.is_some() => {
+                let next = self.tries.next();
+                if next.is_some() {
+                    self.worker.metrics.upstream_unseen();
+                }
+                next
+            }
             Failure::Broken | Failure::Stale if self.place.is_some() && !self.is_repeated => {
                 self.is_repeated = true;
                 let may = self.tries.may_repeat();

@@ -1,5 +1,6 @@
 //! Bodies as they stream through, frame by frame: the reader's pace is the writer's.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -7,15 +8,20 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use thiserror::Error;
 
 use super::access_log::Notes;
 use super::account::Account;
 use super::exchange::Exchange;
+use super::stream::Stream;
 use super::upload::Upload;
 
 /// A client request's body on its way to a backend.
 #[derive(Default)]
 pub(super) struct RequestBody {
+    /// What comes before the rest: it is sent again.
+    #[expect(clippy::box_collection, reason = "it is nearly never there")]
+    again: Option<Box<VecDeque<Bytes>>>,
     incoming: Option<Incoming>,
     upload: Option<Rc<Upload>>,
     notes: Option<Rc<Notes>>,
@@ -25,12 +31,26 @@ impl RequestBody {
     /// A body that may be long; one that is known to be empty costs nothing.
     pub(super) fn new(incoming: Incoming, notes: Option<Rc<Notes>>) -> Self {
         let incoming = (!http_body::Body::is_end_stream(&incoming)).then_some(incoming);
-        Self { incoming, upload: None, notes }
+        Self { again: None, incoming, upload: None, notes }
     }
 
-    /// Whether the request can be sent a second time.
+    /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.incoming.is_none()
+        self.incoming.is_none() && self.again.is_none()
+    }
+
+    /// These parts, which were taken from it, come once more.
+    pub(super) fn rewind(&mut self, taken: Vec<Bytes>) {
+        self.again = (!taken.is_empty()).then(|| Box::new(taken.into()));
+    }
+
+    fn next_again(&mut self) -> Option<Bytes> {
+        let again = self.again.as_mut()?;
+        let part = again.pop_front();
+        if again.is_empty() {
+            self.again = None;
+        }
+        part
     }
 
     /// Tells this upload what comes.
@@ -47,6 +67,9 @@ impl http_body::Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        if let Some(part) = self.next_again() {
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         let frame = Pin::new(incoming).poll_frame(cx);
         if let (Some(notes), Poll::Ready(Some(Ok(part)))) = (&self.notes, &frame) {
@@ -62,12 +85,26 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
+        self.again.is_none() && self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.again.is_some() {
+            return SizeHint::default();
+        }
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
     }
+}
+
+/// Why a response's body broke off.
+#[derive(Debug, Error)]
+pub(super) enum BodyError {
+    /// Over HTTP/1.1.
+    #[error("the endpoint's response broke off")]
+    Http1(#[from] hyper::Error),
+    /// Over HTTP/2; a client that speaks it, too, hears the reason.
+    #[error("the endpoint's stream broke off")]
+    Http2(#[from] h2::Error),
 }
 
 /// A response's body on its way to the client. While it lives, its connection is busy.
@@ -81,6 +118,8 @@ enum Content {
     Text(Option<Bytes>),
     /// The backend's, read by driving its connection.
     Exchange(Box<Exchange>),
+    /// The backend's, over HTTP/2.
+    Stream(Box<Stream>),
     /// The backend's, over a connection that drives itself.
     Incoming(Incoming),
 }
@@ -99,6 +138,11 @@ impl Body {
     /// A backend's, whose connection goes back to the pool at its end.
     pub(super) fn exchange(exchange: Box<Exchange>) -> Self {
         Content::Exchange(exchange).into()
+    }
+
+    /// A backend's, over an HTTP/2 connection.
+    pub(super) fn stream(stream: Box<Stream>) -> Self {
+        Content::Stream(stream).into()
     }
 
     /// A backend's, whose connection is somebody else's concern.
@@ -123,16 +167,17 @@ impl From<Content> for Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match &mut self.content {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Content::Exchange(exchange) => exchange.poll_frame(cx),
-            Content::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+            Content::Exchange(exchange) => exchange.poll_frame(cx).map_err(BodyError::Http1),
+            Content::Stream(stream) => stream.poll_frame(cx).map_err(BodyError::Http2),
+            Content::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Http1),
         };
         let is_last = frame.is_ready() && self.is_end_stream();
         if let Some(account) = &mut self.account {
@@ -145,6 +190,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Text(text) => text.is_none(),
             Content::Exchange(exchange) => exchange.is_end_stream(),
+            Content::Stream(stream) => stream.is_end_stream(),
             Content::Incoming(incoming) => incoming.is_end_stream(),
         }
     }
@@ -153,6 +199,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Content::Exchange(exchange) => exchange.size_hint(),
+            Content::Stream(stream) => stream.size_hint(),
             Content::Incoming(incoming) => incoming.size_hint(),
         }
     }

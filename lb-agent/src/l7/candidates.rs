@@ -168,7 +168,9 @@ mod tests {
         let deadlines = Deadlines::new(Duration::from_millis(10));
         let keeping = Rc::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)));
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Rc::new(Candidates::new(ports.map(|port| Upstream::new(address(port), false, &keeping)).collect()))
+        Rc::new(Candidates::new(
+            ports.map(|port| Upstream::new((address(port), Default::default()), false, &keeping)).collect(),
+        ))
     }
 
     fn tried(candidates: &Rc<Candidates>) -> Vec<u16> {

@@ -9,18 +9,18 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 
 use super::body::RequestBody;
 use super::coalesce::Coalesced;
 use super::deadline::{Deadline, Deadlines};
+use super::secured::EndpointStream;
 
 /// Largest head of a response, and what is read of its body at once: what a client that does not read can hold.
 const BUFFER: usize = 256 * 1024;
 
 /// A connection's IO.
-pub(super) type Io = TokioIo<Coalesced<TcpStream>>;
+pub(super) type Io = TokioIo<Coalesced<EndpointStream>>;
 
 /// A connection to an endpoint, on which one request at a time is under way.
 pub(super) struct EndpointConnection {
@@ -37,6 +37,10 @@ pub(super) struct EndpointConnection {
 pub(super) enum Failure {
     /// Nothing of the request was sent: it is back in its place.
     NotSent,
+    /// The endpoint ends the connection and has not looked at the request.
+    Unprocessed,
+    /// The endpoint takes no request more for now and has not looked at this one.
+    Refused,
     /// The connection broke, or what came was not HTTP.
     Broken,
     /// The connection had been idle and was closed while the request was on its way: so it is kept or closed anywhere.
@@ -50,8 +54,8 @@ pub(super) enum Failure {
 }
 
 impl EndpointConnection {
-    /// Over a connected socket.
-    pub(super) async fn new(stream: TcpStream, deadlines: &Rc<Deadlines>) -> hyper::Result<Self> {
+    /// Over a stream that is ready.
+    pub(super) async fn new(stream: EndpointStream, deadlines: &Rc<Deadlines>) -> hyper::Result<Self> {
         let (sender, connection) =
             Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(Coalesced(stream))).await?;
         let deadline = Rc::new(Deadline::new(deadlines));

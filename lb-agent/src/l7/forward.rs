@@ -10,14 +10,13 @@ use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
 use super::account::Account;
-use super::attempts::{Attempts, Begun};
+use super::attempts::Attempts;
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
-use super::exchange::Exchange;
 use super::reply::Reply;
 use super::route::Route;
-use super::{authority, headers, settle, tunnel};
+use super::{authority, grpc, headers, settle, tunnel};
 use crate::model::Host;
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
@@ -39,6 +38,7 @@ async fn respond(
     client.uploads.set(!body.is_end_stream());
     let is_http1 = parts.version < Version::HTTP_2;
     client.ends_by_closing.set(parts.version == Version::HTTP_10);
+    let is_call = grpc::is_call(&parts);
     let id = client.worker.ids.settle(&mut parts.headers);
     let mut account = Account::new(busy, &parts, &id);
     let answered = match client.worker.overload.refuses() {
@@ -51,7 +51,7 @@ async fn respond(
     let own = answered.as_ref().err().copied();
     let mut response = answered.unwrap_or_else(|reply| {
         client.worker.metrics.reply(reply);
-        reply.response(id)
+        if is_call { grpc::response(reply, id) } else { reply.response(id) }
     });
     if is_http1 && client.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers::close_after(response.headers_mut());
@@ -70,7 +70,10 @@ async fn answer(
 ) -> Result<Response<Body>, Reply> {
     let route = find_route(client, &mut parts)?;
     account.routed(&route);
-    let is_websocket = parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
+    // To HTTP/2 there is no upgrade: it is asked as if none was wanted.
+    let is_websocket = parts.version == Version::HTTP_11
+        && headers::wants_websocket(&parts.headers)
+        && !route.target.protocol.is_http2;
     headers::prepare_request(&mut parts, &client.origin, &client.worker.config.trust);
     into_origin_form(&mut parts);
     if is_websocket {
@@ -98,10 +101,9 @@ fn into_origin_form(parts: &mut Parts) {
     }
 }
 
-fn pass_back(Begun { response, connection, turn }: Begun) -> Response<Body> {
-    let (mut parts, incoming) = response.into_parts();
+fn pass_back(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let exchange = Exchange::new(incoming, connection, turn);
-    Response::from_parts(parts, Body::exchange(Box::new(exchange)))
+    Response::from_parts(parts, body)
 }

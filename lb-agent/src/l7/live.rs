@@ -114,8 +114,8 @@ mod tests {
     use super::*;
     use crate::l7::tls::Tickets;
     use crate::model::{
-        BackendId, BackendPort, Certificate, DefaultBackend, HostPattern, HostRoutes, KeyKind, Kind, Listener,
-        ObjectRef, PathKind, PathRule, Rule, SecretBytes, TlsPolicy, Unavailable,
+        BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern, HostRoutes, KeyKind, Kind,
+        Listener, ObjectRef, PathKind, PathRule, Rule, SecretBytes, TlsPolicy, Unavailable,
     };
 
     fn tls() -> Tls {
@@ -220,6 +220,10 @@ mod tests {
 
     fn backend() -> Arc<Backend> {
         let id = BackendId { namespace: "a".into(), service: "b".into(), port: BackendPort::Number(80) };
-        Arc::new(Backend { id, endpoints: Err(Unavailable::NoEndpoint) })
+        Arc::new(Backend {
+            id,
+            protocol: BackendProtocol::default(),
+            endpoints: Err(Unavailable::NoEndpoint),
+        })
     }
 }

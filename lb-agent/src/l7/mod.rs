@@ -3,7 +3,9 @@
 //! The life of a request: `worker` accepts its connection, `connection` speaks TLS and HTTP with the client,
 //! `forward` settles its host and path (`settle`) and headers (`headers`), asks the `router` of
 //! the current `live` state for a `target`, and has it sent to one of its `candidates` (`attempts`), over an `endpoint` connection of that
-//! one's `pool`; the response streams back as an `exchange`. What the proxy answers by itself is in `reply`.
+//! one's `pool`; the response streams back as an `exchange`. To an endpoint that speaks HTTP/2 it goes as a `stream` of one
+//! that is shared (`multiplex`); TLS below either is in `secured`. What the proxy answers by itself is in `reply`, and for
+//! gRPC in `grpc`.
 //!
 //! What clients may send is in `guard`, which sees their bytes before the HTTP library does; how much, in `limits`.
 //!
@@ -35,6 +37,7 @@ mod explain;
 mod forward;
 mod forwarded;
 mod frames;
+mod grpc;
 mod guard;
 mod headers;
 mod host_map;
@@ -44,7 +47,9 @@ mod kept;
 mod limits;
 mod listen;
 mod live;
+mod multiplex;
 mod observer;
+mod outgoing;
 mod overload;
 mod path_index;
 mod path_policy;
@@ -60,8 +65,10 @@ mod reply;
 mod request_id;
 mod route;
 pub mod router;
+mod secured;
 mod settle;
 mod sniff;
+mod stream;
 mod target;
 mod tls;
 mod trust;

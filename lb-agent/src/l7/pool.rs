@@ -21,6 +21,12 @@ impl Keeping {
     pub(super) fn new(deadlines: &Rc<Deadlines>, limit: usize, max_idle: Duration) -> Self {
         Self { deadlines: deadlines.clone(), limit, max_idle: deadlines.ticks(max_idle) }
     }
+
+    /// What time it is, and since when at least one has to have been used: in ticks.
+    pub(super) fn times(&self) -> (u64, u64) {
+        let now = self.deadlines.now();
+        (now, now.saturating_sub(self.max_idle))
+    }
 }
 
 /// Those of one endpoint.
@@ -68,7 +74,7 @@ impl Pool {
 
     /// Closes what has been idle for too long, or was closed by the endpoint.
     pub(super) fn sweep(&self) {
-        let oldest = self.keeping.deadlines.now().saturating_sub(self.keeping.max_idle);
+        let (_, oldest) = self.keeping.times();
         let mut idle = self.idle.borrow_mut();
         idle.iter_mut().for_each(|connection| connection.refresh());
         idle.retain(|connection| connection.used_at >= oldest && connection.is_reusable());

@@ -17,6 +17,7 @@ use super::live::{Compiler, Live};
 use super::observer::Observer;
 use super::overload::MemoryUse;
 use super::phase::Phase;
+use super::secured::Secured;
 use super::tls::{Tickets, Tls, TlsError};
 use super::worker::{self, Start};
 use crate::metrics::Metrics;
@@ -74,6 +75,7 @@ impl Proxy {
         let config = Config { limits: descriptors::fit(config.limits), ..config };
         let tickets = Tickets::random().map_err(|_| StartError::Random)?;
         let compiler = Mutex::new(Compiler::new(Tls::new(tickets.clone())?));
+        let secured = Secured::new()?;
         let waiting = listen::bind(&config)?;
         let bound = waiting.iter().filter_map(|bound| Some((bound.key?, bound.address))).collect();
         let live = Arc::new(ArcSwap::from_pointee(Live::default()));
@@ -105,6 +107,7 @@ impl Proxy {
                 questions,
                 live: proxy.live.clone(),
                 metrics: proxy.metrics.clone(),
+                secured: secured.clone(),
                 phase: proxy.phase.subscribe(),
                 oldest,
                 beat: config.beats.watch(format!("proxy worker {number}"), STUCK),

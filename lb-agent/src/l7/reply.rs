@@ -36,7 +36,7 @@ pub enum Reply {
     NoRoute,
     /// The backend cannot take requests; see `Unavailable`.
     Unavailable,
-    /// The Ingress asks for a kind of backend that nothing implements.
+    /// The Ingress asks for a kind of backend, or a protocol, that nothing implements.
     Unsupported,
     /// No endpoint accepts connections.
     ConnectFailed,
@@ -217,7 +217,7 @@ impl Reply {
 impl From<Unavailable> for Reply {
     fn from(reason: Unavailable) -> Self {
         match reason {
-            Unavailable::Unsupported => Self::Unsupported,
+            Unavailable::Unsupported | Unavailable::UnknownProtocol => Self::Unsupported,
             Unavailable::NoService
             | Unavailable::NoPort
             | Unavailable::NoEndpoint

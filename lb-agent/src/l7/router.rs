@@ -135,14 +135,19 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BackendId, BackendPort, Host, HostPattern, Kind, ObjectRef, PathKind, PathRule, Rule, SharedMap, TlsPolicy,
+        BackendId, BackendPort, BackendProtocol, Host, HostPattern, Kind, ObjectRef, PathKind, PathRule, Rule, SharedMap,
+        TlsPolicy,
         Unavailable,
     };
 
     fn backend(number: u16) -> Arc<Backend> {
         let port = BackendPort::Number(number);
         let id = BackendId { namespace: "shop".into(), service: "web".into(), port };
-        Arc::new(Backend { id, endpoints: Err(Unavailable::NoEndpoint) })
+        Arc::new(Backend {
+            id,
+            protocol: BackendProtocol::default(),
+            endpoints: Err(Unavailable::NoEndpoint),
+        })
     }
 
     fn default_backend(number: u16) -> DefaultBackend {

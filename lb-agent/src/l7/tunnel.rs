@@ -24,6 +24,7 @@ use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
 use super::pump::Pump;
 use super::reply::Reply;
+use super::secured::EndpointStream;
 use super::target::Target;
 use super::upstream::Turn;
 use super::worker::Worker;
@@ -70,11 +71,11 @@ async fn connect(
     worker: &Worker,
     target: &Arc<Target>,
     notes: Option<Rc<Notes>>,
-) -> Result<(tokio::net::TcpStream, Turn), Reply> {
+) -> Result<(EndpointStream, Turn), Reply> {
     let mut tries = Tries::new(worker.upstreams.of(target)?).noted(notes);
     while let Some(turn) = tries.next() {
         tries.tried(&turn);
-        if let Some(stream) = worker.dial(turn.upstream().address, worker.config.timeouts.connect).await {
+        if let Some(stream) = worker.open(turn.upstream(), worker.config.timeouts.connect).await {
             return Ok((stream, turn));
         }
         tries.failed(&turn, Fault::Connect, &worker.config.ejection, &worker.metrics);
@@ -85,7 +86,7 @@ async fn connect(
 
 async fn shake_hands(
     worker: &Worker,
-    stream: tokio::net::TcpStream,
+    stream: EndpointStream,
     request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Reply> {
     let (mut sender, connection) =

@@ -8,24 +8,51 @@ use std::time::{Duration, Instant};
 use super::balance::Load;
 use super::ejection::Health;
 use super::endpoint::EndpointConnection;
+use super::multiplex::Shared;
 use super::pool::{Keeping, Pool};
-use crate::model::EndpointState;
+use crate::model::{BackendProtocol, EndpointState};
 
 pub(super) struct Upstream {
     pub(super) address: SocketAddr,
+    /// What it speaks.
+    pub(super) protocol: BackendProtocol,
     pub(super) load: Load,
     pub(super) health: Health,
     pub(super) pool: Pool,
+    /// Connections of HTTP/2, which are not taken and given back.
+    pub(super) shared: Shared,
     /// Lists of candidates that it is on.
     pub(super) places: Cell<usize>,
 }
 
 impl Upstream {
     /// One that nothing is known of; whether it joins others that are known.
-    pub(super) fn new(address: SocketAddr, joins: bool, keeping: &Rc<Keeping>) -> Rc<Self> {
+    pub(super) fn new(
+        (address, protocol): (SocketAddr, BackendProtocol),
+        joins: bool,
+        keeping: &Rc<Keeping>,
+    ) -> Rc<Self> {
         let now = Instant::now();
         let (load, health, pool) = (Load::new(now, joins), Health::new(now), Pool::new(keeping));
-        Rc::new(Self { address, load, health, pool, places: Cell::new(0) })
+        let (shared, places) = (Shared::default(), Cell::new(0));
+        Rc::new(Self { address, protocol, load, health, pool, shared, places })
+    }
+
+    /// Closes connections that have been idle for too long, or were closed by the endpoint.
+    pub(super) fn sweep(&self, keeping: &Keeping) {
+        if self.protocol.is_http2 { self.shared.sweep(keeping) } else { self.pool.sweep() }
+    }
+
+    /// Closes idle connections.
+    pub(super) fn clear(&self) {
+        self.pool.clear();
+        self.shared.clear();
+    }
+
+    /// Closes idle connections, and keeps none any more.
+    pub(super) fn close(&self) {
+        self.pool.close();
+        self.shared.close();
     }
 }
 

@@ -16,11 +16,13 @@ use super::reply::Reply;
 use super::target::Target;
 use super::upstream::Upstream;
 use crate::metrics::Metrics;
+use crate::model::BackendProtocol;
 
 pub(super) struct Upstreams {
     /// By the target's place in memory, which is no other one's as long as there is a `Weak` of it.
     candidates: RefCell<HashMap<usize, Known, RandomState>>,
-    all: RefCell<HashMap<SocketAddr, Rc<Upstream>, RandomState>>,
+    /// One that speaks two protocols is two.
+    all: RefCell<HashMap<(SocketAddr, BackendProtocol), Rc<Upstream>, RandomState>>,
     keeping: Rc<Keeping>,
 }
 
@@ -39,9 +41,11 @@ impl Upstreams {
             return Ok(known.clone());
         }
         let (mut all, endpoints) = (self.all.borrow_mut(), target.endpoints()?);
-        let joins = endpoints.iter().any(|address| all.contains_key(address));
+        let key = |address: &SocketAddr| (*address, target.protocol.clone());
+        let joins = endpoints.iter().any(|address| all.contains_key(&key(address)));
         let upstream = |address: &SocketAddr| {
-            all.entry(*address).or_insert_with(|| Upstream::new(*address, joins, &self.keeping)).clone()
+            let made = || Upstream::new(key(address), joins, &self.keeping);
+            all.entry(key(address)).or_insert_with(made).clone()
         };
         let made = Rc::new(Candidates::new(endpoints.iter().map(upstream).collect()));
         self.candidates.borrow_mut().insert(place, (Arc::downgrade(target), made.clone()));
@@ -67,9 +71,9 @@ impl Upstreams {
                 metrics.upstream_back();
             }
             if is_used {
-                upstream.pool.sweep()
+                upstream.sweep(&self.keeping)
             } else {
-                upstream.pool.close()
+                upstream.close()
             }
             is_used
         });
@@ -86,7 +90,7 @@ impl Upstreams {
 
     /// Closes all idle connections.
     pub(super) fn clear(&self) {
-        self.all.borrow().values().for_each(|upstream| upstream.pool.clear());
+        self.all.borrow().values().for_each(|upstream| upstream.clear());
     }
 }
 
@@ -101,13 +105,13 @@ mod tests {
     use crate::l7::deadline::Deadlines;
     use crate::l7::ejection::{Ejection, Fault};
     use crate::l7::upstream::Turn;
-    use crate::model::{Backend, BackendId, BackendPort, Unavailable};
+    use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, Unavailable};
 
     fn target(endpoints: Result<&[u16], Unavailable>) -> Arc<Target> {
         let id = BackendId { namespace: "a".into(), service: "b".into(), port: BackendPort::Number(80) };
         let address = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
         let endpoints = endpoints.map(|ports| ports.iter().map(address).collect());
-        Arc::new(Target::compile(&Backend { id, endpoints }))
+        Arc::new(Target::compile(&Backend { id, protocol: BackendProtocol::default(), endpoints }))
     }
 
     fn upstreams() -> Upstreams {

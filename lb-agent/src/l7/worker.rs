@@ -23,6 +23,7 @@ use super::deadline::{Deadline, Deadlines};
 use super::endpoint::EndpointConnection;
 use super::listen::Listening;
 use super::live::Live;
+use super::multiplex::Multiplexed;
 use super::observer::Question;
 use super::overload::{self, MemoryUse, Overload};
 use super::phase::Phase;
@@ -30,7 +31,9 @@ use super::pool::Keeping;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::route::Route;
+use super::secured::{EndpointStream, Secured};
 use super::tls::CertificateIndex;
+use super::upstream::Upstream;
 use super::upstreams::Upstreams;
 use super::{connection, drain};
 use crate::beat::Beat;
@@ -49,6 +52,7 @@ pub(super) struct Start {
     pub(super) questions: mpsc::UnboundedReceiver<Question>,
     pub(super) live: Arc<ArcSwap<Live>>,
     pub(super) metrics: Metrics,
+    pub(super) secured: Secured,
     pub(super) phase: watch::Receiver<Phase>,
     /// While it drains: when the oldest of its connections began.
     pub(super) oldest: watch::Sender<Option<Instant>>,
@@ -68,6 +72,7 @@ pub(super) struct Worker {
     pub(super) metrics: Metrics,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) upstreams: Upstreams,
+    secured: Secured,
     pub(super) admission: Rc<Admission>,
     pub(super) overload: Overload,
     pub(super) ids: RequestIds,
@@ -92,6 +97,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
             mut questions,
             live,
             metrics,
+            secured,
             mut phase,
             oldest,
             beat,
@@ -102,7 +108,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
         if looks_at_memory {
             spawn_local(overload::follow_memory(memory.clone()));
         }
-        let worker = Worker::new(config, live, metrics, seed, memory);
+        let worker = Worker::new(config, live, metrics, secured, seed, memory);
         spawn_local(overload::follow(worker.clone()));
         spawn_local(tick(worker.clone(), beat));
         spawn_local(drain::follow(worker.clone(), phase.clone(), oldest));
@@ -130,6 +136,7 @@ impl Worker {
         config: Config,
         live: Arc<ArcSwap<Live>>,
         metrics: Metrics,
+        secured: Secured,
         seed: u64,
         memory: MemoryUse,
     ) -> Rc<Self> {
@@ -142,6 +149,7 @@ impl Worker {
             config,
             metrics,
             upstreams: Upstreams::new(keeping),
+            secured,
             admission,
             deadlines,
             ids: RequestIds::new(seed),
@@ -176,21 +184,35 @@ impl Worker {
     /// A new connection to an endpoint, counted; within this time, or that for connecting.
     pub(super) async fn connect(
         &self,
-        endpoint: SocketAddr,
+        endpoint: &Upstream,
         within: Duration,
     ) -> Option<Box<EndpointConnection>> {
-        let stream = self.dial(endpoint, within).await?;
+        let stream = self.open(endpoint, within).await?;
         EndpointConnection::new(stream, &self.deadlines).await.ok().map(Box::new)
     }
 
-    /// A new socket to an endpoint, counted.
-    pub(super) async fn dial(&self, endpoint: SocketAddr, within: Duration) -> Option<TcpStream> {
+    /// A new HTTP/2 connection to an endpoint, counted.
+    pub(super) async fn multiplex(&self, endpoint: &Upstream, within: Duration) -> Option<Rc<Multiplexed>> {
+        self.in_time(within, async { Multiplexed::new(self.dial(endpoint).await.ok()?).await }).await
+    }
+
+    /// A new stream to an endpoint, counted.
+    pub(super) async fn open(&self, endpoint: &Upstream, within: Duration) -> Option<EndpointStream> {
+        self.in_time(within, async { self.dial(endpoint).await.ok() }).await
+    }
+
+    async fn in_time<T>(&self, within: Duration, opening: impl Future<Output = Option<T>>) -> Option<T> {
         let deadline = Deadline::new(&self.deadlines);
         deadline.set(self.config.timeouts.connect.min(within));
-        let stream = deadline.bound(TcpStream::connect(endpoint)).await;
-        let stream = stream.and_then(Result::ok).filter(|stream| stream.set_nodelay(true).is_ok());
-        self.metrics.upstream_connect(stream.is_some());
-        stream
+        let opened = deadline.bound(opening).await.flatten();
+        self.metrics.upstream_connect(opened.is_some());
+        opened
+    }
+
+    async fn dial(&self, endpoint: &Upstream) -> io::Result<EndpointStream> {
+        let stream = TcpStream::connect(endpoint.address).await?;
+        stream.set_nodelay(true)?;
+        self.secured.secure(&endpoint.protocol, stream).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The port of a Service that an Ingress names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -38,7 +39,36 @@ impl fmt::Display for BackendId {
     }
 }
 
-/// Why a backend cannot take requests. Each is a 503, but for `Unsupported`, which is a 500.
+/// What is spoken with a backend's endpoints: HTTP/1.1 in the clear unless something else is asked for.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct BackendProtocol {
+    /// HTTP/2, in the clear by prior knowledge, instead of HTTP/1.1.
+    pub is_http2: bool,
+    /// TLS below it.
+    pub tls: Option<Arc<BackendTls>>,
+}
+
+impl BackendProtocol {
+    /// Its name, as annotations have it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match (self.is_http2, self.tls.is_some()) {
+            (false, false) => "http",
+            (false, true) => "https",
+            (true, false) => "h2c",
+            (true, true) => "h2",
+        }
+    }
+}
+
+/// TLS towards endpoints. Their certificates are not verified, as with ingress-nginx by default.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct BackendTls {
+    /// The name that is asked for by SNI.
+    pub server_name: String,
+}
+
+/// Why a backend cannot take requests. Each is a 503, but for those that nothing implements, which are a 500.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Unavailable {
     /// The Service does not exist.
@@ -51,6 +81,8 @@ pub enum Unavailable {
     ExternalName,
     /// The Ingress names a `resource` backend, which nothing implements.
     Unsupported,
+    /// A protocol is asked for that nothing implements.
+    UnknownProtocol,
 }
 
 /// A port of a Service with what stands behind it now.
@@ -58,6 +90,8 @@ pub enum Unavailable {
 pub struct Backend {
     /// Its name.
     pub id: BackendId,
+    /// What its endpoints speak.
+    pub protocol: BackendProtocol,
     /// Endpoints that take new requests, the ready ones or, without any, those that end and still serve: sorted, without duplicates, or why there are none.
     pub endpoints: Result<Vec<SocketAddr>, Unavailable>,
 }

@@ -27,6 +27,10 @@ pub(super) const NGINX: &str = "nginx.ingress.kubernetes.io/";
 /// Annotation of Ingresses that ingress-nginx gives a part of another one's requests only: `"true"`.
 pub(super) const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
 
+/// Annotations of Ingresses: what is spoken with endpoints. The first one counts.
+pub(super) const BACKEND_PROTOCOL: [&str; 2] =
+    ["edgelb.dev/backend-protocol", "nginx.ingress.kubernetes.io/backend-protocol"];
+
 /// Annotations of Ingresses by which ingress-nginx lets only some clients in.
 pub(super) const GUARDS: [&str; 6] = [
     "nginx.ingress.kubernetes.io/auth-type",
@@ -43,12 +47,12 @@ pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-cl
 /// Label of EndpointSlices: the Service that they belong to.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// The labels and annotations that are read, beside `GUARDS`.
+/// The labels and annotations that are read, beside `BACKEND_PROTOCOL` and `GUARDS`.
 const METADATA: [&str; 7] = [EDGE, WEIGHT, VIPS, LEGACY_CLASS, CANARY, DEFAULT_CLASS, SERVICE_NAME];
 
 /// Whether a label or annotation is read.
 pub(super) fn is_read(key: &str) -> bool {
-    METADATA.contains(&key) || GUARDS.contains(&key)
+    METADATA.contains(&key) || BACKEND_PROTOCOL.contains(&key) || GUARDS.contains(&key)
 }
 
 /// The type of Secrets that hold a certificate.

@@ -10,12 +10,20 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use lb_agent::model::{KeyKind, PrivateKey};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::tables::certificate;
 
 /// A body of a backend's response.
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -47,11 +55,29 @@ impl Backend {
         F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
         A: Future<Output = Response<Body>> + Send + 'static,
     {
+        Self::speaking(Speaks::default(), handler).await
+    }
+
+    /// The same over HTTP/2 in the clear.
+    pub(crate) async fn http2<F, A>(handler: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self::speaking(Speaks { http2: true, tls: None }, handler).await
+    }
+
+    /// The same over something else.
+    pub(crate) async fn speaking<F, A>(speaks: Speaks, handler: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
         let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let mut server = JoinSet::new();
-        server.spawn(accept(listener, connections.clone(), requests.clone(), handler));
+        server.spawn(accept(speaks, listener, connections.clone(), requests.clone(), handler));
         Self { address, connections, requests, _server: server }
     }
 
@@ -89,7 +115,48 @@ impl Backend {
     }
 }
 
+/// What a backend speaks: HTTP/1.1 in the clear by default.
+#[derive(Clone, Default)]
+pub(crate) struct Speaks {
+    pub(crate) http2: bool,
+    pub(crate) tls: Option<TlsAcceptor>,
+}
+
+impl Speaks {
+    /// TLS with a certificate that nobody has signed, and these protocols by ALPN.
+    pub(crate) fn tls(http2: bool, alpn: &[&str]) -> Self {
+        let made = certificate(KeyKind::Ecdsa, &["backend.example.org"]);
+        let PrivateKey(key) = &made.key;
+        let key = PrivateKeyDer::try_from(key.to_vec()).expect("a key");
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![CertificateDer::from(made.chain[0].to_vec())], key)
+            .expect("a certificate");
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Self { http2, tls: Some(Arc::new(config).into()) }
+    }
+
+    /// Serves one connection.
+    pub(crate) async fn serve<S>(self, stream: TcpStream, service: S)
+    where
+        S: HttpService<Incoming, ResBody = Body, Error = Infallible> + 'static,
+        S::Future: Send,
+    {
+        match self.tls {
+            None => serve(stream, self.http2, service).await,
+            Some(tls) => {
+                if let Ok(stream) = tls.accept(stream).await {
+                    serve(stream, self.http2, service).await;
+                }
+            }
+        }
+    }
+}
+
 async fn accept<F, A>(
+    speaks: Speaks,
     listener: TcpListener,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
@@ -107,9 +174,22 @@ async fn accept<F, A>(
             let answer = handler(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let connection =
-            http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
-        serving.spawn(async move { drop(connection.await) });
+        let speaks = speaks.clone();
+        serving.spawn(async move { speaks.serve(stream, service).await });
+    }
+}
+
+async fn serve<IO, S>(stream: IO, http2: bool, service: S)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = Body, Error = Infallible> + 'static,
+    S::Future: Send,
+{
+    let io = TokioIo::new(stream);
+    if http2 {
+        drop(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await);
+    } else {
+        drop(http1::Builder::new().serve_connection(io, service).with_upgrades().await);
     }
 }
 

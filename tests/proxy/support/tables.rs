@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lb_agent::model::{
-    Backend, BackendId, BackendPort, Certificate, DefaultBackend, HostPattern, HostRoutes, KeyKind, Kind,
-    ObjectRef, PathKind, PathRule, RouteTable, Rule, TlsPolicy, Unavailable,
+    Backend, BackendId, BackendPort, BackendProtocol, BackendTls, Certificate, DefaultBackend, HostPattern, HostRoutes,
+    KeyKind, Kind, ObjectRef, PathKind, PathRule, RouteTable, Rule, TlsPolicy, Unavailable,
 };
 
 /// Builds a `RouteTable` step by step.
@@ -22,6 +22,13 @@ impl Table {
     /// Everything goes to these endpoints.
     pub(crate) fn all_to(endpoints: &[SocketAddr]) -> RouteTable {
         Self::default().rule("", "/", endpoints).build()
+    }
+
+    /// Everything goes to these endpoints, which speak this.
+    pub(crate) fn all_spoken(endpoints: &[SocketAddr], protocol: BackendProtocol) -> RouteTable {
+        let found = default_backend("all", Ok(endpoints.to_vec()));
+        let backend = Arc::new(Backend { protocol, ..Backend::clone(&found.backend) });
+        Self { default_backend: Some(DefaultBackend { backend, ..found }), ..Self::default() }.build()
     }
 
     /// Everything is refused for this reason.
@@ -96,7 +103,13 @@ fn default_backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable
 
 fn backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable>) -> Arc<Backend> {
     let id = BackendId { namespace: "shop".into(), service: service.into(), port: BackendPort::Number(80) };
-    Arc::new(Backend { id, endpoints })
+    Arc::new(Backend { id, protocol: BackendProtocol::default(), endpoints })
+}
+
+/// What endpoints speak, over TLS with this name for SNI if there is one.
+pub(crate) fn protocol(is_http2: bool, server_name: Option<&str>) -> BackendProtocol {
+    let tls = |name: &str| Arc::new(BackendTls { server_name: name.to_owned() });
+    BackendProtocol { is_http2, tls: server_name.map(tls) }
 }
 
 /// A self-signed certificate of this kind of key for these names; the first name is its Secret's too.

@@ -76,6 +76,7 @@ struct RuleDump {
 #[derive(Debug, Serialize)]
 struct BackendDump {
     service: String,
+    protocol: &'static str,
     endpoints: Vec<SocketAddr>,
     unavailable: Option<&'static str>,
 }
@@ -225,7 +226,7 @@ impl BackendDump {
             Ok(endpoints) => (endpoints.clone(), None),
             Err(reason) => (Vec::new(), Some(words(*reason))),
         };
-        Self { service: backend.id.to_string(), endpoints, unavailable }
+        Self { service: backend.id.to_string(), protocol: backend.protocol.name(), endpoints, unavailable }
     }
 }
 
@@ -236,6 +237,7 @@ const fn words(reason: Unavailable) -> &'static str {
         Unavailable::NoEndpoint => "no endpoint is ready",
         Unavailable::ExternalName => "the Service is of type ExternalName, which is not switched on",
         Unavailable::Unsupported => "resource backends are not supported",
+        Unavailable::UnknownProtocol => "its protocol is not supported",
     }
 }
 

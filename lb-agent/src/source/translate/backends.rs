@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::IngressBackend;
 
-use self::endpoints::endpoints;
+use self::endpoints::look;
 pub(super) use self::endpoints::{lost, port, service_port};
 use super::external::External;
 use super::ingress::Reading;
+use super::protocol::Asked;
 use super::register::{Found, Register};
-use crate::model::{Backend, BackendId, BackendPort, Kind, ObjectRef, Problem, Severity, Unavailable};
+use crate::model::{
+    Backend, BackendId, BackendPort, BackendProtocol, Kind, ObjectRef, Problem, Severity, Unavailable,
+};
 use crate::source::Index;
 
 /// The backends that Ingresses of ours name, by Service and port.
@@ -28,7 +31,8 @@ pub(super) struct Backends {
 
 #[derive(Debug)]
 struct Made {
-    backend: Arc<Backend>,
+    /// For each protocol that is asked for; at least one.
+    backends: Vec<(Asked, Arc<Backend>)>,
     /// The Ingresses and IngressParameters that name it.
     users: BTreeSet<Arc<ObjectRef>>,
     /// What is wrong with its EndpointSlices.
@@ -46,6 +50,8 @@ pub(super) struct User<'a> {
     pub(super) name: &'a Arc<ObjectRef>,
     /// Where it looks.
     pub(super) index: &'a Index,
+    /// What it wants to be spoken.
+    pub(super) asked: Asked,
     /// Whether it may lead to Services of type ExternalName.
     pub(super) allows_external_name: bool,
 }
@@ -91,33 +97,41 @@ impl Backends {
     }
 
     fn of(&mut self, user: User<'_>, id: BackendId) -> (Arc<Backend>, Option<Complaint>) {
-        let User { name, index, allows_external_name } = user;
+        let User { name, index, asked, allows_external_name } = user;
         let service = service_of(&id);
         let ports = self.made.entry(service.clone()).or_default();
         let made = ports.entry(id.port.clone()).or_insert_with(|| {
             let mut found = Vec::new();
-            let (endpoints, external) = endpoints(&service, &id.port, index, &self.vips, &mut found);
-            self.new.push((service, id.port.clone(), found));
+            let seen = look(&service, &id.port, index, &self.vips, &mut found);
+            self.new.push((service.clone(), id.port.clone(), found));
             Made {
-                backend: Arc::new(Backend { endpoints, id }),
+                backends: vec![(asked, Arc::new(seen.backend(&id, asked)))],
                 users: BTreeSet::new(),
                 found: Found::default(),
-                external,
+                external: seen.external,
                 allowed: BTreeSet::new(),
             }
+        });
+        let known = made.backends.iter().find(|(known, _)| *known == asked);
+        let backend = known.map(|(_, backend)| Arc::clone(backend)).unwrap_or_else(|| {
+            let seen = look(&service, &id.port, index, &self.vips, &mut Vec::new());
+            let backend = Arc::new(seen.backend(&id, asked));
+            made.backends.push((asked, Arc::clone(&backend)));
+            backend
         });
         made.users.insert(Arc::clone(name));
         made.allowed.remove(name);
         if made.external.is_some() {
             if !allows_external_name {
                 let endpoints = Err(Unavailable::ExternalName);
-                let refused = Backend { id: made.backend.id.clone(), endpoints };
+                let refused = Backend { endpoints, ..Backend::clone(&backend) };
                 let complaint = complaint(&refused, None);
                 return (Arc::new(refused), complaint);
             }
             made.allowed.insert(Arc::clone(name));
         }
-        (Arc::clone(&made.backend), complaint(&made.backend, made.external.as_ref()))
+        let complaint = complaint(&backend, made.external.as_ref());
+        (backend, complaint)
     }
 
     /// Registers what is wrong with those that were made.
@@ -155,16 +169,20 @@ impl Backends {
     ) {
         for (port, made) in self.made.get_mut(service).into_iter().flatten() {
             let mut found = Vec::new();
-            let (endpoints, external) = endpoints(service, port, index, &self.vips, &mut found);
+            let seen = look(service, port, index, &self.vips, &mut found);
             register.replace(&mut made.found, found, index);
-            if endpoints == made.backend.endpoints && external == made.external {
-                continue;
+            let mut is_other = seen.external != made.external;
+            for (asked, known) in &mut made.backends {
+                let now = seen.backend(&known.id, *asked);
+                if now != **known {
+                    *known = Arc::new(now);
+                    is_other = true;
+                }
             }
-            if endpoints != made.backend.endpoints {
-                made.backend = Arc::new(Backend { endpoints, id: made.backend.id.clone() });
+            made.external = seen.external;
+            if is_other {
+                users.extend(made.users.iter().cloned());
             }
-            made.external = external;
-            users.extend(made.users.iter().cloned());
         }
     }
 
@@ -225,7 +243,8 @@ fn unsupported(namespace: &str, wanted: &IngressBackend) -> (Backend, String) {
         }
     };
     let id = BackendId { namespace: namespace.to_owned(), service, port: BackendPort::Name(String::new()) };
-    (Backend { id, endpoints: Err(Unavailable::Unsupported) }, message)
+    let protocol = BackendProtocol::default();
+    (Backend { id, protocol, endpoints: Err(Unavailable::Unsupported) }, message)
 }
 
 /// What the owner of the route has to mend, and below which field. No endpoint being ready is no mistake.
@@ -247,6 +266,8 @@ fn complaint(backend: &Backend, external: Option<&External>) -> Option<Complaint
             );
             (".name", message)
         }
+        // What is said of the Service, or of the annotation, says it.
+        Unavailable::UnknownProtocol => return None,
         Unavailable::NoEndpoint | Unavailable::Unsupported => return None,
     };
     Some((part, Severity::Error, message))

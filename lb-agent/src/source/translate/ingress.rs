@@ -8,6 +8,7 @@ use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressRule};
 use super::age::Age;
 use super::backends::{Backends, User};
 use super::certificates::HostCertificate;
+use super::protocol::Asked;
 use crate::model::{Backend, HostPattern, ObjectRef, PathKind, PathRule, Problem};
 use crate::source::{Index, names};
 
@@ -72,6 +73,8 @@ pub(super) struct Reading<'a> {
     pub(super) class: &'a str,
     /// Where its backends are.
     pub(super) index: &'a Index,
+    /// What it wants to be spoken with endpoints.
+    pub(super) asked: Asked,
     /// Whether its routes may lead to Services of type ExternalName.
     pub(super) allows_external_name: bool,
 }
@@ -79,7 +82,8 @@ pub(super) struct Reading<'a> {
 impl Reading<'_> {
     /// As who it asks for backends.
     pub(super) fn user(&self) -> User<'_> {
-        User { name: self.name, index: self.index, allows_external_name: self.allows_external_name }
+        let Self { name, index, asked, allows_external_name, .. } = *self;
+        User { name, index, asked, allows_external_name }
     }
 
     /// Its routes; rules that cannot be read are left out, the others stay.

@@ -17,6 +17,7 @@ mod members;
 mod merge;
 mod parameters;
 mod ports;
+mod protocol;
 mod register;
 mod report;
 mod services;

@@ -1,4 +1,4 @@
-//! A Service's port and its EndpointSlices -> the addresses that requests go to.
+//! A Service's port and its EndpointSlices -> the addresses that requests go to, and what is spoken there.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -8,19 +8,31 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::api::networking::v1::ServiceBackendPort;
 
 use super::super::external::{self, External};
-use crate::model::{BackendPort, ObjectRef, Problem, Unavailable};
+use super::super::protocol::{self, Asked, Spoken};
+use crate::model::{Backend, BackendId, BackendPort, ObjectRef, Problem, Unavailable};
 use crate::source::{Index, names};
 
-/// The endpoints of a Service's port.
-pub(super) fn endpoints(
+/// What stands behind a Service's port.
+pub(super) struct Seen {
+    /// Where requests go.
+    endpoints: Result<Vec<SocketAddr>, Unavailable>,
+    /// What the Service says is spoken there; none if that is not known.
+    spoken: Option<Spoken>,
+    /// If the Service is of type ExternalName.
+    pub(super) external: Option<External>,
+}
+
+/// Looks at a Service's port.
+pub(super) fn look(
     service: &ObjectRef,
     port: &BackendPort,
     index: &Index,
     vips: &BTreeSet<IpAddr>,
     problems: &mut Vec<Problem>,
-) -> (Result<Vec<SocketAddr>, Unavailable>, Option<External>) {
+) -> Seen {
     let spec = index.service(service).map(|object| object.spec.as_ref());
-    match spec {
+    let spoken = spec.flatten().map_or(Some(Spoken::Http), |spec| spoken(service, spec, port, problems));
+    let (endpoints, external) = match spec {
         None => (Err(Unavailable::NoService), None),
         Some(None) => (Err(Unavailable::NoPort), None),
         Some(Some(spec)) if external::is_external(spec) => {
@@ -28,6 +40,47 @@ pub(super) fn endpoints(
             (endpoints, Some(external))
         }
         Some(Some(spec)) => (of_slices(service, spec, port, index, problems), None),
+    };
+    Seen { endpoints, spoken, external }
+}
+
+impl Seen {
+    /// The backend, spoken to as somebody asks.
+    pub(super) fn backend(&self, id: &BackendId, asked: Asked) -> Backend {
+        let spoken = match asked {
+            Asked::AsService => self.spoken,
+            Asked::This(spoken) => Some(spoken),
+            Asked::Unknown => None,
+        };
+        let protocol = spoken.map(|spoken| spoken.with(|| self.server_name(id))).unwrap_or_default();
+        let endpoints = match (&self.endpoints, spoken) {
+            (Ok(_) | Err(Unavailable::NoEndpoint), None) => Err(Unavailable::UnknownProtocol),
+            (endpoints, _) => endpoints.clone(),
+        };
+        Backend { id: id.clone(), protocol, endpoints }
+    }
+
+    /// The name by which a Service's own certificate, or that of the host outside, goes.
+    fn server_name(&self, id: &BackendId) -> String {
+        let outside = self.external.as_ref().and_then(|external| external.name.clone());
+        outside.unwrap_or_else(|| format!("{}.{}.svc", id.service, id.namespace))
+    }
+}
+
+fn spoken(
+    service: &ObjectRef,
+    spec: &ServiceSpec,
+    port: &BackendPort,
+    problems: &mut Vec<Problem>,
+) -> Option<Spoken> {
+    let Some(port) = service_port(spec, port) else { return Some(Spoken::Http) };
+    match protocol::of_port(port) {
+        Ok(spoken) => Some(spoken),
+        Err(value) => {
+            let at = spec.ports.iter().flatten().position(|other| std::ptr::eq(other, port));
+            problems.push(protocol::unknown(service, at.unwrap_or_default(), value));
+            None
+        }
     }
 }
 

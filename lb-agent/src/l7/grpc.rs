@@ -1,0 +1,105 @@
+//! The proxy's own answers to gRPC calls: a client of gRPC reads `grpc-status`, and takes any other response for a broken
+//! server.
+
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response, Version};
+
+use super::body::Body;
+use super::reply::{Reply, X_REQUEST_ID};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+const TYPE: &str = "application/grpc";
+
+/// Codes of gRPC's `statuscodes.md`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Code {
+    Unknown = 2,
+    DeadlineExceeded = 4,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+}
+
+/// Whether a request is a call, by gRPC's `PROTOCOL-HTTP2.md`.
+pub(super) fn is_call(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_2
+        && parts.headers.get(CONTENT_TYPE).is_some_and(|value| {
+            let rest = value.as_bytes().strip_prefix(TYPE.as_bytes());
+            rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        })
+}
+
+/// The response to a call with this id: headers that are trailers too (`Trailers-Only`).
+pub(super) fn response(reply: Reply, request_id: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TYPE));
+    headers.insert(GRPC_STATUS, HeaderValue::from(code(reply) as u16));
+    // None of the texts has a character that would have to be escaped here.
+    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(reply.text().trim_ascii_end()));
+    headers.insert(X_REQUEST_ID, request_id);
+    response
+}
+
+/// By gRPC's `http-grpc-status-mapping.md`. It takes a 504 for UNAVAILABLE, which clients may send again: but here it is
+/// known that an endpoint has the call.
+const fn code(reply: Reply) -> Code {
+    match reply {
+        Reply::BadHost | Reply::BadPath | Reply::AmbiguousPath | Reply::BadBody | Reply::Malformed => {
+            Code::Internal
+        }
+        Reply::NoRoute => Code::Unimplemented,
+        Reply::Overloaded | Reply::Unavailable | Reply::ConnectFailed | Reply::BadResponse => {
+            Code::Unavailable
+        }
+        Reply::ResponseTimeout => Code::DeadlineExceeded,
+        Reply::SlowBody
+        | Reply::HeadTooLarge
+        | Reply::TargetTooLong
+        | Reply::ConnectRefused
+        | Reply::Unsupported => Code::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_call_is_told_by_its_type() {
+        for (version, value, expected) in [
+            (Version::HTTP_2, "application/grpc", true),
+            (Version::HTTP_2, "application/grpc+proto", true),
+            (Version::HTTP_2, "application/grpc;x=y", true),
+            (Version::HTTP_2, "application/grpc-web", false),
+            (Version::HTTP_2, "application/json", false),
+            (Version::HTTP_11, "application/grpc", false),
+        ] {
+            let request = Request::builder().version(version).header(CONTENT_TYPE, value);
+            let (parts, ()) = request.body(()).expect("a request").into_parts();
+            assert_eq!(is_call(&parts), expected, "{version:?} {value}");
+        }
+    }
+
+    #[test]
+    fn every_reply_has_a_code_and_a_message() {
+        for reply in Reply::ALL {
+            let expected = match reply.status().as_u16() {
+                400 => Code::Internal,
+                404 => Code::Unimplemented,
+                502 | 503 => Code::Unavailable,
+                504 => Code::DeadlineExceeded,
+                _ => Code::Unknown,
+            };
+            assert_eq!(code(reply), expected, "{reply:?}");
+            let response = response(reply, HeaderValue::from_static("7"));
+            let message = response.headers()[GRPC_MESSAGE].as_bytes();
+            assert!(message.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'%'), "{reply:?}");
+        }
+    }
+}

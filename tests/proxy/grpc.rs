@@ -1,0 +1,164 @@
+//! gRPC calls: trailers, responses that are trailers only, streams in both directions, and our own answers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use lb_agent::model::Unavailable;
+use tokio::sync::Notify;
+
+use super::support::{
+    Backend, Body, Fixture, Http, RawBackend, RequestBody, Table, body_of, protocol, quick,
+};
+
+/// A message of gRPC: not compressed, its length, itself.
+fn message(text: &str) -> Bytes {
+    let length = u32::try_from(text.len()).expect("a short message").to_be_bytes();
+    [&[0], &length[..], text.as_bytes()].concat().into()
+}
+
+fn call(method: &str, body: RequestBody) -> Request<RequestBody> {
+    let uri = format!("http://calls.example.org/shop.Shop/{method}");
+    let call = Request::post(uri).header("content-type", "application/grpc+proto").header("te", "trailers");
+    call.body(body).expect("a request")
+}
+
+fn unary(method: &str) -> Request<RequestBody> {
+    call(method, Full::new(message("hello")).boxed_unsync())
+}
+
+fn trailers(status: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([("grpc-status".parse().expect("a name"), HeaderValue::from_static(status))])
+}
+
+/// Says what it was told, and then how that went.
+async fn answer(request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let response = Response::builder().header("content-type", "application/grpc+proto");
+    let body = match parts.uri.path() {
+        "/shop.Shop/Echo" => body.map_err(std::io::Error::other).boxed_unsync(),
+        "/shop.Shop/Order" => {
+            assert_eq!(parts.headers["te"], "trailers");
+            let told = body.collect().await.expect("a whole call").to_bytes();
+            let frames = [Ok(Frame::data(told)), Ok(Frame::trailers(trailers("0")))];
+            body_of(StreamBody::new(stream::iter(frames)))
+        }
+        _ => {
+            let response = response.header("grpc-status", "12");
+            return response.body(body_of(Full::new(Bytes::new()))).expect("a response");
+        }
+    };
+    response.body(body).expect("a response")
+}
+
+async fn site() -> (Backend, Fixture, Http) {
+    let backend = Backend::http2(answer).await;
+    let fixture = Fixture::start(Table::all_spoken(&[backend.address], protocol(true, None)));
+    let client = Http::two(fixture.http()).await;
+    (backend, fixture, client)
+}
+
+#[tokio::test]
+async fn a_call_has_its_answer_and_its_status() {
+    let (_backend, _fixture, mut client) = site().await;
+    let response = client.begin(unary("Order")).await.expect("a response");
+    assert_eq!(response.headers()["content-type"], "application/grpc+proto");
+    let body = response.into_body().collect().await.expect("a whole answer");
+    assert_eq!(body.trailers().expect("trailers")["grpc-status"], "0");
+    assert_eq!(body.to_bytes(), message("hello"));
+}
+
+#[tokio::test]
+async fn a_status_may_come_without_an_answer() {
+    let (_backend, _fixture, mut client) = site().await;
+    let response = client.begin(unary("Unknown")).await.expect("a response");
+    assert_eq!(response.headers()["grpc-status"], "12");
+    assert!(hyper::body::Body::is_end_stream(response.body()), "its head is its end");
+}
+
+#[tokio::test]
+async fn messages_go_both_ways_as_they_come() {
+    let (_backend, _fixture, mut client) = site().await;
+    let (say, said) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
+    let said = stream::unfold(said, |mut said| async { Some((said.recv().await?, said)) });
+    let response = client.begin(call("Echo", StreamBody::new(said).boxed_unsync())).await;
+    let mut heard = response.expect("a head before any message").into_body();
+    for number in 0..20 {
+        let sent = message(&format!("number {number}"));
+        say.send(Ok(Frame::data(sent.clone()))).await.expect("the call is open");
+        let part = heard.frame().await.expect("a message").expect("in order");
+        assert_eq!(part.into_data().expect("data"), sent);
+    }
+    say.send(Ok(Frame::trailers(trailers("0")))).await.expect("the call is open");
+    let end = heard.collect().await.expect("it ends in order");
+    assert_eq!(end.trailers().expect("the backend gives them back")["grpc-status"], "0");
+}
+
+/// What a call is told that no endpoint answers.
+async fn check(fixture: &Fixture, code: &str, message: &str) {
+    let mut client = Http::two(fixture.http()).await;
+    let response = client.begin(unary("Order")).await.expect("a response");
+    assert_eq!(response.status(), 200);
+    let header = |name: &str| response.headers()[name].to_str().expect("ASCII").to_owned();
+    assert_eq!(
+        [header("content-type"), header("grpc-status"), header("grpc-message")],
+        ["application/grpc", code, message]
+    );
+    assert!(!header("x-request-id").is_empty());
+    assert!(hyper::body::Body::is_end_stream(response.body()));
+}
+
+#[tokio::test]
+async fn our_own_answers_have_a_status_of_grpc() {
+    let unavailable = Fixture::start(Table::all_unavailable(Unavailable::NoEndpoint));
+    check(&unavailable, "14", "503 service unavailable: no endpoint is ready").await;
+    assert_eq!(unavailable.metric("lb_l7_replies_total{reason=\"unavailable\"}"), 1);
+    check(&Fixture::start(Table::default().build()), "12", "404 not found: no route for this host and path")
+        .await;
+    let silent = RawBackend::start(|_, stream| async move {
+        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        let mut held = Vec::new();
+        while let Some(Ok(request)) = connection.accept().await {
+            held.push(request);
+        }
+    })
+    .await;
+    let table = Table::all_spoken(&[silent.address], protocol(true, None));
+    let message = "504 gateway timeout: the endpoint did not respond in time";
+    check(&Fixture::start_with(quick(), table), "4", message).await;
+    let gone = RawBackend::start(|_, stream| async move { drop(stream) }).await;
+    let table = Table::all_spoken(&[gone.address], protocol(true, None));
+    check(&Fixture::start(table), "14", "502 bad gateway: no endpoint accepts connections").await;
+}
+
+#[tokio::test]
+async fn a_call_that_breaks_off_says_so() {
+    let seen = Arc::new(Notify::new());
+    let breaks = seen.clone();
+    let backend = Backend::http2(move |_| {
+        let breaks = breaks.clone();
+        async move {
+            let end = async move {
+                breaks.notified().await;
+                Err(std::io::Error::other("no status"))
+            };
+            let half = stream::iter([Ok(Frame::data(message("half")))]);
+            let frames = half.chain(stream::once(end));
+            Response::new(StreamBody::new(frames).boxed_unsync())
+        }
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_spoken(&[backend.address], protocol(true, None)));
+    let mut client = Http::two(fixture.http()).await;
+    let mut body = client.begin(unary("Order")).await.expect("a response").into_body();
+    body.frame().await.expect("a frame").expect("half of it");
+    seen.notify_one();
+    let error = body.collect().await.expect_err("no status came");
+    let error: &h2::Error =
+        std::error::Error::source(&error).and_then(|error| error.downcast_ref()).expect("a reset");
+    assert_eq!(error.reason(), Some(h2::Reason::INTERNAL_ERROR), "as the endpoint's");
+}
