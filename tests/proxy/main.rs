@@ -15,6 +15,7 @@ mod limits;
 mod misbehaving;
 mod nginx;
 mod overload;
+mod pending;
 mod replies;
 mod requests;
 mod retries;

@@ -44,6 +44,11 @@ impl Load {
         self.under_way.set(self.under_way.get() + 1);
     }
 
+    /// Requests that it has to answer.
+    pub(super) fn under_way(&self) -> u32 {
+        self.under_way.get()
+    }
+
     /// It has nothing more to do with that request.
     pub(super) fn end(&self) {
         self.under_way.set(self.under_way.get().saturating_sub(1));

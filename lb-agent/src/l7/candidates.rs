@@ -5,9 +5,13 @@ use std::time::Instant;
 use std::vec;
 
 use http::StatusCode;
+use tokio::time::timeout_at;
 
 use super::budget::Budget;
 use super::ejection::{Ejection, Fault};
+use super::limits::Limit;
+use super::pending::{Bounds, Queue};
+use super::reply::Reply;
 use super::upstream::{Turn, Upstream};
 use crate::metrics::Metrics;
 
@@ -15,13 +19,15 @@ use crate::metrics::Metrics;
 pub(super) struct Candidates {
     upstreams: Box<[Rc<Upstream>]>,
     budget: Budget,
+    bounds: Bounds,
+    queue: Rc<Queue>,
 }
 
 impl Candidates {
     /// These; each is told that it has a place here.
-    pub(super) fn new(upstreams: Box<[Rc<Upstream>]>) -> Self {
+    pub(super) fn new(upstreams: Box<[Rc<Upstream>]>, bounds: Bounds) -> Self {
         upstreams.iter().for_each(|upstream| upstream.places.set(upstream.places.get() + 1));
-        Self { upstreams, budget: Budget::default() }
+        Self { upstreams, budget: Budget::default(), bounds, queue: Rc::default() }
     }
 
     /// A second has passed.
@@ -40,6 +46,26 @@ impl Candidates {
             self.upstreams.iter().filter(|upstream| upstream.health.is_out()).count(),
             self.upstreams.len(),
         )
+    }
+
+    /// The one that is chosen, if it may have one more request; else one that may.
+    fn choose_free(&self, now: Option<Instant>) -> Option<usize> {
+        let chosen = now.map_or(0, |now| self.choose(now));
+        if !self.is_full(&self.upstreams[chosen]) {
+            return Some(chosen);
+        }
+        // One that is set aside is only chosen where all are.
+        let all_out = self.upstreams[chosen].health.is_out();
+        let mut places = (chosen + 1..self.upstreams.len()).chain(0..chosen);
+        places.find(|&place| {
+            let upstream = &self.upstreams[place];
+            !self.is_full(upstream) && (all_out || !upstream.health.is_out())
+        })
+    }
+
+    /// Whether it has as many requests as it may have.
+    fn is_full(&self, upstream: &Upstream) -> bool {
+        upstream.load.under_way() >= self.bounds.at_endpoint
     }
 
     /// The better one of two at random (the power of two choices): no endpoint is the best of all for everybody at once,
@@ -87,15 +113,52 @@ impl Tries {
         Self { candidates, first: None, others: None }
     }
 
-    /// The next one.
+    /// The first one. Where each has as many requests as it may have, it is waited for.
+    pub(super) async fn first(&mut self, metrics: &Metrics) -> Result<Turn, Reply> {
+        // Who waits already comes first.
+        if self.candidates.queue.count() == 0
+            && let Some(turn) = self.next()
+        {
+            return Ok(turn);
+        }
+        metrics.limit_reached(Limit::EndpointRequests);
+        let waiting = self.candidates.queue.count();
+        if waiting >= self.candidates.bounds.waiting {
+            metrics.limit_reached(Limit::PendingRequests);
+            return Err(Reply::EndpointsBusy);
+        }
+        // A request that need not wait has no room for this.
+        Box::pin(self.wait(metrics)).await.ok_or_else(|| {
+            metrics.limit_reached(Limit::PendingTime);
+            Reply::EndpointsBusy
+        })
+    }
+
+    async fn wait(&mut self, metrics: &Metrics) -> Option<Turn> {
+        let Candidates { queue, upstreams, bounds, .. } = &*self.candidates.clone();
+        let place = queue.enter(metrics.upstream_pending());
+        upstreams.iter().for_each(|upstream| upstream.queues.add(queue));
+        let end = tokio::time::Instant::now() + bounds.time;
+        loop {
+            timeout_at(end, place.freed()).await.ok()?;
+            if let Some(turn) = self.next() {
+                return Some(turn);
+            }
+        }
+    }
+
+    /// The next one that may have one more request.
     pub(super) fn next(&mut self) -> Option<Turn> {
         let Self { candidates, first, others } = self;
         // Where there is no choice, no clock is read.
         let now = (candidates.upstreams.len() > 1).then(Instant::now);
         let upstream = match *first {
-            Some(first) => others.get_or_insert_with(|| candidates.others(first)).next()?,
+            Some(first) => {
+                let others = others.get_or_insert_with(|| candidates.others(first));
+                others.find(|upstream| !candidates.is_full(upstream))?
+            }
             None => {
-                let chosen = now.map_or(0, |now| candidates.choose(now));
+                let chosen = candidates.choose_free(now)?;
                 *first = Some(chosen);
                 candidates.upstreams[chosen].clone()
             }
@@ -141,13 +204,20 @@ mod tests {
 
     use super::*;
     use crate::l7::deadline::Deadlines;
+    use crate::l7::limits::Limits;
     use crate::l7::pool::Keeping;
 
     fn candidates(ports: std::ops::Range<u16>) -> Rc<Candidates> {
+        with_limits(ports, &Limits::default())
+    }
+
+    fn with_limits(ports: std::ops::Range<u16>, limits: &Limits) -> Rc<Candidates> {
         let deadlines = Deadlines::new(Duration::from_millis(10));
         let keeping = Rc::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)));
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Rc::new(Candidates::new(ports.map(|port| Upstream::new(address(port), false, &keeping)).collect()))
+        let bounds = Bounds::new(limits, 1, Duration::from_secs(1));
+        let upstreams = ports.map(|port| Upstream::new(address(port), false, &keeping)).collect();
+        Rc::new(Candidates::new(upstreams, bounds))
     }
 
     fn tried(candidates: &Rc<Candidates>) -> Vec<u16> {
@@ -181,6 +251,22 @@ mod tests {
         }
         candidates.upstreams.iter().for_each(|upstream| upstream.health.eject(now, &rules));
         assert_eq!(tried(&candidates).len(), 4);
+    }
+
+    #[test]
+    fn who_has_enough_to_do_is_left_out() {
+        let limits = Limits::default().with("endpoint-requests=2".parse().expect("a setting"));
+        let candidates = with_limits(0..3, &limits);
+        candidates.upstreams[1].health.eject(Instant::now(), &Ejection::default());
+        let next = || Tries::new(candidates.clone()).next();
+        let turns: Vec<_> = (0..4).filter_map(|_| next()).collect();
+        assert!(turns.len() == 4 && turns.iter().all(|turn| turn.upstream().address.port() != 1));
+        assert!(next().is_none(), "what is set aside is no way out");
+        let mut retry = Tries::new(candidates.clone());
+        retry.first = Some(0);
+        assert_eq!(retry.next().map(|turn| turn.upstream().address.port()), Some(1), "but for a second try");
+        drop(turns);
+        assert!(next().is_some());
     }
 
     #[test]

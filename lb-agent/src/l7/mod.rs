@@ -44,6 +44,7 @@ mod overload;
 mod path_index;
 mod path_policy;
 mod path_readings;
+mod pending;
 mod phase;
 mod pool;
 mod proxy;

@@ -42,13 +42,15 @@ pub enum Reply {
     BadResponse,
     /// The endpoint did not begin its response in time.
     ResponseTimeout,
+    /// Each endpoint has as many requests as it may have; see `Limit`.
+    EndpointsBusy,
     /// Time or memory runs short; see `Limit`.
     Overloaded,
 }
 
 impl Reply {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadHost,
         Self::BadPath,
         Self::AmbiguousPath,
@@ -64,6 +66,7 @@ impl Reply {
         Self::ConnectFailed,
         Self::BadResponse,
         Self::ResponseTimeout,
+        Self::EndpointsBusy,
         Self::Overloaded,
     ];
 
@@ -81,7 +84,7 @@ impl Reply {
             Self::ConnectRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unsupported => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ConnectFailed | Self::BadResponse => StatusCode::BAD_GATEWAY,
-            Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::EndpointsBusy | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -105,6 +108,7 @@ impl Reply {
             Self::ConnectFailed => "connect_failed",
             Self::BadResponse => "bad_response",
             Self::ResponseTimeout => "response_timeout",
+            Self::EndpointsBusy => "endpoints_busy",
             Self::Overloaded => "overloaded",
         }
     }
@@ -129,6 +133,7 @@ impl Reply {
             Self::ConnectFailed => "502 bad gateway: no endpoint accepts connections\n",
             Self::BadResponse => "502 bad gateway: the endpoint broke off or did not speak HTTP\n",
             Self::ResponseTimeout => "504 gateway timeout: the endpoint did not respond in time\n",
+            Self::EndpointsBusy => "503 service unavailable: all endpoints are busy, try again later\n",
             Self::Overloaded => "503 service unavailable: too much to do, try again later\n",
         }
     }
@@ -143,7 +148,7 @@ impl Reply {
         if self == Self::ConnectRefused {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
-        if self == Self::Overloaded {
+        if matches!(self, Self::EndpointsBusy | Self::Overloaded) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

@@ -65,12 +65,14 @@ fn pass_back(response: Response<Incoming>) -> Response<Body> {
 /// The turn lasts until the endpoint has answered: a tunnel says nothing of its load.
 async fn connect(worker: &Worker, target: &Arc<Target>) -> Result<(tokio::net::TcpStream, Turn), Reply> {
     let mut tries = Tries::new(worker.upstreams.of(target)?);
-    while let Some(turn) = tries.next() {
+    let mut next = Some(tries.first(&worker.metrics).await?);
+    while let Some(turn) = next {
         if let Some(stream) = worker.dial(turn.upstream().address, worker.config.timeouts.connect).await {
             return Ok((stream, turn));
         }
         tries.failed(&turn, Fault::Connect, &worker.config.ejection, &worker.metrics);
         turn.failed();
+        next = tries.next();
     }
     Err(Reply::ConnectFailed)
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::balance::Load;
 use super::ejection::Health;
 use super::endpoint::EndpointConnection;
+use super::pending::Queues;
 use super::pool::{Keeping, Pool};
 
 pub(super) struct Upstream {
@@ -15,6 +16,8 @@ pub(super) struct Upstream {
     pub(super) load: Load,
     pub(super) health: Health,
     pub(super) pool: Pool,
+    /// Who waits for it.
+    pub(super) queues: Queues,
     /// Lists of candidates that it is on.
     pub(super) places: Cell<usize>,
 }
@@ -24,7 +27,8 @@ impl Upstream {
     pub(super) fn new(address: SocketAddr, joins: bool, keeping: &Rc<Keeping>) -> Rc<Self> {
         let now = Instant::now();
         let (load, health, pool) = (Load::new(now, joins), Health::new(now), Pool::new(keeping));
-        Rc::new(Self { address, load, health, pool, places: Cell::new(0) })
+        let (queues, places) = (Queues::default(), Cell::new(0));
+        Rc::new(Self { address, load, health, pool, queues, places })
     }
 }
 
@@ -82,5 +86,6 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.upstream.load.end();
+        self.upstream.queues.next();
     }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use super::candidates::Candidates;
+use super::pending::Bounds;
 use super::pool::Keeping;
 use super::reply::Reply;
 use super::target::Target;
@@ -21,14 +22,15 @@ pub(super) struct Upstreams {
     candidates: RefCell<HashMap<usize, Known, RandomState>>,
     all: RefCell<HashMap<SocketAddr, Rc<Upstream>, RandomState>>,
     keeping: Rc<Keeping>,
+    bounds: Bounds,
 }
 
 type Known = (Weak<Target>, Rc<Candidates>);
 
 impl Upstreams {
     /// None yet.
-    pub(super) fn new(keeping: Keeping) -> Self {
-        Self { candidates: RefCell::default(), all: RefCell::default(), keeping: Rc::new(keeping) }
+    pub(super) fn new(keeping: Keeping, bounds: Bounds) -> Self {
+        Self { candidates: RefCell::default(), all: RefCell::default(), keeping: Rc::new(keeping), bounds }
     }
 
     /// The endpoints of a target.
@@ -42,7 +44,7 @@ impl Upstreams {
         let upstream = |address: &SocketAddr| {
             all.entry(*address).or_insert_with(|| Upstream::new(*address, joins, &self.keeping)).clone()
         };
-        let made = Rc::new(Candidates::new(endpoints.iter().map(upstream).collect()));
+        let made = Rc::new(Candidates::new(endpoints.iter().map(upstream).collect(), self.bounds));
         self.candidates.borrow_mut().insert(place, (Arc::downgrade(target), made.clone()));
         Ok(made)
     }
@@ -90,6 +92,7 @@ mod tests {
     use crate::l7::candidates::Tries;
     use crate::l7::deadline::Deadlines;
     use crate::l7::ejection::{Ejection, Fault};
+    use crate::l7::limits::Limits;
     use crate::l7::upstream::Turn;
     use crate::model::{Backend, BackendId, BackendPort, Unavailable};
 
@@ -102,7 +105,8 @@ mod tests {
 
     fn upstreams() -> Upstreams {
         let deadlines = Deadlines::new(Duration::from_millis(10));
-        Upstreams::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)))
+        let bounds = Bounds::new(&Limits::default(), 1, Duration::from_secs(1));
+        Upstreams::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)), bounds)
     }
 
     fn turn(upstreams: &Upstreams, target: &Arc<Target>) -> Turn {
