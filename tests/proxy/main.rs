@@ -20,6 +20,7 @@ mod replies;
 mod requests;
 mod retries;
 mod reuse;
+mod rolling;
 mod routing;
 mod smuggling;
 mod steered;
