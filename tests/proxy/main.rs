@@ -16,6 +16,7 @@ mod misbehaving;
 mod nginx;
 mod overload;
 mod pending;
+mod policies;
 mod replies;
 mod requests;
 mod retries;

@@ -176,7 +176,7 @@ pub(super) mod tests {
     use super::*;
     use crate::model::{
         Backend, BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener,
-        ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, PrivateKey, Problem, Problems,
+        ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, Policy, PrivateKey, Problem, Problems,
         Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, Unavailable,
     };
 
@@ -202,7 +202,7 @@ pub(super) mod tests {
                 service: name.to_owned(),
                 port: BackendPort::Name("http".to_owned()),
             };
-            Arc::new(Backend { id, endpoints })
+            Arc::new(Backend { id, policy: Policy::default(), endpoints })
         };
         let rule = |path, backend| Rule {
             path: PathRule::new(PathKind::Prefix, path).expect("an absolute path"),

@@ -84,6 +84,18 @@ impl Load {
         if own.max(others) <= own.min(others) * MARGIN { fastrand::bool() } else { own < others }
     }
 
+    /// The same by their requests under way alone.
+    pub(super) fn is_less_busy_than(&self, other: &Self, now: Instant) -> bool {
+        match (self.under_way(), other.under_way()) {
+            (own, others) if own == others => match (self.holds_back(now), other.holds_back(now)) {
+                (false, true) => true,
+                (true, false) => false,
+                _ => fastrand::bool(),
+            },
+            (own, others) => own < others,
+        }
+    }
+
     /// What another request would wait for, in seconds. Who has not answered yet is asked once, and is the last choice
     /// until he has.
     fn cost(&self, now: Instant) -> f32 {

@@ -16,7 +16,7 @@ use super::client::{Busy, Client};
 use super::exchange::Exchange;
 use super::reply::Reply;
 use super::target::Target;
-use super::{authority, headers, path_policy, tunnel};
+use super::{authority, headers, path_policy, policy, tunnel};
 use crate::model::{Host, plain_path};
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
@@ -66,9 +66,10 @@ async fn answer(client: &Rc<Client>, mut parts: Parts, body: Incoming) -> Result
     if is_websocket {
         return tunnel::open(client, &target, parts).await;
     }
+    let key = policy::key(&target.policy, &parts);
     parts.extensions.clear();
     let request = Request::from_parts(parts, RequestBody::new(body));
-    let tries = Tries::new(client.worker.upstreams.of(&target)?);
+    let tries = Tries::new(client.worker.upstreams.of(&target)?, key);
     // What is under way does not keep the endpoints of a state that is gone.
     drop(target);
     Ok(pass_back(Attempts::new(&client.worker, tries, request).run().await?))

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::model::{
         BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, Listener, ObjectRef,
-        PathKind, PathRule, PrivateKey, Rule, Unavailable,
+        PathKind, PathRule, Policy, PrivateKey, Rule, Unavailable,
     };
 
     fn snapshot(generation: u64, tables: &[(u16, &Arc<RouteTable>)]) -> Snapshot {
@@ -202,6 +202,6 @@ mod tests {
 
     fn backend() -> Arc<Backend> {
         let id = BackendId { namespace: "a".into(), service: "b".into(), port: BackendPort::Number(80) };
-        Arc::new(Backend { id, endpoints: Err(Unavailable::NoEndpoint) })
+        Arc::new(Backend { id, policy: Policy::default(), endpoints: Err(Unavailable::NoEndpoint) })
     }
 }

@@ -46,6 +46,7 @@ mod path_policy;
 mod path_readings;
 mod pending;
 mod phase;
+mod policy;
 mod pool;
 mod proxy;
 mod proxy_header;

@@ -107,13 +107,13 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, Rule, SharedMap, Unavailable,
+        BackendId, BackendPort, Kind, ObjectRef, PathKind, PathRule, Policy, Rule, SharedMap, Unavailable,
     };
 
     fn backend(number: u16) -> Arc<Backend> {
         let port = BackendPort::Number(number);
         let id = BackendId { namespace: "shop".into(), service: "web".into(), port };
-        Arc::new(Backend { id, endpoints: Err(Unavailable::NoEndpoint) })
+        Arc::new(Backend { id, policy: Policy::default(), endpoints: Err(Unavailable::NoEndpoint) })
     }
 
     fn number(backend: &Backend) -> u16 {

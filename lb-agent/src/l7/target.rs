@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 
 use super::reply::Reply;
-use crate::model::Backend;
+use crate::model::{Backend, Policy};
 
 /// A compiled backend.
 #[derive(Debug)]
 pub(super) struct Target {
+    /// Who of its endpoints gets a request.
+    pub(super) policy: Policy,
     endpoints: Result<Box<[SocketAddr]>, Reply>,
 }
 
@@ -16,7 +18,7 @@ impl Target {
     pub(super) fn compile(backend: &Backend) -> Self {
         let endpoints =
             backend.endpoints.as_ref().map(|all| all.as_slice().into()).map_err(|why| (*why).into());
-        Self { endpoints }
+        Self { policy: backend.policy.clone(), endpoints }
     }
 
     /// Its endpoints, at least one.

@@ -21,6 +21,7 @@ use super::deadline::Deadline;
 use super::ejection::Fault;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
+use super::policy;
 use super::pump::Pump;
 use super::reply::Reply;
 use super::target::Target;
@@ -37,8 +38,9 @@ pub(super) async fn open(
     let downstream = parts.extensions.remove::<OnUpgrade>();
     parts.extensions.clear();
     headers::set_websocket(&mut parts.headers);
+    let key = policy::key(&target.policy, &parts);
     let request = Request::from_parts(parts, RequestBody::default());
-    let (stream, turn) = connect(&client.worker, target).await?;
+    let (stream, turn) = connect(&client.worker, target, key).await?;
     let mut response = shake_hands(&client.worker, stream, request).await.inspect_err(|_| turn.failed())?;
     turn.answered(None);
     drop(turn);
@@ -63,8 +65,12 @@ fn pass_back(response: Response<Incoming>) -> Response<Body> {
 }
 
 /// The turn lasts until the endpoint has answered: a tunnel says nothing of its load.
-async fn connect(worker: &Worker, target: &Arc<Target>) -> Result<(tokio::net::TcpStream, Turn), Reply> {
-    let mut tries = Tries::new(worker.upstreams.of(target)?);
+async fn connect(
+    worker: &Worker,
+    target: &Arc<Target>,
+    key: Option<u64>,
+) -> Result<(tokio::net::TcpStream, Turn), Reply> {
+    let mut tries = Tries::new(worker.upstreams.of(target)?, key);
     let mut next = Some(tries.first(&worker.metrics).await?);
     while let Some(turn) = next {
         if let Some(stream) = worker.dial(turn.upstream().address, worker.config.timeouts.connect).await {

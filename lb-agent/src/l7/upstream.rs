@@ -9,10 +9,13 @@ use super::balance::Load;
 use super::ejection::Health;
 use super::endpoint::EndpointConnection;
 use super::pending::Queues;
+use super::policy;
 use super::pool::{Keeping, Pool};
 
 pub(super) struct Upstream {
     pub(super) address: SocketAddr,
+    /// For its weights.
+    pub(super) seed: u64,
     pub(super) load: Load,
     pub(super) health: Health,
     pub(super) pool: Pool,
@@ -28,7 +31,7 @@ impl Upstream {
         let now = Instant::now();
         let (load, health, pool) = (Load::new(now, joins), Health::new(now), Pool::new(keeping));
         let (queues, places) = (Queues::default(), Cell::new(0));
-        Rc::new(Self { address, load, health, pool, queues, places })
+        Rc::new(Self { address, seed: policy::seed(address), load, health, pool, queues, places })
     }
 }
 

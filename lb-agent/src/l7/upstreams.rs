@@ -44,7 +44,11 @@ impl Upstreams {
         let upstream = |address: &SocketAddr| {
             all.entry(*address).or_insert_with(|| Upstream::new(*address, joins, &self.keeping)).clone()
         };
-        let made = Rc::new(Candidates::new(endpoints.iter().map(upstream).collect(), self.bounds));
+        let made = Rc::new(Candidates::new(
+            endpoints.iter().map(upstream).collect(),
+            self.bounds,
+            target.policy.clone(),
+        ));
         self.candidates.borrow_mut().insert(place, (Arc::downgrade(target), made.clone()));
         Ok(made)
     }
@@ -94,13 +98,13 @@ mod tests {
     use crate::l7::ejection::{Ejection, Fault};
     use crate::l7::limits::Limits;
     use crate::l7::upstream::Turn;
-    use crate::model::{Backend, BackendId, BackendPort, Unavailable};
+    use crate::model::{Backend, BackendId, BackendPort, Policy, Unavailable};
 
     fn target(endpoints: Result<&[u16], Unavailable>) -> Arc<Target> {
         let id = BackendId { namespace: "a".into(), service: "b".into(), port: BackendPort::Number(80) };
         let address = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
         let endpoints = endpoints.map(|ports| ports.iter().map(address).collect());
-        Arc::new(Target::compile(&Backend { id, endpoints }))
+        Arc::new(Target::compile(&Backend { id, policy: Policy::default(), endpoints }))
     }
 
     fn upstreams() -> Upstreams {
@@ -110,7 +114,7 @@ mod tests {
     }
 
     fn turn(upstreams: &Upstreams, target: &Arc<Target>) -> Turn {
-        Tries::new(upstreams.of(target).expect("endpoints")).next().expect("a first one")
+        Tries::new(upstreams.of(target).expect("endpoints"), None).next().expect("a first one")
     }
 
     #[test]
@@ -133,7 +137,7 @@ mod tests {
         let mut registry = Registry::default();
         let (upstreams, metrics) = (upstreams(), Metrics::new(&mut registry));
         let target = target(Ok(&[1, 2]));
-        let mut tries = Tries::new(upstreams.of(&target).expect("endpoints"));
+        let mut tries = Tries::new(upstreams.of(&target).expect("endpoints"), None);
         let turn = tries.next().expect("a first one");
         for _ in 0..Ejection::default().failures {
             tries.failed(&turn, Fault::Connect, &Ejection::default(), &metrics);

@@ -27,7 +27,7 @@ mod shared_map;
 mod snapshot;
 mod turn;
 
-pub use backend::{Backend, BackendId, BackendPort, Unavailable};
+pub use backend::{Backend, BackendId, BackendPort, HashBy, Policy, Unavailable};
 pub use capture::{CaptureEnd, CaptureFilter, CaptureProtocol, Captured, Hop, InvalidEnd};
 pub use certificate::{Certificate, Chain, KeyKind, PrivateKey};
 pub use change::changes;

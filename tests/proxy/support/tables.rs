@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lb_agent::model::{
     Backend, BackendId, BackendPort, Certificate, HostPattern, HostRoutes, KeyKind, Kind, ObjectRef,
-    PathKind, PathRule, PrivateKey, RouteTable, Rule, Unavailable,
+    PathKind, PathRule, Policy, PrivateKey, RouteTable, Rule, Unavailable,
 };
 
 /// Builds a `RouteTable` step by step.
@@ -84,7 +84,7 @@ impl Table {
 
 fn backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable>) -> Arc<Backend> {
     let id = BackendId { namespace: "shop".into(), service: service.into(), port: BackendPort::Number(80) };
-    Arc::new(Backend { id, endpoints })
+    Arc::new(Backend { id, policy: Policy::default(), endpoints })
 }
 
 /// A self-signed certificate of this kind of key for these names; the first name is its Secret's too.

@@ -12,8 +12,11 @@ use self::endpoints::endpoints;
 pub(super) use self::endpoints::{lost, port, service_port};
 use super::external::External;
 use super::ingress::Reading;
+use super::policy::policy;
 use super::register::{Found, Register};
-use crate::model::{Backend, BackendId, BackendPort, Kind, ObjectRef, Problem, Severity, Unavailable};
+use crate::model::{
+    Backend, BackendId, BackendPort, Kind, ObjectRef, Policy, Problem, Severity, Unavailable,
+};
 use crate::source::Index;
 
 /// The backends that Ingresses of ours name, by Service and port.
@@ -97,9 +100,10 @@ impl Backends {
         let made = ports.entry(id.port.clone()).or_insert_with(|| {
             let mut found = Vec::new();
             let (endpoints, external) = endpoints(&service, &id.port, index, &self.vips, &mut found);
+            let policy = policy(&service, index, &mut found);
             self.new.push((service, id.port.clone(), found));
             Made {
-                backend: Arc::new(Backend { endpoints, id }),
+                backend: Arc::new(Backend { endpoints, policy, id }),
                 users: BTreeSet::new(),
                 found: Found::default(),
                 external,
@@ -111,7 +115,7 @@ impl Backends {
         if made.external.is_some() {
             if !allows_external_name {
                 let endpoints = Err(Unavailable::ExternalName);
-                let refused = Backend { id: made.backend.id.clone(), endpoints };
+                let refused = Backend { endpoints, ..Backend::clone(&made.backend) };
                 let complaint = complaint(&refused, None);
                 return (Arc::new(refused), complaint);
             }
@@ -156,12 +160,14 @@ impl Backends {
         for (port, made) in self.made.get_mut(service).into_iter().flatten() {
             let mut found = Vec::new();
             let (endpoints, external) = endpoints(service, port, index, &self.vips, &mut found);
+            let policy = policy(service, index, &mut found);
             register.replace(&mut made.found, found, index);
-            if endpoints == made.backend.endpoints && external == made.external {
+            let is_same = endpoints == made.backend.endpoints && policy == made.backend.policy;
+            if is_same && external == made.external {
                 continue;
             }
-            if endpoints != made.backend.endpoints {
-                made.backend = Arc::new(Backend { endpoints, id: made.backend.id.clone() });
+            if !is_same {
+                made.backend = Arc::new(Backend { endpoints, policy, id: made.backend.id.clone() });
             }
             made.external = external;
             users.extend(made.users.iter().cloned());
@@ -225,7 +231,7 @@ fn unsupported(namespace: &str, wanted: &IngressBackend) -> (Backend, String) {
         }
     };
     let id = BackendId { namespace: namespace.to_owned(), service, port: BackendPort::Name(String::new()) };
-    (Backend { id, endpoints: Err(Unavailable::Unsupported) }, message)
+    (Backend { id, policy: Policy::default(), endpoints: Err(Unavailable::Unsupported) }, message)
 }
 
 /// What the owner of the route has to mend, and below which field. No endpoint being ready is no mistake.
