@@ -225,6 +225,7 @@ pub struct Metrics {
     upstream_retries: [ShardedCounter; 3],
     upstream_ejections: [ShardedCounter; Fault::ALL.len()],
     upstream_ejected: Gauge,
+    upstream_pending: Gauge,
     connections: [Gauge; ConnectionKind::ALL.len()],
     drained: [[ShardedCounter; ENDS.len()]; ConnectionKind::ALL.len()],
     cut_responses: ShardedCounter,
@@ -282,6 +283,7 @@ impl Metrics {
                 .map(|outcome| resolve(&retries, vec![("outcome", outcome)])),
             upstream_ejections: Fault::ALL.map(|fault| resolve(&ejections, vec![("reason", fault.label())])),
             upstream_ejected: Gauge::default(),
+            upstream_pending: Gauge::default(),
             connections: ConnectionKind::ALL
                 .map(|kind| connections.get_or_create_owned(&vec![("kind", kind.label())])),
             drained: ConnectionKind::ALL
@@ -293,6 +295,11 @@ impl Metrics {
             "lb_l7_upstream_ejected",
             "Endpoints that are set aside now, summed over the workers",
             metrics.upstream_ejected.clone(),
+        );
+        registry.register(
+            "lb_l7_upstream_pending",
+            "Requests that wait until an endpoint of their backend has less to do",
+            metrics.upstream_pending.clone(),
         );
         registry.register(
             "lb_l7_stray_connections",
@@ -370,6 +377,12 @@ impl Metrics {
     /// It is so no more.
     pub fn upstream_back(&self) {
         self.upstream_ejected.dec();
+    }
+
+    /// Requests that wait for an endpoint.
+    #[must_use]
+    pub const fn upstream_pending(&self) -> &Gauge {
+        &self.upstream_pending
     }
 
     /// A request that could be sent a second time, and whether it was.

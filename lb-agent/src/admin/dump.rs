@@ -176,8 +176,8 @@ pub(super) mod tests {
     use super::*;
     use crate::model::{
         Backend, BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern, HostRoutes,
-        KeyKind, Kind, Listener, ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, Problem, Problems,
-        Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, TlsPolicy, Unavailable,
+        KeyKind, Kind, Listener, ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, Policy, Problem,
+        Problems, Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, TlsPolicy, Unavailable,
     };
 
     /// What stands for a private key: text, so that any form of output would show it.
@@ -203,7 +203,7 @@ pub(super) mod tests {
                 service: name.to_owned(),
                 port: BackendPort::Name("http".to_owned()),
             };
-            Arc::new(Backend { id, protocol: BackendProtocol::default(), endpoints })
+            Arc::new(Backend { id, protocol: BackendProtocol::default(), policy: Policy::default(), endpoints })
         };
         let rule = |path, backend| Rule {
             path: PathRule::new(PathKind::Prefix, path).expect("an absolute path"),

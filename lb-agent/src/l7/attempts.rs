@@ -70,7 +70,8 @@ impl<'a> Attempts<'a> {
 
     /// Until an endpoint answers, or none is left, or no time.
     pub(super) async fn run(mut self) -> Result<Response<Body>, Reply> {
-        let (mut next, mut last_word) = (self.tries.next(), Reply::ConnectFailed);
+        let first = self.tries.first(&self.worker.metrics).await?;
+        let (mut next, mut last_word) = (Some(first), Reply::ConnectFailed);
         while let Some(turn) = next {
             let Some(left) = self.left() else { break };
             self.tries.tried(&turn);

@@ -44,6 +44,11 @@ impl Load {
         self.under_way.set(self.under_way.get() + 1);
     }
 
+    /// Requests that it has to answer.
+    pub(super) fn under_way(&self) -> u32 {
+        self.under_way.get()
+    }
+
     /// It has nothing more to do with that request.
     pub(super) fn end(&self) {
         self.under_way.set(self.under_way.get().saturating_sub(1));
@@ -82,6 +87,18 @@ impl Load {
         }
         let (own, others) = (self.cost(now), other.cost(now));
         if own.max(others) <= own.min(others) * MARGIN { fastrand::bool() } else { own < others }
+    }
+
+    /// The same by their requests under way alone.
+    pub(super) fn is_less_busy_than(&self, other: &Self, now: Instant) -> bool {
+        match (self.under_way(), other.under_way()) {
+            (own, others) if own == others => match (self.holds_back(now), other.holds_back(now)) {
+                (false, true) => true,
+                (true, false) => false,
+                _ => fastrand::bool(),
+            },
+            (own, others) => own < others,
+        }
     }
 
     /// What another request would wait for, in seconds. Who has not answered yet is asked once, and is the last choice

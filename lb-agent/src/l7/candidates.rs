@@ -1,28 +1,48 @@
 //! The endpoints of one target as a worker knows them, and which of them are asked for a request.
 
+use std::cell::Cell;
+use std::cmp::Reverse;
 use std::rc::Rc;
 use std::time::Instant;
 use std::vec;
 
 use http::StatusCode;
+use tokio::time::timeout_at;
 
 use super::access_log::Notes;
 use super::budget::Budget;
 use super::ejection::{Ejection, Fault};
+use super::limits::Limit;
+use super::pending::{Bounds, Queue};
+use super::policy::weight;
+use super::reply::Reply;
 use super::upstream::{Turn, Upstream};
 use crate::metrics::Metrics;
+use crate::model::Policy;
 
 /// At least one.
 pub(super) struct Candidates {
     upstreams: Box<[Rc<Upstream>]>,
     budget: Budget,
+    bounds: Bounds,
+    queue: Rc<Queue>,
+    policy: Policy,
+    /// Whose turn it is where they take turns.
+    turn: Cell<usize>,
 }
 
 impl Candidates {
     /// These; each is told that it has a place here.
-    pub(super) fn new(upstreams: Box<[Rc<Upstream>]>) -> Self {
+    pub(super) fn new(upstreams: Box<[Rc<Upstream>]>, bounds: Bounds, policy: Policy) -> Self {
         upstreams.iter().for_each(|upstream| upstream.places.set(upstream.places.get() + 1));
-        Self { upstreams, budget: Budget::default() }
+        Self {
+            upstreams,
+            budget: Budget::default(),
+            bounds,
+            queue: Rc::default(),
+            policy,
+            turn: Cell::new(fastrand::usize(..)),
+        }
     }
 
     /// A second has passed.
@@ -43,6 +63,38 @@ impl Candidates {
         )
     }
 
+    /// The one that is chosen, if it may have one more request; else one that may.
+    fn choose_free(&self, now: Option<Instant>, key: Option<u64>) -> Option<usize> {
+        if let Some(key) = key {
+            let is_in = |upstream: &Upstream| !upstream.health.is_out();
+            // Where all are set aside, it is as if none were.
+            let all_out = !self.upstreams.iter().any(|upstream| is_in(upstream));
+            return self.heaviest(key, |upstream| !self.is_full(upstream) && (all_out || is_in(upstream)));
+        }
+        let chosen = now.map_or(0, |now| self.choose(now));
+        if !self.is_full(&self.upstreams[chosen]) {
+            return Some(chosen);
+        }
+        // One that is set aside is only chosen where all are.
+        let all_out = self.upstreams[chosen].health.is_out();
+        let mut places = (chosen + 1..self.upstreams.len()).chain(0..chosen);
+        places.find(|&place| {
+            let upstream = &self.upstreams[place];
+            !self.is_full(upstream) && (all_out || !upstream.health.is_out())
+        })
+    }
+
+    /// The one with the most weight for a key, of these.
+    fn heaviest(&self, key: u64, is_eligible: impl Fn(&Upstream) -> bool) -> Option<usize> {
+        let all = self.upstreams.iter().enumerate().filter(|(_, upstream)| is_eligible(upstream));
+        all.max_by_key(|(_, upstream)| weight(key, upstream.seed)).map(|(place, _)| place)
+    }
+
+    /// Whether it has as many requests as it may have.
+    fn is_full(&self, upstream: &Upstream) -> bool {
+        upstream.load.under_way() >= self.bounds.at_endpoint
+    }
+
     /// The better one of two at random (the power of two choices): no endpoint is the best of all for everybody at once,
     /// as the least loaded one of them all would be.
     fn choose(&self, now: Instant) -> usize {
@@ -50,11 +102,22 @@ impl Candidates {
         if count < 2 {
             return 0;
         }
+        if self.policy == Policy::RoundRobin {
+            let turn = self.turn.get() % count;
+            let chosen = self.in_from(turn, None).unwrap_or(turn);
+            self.turn.set(chosen + 1);
+            return chosen;
+        }
         // Where all are set aside, it is as if none were.
         let Some(one) = self.in_from(fastrand::usize(..count), None) else { return fastrand::usize(..count) };
         let other = (one + 1 + fastrand::usize(..count - 1)) % count;
         let Some(other) = self.in_from(other, Some(one)) else { return one };
-        if self.upstreams[one].load.is_better_than(&self.upstreams[other].load, now) { one } else { other }
+        let [load, others] = [one, other].map(|place| &self.upstreams[place].load);
+        let is_better = match self.policy {
+            Policy::LeastRequest => load.is_less_busy_than(others, now),
+            _ => load.is_better_than(others, now),
+        };
+        if is_better { one } else { other }
     }
 
     /// The first from this place on that is not set aside, but not that one.
@@ -64,11 +127,14 @@ impl Candidates {
     }
 
     /// All but this one, from the next on; those that are set aside come last.
-    fn others(&self, first: usize) -> vec::IntoIter<Rc<Upstream>> {
+    fn others(&self, first: usize, key: Option<u64>) -> vec::IntoIter<Rc<Upstream>> {
         let (before, from) = self.upstreams.split_at(first);
         let others = from.iter().skip(1).chain(before).cloned();
         let (mut others, out): (Vec<_>, Vec<_>) = others.partition(|upstream| !upstream.health.is_out());
         others.extend(out);
+        if let Some(key) = key {
+            others.sort_by_cached_key(|other| (other.health.is_out(), Reverse(weight(key, other.seed))));
+        }
         others.into_iter()
     }
 }
@@ -76,6 +142,7 @@ impl Candidates {
 /// The endpoints that one request tries: each once, the best first.
 pub(super) struct Tries {
     candidates: Rc<Candidates>,
+    key: Option<u64>,
     first: Option<usize>,
     /// Only made where the first one failed.
     others: Option<vec::IntoIter<Rc<Upstream>>>,
@@ -83,10 +150,10 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    /// None yet, of a request that is new.
-    pub(super) fn new(candidates: Rc<Candidates>) -> Self {
+    /// None yet, of a request that is new, with the key to its endpoint, if it has one.
+    pub(super) fn new(candidates: Rc<Candidates>, key: Option<u64>) -> Self {
         candidates.budget.request();
-        Self { candidates, first: None, others: None, notes: None }
+        Self { candidates, key, first: None, others: None, notes: None }
     }
 
     /// The same, noted down.
@@ -108,15 +175,52 @@ impl Tries {
         }
     }
 
-    /// The next one.
+    /// The first one. Where each has as many requests as it may have, it is waited for.
+    pub(super) async fn first(&mut self, metrics: &Metrics) -> Result<Turn, Reply> {
+        // Who waits already comes first.
+        if self.candidates.queue.count() == 0
+            && let Some(turn) = self.next()
+        {
+            return Ok(turn);
+        }
+        metrics.limit_reached(Limit::EndpointRequests);
+        let waiting = self.candidates.queue.count();
+        if waiting >= self.candidates.bounds.waiting {
+            metrics.limit_reached(Limit::PendingRequests);
+            return Err(Reply::EndpointsBusy);
+        }
+        // A request that need not wait has no room for this.
+        Box::pin(self.wait(metrics)).await.ok_or_else(|| {
+            metrics.limit_reached(Limit::PendingTime);
+            Reply::EndpointsBusy
+        })
+    }
+
+    async fn wait(&mut self, metrics: &Metrics) -> Option<Turn> {
+        let Candidates { queue, upstreams, bounds, .. } = &*self.candidates.clone();
+        let place = queue.enter(metrics.upstream_pending());
+        upstreams.iter().for_each(|upstream| upstream.queues.add(queue));
+        let end = tokio::time::Instant::now() + bounds.time;
+        loop {
+            timeout_at(end, place.freed()).await.ok()?;
+            if let Some(turn) = self.next() {
+                return Some(turn);
+            }
+        }
+    }
+
+    /// The next one that may have one more request.
     pub(super) fn next(&mut self) -> Option<Turn> {
-        let Self { candidates, first, others, .. } = self;
+        let Self { candidates, key, first, others, .. } = self;
         // Where there is no choice, no clock is read.
         let now = (candidates.upstreams.len() > 1).then(Instant::now);
         let upstream = match *first {
-            Some(first) => others.get_or_insert_with(|| candidates.others(first)).next()?,
+            Some(first) => {
+                let others = others.get_or_insert_with(|| candidates.others(first, *key));
+                others.find(|upstream| !candidates.is_full(upstream))?
+            }
             None => {
-                let chosen = now.map_or(0, |now| candidates.choose(now));
+                let chosen = candidates.choose_free(now, *key)?;
                 *first = Some(chosen);
                 candidates.upstreams[chosen].clone()
             }
@@ -162,19 +266,29 @@ mod tests {
 
     use super::*;
     use crate::l7::deadline::Deadlines;
+    use crate::l7::limits::Limits;
     use crate::l7::pool::Keeping;
 
     fn candidates(ports: std::ops::Range<u16>) -> Rc<Candidates> {
+        with(ports, &Limits::default(), Policy::default())
+    }
+
+    fn with(ports: std::ops::Range<u16>, limits: &Limits, policy: Policy) -> Rc<Candidates> {
         let deadlines = Deadlines::new(Duration::from_millis(10));
         let keeping = Rc::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)));
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Rc::new(Candidates::new(
-            ports.map(|port| Upstream::new((address(port), Default::default()), false, &keeping)).collect(),
-        ))
+        let bounds = Bounds::new(limits, 1, Duration::from_secs(1));
+        let upstream = |port| Upstream::new((address(port), Default::default()), false, &keeping);
+        let upstreams = ports.map(upstream).collect();
+        Rc::new(Candidates::new(upstreams, bounds, policy))
     }
 
     fn tried(candidates: &Rc<Candidates>) -> Vec<u16> {
-        let mut tries = Tries::new(candidates.clone());
+        tried_by(candidates, None)
+    }
+
+    fn tried_by(candidates: &Rc<Candidates>, key: Option<u64>) -> Vec<u16> {
+        let mut tries = Tries::new(candidates.clone(), key);
         std::iter::from_fn(|| tries.next().map(|turn| turn.upstream().address.port())).collect()
     }
 
@@ -207,9 +321,60 @@ mod tests {
     }
 
     #[test]
+    fn who_has_enough_to_do_is_left_out() {
+        let limits = Limits::default().with("endpoint-requests=2".parse().expect("a setting"));
+        let candidates = with(0..3, &limits, Policy::default());
+        candidates.upstreams[1].health.eject(Instant::now(), &Ejection::default());
+        let next = || Tries::new(candidates.clone(), None).next();
+        let turns: Vec<_> = (0..4).filter_map(|_| next()).collect();
+        assert!(turns.len() == 4 && turns.iter().all(|turn| turn.upstream().address.port() != 1));
+        assert!(next().is_none(), "what is set aside is no way out");
+        let mut retry = Tries::new(candidates.clone(), None);
+        retry.first = Some(0);
+        assert_eq!(retry.next().map(|turn| turn.upstream().address.port()), Some(1), "but for a second try");
+        drop(turns);
+        assert!(next().is_some());
+    }
+
+    #[test]
+    fn all_have_their_turn_but_who_is_set_aside() {
+        let candidates = with(0..4, &Limits::default(), Policy::RoundRobin);
+        let first = |_| tried(&candidates)[0];
+        let start = first(0);
+        let turns: Vec<_> = (0..8).map(first).collect();
+        assert_eq!(turns, (1..9).map(|step| (start + step) % 4).collect::<Vec<_>>());
+        candidates.upstreams[2].health.eject(Instant::now(), &Ejection::default());
+        assert!((0..8).map(first).all(|port| port != 2));
+    }
+
+    #[test]
+    fn the_less_busy_one_of_two_gets_a_request_however_slow_it_is() {
+        let candidates = with(0..2, &Limits::default(), Policy::LeastRequest);
+        let (slow, now) = (&candidates.upstreams[0].load, Instant::now());
+        slow.answered(now, Duration::from_secs(1));
+        candidates.upstreams[1].load.answered(now, Duration::from_millis(1));
+        candidates.upstreams[1].load.begin();
+        assert!((0..20).all(|_| tried(&candidates)[0] == 0));
+    }
+
+    #[test]
+    fn a_key_leads_to_one_endpoint_and_from_there_to_the_next() {
+        let candidates = candidates(0..5);
+        for key in 0..50 {
+            let order = tried_by(&candidates, Some(key));
+            assert_eq!(tried_by(&candidates, Some(key)), order);
+            let first = &candidates.upstreams[usize::from(order[0])].health;
+            first.eject(Instant::now(), &Ejection::default());
+            let rotated: Vec<_> = order[1..].iter().chain(&order[..1]).copied().collect();
+            assert_eq!(tried_by(&candidates, Some(key)), rotated, "nobody else's place changed");
+            first.take_back(Instant::now() + Duration::from_secs(3600));
+        }
+    }
+
+    #[test]
     fn requests_under_way_are_shared_out() {
         let candidates = candidates(0..4);
-        let turns: Vec<_> = (0..400).filter_map(|_| Tries::new(candidates.clone()).next()).collect();
+        let turns: Vec<_> = (0..400).filter_map(|_| Tries::new(candidates.clone(), None).next()).collect();
         for port in 0..4 {
             let count = turns.iter().filter(|turn| turn.upstream().address.port() == port).count();
             assert!((50..150).contains(&count), "{count} of 400 at one of four");

@@ -16,7 +16,7 @@ use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::reply::Reply;
 use super::route::Route;
-use super::{authority, grpc, headers, settle, tunnel};
+use super::{authority, grpc, headers, policy, settle, tunnel};
 use crate::model::Host;
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
@@ -79,9 +79,10 @@ async fn answer(
     if is_websocket {
         return tunnel::open(client, &route.target, parts, account.notes()).await;
     }
+    let key = policy::key(&route.target.policy, &parts);
     parts.extensions.clear();
     let request = Request::from_parts(parts, RequestBody::new(body, account.notes()));
-    let tries = Tries::new(client.worker.upstreams.of(&route.target)?).noted(account.notes());
+    let tries = Tries::new(client.worker.upstreams.of(&route.target)?, key).noted(account.notes());
     // What is under way does not keep the endpoints of a state that is gone.
     drop(route);
     Ok(pass_back(Attempts::new(&client.worker, tries, request).run().await?))

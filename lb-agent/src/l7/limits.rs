@@ -41,6 +41,12 @@ pub enum Limit {
     Http2PendingResets,
     /// Streams that we took back because of what the client sent on them.
     Http2LocalResets,
+    /// Under way at one endpoint.
+    EndpointRequests,
+    /// Of one backend that wait for an endpoint.
+    PendingRequests,
+    /// That a request waits for an endpoint.
+    PendingTime,
     /// Of ready work in front of a worker.
     WorkerDelay,
     /// That is in use.
@@ -126,6 +132,22 @@ const KNOWN: [Known; Limit::ALL.len()] = [
         help: "HTTP/2 streams that were reset because of what the client sent on them: the connection ends",
     },
     Known {
+        name: "endpoint-requests",
+        default: 10_000,
+        help: "requests under way at one endpoint, shared out among the workers: where all endpoints of a backend have \
+               so many, the next ones wait",
+    },
+    Known {
+        name: "pending-requests",
+        default: 1000,
+        help: "requests of one backend that wait for an endpoint, shared out among the workers: 503 with Retry-After",
+    },
+    Known {
+        name: "pending-time",
+        default: 1000,
+        help: "how long a request waits for an endpoint, milliseconds: 503 with Retry-After",
+    },
+    Known {
         name: "worker-delay",
         default: 500,
         help: "how late a worker comes to what is ready, milliseconds, for some time: a growing share of new \
@@ -140,7 +162,7 @@ const KNOWN: [Known; Limit::ALL.len()] = [
 
 impl Limit {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Connections,
         Self::ConnectionsPerClient,
         Self::Handshakes,
@@ -157,6 +179,9 @@ impl Limit {
         Self::Http2Resets,
         Self::Http2PendingResets,
         Self::Http2LocalResets,
+        Self::EndpointRequests,
+        Self::PendingRequests,
+        Self::PendingTime,
         Self::WorkerDelay,
         Self::Memory,
     ];

@@ -115,7 +115,7 @@ mod tests {
     use crate::l7::tls::Tickets;
     use crate::model::{
         BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern, HostRoutes, KeyKind, Kind,
-        Listener, ObjectRef, PathKind, PathRule, Rule, SecretBytes, TlsPolicy, Unavailable,
+        Listener, ObjectRef, PathKind, PathRule, Policy, Rule, SecretBytes, TlsPolicy, Unavailable,
     };
 
     fn tls() -> Tls {
@@ -223,6 +223,7 @@ mod tests {
         Arc::new(Backend {
             id,
             protocol: BackendProtocol::default(),
+            policy: Policy::default(),
             endpoints: Err(Unavailable::NoEndpoint),
         })
     }

@@ -44,6 +44,8 @@ pub enum Reply {
     BadResponse,
     /// The endpoint did not begin its response in time.
     ResponseTimeout,
+    /// Each endpoint has as many requests as it may have; see `Limit`.
+    EndpointsBusy,
     /// Time or memory runs short; see `Limit`.
     Overloaded,
 }
@@ -90,6 +92,7 @@ impl Reply {
         Self::ConnectFailed,
         Self::BadResponse,
         Self::ResponseTimeout,
+        Self::EndpointsBusy,
         Self::Overloaded,
     ];
 
@@ -108,7 +111,7 @@ impl Reply {
             Self::ConnectRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unsupported => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ConnectFailed | Self::BadResponse => StatusCode::BAD_GATEWAY,
-            Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::EndpointsBusy | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -133,6 +136,7 @@ impl Reply {
             Self::ConnectFailed => "connect_failed",
             Self::BadResponse => "bad_response",
             Self::ResponseTimeout => "response_timeout",
+            Self::EndpointsBusy => "endpoints_busy",
             Self::Overloaded => "overloaded",
         }
     }
@@ -179,6 +183,7 @@ impl Reply {
             Self::ConnectFailed => "502 bad gateway: no endpoint accepts connections\n",
             Self::BadResponse => "502 bad gateway: the endpoint broke off or did not speak HTTP\n",
             Self::ResponseTimeout => "504 gateway timeout: the endpoint did not respond in time\n",
+            Self::EndpointsBusy => "503 service unavailable: all endpoints are busy, try again later\n",
             Self::Overloaded => "503 service unavailable: too much to do, try again later\n",
         }
     }
@@ -193,7 +198,7 @@ impl Reply {
         if self == Self::ConnectRefused {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
-        if self == Self::Overloaded {
+        if matches!(self, Self::EndpointsBusy | Self::Overloaded) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

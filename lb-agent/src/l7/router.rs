@@ -135,9 +135,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BackendId, BackendPort, BackendProtocol, Host, HostPattern, Kind, ObjectRef, PathKind, PathRule, Rule, SharedMap,
-        TlsPolicy,
-        Unavailable,
+        BackendId, BackendPort, BackendProtocol, Host, HostPattern, Kind, ObjectRef, PathKind, PathRule, Policy, Rule,
+        SharedMap, TlsPolicy, Unavailable,
     };
 
     fn backend(number: u16) -> Arc<Backend> {
@@ -146,6 +145,7 @@ mod tests {
         Arc::new(Backend {
             id,
             protocol: BackendProtocol::default(),
+            policy: Policy::default(),
             endpoints: Err(Unavailable::NoEndpoint),
         })
     }

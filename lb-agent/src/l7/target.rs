@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 
 use super::reply::Reply;
-use crate::model::{Backend, BackendProtocol};
+use crate::model::{Backend, BackendProtocol, Policy};
 
 /// A compiled backend.
 #[derive(Debug)]
 pub(super) struct Target {
     /// What its endpoints speak.
     pub(super) protocol: BackendProtocol,
+    /// Who of its endpoints gets a request.
+    pub(super) policy: Policy,
     endpoints: Result<Box<[SocketAddr]>, Reply>,
 }
 
@@ -18,7 +20,7 @@ impl Target {
     pub(super) fn compile(backend: &Backend) -> Self {
         let endpoints =
             backend.endpoints.as_ref().map(|all| all.as_slice().into()).map_err(|why| (*why).into());
-        Self { protocol: backend.protocol.clone(), endpoints }
+        Self { protocol: backend.protocol.clone(), policy: backend.policy.clone(), endpoints }
     }
 
     /// Its endpoints, at least one.

@@ -22,6 +22,7 @@ use super::deadline::Deadline;
 use super::ejection::Fault;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
+use super::policy;
 use super::pump::Pump;
 use super::reply::Reply;
 use super::secured::EndpointStream;
@@ -40,8 +41,9 @@ pub(super) async fn open(
     let downstream = parts.extensions.remove::<OnUpgrade>();
     parts.extensions.clear();
     headers::set_websocket(&mut parts.headers);
+    let key = policy::key(&target.policy, &parts);
     let request = Request::from_parts(parts, RequestBody::default());
-    let (stream, turn) = connect(&client.worker, target, notes.clone()).await?;
+    let (stream, turn) = connect(&client.worker, target, key, notes.clone()).await?;
     let mut response = shake_hands(&client.worker, stream, request).await.inspect_err(|_| turn.failed())?;
     turn.answered(None);
     notes.iter().for_each(|notes| notes.answered());
@@ -70,16 +72,19 @@ fn pass_back(response: Response<Incoming>) -> Response<Body> {
 async fn connect(
     worker: &Worker,
     target: &Arc<Target>,
+    key: Option<u64>,
     notes: Option<Rc<Notes>>,
 ) -> Result<(EndpointStream, Turn), Reply> {
-    let mut tries = Tries::new(worker.upstreams.of(target)?).noted(notes);
-    while let Some(turn) = tries.next() {
+    let mut tries = Tries::new(worker.upstreams.of(target)?, key).noted(notes);
+    let mut next = Some(tries.first(&worker.metrics).await?);
+    while let Some(turn) = next {
         tries.tried(&turn);
         if let Some(stream) = worker.open(turn.upstream(), worker.config.timeouts.connect).await {
             return Ok((stream, turn));
         }
         tries.failed(&turn, Fault::Connect, &worker.config.ejection, &worker.metrics);
         turn.failed();
+        next = tries.next();
     }
     Err(Reply::ConnectFailed)
 }

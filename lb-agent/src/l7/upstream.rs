@@ -9,6 +9,8 @@ use super::balance::Load;
 use super::ejection::Health;
 use super::endpoint::EndpointConnection;
 use super::multiplex::Shared;
+use super::pending::Queues;
+use super::policy;
 use super::pool::{Keeping, Pool};
 use crate::model::{BackendProtocol, EndpointState};
 
@@ -16,11 +18,15 @@ pub(super) struct Upstream {
     pub(super) address: SocketAddr,
     /// What it speaks.
     pub(super) protocol: BackendProtocol,
+    /// For its weights.
+    pub(super) seed: u64,
     pub(super) load: Load,
     pub(super) health: Health,
     pub(super) pool: Pool,
     /// Connections of HTTP/2, which are not taken and given back.
     pub(super) shared: Shared,
+    /// Who waits for it.
+    pub(super) queues: Queues,
     /// Lists of candidates that it is on.
     pub(super) places: Cell<usize>,
 }
@@ -34,8 +40,9 @@ impl Upstream {
     ) -> Rc<Self> {
         let now = Instant::now();
         let (load, health, pool) = (Load::new(now, joins), Health::new(now), Pool::new(keeping));
-        let (shared, places) = (Shared::default(), Cell::new(0));
-        Rc::new(Self { address, protocol, load, health, pool, shared, places })
+        let (shared, queues, places) = (Shared::default(), Queues::default(), Cell::new(0));
+        let seed = policy::seed(address);
+        Rc::new(Self { address, protocol, seed, load, health, pool, shared, queues, places })
     }
 
     /// Closes connections that have been idle for too long, or were closed by the endpoint.
@@ -54,9 +61,7 @@ impl Upstream {
         self.pool.close();
         self.shared.close();
     }
-}
 
-impl Upstream {
     /// For people.
     pub(super) fn state(&self) -> EndpointState {
         EndpointState {
@@ -122,5 +127,6 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.upstream.load.end();
+        self.upstream.queues.next();
     }
 }

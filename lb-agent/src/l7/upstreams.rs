@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 
 use super::candidates::Candidates;
 use super::observer::Question;
+use super::pending::Bounds;
 use super::pool::Keeping;
 use super::reply::Reply;
 use super::target::Target;
@@ -24,14 +25,15 @@ pub(super) struct Upstreams {
     /// One that speaks two protocols is two.
     all: RefCell<HashMap<(SocketAddr, BackendProtocol), Rc<Upstream>, RandomState>>,
     keeping: Rc<Keeping>,
+    bounds: Bounds,
 }
 
 type Known = (Weak<Target>, Rc<Candidates>);
 
 impl Upstreams {
     /// None yet.
-    pub(super) fn new(keeping: Keeping) -> Self {
-        Self { candidates: RefCell::default(), all: RefCell::default(), keeping: Rc::new(keeping) }
+    pub(super) fn new(keeping: Keeping, bounds: Bounds) -> Self {
+        Self { candidates: RefCell::default(), all: RefCell::default(), keeping: Rc::new(keeping), bounds }
     }
 
     /// The endpoints of a target.
@@ -47,7 +49,11 @@ impl Upstreams {
             let made = || Upstream::new(key(address), joins, &self.keeping);
             all.entry(key(address)).or_insert_with(made).clone()
         };
-        let made = Rc::new(Candidates::new(endpoints.iter().map(upstream).collect()));
+        let made = Rc::new(Candidates::new(
+            endpoints.iter().map(upstream).collect(),
+            self.bounds,
+            target.policy.clone(),
+        ));
         self.candidates.borrow_mut().insert(place, (Arc::downgrade(target), made.clone()));
         Ok(made)
     }
@@ -82,8 +88,9 @@ impl Upstreams {
     /// What is known of these.
     pub(super) fn answer(&self, question: &Question) {
         let all = self.all.borrow();
-        let known =
-            question.addresses.iter().filter_map(|address| Some((*address, all.get(address)?.state())));
+        // One that speaks two protocols is told of twice, and summed up by who asks.
+        let asked = all.iter().filter(|((address, _), _)| question.addresses.contains(address));
+        let known = asked.map(|((address, _), upstream)| (*address, upstream.state()));
         // Who asked may have waited for long enough.
         _ = question.answer.send(known.collect());
     }
@@ -104,23 +111,26 @@ mod tests {
     use crate::l7::candidates::Tries;
     use crate::l7::deadline::Deadlines;
     use crate::l7::ejection::{Ejection, Fault};
+    use crate::l7::limits::Limits;
     use crate::l7::upstream::Turn;
-    use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, Unavailable};
+    use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, Policy, Unavailable};
 
     fn target(endpoints: Result<&[u16], Unavailable>) -> Arc<Target> {
         let id = BackendId { namespace: "a".into(), service: "b".into(), port: BackendPort::Number(80) };
         let address = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
         let endpoints = endpoints.map(|ports| ports.iter().map(address).collect());
-        Arc::new(Target::compile(&Backend { id, protocol: BackendProtocol::default(), endpoints }))
+        let (protocol, policy) = (BackendProtocol::default(), Policy::default());
+        Arc::new(Target::compile(&Backend { id, protocol, policy, endpoints }))
     }
 
     fn upstreams() -> Upstreams {
         let deadlines = Deadlines::new(Duration::from_millis(10));
-        Upstreams::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)))
+        let bounds = Bounds::new(&Limits::default(), 1, Duration::from_secs(1));
+        Upstreams::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)), bounds)
     }
 
     fn turn(upstreams: &Upstreams, target: &Arc<Target>) -> Turn {
-        Tries::new(upstreams.of(target).expect("endpoints")).next().expect("a first one")
+        Tries::new(upstreams.of(target).expect("endpoints"), None).next().expect("a first one")
     }
 
     #[test]
@@ -143,7 +153,7 @@ mod tests {
         let mut registry = Registry::default();
         let (upstreams, metrics) = (upstreams(), Metrics::new(&mut registry));
         let target = target(Ok(&[1, 2]));
-        let mut tries = Tries::new(upstreams.of(&target).expect("endpoints"));
+        let mut tries = Tries::new(upstreams.of(&target).expect("endpoints"), None);
         let turn = tries.next().expect("a first one");
         for _ in 0..Ejection::default().failures {
             tries.failed(&turn, Fault::Connect, &Ejection::default(), &metrics);

@@ -26,6 +26,7 @@ use super::live::Live;
 use super::multiplex::Multiplexed;
 use super::observer::Question;
 use super::overload::{self, MemoryUse, Overload};
+use super::pending::Bounds;
 use super::phase::Phase;
 use super::pool::Keeping;
 use super::reply::Reply;
@@ -143,12 +144,13 @@ impl Worker {
         let deadlines = Deadlines::new(config.timeouts.tick());
         let keeping = Keeping::new(&deadlines, config.idle_per_endpoint, config.timeouts.upstream_idle);
         let admission = Admission::new(&config.limits, config.workers);
+        let bounds = Bounds::new(&config.limits, config.workers, config.timeouts.response);
         let overload = Overload::new(&config.limits, memory);
         Rc::new(Self {
             overload,
             config,
             metrics,
-            upstreams: Upstreams::new(keeping),
+            upstreams: Upstreams::new(keeping, bounds),
             secured,
             admission,
             deadlines,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::HeaderName;
+
 /// The port of a Service that an Ingress names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum BackendPort {
@@ -85,6 +87,33 @@ pub enum Unavailable {
     UnknownProtocol,
 }
 
+/// By which rule a backend's requests are shared out among its endpoints.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Policy {
+    /// To the one that answers sooner and has less to do, of two at random.
+    #[default]
+    PeakEwma,
+    /// To all in turn.
+    RoundRobin,
+    /// To the one with fewer requests under way, of two at random.
+    LeastRequest,
+    /// To the same one as long as it is there; requests without such a key as with `PeakEwma`.
+    Hash(HashBy),
+}
+
+/// What of a request is the key to its endpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HashBy {
+    /// The client's address.
+    Client,
+    /// Path and query.
+    Uri,
+    /// The first header of this name.
+    Header(HeaderName),
+    /// The first cookie of this name.
+    Cookie(String),
+}
+
 /// A port of a Service with what stands behind it now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Backend {
@@ -92,6 +121,8 @@ pub struct Backend {
     pub id: BackendId,
     /// What its endpoints speak.
     pub protocol: BackendProtocol,
+    /// Who of them gets a request.
+    pub policy: Policy,
     /// Endpoints that take new requests, the ready ones or, without any, those that end and still serve: sorted, without duplicates, or why there are none.
     pub endpoints: Result<Vec<SocketAddr>, Unavailable>,
 }

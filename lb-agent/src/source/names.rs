@@ -12,6 +12,12 @@ pub(super) const DRAIN: &str = "edgelb.dev/drain";
 /// Annotation of our Services: their VIPs, separated by commas.
 pub(super) const VIPS: &str = "edgelb.dev/vips";
 
+/// Annotation of Services behind us: by which rule their endpoints get requests.
+pub(super) const LOAD_BALANCE: &str = "edgelb.dev/load-balance";
+
+/// Annotation of Services behind us: what of a request is the key to its endpoint.
+pub(super) const HASH_BY: &str = "edgelb.dev/upstream-hash-by";
+
 /// `spec.loadBalancerClass` of our Services, and `spec.controller` of our IngressClasses.
 pub(super) const CONTROLLER: &str = "edgelb.dev/ingress";
 
@@ -48,7 +54,8 @@ pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-cl
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The labels and annotations that are read, beside `BACKEND_PROTOCOL` and `GUARDS`.
-const METADATA: [&str; 7] = [EDGE, WEIGHT, VIPS, LEGACY_CLASS, CANARY, DEFAULT_CLASS, SERVICE_NAME];
+const METADATA: [&str; 9] =
+    [EDGE, WEIGHT, VIPS, LOAD_BALANCE, HASH_BY, LEGACY_CLASS, CANARY, DEFAULT_CLASS, SERVICE_NAME];
 
 /// Whether a label or annotation is read.
 pub(super) fn is_read(key: &str) -> bool {

@@ -40,7 +40,8 @@ pub(crate) struct Site {
     pub(crate) problems: Vec<String>,
     proxy: Proxy,
     backends: Vec<Backend>,
-    _folder: TempDir,
+    folder: TempDir,
+    generation: u64,
 }
 
 /// A request as its backend got it.
@@ -67,21 +68,33 @@ impl Site {
         }
         write(folder.path(), "class.yaml", CLASS);
         write(folder.path(), "documents.yaml", documents);
+        let config = Config::new(1, Bind::Addresses(vec![key(HTTP), key(HTTPS)]));
+        let proxy = Proxy::start(config, Metrics::new(&mut Registry::default())).expect("proxy starts");
+        proxy.listen(&[]).expect("it listens");
+        let mut site = Self { problems: Vec::new(), proxy, backends, folder, generation: 0 };
+        site.publish();
+        site
+    }
+
+    /// Writes a file, in place of one of this name, and serves what the folder says then.
+    pub(crate) fn change(&mut self, name: &str, text: &str) {
+        write(self.folder.path(), name, text);
+        self.publish();
+    }
+
+    fn publish(&mut self) {
         let listeners = [(HTTP, ListenerProtocol::Http), (HTTPS, ListenerProtocol::Https)];
         let standalone = listeners.map(|(address, protocol)| (key(address), protocol)).into();
         let settings = Settings { standalone, ..Settings::default() };
-        let mut snapshot = source::files::read(folder.path(), &settings).expect("the folder is there");
+        let mut snapshot = source::files::read(self.folder.path(), &settings).expect("the folder is there");
         let problems = snapshot.problems.iter().map(|problem| {
             let problem = lb_agent::model::Problem { origin: None, ..problem.clone() };
             problem.to_string()
         });
-        let problems = problems.collect();
-        snapshot.generation = 1;
-        let config = Config::new(1, Bind::Addresses(vec![key(HTTP), key(HTTPS)]));
-        let proxy = Proxy::start(config, Metrics::new(&mut Registry::default())).expect("proxy starts");
-        proxy.listen(&[]).expect("it listens");
-        proxy.publish(&snapshot);
-        Self { problems, proxy, backends, _folder: folder }
+        self.problems = problems.collect();
+        self.generation += 1;
+        snapshot.generation = self.generation;
+        self.proxy.publish(&snapshot);
     }
 
     pub(crate) fn http(&self) -> SocketAddr {

@@ -15,7 +15,7 @@ use super::ingress::Reading;
 use super::protocol::Asked;
 use super::register::{Found, Register};
 use crate::model::{
-    Backend, BackendId, BackendPort, BackendProtocol, Kind, ObjectRef, Problem, Severity, Unavailable,
+    Backend, BackendId, BackendPort, BackendProtocol, Kind, ObjectRef, Policy, Problem, Severity, Unavailable,
 };
 use crate::source::Index;
 
@@ -243,8 +243,8 @@ fn unsupported(namespace: &str, wanted: &IngressBackend) -> (Backend, String) {
         }
     };
     let id = BackendId { namespace: namespace.to_owned(), service, port: BackendPort::Name(String::new()) };
-    let protocol = BackendProtocol::default();
-    (Backend { id, protocol, endpoints: Err(Unavailable::Unsupported) }, message)
+    let (protocol, policy) = (BackendProtocol::default(), Policy::default());
+    (Backend { id, protocol, policy, endpoints: Err(Unavailable::Unsupported) }, message)
 }
 
 /// What the owner of the route has to mend, and below which field. No endpoint being ready is no mistake.

@@ -16,6 +16,7 @@ mod listeners;
 mod members;
 mod merge;
 mod parameters;
+mod policy;
 mod ports;
 mod protocol;
 mod register;

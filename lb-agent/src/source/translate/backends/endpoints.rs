@@ -8,8 +8,9 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::api::networking::v1::ServiceBackendPort;
 
 use super::super::external::{self, External};
+use super::super::policy::policy;
 use super::super::protocol::{self, Asked, Spoken};
-use crate::model::{Backend, BackendId, BackendPort, ObjectRef, Problem, Unavailable};
+use crate::model::{Backend, BackendId, BackendPort, ObjectRef, Policy, Problem, Unavailable};
 use crate::source::{Index, names};
 
 /// What stands behind a Service's port.
@@ -18,6 +19,8 @@ pub(super) struct Seen {
     endpoints: Result<Vec<SocketAddr>, Unavailable>,
     /// What the Service says is spoken there; none if that is not known.
     spoken: Option<Spoken>,
+    /// Who of them gets a request.
+    policy: Policy,
     /// If the Service is of type ExternalName.
     pub(super) external: Option<External>,
 }
@@ -41,7 +44,7 @@ pub(super) fn look(
         }
         Some(Some(spec)) => (of_slices(service, spec, port, index, problems), None),
     };
-    Seen { endpoints, spoken, external }
+    Seen { endpoints, spoken, policy: policy(service, index, problems), external }
 }
 
 impl Seen {
@@ -57,7 +60,7 @@ impl Seen {
             (Ok(_) | Err(Unavailable::NoEndpoint), None) => Err(Unavailable::UnknownProtocol),
             (endpoints, _) => endpoints.clone(),
         };
-        Backend { id: id.clone(), protocol, endpoints }
+        Backend { id: id.clone(), protocol, policy: self.policy.clone(), endpoints }
     }
 
     /// The name by which a Service's own certificate, or that of the host outside, goes.

@@ -1,0 +1,84 @@
+//! Endpoints with as many requests as they may have: the next ones wait, in a number and for a time that are limited.
+
+use lb_agent::l7::{Config, Setting};
+use tokio::task::JoinHandle;
+
+use super::support::{Answer, Backend, Fixture, Http, Table, eventually};
+
+const WAITING: &str = "lb_l7_upstream_pending";
+
+/// A proxy to one endpoint, with these limits.
+fn start(settings: &'static [&'static str], backend: &Backend) -> Fixture {
+    let set = |config: &mut Config| {
+        let settings = settings.iter().map(|text| text.parse::<Setting>().expect("a setting"));
+        config.limits = settings.collect();
+    };
+    Fixture::start_as(set, Table::all_to(&[backend.address]))
+}
+
+fn reached(fixture: &Fixture, limit: &str) -> u64 {
+    fixture.metric(&format!("lb_l7_limits_reached_total{{limit=\"{limit}\"}}"))
+}
+
+fn ask(fixture: &Fixture, path: &'static str) -> JoinHandle<Answer> {
+    tokio::spawn(Http::get(fixture.http(), "a", path))
+}
+
+/// That this one was refused for lack of an endpoint.
+fn assert_busy(answer: &Answer) {
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
+    assert!(answer.text().contains("busy"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn the_next_ones_wait_and_those_beyond_are_refused() {
+    let (backend, release) = Backend::slow().await;
+    let limits = &["endpoint-requests=1", "pending-requests=1", "pending-time=60000"];
+    let fixture = start(limits, &backend);
+    let first = ask(&fixture, "/slow");
+    eventually("it is under way", || backend.requests() == 1).await;
+    let second = ask(&fixture, "/");
+    eventually("the next one waits", || fixture.metric(WAITING) == 1).await;
+    assert_busy(&ask(&fixture, "/").await.expect("no panic"));
+    assert_eq!(fixture.metric("lb_l7_replies_total{reason=\"endpoints_busy\"}"), 1);
+    assert_eq!((reached(&fixture, "pending-requests"), reached(&fixture, "endpoint-requests")), (1, 2));
+    assert_eq!(backend.requests(), 1, "the endpoint has seen the first alone");
+    release.notify_one();
+    for asked in [first, second] {
+        assert_eq!(asked.await.expect("no panic").text(), "done");
+    }
+    assert_eq!(fixture.metric(WAITING), 0);
+    assert_eq!(ask(&fixture, "/").await.expect("no panic").text(), "done", "places come back");
+    assert_eq!(reached(&fixture, "pending-time"), 0);
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_the_limit() {
+    let (backend, release) = Backend::slow().await;
+    let fixture = start(&["endpoint-requests=1", "pending-time=50"], &backend);
+    let first = ask(&fixture, "/slow");
+    eventually("it is under way", || backend.requests() == 1).await;
+    assert_busy(&ask(&fixture, "/").await.expect("no panic"));
+    assert_eq!((reached(&fixture, "pending-time"), reached(&fixture, "pending-requests")), (1, 0));
+    release.notify_one();
+    assert_eq!(first.await.expect("no panic").text(), "done");
+}
+
+#[tokio::test]
+async fn who_leaves_does_not_take_the_turn_of_the_next() {
+    let (backend, release) = Backend::slow().await;
+    let fixture = start(&["endpoint-requests=1", "pending-time=60000"], &backend);
+    let first = ask(&fixture, "/slow");
+    eventually("it is under way", || backend.requests() == 1).await;
+    let leaves = ask(&fixture, "/");
+    eventually("one waits", || fixture.metric(WAITING) == 1).await;
+    let stays = ask(&fixture, "/");
+    eventually("two wait", || fixture.metric(WAITING) == 2).await;
+    leaves.abort();
+    assert!(leaves.await.is_err());
+    release.notify_one();
+    for asked in [first, stays] {
+        assert_eq!(asked.await.expect("no panic").text(), "done");
+    }
+    eventually("nobody waits", || fixture.metric(WAITING) == 0).await;
+}
