@@ -175,9 +175,10 @@ pub(super) mod tests {
     use super::super::live::tests::live;
     use super::*;
     use crate::model::{
-        Backend, BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern, HostRoutes,
-        KeyKind, Kind, Listener, ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule, Policy, Problem,
-        Problems, Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot, TlsPolicy, Unavailable,
+        Backend, BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern,
+        HostRoutes, KeyKind, Kind, Listener, ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule,
+        Policy, Problem, Problems, Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot,
+        TlsPolicy, Unavailable,
     };
 
     /// What stands for a private key: text, so that any form of output would show it.
@@ -203,7 +204,12 @@ pub(super) mod tests {
                 service: name.to_owned(),
                 port: BackendPort::Name("http".to_owned()),
             };
-            Arc::new(Backend { id, protocol: BackendProtocol::default(), policy: Policy::default(), endpoints })
+            Arc::new(Backend {
+                id,
+                protocol: BackendProtocol::default(),
+                policy: Policy::default(),
+                endpoints,
+            })
         };
         let rule = |path, backend| Rule {
             path: PathRule::new(PathKind::Prefix, path).expect("an absolute path"),

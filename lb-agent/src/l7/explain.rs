@@ -250,6 +250,7 @@ fn unavailable_words(why: Unavailable) -> &'static str {
         Unavailable::NoEndpoint => "no endpoint is ready, and none that ends still serves",
         Unavailable::ExternalName => "the Service is of type ExternalName, which is not allowed",
         Unavailable::Unsupported => "the Ingress names a resource, which nothing here serves",
+        Unavailable::UnknownProtocol => "its protocol is not supported",
     }
 }
 

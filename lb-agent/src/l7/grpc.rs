@@ -52,14 +52,17 @@ const fn code(reply: Reply) -> Code {
             Code::Internal
         }
         Reply::NoRoute => Code::Unimplemented,
-        Reply::Overloaded | Reply::Unavailable | Reply::ConnectFailed | Reply::BadResponse => {
-            Code::Unavailable
-        }
+        Reply::Overloaded
+        | Reply::EndpointsBusy
+        | Reply::Unavailable
+        | Reply::ConnectFailed
+        | Reply::BadResponse => Code::Unavailable,
         Reply::ResponseTimeout => Code::DeadlineExceeded,
         Reply::SlowBody
         | Reply::HeadTooLarge
         | Reply::TargetTooLong
         | Reply::ConnectRefused
+        | Reply::Misdirected
         | Reply::Unsupported => Code::Unknown,
     }
 }

@@ -114,8 +114,9 @@ mod tests {
     use super::*;
     use crate::l7::tls::Tickets;
     use crate::model::{
-        BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern, HostRoutes, KeyKind, Kind,
-        Listener, ObjectRef, PathKind, PathRule, Policy, Rule, SecretBytes, TlsPolicy, Unavailable,
+        BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern, HostRoutes,
+        KeyKind, Kind, Listener, ObjectRef, PathKind, PathRule, Policy, Rule, SecretBytes, TlsPolicy,
+        Unavailable,
     };
 
     fn tls() -> Tls {

@@ -75,7 +75,7 @@ impl Blame {
 
 impl Reply {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BadHost,
         Self::BadPath,
         Self::AmbiguousPath,
@@ -154,10 +154,13 @@ impl Reply {
             | Self::HeadTooLarge
             | Self::TargetTooLong
             | Self::ConnectRefused
+            | Self::Misdirected
             | Self::NoRoute => Blame::Client,
-            Self::Unavailable | Self::ConnectFailed | Self::BadResponse | Self::ResponseTimeout => {
-                Blame::Upstream
-            }
+            Self::Unavailable
+            | Self::ConnectFailed
+            | Self::BadResponse
+            | Self::ResponseTimeout
+            | Self::EndpointsBusy => Blame::Upstream,
             Self::Unsupported | Self::Overloaded => Blame::Us,
         }
     }

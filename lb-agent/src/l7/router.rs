@@ -135,8 +135,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BackendId, BackendPort, BackendProtocol, Host, HostPattern, Kind, ObjectRef, PathKind, PathRule, Policy, Rule,
-        SharedMap, TlsPolicy, Unavailable,
+        BackendId, BackendPort, BackendProtocol, Host, HostPattern, Kind, ObjectRef, PathKind, PathRule,
+        Policy, Rule, SharedMap, TlsPolicy, Unavailable,
     };
 
     fn backend(number: u16) -> Arc<Backend> {

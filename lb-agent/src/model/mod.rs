@@ -30,7 +30,9 @@ mod snapshot;
 mod tls;
 mod turn;
 
-pub use backend::{Backend, BackendId, BackendPort, BackendProtocol, BackendTls, HashBy, Policy, Unavailable};
+pub use backend::{
+    Backend, BackendId, BackendPort, BackendProtocol, BackendTls, HashBy, Policy, Unavailable,
+};
 pub use capture::{CaptureEnd, CaptureFilter, CaptureProtocol, Captured, Hop, InvalidEnd};
 pub use certificate::{Certificate, Chain, KeyKind, Staple};
 pub use change::changes;

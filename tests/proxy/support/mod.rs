@@ -8,8 +8,8 @@ mod tables;
 
 pub(crate) use backend::{Backend, Body, RawBackend, Speaks, body_of, text};
 pub(crate) use client::{
-    Answer, Body as RequestBody, Http, all_schemes, connect_tls, connect_tls_over, exchanging_keys, noting_staples,
-    raw_exchange, request, shown, tls_client,
+    Answer, Body as RequestBody, Http, all_schemes, connect_tls, connect_tls_over, exchanging_keys,
+    noting_staples, raw_exchange, request, shown, tls_client,
 };
 pub(crate) use fixture::{Fixture, eventually, listener, quick};
 pub(crate) use site::{Asked, Site, tls_secret};

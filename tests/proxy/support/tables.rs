@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lb_agent::model::{
-    Backend, BackendId, BackendPort, BackendProtocol, BackendTls, Certificate, DefaultBackend, HostPattern, HostRoutes,
-    KeyKind, Kind, ObjectRef, PathKind, PathRule, Policy, RouteTable, Rule, TlsPolicy, Unavailable,
+    Backend, BackendId, BackendPort, BackendProtocol, BackendTls, Certificate, DefaultBackend, HostPattern,
+    HostRoutes, KeyKind, Kind, ObjectRef, PathKind, PathRule, Policy, RouteTable, Rule, TlsPolicy,
+    Unavailable,
 };
 
 /// Builds a `RouteTable` step by step.

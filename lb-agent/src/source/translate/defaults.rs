@@ -106,7 +106,8 @@ impl Defaults {
     /// What handshakes may agree on, on listeners of these classes; a class that loses hears of it.
     pub(super) fn tls(&self, classes: &BTreeSet<String>, problems: &mut Vec<Problem>) -> TlsPolicy {
         let policies = self.of(classes).filter_map(|class| Some((class.tls?, class)));
-        oldest(policies, ("TLS policy", "spec.tls"), problems).map_or_else(TlsPolicy::default, |(policy, _)| policy)
+        oldest(policies, ("TLS policy", "spec.tls"), problems)
+            .map_or_else(TlsPolicy::default, |(policy, _)| policy)
     }
 
     fn of<'a>(&'a self, classes: &'a BTreeSet<String>) -> impl Iterator<Item = &'a OfClass> + Clone {
