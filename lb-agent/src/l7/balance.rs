@@ -54,11 +54,6 @@ impl Load {
         self.under_way.set(self.under_way.get().saturating_sub(1));
     }
 
-    /// Requests that it has to answer.
-    pub(super) fn under_way(&self) -> u32 {
-        self.under_way.get()
-    }
-
     /// It began to answer after this time.
     pub(super) fn answered(&self, now: Instant, took: Duration) {
         let took = took.as_secs_f32();
