@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::model::{
-    BackendId, BackendPort, Cause, DefaultBackend, HostRoutes, Kind, PathKind, PrivateKey, Problem, Problems,
-    Rule, contested_path,
+    BackendId, BackendPort, BackendProtocol, Cause, DefaultBackend, HostRoutes, Kind, PathKind, Policy,
+    Problem, Problems, Rule, SecretBytes, TlsPolicy, contested_path,
 };
 
 fn backend(service: &str, ports: &[u16]) -> Arc<Backend> {
@@ -13,7 +13,7 @@ fn backend(service: &str, ports: &[u16]) -> Arc<Backend> {
     let address = |port: &u16| SocketAddr::from(([10, 0, 0, 1], *port));
     let endpoints: Vec<_> = ports.iter().map(address).collect();
     let endpoints = if endpoints.is_empty() { Err(Unavailable::NoEndpoint) } else { Ok(endpoints) };
-    Arc::new(Backend { id, endpoints })
+    Arc::new(Backend { id, protocol: BackendProtocol::default(), policy: Policy::default(), endpoints })
 }
 
 fn ingress(name: &str) -> Arc<ObjectRef> {
@@ -39,7 +39,8 @@ fn certificate(name: &str) -> Arc<[Arc<Certificate>]> {
     Arc::from([Arc::new(Certificate {
         secret: ObjectRef::new(Kind::Secret, "shop", name),
         chain: Arc::default(),
-        key: PrivateKey(Arc::default()),
+        key: SecretBytes::from(Vec::new()),
+        staple: None,
         key_kind: KeyKind::Ecdsa,
         dns_names: vec!["a.org".to_owned()],
         not_before: 0,
@@ -63,6 +64,7 @@ fn snapshot(certificates: &[(&str, &str)]) -> Snapshot {
         hosts: hosts.into_iter().collect(),
         default_backend: Some(DefaultBackend { backend: backend("all", &[6]), object: ingress("all") }),
         certificates: certificates.collect(),
+        tls: TlsPolicy::default(),
     });
     let listener = |protocol| Listener {
         object: ObjectRef::new(Kind::Service, "edge", "vip"),
