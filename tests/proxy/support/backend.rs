@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lb_agent::model::{KeyKind, PrivateKey};
+use lb_agent::model::KeyKind;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -126,8 +126,7 @@ impl Speaks {
     /// TLS with a certificate that nobody has signed, and these protocols by ALPN.
     pub(crate) fn tls(http2: bool, alpn: &[&str]) -> Self {
         let made = certificate(KeyKind::Ecdsa, &["backend.example.org"]);
-        let PrivateKey(key) = &made.key;
-        let key = PrivateKeyDer::try_from(key.to_vec()).expect("a key");
+        let key = PrivateKeyDer::try_from(made.key.to_vec()).expect("a key");
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions")
