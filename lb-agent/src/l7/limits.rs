@@ -149,7 +149,7 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     },
     Known {
         name: "worker-delay",
-        default: 500,
+        default: 2000,
         help: "how late a worker comes to what is ready, milliseconds, for some time: a growing share of new \
                requests is a 503 with Retry-After, and of new TLS connections closed",
     },
