@@ -325,19 +325,28 @@ async fn who_leaves_is_left() {
 
 #[tokio::test]
 async fn a_response_that_breaks_off_is_not_whole() {
-    let backend = Backend::http2(|_| async {
-        let parts = [Ok(Frame::data(Bytes::from("half"))), Err(std::io::Error::other("broken"))];
-        let slowly = stream::iter(parts).then(|part| async {
-            tokio::task::yield_now().await;
-            part
-        });
-        Response::new(StreamBody::new(slowly).boxed_unsync())
-    })
-    .await;
+    let heard = Arc::new(Semaphore::new(0));
+    let backend = {
+        let heard = heard.clone();
+        Backend::http2(move |_| {
+            let heard = heard.clone();
+            async move {
+                // Only once the client has the head: what breaks earlier may take the head along.
+                let breaks = async move {
+                    heard.acquire().await.expect("open").forget();
+                    Err(std::io::Error::other("broken"))
+                };
+                let half = stream::once(async { Ok(Frame::data(Bytes::from("half"))) });
+                Response::new(StreamBody::new(half.chain(stream::once(breaks))).boxed_unsync())
+            }
+        })
+        .await
+    };
     let fixture = fixture(&[backend.address]);
     for mut client in [Http::one(fixture.http()).await, Http::two(fixture.http()).await] {
         let uri = if matches!(client, Http::One(_)) { "/" } else { "http://a/" };
         let body = client.begin(request("a", uri)).await.expect("a head").into_body();
+        heard.add_permits(1);
         assert!(body.collect().await.is_err(), "{uri}");
     }
 }

@@ -136,7 +136,7 @@ fn own_absence_is_nobodys_silence() {
         exchange(&mut first, now, false);
     }
     assert_eq!(states(&first), [PeerState::Down]);
-    let ask = first.asks(now + EVERY, &Said::default()).remove(0);
+    let ask = first.asks(now + EVERY + JITTER, &Said::default()).remove(0);
     let probe = Message::from_bytes(&ask.1).expect("a message").probe().expect("a probe");
     assert!(probe.is_down, "who is down is told so");
 }
