@@ -31,6 +31,16 @@ impl<V> ByHost<V> {
         let precise = self.precise.get(name);
         precise.or_else(|| self.wildcard.get(Host::parent_of(name)?)).or(self.any.as_ref())
     }
+
+    /// What names fall under that have no other pattern.
+    pub(super) fn any(&self) -> Option<&V> {
+        self.any.as_ref()
+    }
+
+    /// How many patterns with a name there are.
+    pub(super) fn len(&self) -> usize {
+        self.precise.len() + self.wildcard.len()
+    }
 }
 
 impl<V> Default for ByHost<V> {

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::kept::Kept;
-use super::route::{AllNames, Route};
+use super::in_use::{InUse, Place};
+use super::route::{self, NamesInUse, Route};
 use super::router::{Leads, Router};
 use super::target::Target;
 use super::tls::{CertificateIndex, Tls};
@@ -45,15 +45,15 @@ pub(super) struct LiveRoutes {
 /// Compiles snapshots; takes over from the last one what did not change, host by host.
 pub(super) struct Compiler {
     tls: Tls,
-    targets: Kept<Backend, Target>,
-    names: AllNames,
+    targets: InUse<Place<Backend>, Target>,
+    names: NamesInUse,
     /// Those of the last snapshot.
     routes: HashMap<SocketAddr, Arc<LiveRoutes>, RandomState>,
 }
 
 impl Compiler {
     pub(super) fn new(tls: Tls) -> Self {
-        Self { tls, targets: Kept::default(), names: AllNames::default(), routes: HashMap::default() }
+        Self { tls, targets: InUse::default(), names: InUse::default(), routes: HashMap::default() }
     }
 
     /// The snapshot, ready to serve.
@@ -86,8 +86,8 @@ impl Compiler {
         let before = self.routes.get(&address).or_else(|| self.routes.values().next()).cloned();
         let (targets, names) = (&mut self.targets, &mut self.names);
         let mut route = |leads: Leads<'_>| {
-            let target = targets.of(leads.backend, |backend| Target::compile(backend));
-            Arc::new(Route { target, names: names.of(leads) })
+            let target = targets.of(Place(leads.backend.clone()), |Place(backend)| Target::compile(backend));
+            Arc::new(Route { target, names: route::names(names, leads) })
         };
         let (router, certificates) = match before {
             None => (Router::compile(table, &mut route), self.tls.index(table)),

@@ -43,7 +43,7 @@ mod headers;
 mod host_map;
 mod http1;
 mod http2;
-mod kept;
+mod in_use;
 mod limits;
 mod listen;
 mod live;

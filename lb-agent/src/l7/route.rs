@@ -1,16 +1,11 @@
 //! A route as requests see it: where it leads, and by whose word.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-
+use super::in_use::InUse;
 use super::router::Leads;
 use super::target::Target;
 use crate::model::{BackendId, ObjectRef};
-
-/// Names that are kept before it is asked which of them are still in use.
-const FEW: usize = 64;
 
 /// A compiled route.
 #[derive(Debug)]
@@ -28,31 +23,11 @@ pub(super) struct Names {
     pub(super) service: BackendId,
 }
 
-/// The names in use, each pair once.
-#[derive(Default)]
-pub(super) struct AllNames {
-    made: HashMap<(Arc<ObjectRef>, BackendId), Weak<Names>, RandomState>,
-    /// When there are so many, those that nobody uses are forgotten.
-    limit: usize,
-}
+/// Each pair once.
+pub(super) type NamesInUse = InUse<(Arc<ObjectRef>, BackendId), Names>;
 
-impl AllNames {
-    /// Those of a route.
-    pub(super) fn of(&mut self, leads: Leads<'_>) -> Arc<Names> {
-        let key = (leads.object.clone(), leads.backend.id.clone());
-        if let Some(known) = self.made.get(&key).and_then(Weak::upgrade) {
-            return known;
-        }
-        let made = Arc::new(Names { object: key.0.clone(), service: key.1.clone() });
-        self.made.insert(key, Arc::downgrade(&made));
-        made
-    }
-
-    /// Forgets what nobody uses any more; looks for it so rarely that it costs nothing to call this often.
-    pub(super) fn forget_unused(&mut self) {
-        if self.made.len() > self.limit {
-            self.made.retain(|_, made| made.strong_count() > 0);
-            self.limit = 2 * self.made.len() + FEW;
-        }
-    }
+/// Those of a route.
+pub(super) fn names(known: &mut NamesInUse, leads: Leads<'_>) -> Arc<Names> {
+    let key = (leads.object.clone(), leads.backend.id.clone());
+    known.of(key, |(object, service)| Names { object: object.clone(), service: service.clone() })
 }

@@ -22,7 +22,7 @@ use self::key::Key;
 use self::set::{CertificateSet, Sets};
 use self::terms::Terms;
 pub use self::tickets::Tickets;
-use super::kept::Kept;
+use super::in_use::{InUse, Place};
 use crate::model::{Certificate, HostPattern, KeyKind, Kind, ObjectRef, RouteTable, SharedMap, TlsPolicy};
 
 /// TLS cannot be set up: the cryptography library refuses, so nothing can be served.
@@ -40,7 +40,7 @@ pub enum TlsError {
 pub(super) struct Tls {
     usual: Arc<Terms>,
     fallback: Arc<Key>,
-    keys: Kept<Certificate, Key>,
+    keys: InUse<Place<Certificate>, Key>,
     sets: HashMap<TlsPolicy, Sets>,
 }
 
@@ -49,7 +49,7 @@ impl Tls {
     pub(super) fn new(tickets: Tickets) -> Result<Self, TlsError> {
         let fallback = Arc::new(Key::new(Arc::new(self_signed()?)));
         let usual = Arc::new(Terms::new(TlsPolicy::default(), tickets)?);
-        Ok(Self { usual, fallback, keys: Kept::default(), sets: HashMap::new() })
+        Ok(Self { usual, fallback, keys: InUse::default(), sets: HashMap::new() })
     }
 
     /// What answers with a table's certificates.
@@ -98,7 +98,9 @@ impl Tls {
                 KeyKind::Ecdsa => &mut ecdsa,
                 KeyKind::Rsa => &mut rsa,
             };
-            *slot = Some(self.keys.of(certificate, |certificate| Key::new(certificate.clone())));
+            *slot = Some(
+                self.keys.of(Place(certificate.clone()), |Place(certificate)| Key::new(certificate.clone())),
+            );
         }
         self.sets(policy).of(ecdsa, rsa)
     }

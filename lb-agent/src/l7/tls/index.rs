@@ -7,40 +7,32 @@ use rustls::ServerConfig;
 use rustls::server::ClientHello;
 
 use super::set::CertificateSet;
-use crate::l7::host_map::HostMap;
+use crate::l7::by_host::ByHost;
 use crate::model::{Host, HostPattern};
 
 /// What answers on a listener. Clones share what they have in common.
 #[derive(Clone)]
 pub(in crate::l7) struct CertificateIndex {
-    precise: HostMap<Arc<CertificateSet>>,
-    wildcard: HostMap<Arc<CertificateSet>>,
-    any: Option<Arc<CertificateSet>>,
+    hosts: ByHost<Arc<CertificateSet>>,
     fallback: Arc<CertificateSet>,
 }
 
 impl CertificateIndex {
     /// With this one alone, for names that have none.
     pub(super) fn new(fallback: Arc<CertificateSet>) -> Self {
-        Self { precise: HostMap::default(), wildcard: HostMap::default(), any: None, fallback }
+        Self { hosts: ByHost::default(), fallback }
     }
 
     /// The certificates of a pattern, or none.
     pub(super) fn set(&mut self, pattern: &HostPattern, set: Option<Arc<CertificateSet>>) {
-        match (pattern, set) {
-            (HostPattern::Precise(name), Some(set)) => self.precise.insert(name, set),
-            (HostPattern::Precise(name), None) => self.precise.remove(name),
-            (HostPattern::Wildcard(parent), Some(set)) => self.wildcard.insert(parent, set),
-            (HostPattern::Wildcard(parent), None) => self.wildcard.remove(parent),
-            (HostPattern::Any, set) => self.any = set,
-        }
+        self.hosts.set(pattern, set);
     }
 
     /// How a handshake goes on that began so.
     pub(super) fn config(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
         let name = Host::normalise(hello.server_name().unwrap_or_default());
         let usable = |set: &&Arc<CertificateSet>| set.is_usable();
-        let set = [Some(self.find(&name)), self.any.as_ref()].into_iter().flatten().find(usable);
+        let set = [Some(self.find(&name)), self.hosts.any()].into_iter().flatten().find(usable);
         set.unwrap_or(&self.fallback).config()
     }
 
@@ -51,14 +43,12 @@ impl CertificateIndex {
 
     /// The certificates of the most specific pattern.
     fn find(&self, name: &str) -> &Arc<CertificateSet> {
-        let wildcard = || self.wildcard.get(Host::parent_of(name)?);
-        self.precise.get(name).or_else(wildcard).or(self.any.as_ref()).unwrap_or(&self.fallback)
+        self.hosts.get(name).unwrap_or(&self.fallback)
     }
 }
 
 impl fmt::Debug for CertificateIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.precise.len() + self.wildcard.len();
-        f.debug_struct("CertificateIndex").field("hosts", &count).finish_non_exhaustive()
+        f.debug_struct("CertificateIndex").field("hosts", &self.hosts.len()).finish_non_exhaustive()
     }
 }

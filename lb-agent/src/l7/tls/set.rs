@@ -1,24 +1,20 @@
 //! Certificate sets: what a host shows, at most one certificate per kind of key. Hosts with the same certificates
 //! share a set, and with it the tickets that it accepts.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
-use foldhash::fast::RandomState;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::key::Key;
 use super::terms::Terms;
+use crate::l7::in_use::InUse;
 
 /// Separates this use of the hash from others.
 const LABEL: &[u8] = b"edgelb certificate set v1";
-
-/// Sets that are kept before it is asked which of them are still in use.
-const FEW: usize = 64;
 
 /// What tells sets apart, the same on all nodes.
 pub(super) type SetId = [u8; 32];
@@ -107,35 +103,27 @@ impl fmt::Debug for KeyPair {
 pub(super) struct Sets {
     terms: Arc<Terms>,
     /// A set holds its keys: no other one can have their places while it is there.
-    made: HashMap<Places, Weak<CertificateSet>, RandomState>,
-    /// When there are so many, those that nobody uses are forgotten.
-    limit: usize,
+    made: InUse<Places, CertificateSet>,
 }
 
 impl Sets {
     pub(super) fn new(terms: Arc<Terms>) -> Self {
-        Self { terms, made: HashMap::default(), limit: FEW }
+        Self { terms, made: InUse::default() }
     }
 
     /// The set of these keys.
     pub(super) fn of(&mut self, ecdsa: Option<Arc<Key>>, rsa: Option<Arc<Key>>) -> Arc<CertificateSet> {
-        let keys = Arc::new(KeyPair { ecdsa, rsa });
-        let places = keys.places();
-        if let Some(made) = self.made.get(&places).and_then(Weak::upgrade) {
-            return made;
-        }
-        let terms = self.terms.clone();
-        let set = CertificateSet { keys, terms, id: OnceLock::new(), config: OnceLock::new() };
-        let made = Arc::new(set);
-        self.made.insert(places, Arc::downgrade(&made));
-        made
+        let keys = KeyPair { ecdsa, rsa };
+        let terms = &self.terms;
+        self.made.of(keys.places(), |_| CertificateSet {
+            keys: Arc::new(keys),
+            terms: terms.clone(),
+            id: OnceLock::new(),
+            config: OnceLock::new(),
+        })
     }
 
-    /// Forgets what nobody uses any more; looks for it so rarely that it costs nothing to call this often.
     pub(super) fn forget_unused(&mut self) {
-        if self.made.len() > self.limit {
-            self.made.retain(|_, made| made.strong_count() > 0);
-            self.limit = 2 * self.made.len() + FEW;
-        }
+        self.made.forget_unused();
     }
 }
