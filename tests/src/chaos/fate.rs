@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::kind::Kind;
 
 /// A connection's addresses, as the client sees them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 pub struct Flow {
     /// The client's end.
     pub client: SocketAddr,

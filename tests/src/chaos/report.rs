@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::fate::{Count, Fate, count};
+use super::fate::{Count, Fate, Flow, count};
 use super::judgement::{Judgement, Verdict};
 use super::kind::Kind;
 use super::relay::Did;
@@ -91,6 +91,8 @@ pub struct Reason {
     pub times: usize,
     /// When, in seconds after the event began: the first and the last.
     pub at_s: [f64; 2],
+    /// The first of them, to be looked for in logs and captures.
+    pub first: Flow,
 }
 
 /// Counts reasons: those of broken connections first, then the most frequent.
@@ -101,8 +103,11 @@ pub fn reasons(fates: &[Fate], began: Instant) -> Vec<Reason> {
         let why = format!("{}: {:?}: {}", fate.kind.label(), fate.end, fate.why);
         let at = fate.at.saturating_duration_since(began).as_secs_f64();
         let key = (!fate.end.is_broken(), why.clone());
-        let reason = found.entry(key).or_insert(Reason { why, times: 0, at_s: [at, at] });
+        let reason = found.entry(key).or_insert(Reason { why, times: 0, at_s: [at, at], first: fate.flow });
         reason.times += 1;
+        if at < reason.at_s[0] {
+            reason.first = fate.flow;
+        }
         reason.at_s = [reason.at_s[0].min(at), reason.at_s[1].max(at)];
     }
     let mut found: Vec<_> = found.into_iter().collect();
@@ -169,8 +174,8 @@ impl fmt::Display for Report {
             row(out, kind.label(), count)?;
         }
         self.figures(out)?;
-        for Reason { why, times, at_s: [first, last] } in self.reasons.iter().take(REASONS) {
-            writeln!(out, "  {times:>6} x {why} ({first:.1} to {last:.1} s)")?;
+        for Reason { why, times, at_s: [from, to], first } in self.reasons.iter().take(REASONS) {
+            writeln!(out, "  {times:>6} x {why} ({from:.1} to {to:.1} s; first {})", first.client)?;
         }
         match &self.judgement.verdict {
             Verdict::Held if self.mode == Mode::Edgelb => writeln!(out, "  HELD: nothing broke that may not"),
