@@ -116,13 +116,17 @@ impl Ports {
     }
 }
 
+/// A word of two halves.
 #[inline(always)]
-const fn join(low: u32, high: u32) -> u64 {
+#[must_use]
+pub const fn join(low: u32, high: u32) -> u64 {
     low as u64 | (high as u64) << 32
 }
 
+/// The low half of a word, and the high one.
 #[inline(always)]
-const fn halves(word: u64) -> [u32; 2] {
+#[must_use]
+pub const fn halves(word: u64) -> [u32; 2] {
     [word as u32, (word >> 32) as u32]
 }
 

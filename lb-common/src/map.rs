@@ -178,6 +178,9 @@ pub mod config {
     pub const READY: u32 = 1;
     /// There is another flow key beside the one in force.
     pub const TWO_KEYS: u32 = 2;
+    /// Flows that were this node's to take have opened elsewhere, and first hops may not know: by a chain that names this
+    /// node alone, packets go on along this node's own row.
+    pub const WAS_AWAY: u32 = 4;
 }
 
 /// Which slot of a table is in force. Writers fill the other slot, then flip this.

@@ -102,6 +102,8 @@ mod state {
     pub(super) const COUNTED: u8 = 2;
     /// The receiver is down for the sender.
     pub(super) const DOWN: u8 = 4;
+    /// The sender was away.
+    pub(super) const AWAY: u8 = 8;
 }
 
 /// Former memberships that a message has room for.
@@ -120,11 +122,14 @@ pub struct Said {
     pub needed: Option<[u32; MOST_NEEDED]>,
     /// How many more flows it can take; `u32::MAX` where it knows no bound.
     pub room: u32,
+    /// Whether flows that were its own to take may live elsewhere still: it was away, or its packet path went without
+    /// its agent.
+    pub was_away: bool,
 }
 
 impl Default for Said {
     fn default() -> Self {
-        Self { is_draining: false, in_force: 0, needed: None, room: u32::MAX }
+        Self { is_draining: false, in_force: 0, needed: None, room: u32::MAX, was_away: false }
     }
 }
 
@@ -177,7 +182,8 @@ impl Message {
         };
         let draining = if said.is_draining { state::DRAINING } else { 0 };
         let down = if probe.is_down { state::DOWN } else { 0 };
-        let state = draining | counted | down;
+        let away = if said.was_away { state::AWAY } else { 0 };
+        let state = draining | counted | down | away;
         let words = [
             head(kind, state),
             members(probe.cluster, probe.from, probe.to),
@@ -292,6 +298,7 @@ impl Message {
             in_force,
             needed: if state & state::COUNTED != 0 { Some([n0, n1, n2]) } else { None },
             room: (room as u32).swap_bytes(),
+            was_away: state & state::AWAY != 0,
         };
         let (sequence, is_down) = (sequence.swap_bytes(), state & state::DOWN != 0);
         Ok(Probe { kind, from: self.from(), to: self.to(), cluster: self.cluster(), sequence, said, is_down })

@@ -3,7 +3,7 @@
 
 use lb_common::encap::{Direction, HEADER_LEN, Header, HeaderError, INNER_V4, PackedChain};
 use lb_common::hash::{Ports, flow_hash};
-use lb_common::map::Config;
+use lb_common::map::{Config, config};
 use lb_common::row::{MemberId, NO_MEMBER};
 use lb_common::verdict::{DropReason, Verdict};
 
@@ -113,11 +113,15 @@ fn open<O: Family, F: Family, S: Subject, K: Keys>(
     }
     F::service(maps, inner.destination, 0, 0).ok_or(DropReason::NotAVip)?;
     let chain = header.packed_chain();
-    let step = if chain.is_alone() && !maps.is_agent_silent() {
+    let was_away = config.flags & config::WAS_AWAY != 0;
+    let step = if chain.is_alone() && !was_away && !maps.is_agent_silent() {
         alone(chain, config)?
     } else {
         let named = named(frame, offset, &inner, &flow, chain);
-        let walk = Walk::go_on(&flow, chain, config.member).naming(named);
+        let mut walk = Walk::go_on(&flow, chain, config.member).naming(named);
+        if was_away && chain.is_alone() {
+            maps.lead_on(&mut walk);
+        }
         // The sign of life is looked for only there: that costs a fifth of what a member spends on a packet.
         select::to(maps, maps.hand_on(&walk, frame.walk(&walk)))?
     };

@@ -90,6 +90,8 @@ pub trait Maps {
     fn is_agent_silent(&self) -> bool;
     /// `walk::hand_on`. In the kernel a function of its own, as `Frame::walk`.
     fn hand_on(&self, walk: &Walk, next: Next) -> Next;
+    /// Has a walk go on as `walk::led_on` says. In the kernel a function of its own, as `Frame::walk`.
+    fn lead_on(&self, walk: &mut Walk);
     /// What the first part of a datagram said.
     fn datagram(&self, key: &DatagramKey) -> Option<Datagram>;
     /// Remembers what it says, if there is room.

@@ -34,4 +34,4 @@ pub use frame::{Action, Frame, Maps, Socket, Sockets, TcpHeader};
 pub use process::{Rest, begin, go_on, go_on_by_two_keys, process};
 pub use quic::{Payload, named};
 pub use sk_lookup::{Choice, Lookup, choose};
-pub use walk::{Next, Walk, hand_on, step};
+pub use walk::{Next, Walk, hand_on, led_on, step};

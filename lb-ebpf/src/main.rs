@@ -29,7 +29,7 @@ use lb_common::service_table::{ServiceBucket, ServiceKey4, ServiceKey6};
 use lb_common::verdict::{COUNTERS, Counter, DropReason, Verdict};
 use lb_ebpf::{
     Action, Choice, Frame, Lookup, Maps, Next, Payload, Rest, Walk, begin, choose, go_on, go_on_by_two_keys,
-    hand_on, named, step,
+    hand_on, led_on, named, step,
 };
 
 #[btf_map]
@@ -170,6 +170,17 @@ pub unsafe extern "C" fn edgelb_hand_on(walk: *const Walk, next: u64) -> u64 {
     unsafe { walk.as_ref() }.map_or(next, |walk| hand_on(walk, Next(next), &KernelMaps::<false>).0)
 }
 
+/// `led_on`: a function of its own, like the walk.
+///
+/// # Safety
+/// As of the walk.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn edgelb_led_on(walk: *const Walk) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { walk.as_ref() }.map_or(0, |walk| led_on(walk, &KernelMaps::<false>).bits())
+}
+
 /// The member that a QUIC datagram names: a function of its own, like the walk.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -292,6 +303,12 @@ impl<const NOTES: bool> Maps for KernelMaps<NOTES> {
     fn hand_on(&self, walk: &Walk, next: Next) -> Next {
         // SAFETY: a reference points to a whole one.
         Next(unsafe { edgelb_hand_on(walk, next.0) })
+    }
+
+    #[inline(always)]
+    fn lead_on(&self, walk: &mut Walk) {
+        // SAFETY: a reference points to a whole one.
+        walk.lead_on(Row::from_bits(unsafe { edgelb_led_on(walk) }));
     }
 
     #[inline(always)]

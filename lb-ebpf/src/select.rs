@@ -1,7 +1,7 @@
 //! Which members may own a flow, and which of them gets a packet.
 
 use lb_common::encap::{Chain, PackedChain};
-use lb_common::map::{Config, Member, STAND_IN, member};
+use lb_common::map::{Config, Member, member};
 use lb_common::row::{MemberId, NO_MEMBER, Row, bucket};
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
@@ -25,12 +25,6 @@ pub(crate) fn row(maps: &impl Maps, table: u32, flow_hash: u64) -> Result<Row, D
         Some(row) if row.opener() != 0 => Ok(row),
         _ => Err(DropReason::NoMember),
     }
-}
-
-/// Who opens a table's flows of a hash while this node opens none.
-#[inline(always)]
-pub(crate) fn stand_in(maps: &impl Maps, table: u32, flow_hash: u64) -> MemberId {
-    row(maps, table + STAND_IN, flow_hash).map_or(NO_MEMBER, Row::opener)
 }
 
 /// Whether a packet that names `id` can be taken at its word.

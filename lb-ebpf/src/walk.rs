@@ -3,8 +3,8 @@
 //! to be kept or shared.
 
 use lb_common::encap::{Chain, Direction, PackedChain};
-use lb_common::hash::{Ports, Tuple, flow_hash};
-use lb_common::map::member;
+use lb_common::hash::{Ports, Tuple, flow_hash, halves, join};
+use lb_common::map::{STAND_IN, member};
 use lb_common::row::{MemberId, NO_MEMBER, ROW_MEMBERS, Row};
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
@@ -96,6 +96,14 @@ impl Walk {
     #[inline(always)]
     pub(crate) fn naming(self, member: MemberId) -> Self {
         Self { named: member, ..self }
+    }
+
+    /// The same as if the packet had come here first, in this row, unless that is empty.
+    #[inline(always)]
+    pub fn lead_on(&mut self, row: Row) {
+        if row != Row::EMPTY {
+            (self.chain, self.has_come) = (row.bits(), 0);
+        }
     }
 
     #[inline(always)]
@@ -243,31 +251,44 @@ pub fn step(walk: &Walk, frame: &impl Frame, maps: &impl Maps, sockets: &impl So
 #[inline(always)]
 #[must_use]
 pub fn hand_on(walk: &Walk, next: Next, maps: &impl Maps) -> Next {
-    if next.is_found() || !maps.is_agent_silent() {
+    if next.is_found() || walk.has_come == 0 || !maps.is_agent_silent() {
         return next;
     }
     let chain = PackedChain(walk.chain).unpacked();
     if walk.this == NO_MEMBER || chain.row.opener() != walk.this || chain.row.names_one_twice() {
         return next;
     }
-    let stand_in = stand_in(maps, walk);
+    // Who opens the flow while this node opens none.
+    let stand_in = row(walk, maps, STAND_IN).map_or(NO_MEMBER, Row::opener);
     match chain.handed_to(stand_in) {
         Some(handed) if way(maps, stand_in).is_ok() => Next::sent(handed.packed()),
         _ => next,
     }
 }
 
-/// Who opens the walk's flow while this node opens none.
+/// The row in which a packet goes on that came to its opener alone, if that was away: its first hop may not know where the
+/// flow opened meanwhile. None if it opened nowhere else, or the agent is silent again.
 #[inline(always)]
-fn stand_in(maps: &impl Maps, walk: &Walk) -> MemberId {
-    let Some(config) = maps.config() else { return NO_MEMBER };
+#[must_use]
+pub fn led_on(walk: &Walk, maps: &impl Maps) -> Row {
+    let is_opener = |row: &Row| row.opener() == walk.this && !row.is_alone();
+    if walk.this == NO_MEMBER || PackedChain(walk.chain).member(0) != walk.this || maps.is_agent_silent() {
+        return Row::EMPTY;
+    }
+    row(walk, maps, 0).filter(is_opener).unwrap_or(Row::EMPTY)
+}
+
+/// The row of the walk's flow in its own table, or in another one that belongs to that.
+#[inline(always)]
+fn row(walk: &Walk, maps: &impl Maps, other: u32) -> Option<Row> {
+    let config = maps.config()?;
     let tuple = walk.tuple();
     let vip = match tuple {
         Tuple::V4 { destination, .. } => V4::service(maps, destination, 0, 0),
         Tuple::V6 { destination, .. } => V6::service(maps, destination, 0, 0),
     };
     let hash = flow_hash(&config.key, &tuple);
-    vip.map_or(NO_MEMBER, |vip| select::stand_in(maps, vip.table, hash))
+    select::row(maps, vip?.table + other, hash).ok()
 }
 
 #[inline(always)]
@@ -297,10 +318,6 @@ fn holds(walk: &Walk, tcp: &TcpHeader, opens: bool, sockets: &impl Sockets) -> b
 
 #[inline(always)]
 const fn words([first, second]: [u64; 2]) -> [u32; 4] {
-    [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32]
-}
-
-#[inline(always)]
-const fn join(low: u32, high: u32) -> u64 {
-    low as u64 | (high as u64) << 32
+    let ([a, b], [c, d]) = (halves(first), halves(second));
+    [a, b, c, d]
 }

@@ -1,5 +1,6 @@
 //! The verified program on single packets, by `BPF_PROG_TEST_RUN`, beside the same steps on the host.
 
+mod away;
 mod capture;
 mod cases;
 mod check;

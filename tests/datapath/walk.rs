@@ -19,19 +19,26 @@ use crate::wire::{CLIENT_PORT, Encapsulated, Wire};
 
 use Direction::{FromOpener, ToOpener};
 
-const OUTER: Outer = Outer::V4;
+pub(crate) const OUTER: Outer = Outer::V4;
 
-fn segment(flags: u8) -> Ip {
+pub(crate) fn segment(flags: u8) -> Ip {
     let segment = Segment { flags, sequence: 1, acknowledged: 2 };
     Ip::new(CLIENT4, VIP4, Transport::segment(CLIENT_PORT, 443, segment))
 }
 
-fn chain(row: [MemberId; 3], direction: Direction, hop: u8) -> Chain {
+pub(crate) fn chain(row: [MemberId; 3], direction: Direction, hop: u8) -> Chain {
     Chain { row: Row::new(row), direction, stand_ins: 0, hop }
 }
 
 /// `frame` leaves, encapsulated by this node, towards the chain's hop.
-fn leaves(both: &mut Both, name: &str, frame: &[u8], verdict: Verdict, wire: &Wire<'_>, inner: &Ip) {
+pub(crate) fn leaves(
+    both: &mut Both,
+    name: &str,
+    frame: &[u8],
+    verdict: Verdict,
+    wire: &Wire<'_>,
+    inner: &Ip,
+) {
     let sent = both.run(name, frame);
     let to_far = wire.chain.target() == Some(FAR);
     let action = if to_far { Action::Redirect(OTHER_INTERFACE) } else { Action::Transmit };
@@ -300,7 +307,7 @@ fn asks(both: &mut Both, name: &str, client: &Client, packet: &Ip, socket: Socke
 }
 
 /// `work` on a node with sockets, for clients of both families.
-fn on_a_node(work: impl Fn(&Node, IpAddr) + Send + Sync) {
+pub(crate) fn on_a_node(work: impl Fn(&Node, IpAddr) + Send + Sync) {
     let node = Node::new();
     node.namespace.run(|| [CLIENT4, CLIENT6].into_iter().for_each(|client| work(&node, client)));
 }

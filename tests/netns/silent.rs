@@ -22,6 +22,9 @@ const SETTLED: Duration = Duration::from_secs(40);
 /// So many that nearly each pair of a first hop and an opener has some.
 const CONNECTIONS: usize = 64;
 
+/// Longer than what was in force during an absence stays if nobody needs it.
+const NEEDED: Duration = Duration::from_secs(8);
+
 /// Longer than a packet path takes its agent for alive.
 const MISSED: Duration = Duration::from_secs(1);
 
@@ -74,6 +77,31 @@ fn begins(test: &str, arguments: &[&str]) -> Result<()> {
         lab.edges[1].start_agent(arguments)?;
         go_on(lab, &mut connections)
     })
+}
+
+/// As on a machine that has too much to do: nobody takes anybody for down, for nobody was there to ask. Each packet path
+/// missed its own agent only, and no first hop knows of the others' absence.
+#[test]
+fn what_opened_while_all_agents_stood_still_lives_on_when_they_go_on() -> Result<()> {
+    with_site("what_opened_while_all_agents_stood_still_lives_on_when_they_go_on", &edges(3), |lab, _| {
+        settle(lab)?;
+        signal_all(lab, Signal::SIGSTOP)?;
+        let stopped = Instant::now();
+        until("packet paths go without their agents", SOON, || stopped.elapsed() > MISSED)?;
+        let vip = SocketAddr::new(lab.vip().v4.into(), 80);
+        let mut connections = (0..CONNECTIONS).map(|_| connect(lab, vip)).collect::<Result<Vec<_>>>()?;
+        signal_all(lab, Signal::SIGCONT)?;
+        let start = Instant::now();
+        while start.elapsed() < NEEDED {
+            request(&mut connections).with_context(|| format!("{:?} after they went on", start.elapsed()))?;
+        }
+        drop(connections);
+        settle(lab).context("when nobody needs it, nothing is left of it")
+    })
+}
+
+fn signal_all(lab: &mut Lab, signal: Signal) -> Result<()> {
+    lab.edges.iter_mut().try_for_each(|edge| edge.agent().context("it was started")?.signal(signal))
 }
 
 /// A node alone has nobody to wait for.

@@ -16,8 +16,8 @@ use lb_common::row::{MemberId, Row};
 use lb_common::service_table::{ServiceBucket, ServiceKey, ServiceKey4, ServiceKey6, candidates};
 use lb_common::verdict::{Counter, Verdict};
 use lb_ebpf::{
-    Action, Frame, Maps, Next, Payload, Socket, Sockets, TcpHeader, Walk, collect, filter, hand_on, named,
-    process, step,
+    Action, Frame, Maps, Next, Payload, Socket, Sockets, TcpHeader, Walk, collect, filter, hand_on, led_on,
+    named, process, step,
 };
 
 use crate::fixture::INGRESS;
@@ -170,6 +170,10 @@ impl Maps for Host {
 
     fn hand_on(&self, walk: &Walk, next: Next) -> Next {
         hand_on(walk, next, self)
+    }
+
+    fn lead_on(&self, walk: &mut Walk) {
+        walk.lead_on(led_on(walk, self));
     }
 
     fn datagram(&self, key: &DatagramKey) -> Option<Datagram> {

@@ -106,8 +106,8 @@ impl Memberships {
         sight.down.iter().for_each(|&id| _ = self.silent.entry(id).or_insert(now));
         if let Some(in_force) = in_force(&self.agreed) {
             self.absences.observe(in_force, sight.down, now);
-            if let Some(this) = away(in_force, sight) {
-                self.absences.was_away(in_force, this, now);
+            for member in away(in_force, sight) {
+                self.absences.was_away(in_force, member, now);
             }
         }
         self.hear(sight);
@@ -218,6 +218,12 @@ impl Memberships {
     /// Who is down, as this node sees it.
     pub(crate) fn down(&self) -> &BTreeSet<MemberId> {
         &self.down
+    }
+
+    /// Whether flows of this `node` may live elsewhere still, because it was away.
+    pub(crate) fn was_away(&self, node: &str) -> bool {
+        let in_force = in_force(&self.agreed);
+        in_force.is_some_and(|it| it.members.contains_key(node)) && self.absences.is_of(node)
     }
 
     /// The rows that all nodes agree on, whoever is down.

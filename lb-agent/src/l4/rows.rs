@@ -13,7 +13,7 @@ use crate::model::{Generation, Member, Step};
 
 /// Openers that are kept: of the generations that can be in a row, each with all members and without those that are down,
 /// before a change and after it.
-const KEPT: usize = 16;
+const KEPT: usize = 24;
 
 /// The opener of each bucket of a table.
 pub type Column = Arc<[MemberId]>;

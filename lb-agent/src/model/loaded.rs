@@ -21,6 +21,8 @@ pub struct Loaded {
     /// The fingerprints of the former memberships that flows of this node need, with 0 where there are fewer; `None`
     /// while that is not known, or if there are more.
     pub former: Option<[u32; 3]>,
+    /// Whether its rows say where flows opened while this node was away.
+    pub was_away: bool,
     /// Open connections to VIPs on this node, without those that are half open.
     pub held: u64,
     /// The age of the oldest of them.

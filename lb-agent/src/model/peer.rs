@@ -20,11 +20,21 @@ pub struct Heard {
     pub key: u32,
     /// Whether this node is down for it.
     pub takes_for_down: bool,
+    /// Whether flows that were its own to take may live elsewhere still.
+    pub was_away: bool,
 }
 
 impl Default for Heard {
     fn default() -> Self {
-        Self { is_draining: false, in_force: 0, needed: None, room: u32::MAX, key: 0, takes_for_down: false }
+        Self {
+            is_draining: false,
+            in_force: 0,
+            needed: None,
+            room: u32::MAX,
+            key: 0,
+            takes_for_down: false,
+            was_away: false,
+        }
     }
 }
 

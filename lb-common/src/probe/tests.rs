@@ -14,6 +14,7 @@ const PROBE: Probe = Probe {
         in_force: 0x2122_2324,
         needed: Some([0x2526_2728, 0x3132_3334, 0x3536_3738]),
         room: 0x090a_0b0c,
+        was_away: false,
     },
     is_down: true,
 };
@@ -41,7 +42,7 @@ fn golden_bytes() {
 #[test]
 fn a_message_gives_back_what_it_was_made_of() {
     for (kind, is_down) in [(Kind::Ask, false), (Kind::Answer, true)] {
-        for said in [PROBE.said, Said::default()] {
+        for said in [PROBE.said, Said { was_away: true, ..Said::default() }] {
             let probe = Probe { kind, said, is_down, ..PROBE };
             let message = Message::new(&probe, &KEY);
             assert_eq!(message.probe(), Ok(probe));

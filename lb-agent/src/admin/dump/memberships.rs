@@ -52,6 +52,8 @@ struct SaidDump {
     /// Those of the former ones that its flows need; `null` while it does not know.
     needed: Option<BTreeSet<u32>>,
     takes_this_node_for_down: bool,
+    /// Whether flows that were its own to take may live elsewhere still.
+    was_away: bool,
 }
 
 impl MembershipsDump {
@@ -89,8 +91,8 @@ impl HoldingsDump {
 
 impl SaidDump {
     fn new(heard: Heard) -> Self {
-        let Heard { is_draining, in_force, needed, takes_for_down, .. } = heard;
+        let Heard { is_draining, in_force, needed, takes_for_down, was_away, .. } = heard;
         let needed = needed.map(|all| all.into_iter().filter(|&fingerprint| fingerprint != 0).collect());
-        Self { draining: is_draining, in_force, needed, takes_this_node_for_down: takes_for_down }
+        Self { draining: is_draining, in_force, needed, takes_this_node_for_down: takes_for_down, was_away }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use lb_common::map::{LISTENER_V4, LISTENER_V6, STAND_IN};
+use lb_common::map::{LISTENER_V4, LISTENER_V6, STAND_IN, config};
 use tracing::{debug, info, warn};
 
 use super::super::plan::{carry_out, plan};
@@ -42,6 +42,9 @@ impl Datapath {
         }
         let down = self.memberships.down();
         let mut wanted = Wanted::with_members(snapshot, &members, down, rows, &self.local, &self.ways.reach);
+        if self.memberships.was_away(&self.local.node) {
+            wanted.config.flags |= config::WAS_AWAY;
+        }
         if !self.openers_only {
             let this = members.get(&self.local.node).map(|member| member.id);
             wanted.tables.insert(INGRESS_TABLE + STAND_IN, self.memberships.stand_in(this));

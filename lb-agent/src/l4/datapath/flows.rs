@@ -63,6 +63,7 @@ impl Flows {
             former: counted.and_then(|held| former(held.former.iter().copied().chain(learned).collect())),
             held: held.map_or(0, |held| held.held as u64),
             oldest: held.and_then(|held| held.oldest),
+            ..Loaded::default()
         }
     }
 

@@ -46,7 +46,8 @@ impl Datapath {
         let rows = is_there.then(|| self.memberships.agreed_rows().digest);
         self.mark = acknowledged(&snapshot.generations, prints(&self.local.keys)).unwrap_or(self.mark);
         let learned = self.other_key(Roll::Comes);
-        self.flows.loaded(snapshot.generation, self.mark, rows, held, learned)
+        let loaded = self.flows.loaded(snapshot.generation, self.mark, rows, held, learned);
+        Loaded { was_away: self.memberships.was_away(&self.local.node), ..loaded }
     }
 
     /// The other key, if that is what it is there for.

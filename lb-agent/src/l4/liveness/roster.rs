@@ -37,7 +37,8 @@ impl Roster {
 /// What this node says of itself: of memberships, no more than is in its kernel.
 #[must_use]
 pub fn said(loaded: Loaded, draining: bool) -> Said {
-    Said { is_draining: draining, in_force: loaded.in_force, needed: loaded.former, ..Said::default() }
+    let Loaded { in_force, former, was_away, .. } = loaded;
+    Said { is_draining: draining, in_force, needed: former, was_away, ..Said::default() }
 }
 
 #[cfg(test)]
@@ -74,8 +75,14 @@ mod tests {
 
     #[test]
     fn what_is_in_the_kernel_is_said() {
-        let loaded = Loaded { in_force: 7, former: Some([5, 0, 0]), ..Loaded::default() };
-        let expected = Said { is_draining: true, in_force: 7, needed: Some([5, 0, 0]), ..Said::default() };
+        let loaded = Loaded { in_force: 7, former: Some([5, 0, 0]), was_away: true, ..Loaded::default() };
+        let expected = Said {
+            is_draining: true,
+            in_force: 7,
+            needed: Some([5, 0, 0]),
+            was_away: true,
+            ..Said::default()
+        };
         assert_eq!(said(loaded, true), expected);
         assert_eq!(said(Loaded::default(), false), Said::default());
     }

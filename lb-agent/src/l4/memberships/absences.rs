@@ -1,6 +1,6 @@
 //! Members that were down and are back: the flows that opened at others meanwhile are looked for there still.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +10,11 @@ use super::super::rows::fingerprint;
 use super::former::{Former, Needs};
 use crate::model::{Generation, Step};
 
-/// Absences that are kept: a row has room for no more.
-const MOST_KEPT: usize = 2;
+/// Absences of one member that are kept: the rows of its buckets have room for no more.
+const MOST_OF_ONE: usize = 2;
+
+/// Absences that are kept, whoever's.
+const MOST: usize = 8;
 
 /// One that lasts is kept anew this often: each time it is written to the node's file.
 const ANEW: Duration = Duration::from_secs(1);
@@ -33,35 +36,60 @@ impl Absences {
         others.members.retain(|_, member| !before.contains(&member.id));
         let is_back = in_force.members.values().any(|m| before.contains(&m.id) && !down.contains(&m.id));
         if is_back {
-            self.keep(others, now);
+            self.keep(in_force, others, now);
         }
     }
 
-    /// Others take this node for down, or may without its hearing it: what they opened meanwhile is elsewhere.
-    pub(super) fn was_away(&mut self, in_force: &Generation, this: MemberId, now: Duration) {
+    /// A member was taken for down by others, or its own packet path went without it: what was its own to take meanwhile
+    /// opened elsewhere.
+    pub(super) fn was_away(&mut self, in_force: &Generation, id: MemberId, now: Duration) {
         let mut others = in_force.clone();
-        others.members.retain(|_, member| member.id != this && !self.down.contains(&member.id));
+        others.members.retain(|_, member| member.id != id && !self.down.contains(&member.id));
         if others.members.len() < in_force.members.len() {
-            self.keep(others, now);
+            self.keep(in_force, others, now);
         }
     }
 
-    fn keep(&mut self, mut others: Generation, now: Duration) {
+    fn keep(&mut self, in_force: &Generation, mut others: Generation, now: Duration) {
         // When all were down, it was as if none were.
         if others.members.is_empty() {
             return;
         }
         others.step = Step::Settled;
         let known = fingerprint(&others.members);
-        let is_new =
-            |former: &Former| now < former.since + ANEW && fingerprint(&former.generation.members) == known;
-        if self.over.last().is_some_and(is_new) {
-            return;
+        // Where it stands already, it stays: another order would be other rows.
+        match self.over.iter_mut().find(|former| fingerprint(&former.generation.members) == known) {
+            Some(former) if now < former.since + ANEW => {}
+            Some(former) if *former.generation == others => former.since = now,
+            Some(former) => *former = Former::new(Arc::new(others), now),
+            None => {
+                self.over.push(Former::new(Arc::new(others), now));
+                self.drop_oldest(in_force);
+            }
         }
-        self.over.retain(|former| fingerprint(&former.generation.members) != known);
-        self.over.push(Former::new(Arc::new(others), now));
-        let too_many = self.over.len().saturating_sub(MOST_KEPT);
+    }
+
+    /// Keeps what rows have room for.
+    fn drop_oldest(&mut self, in_force: &Generation) {
+        let too_many = self.over.len().saturating_sub(MOST);
         self.over.drain(..too_many);
+        let mut newer: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut is_kept: Vec<bool> = Vec::new();
+        for former in self.over.iter().rev() {
+            let mut has_room = false;
+            for name in absent(in_force, former) {
+                let times = newer.entry(name).or_default();
+                *times += 1;
+                has_room |= *times <= MOST_OF_ONE;
+            }
+            is_kept.push(has_room);
+        }
+        self.over.retain(|_| is_kept.pop().unwrap_or_default());
+    }
+
+    /// Whether one of them is this member's.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        self.over.iter().any(|former| !former.generation.members.contains_key(name))
     }
 
     /// What time, and what nodes say they need, change. Whether they did.
@@ -76,11 +104,16 @@ impl Absences {
         self.over.iter().filter_map(|former| former.due(deadline, now)).min()
     }
 
-    /// How many rows have to have room for beside `known` memberships: one that opens as one of those does takes none.
+    /// How many a row may have to have room for beside `known` memberships: those of one member, for its buckets alone
+    /// opened elsewhere. One that opens as a known one does takes none.
     pub(super) fn beside(&self, known: &[Arc<Generation>]) -> usize {
+        let Some(newest) = known.last() else { return 0 };
         let known: BTreeSet<_> = known.iter().map(|generation| fingerprint(&generation.members)).collect();
         let is_other = |former: &&Former| !known.contains(&fingerprint(&former.generation.members));
-        self.over.iter().filter(is_other).count()
+        let others: Vec<&Former> = self.over.iter().filter(is_other).collect();
+        let is_of = |former: &Former, name| !former.generation.members.contains_key(name);
+        let times = |name| others.iter().filter(|former| is_of(former, name)).count();
+        newest.members.keys().map(times).max().unwrap_or_default()
     }
 
     /// Who still holds flows of them, in words.
@@ -92,4 +125,9 @@ impl Absences {
     pub(super) fn generations(&self) -> impl Iterator<Item = Arc<Generation>> {
         self.over.iter().map(|former| Arc::clone(&former.generation))
     }
+}
+
+/// The members that were away.
+fn absent<'a>(in_force: &'a Generation, former: &'a Former) -> impl Iterator<Item = &'a str> {
+    in_force.members.keys().map(String::as_str).filter(|&name| !former.generation.members.contains_key(name))
 }

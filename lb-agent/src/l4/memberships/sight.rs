@@ -45,9 +45,11 @@ pub(super) fn weighed(
     members
 }
 
-/// This node's id, if another one that answers takes it for down, or none can say so, or its own packet path did.
-pub(super) fn away(in_force: &Generation, sight: Sight<'_>) -> Option<MemberId> {
-    let mut up = sight.heard.iter().filter(|(id, _)| !sight.down.contains(id));
-    let is_away = sight.alone || sight.missed || up.any(|(_, heard)| heard.takes_for_down);
-    in_force.members.get(sight.node).map(|member| member.id).filter(|_| is_away)
+/// The members of which flows have opened elsewhere without this node's doing: itself, if another one that answers takes
+/// it for down, or none can say so, or its own packet path did; and those that say so of themselves.
+pub(super) fn away(in_force: &Generation, sight: Sight<'_>) -> Vec<MemberId> {
+    let up = || sight.heard.iter().filter(|(id, _)| !sight.down.contains(id));
+    let is_away = sight.alone || sight.missed || up().any(|(_, heard)| heard.takes_for_down);
+    let this = in_force.members.get(sight.node).map(|member| member.id).filter(|_| is_away);
+    up().filter(|(_, heard)| heard.was_away).map(|(&id, _)| id).chain(this).collect()
 }

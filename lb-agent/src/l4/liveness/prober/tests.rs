@@ -44,7 +44,7 @@ fn states(prober: &Prober) -> Vec<PeerState> {
     prober.peers().iter().map(|peer| peer.state).collect()
 }
 
-const SAID: Said = Said { is_draining: true, in_force: 5, needed: Some([4, 0, 0]), room: 9 };
+const SAID: Said = Said { is_draining: true, in_force: 5, needed: Some([4, 0, 0]), room: 9, was_away: true };
 
 #[test]
 fn an_answer_brings_the_peer_up_and_says_what_it_says() {
@@ -62,9 +62,16 @@ fn an_answer_brings_the_peer_up_and_says_what_it_says() {
     let answer = stamped(answer);
     assert_eq!(first.take(&answer, now, None), None);
     assert_eq!(states(&first), [PeerState::Up, PeerState::Unheard]);
-    let Said { is_draining, in_force, needed, room } = SAID;
-    let said =
-        Heard { is_draining, in_force, needed, room, key: fingerprint(&key(7)), takes_for_down: false };
+    let Said { is_draining, in_force, needed, room, was_away } = SAID;
+    let said = Heard {
+        is_draining,
+        in_force,
+        needed,
+        room,
+        key: fingerprint(&key(7)),
+        takes_for_down: false,
+        was_away,
+    };
     assert_eq!(first.heard(), BTreeMap::from([(2, said)]));
 }
 
