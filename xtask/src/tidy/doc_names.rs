@@ -147,7 +147,7 @@ mod tests {
         "pub struct RouteTable; impl RouteTable { fn find() {} } fn a(host: u8) {}",
     );
 
-    const METRICS: (&str, &str) = ("lb-agent/src/metrics.rs", "counter(\"lb_l7_requests\")");
+    const METRICS: (&str, &str) = ("lb-agent/src/metrics/l7.rs", "counter(\"lb_l7_requests\")");
 
     const CLI: (&str, &str) =
         ("lb-agent/src/cli.rs", "#[derive(clap::Args)] struct Run { hash_key_file: PathBuf }");

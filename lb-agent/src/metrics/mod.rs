@@ -1,0 +1,26 @@
+//! Every metric that the agent exports: names, help texts and labels stand in this folder and nowhere else, in a file for each
+//! stage.
+
+mod access_log;
+mod agent;
+mod l4;
+mod l7;
+mod sharded;
+mod source;
+mod status;
+
+pub use self::access_log::{AccessLogMetrics, LineEnd};
+pub(crate) use self::agent::{AGENT, GENERATION, PROBLEMS};
+pub(crate) use self::l4::{
+    ALONE, CHANGE_QUEUED, FLOW_KEY_COMES, FLOW_KEY_LACKS, FLOW_KEYS, HALF_OPEN, HELD, INTERFACE_MODE,
+    MEMBERS, MEMBERSHIPS, PACKETS, PEER_FLAPS, PEER_LOST, PEER_PROBES, PEER_ROUND_TRIP, PEER_STATE,
+    SERVICE_BYTES, SERVICE_PACKETS, STOOD_IN,
+};
+pub use self::l7::Metrics;
+pub(crate) use self::source::{SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOURCE_WATCH};
+pub use self::status::{StatusMetrics, WriteOutcome, Written};
+
+/// A metric's name and help text.
+pub(crate) type Named = (&'static str, &'static str);
+
+type Labels = Vec<(&'static str, &'static str)>;
