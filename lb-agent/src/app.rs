@@ -15,6 +15,7 @@ mod flow_key;
 mod input;
 mod liveness;
 mod packet_path;
+mod proxy;
 mod say;
 mod service;
 mod signals;
@@ -31,7 +32,6 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use lb_common::encap::OVERHEAD_V6;
 use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
@@ -41,24 +41,20 @@ use self::drain::{Drain, Grace};
 use self::flow_key::Given;
 use self::input::Input;
 use self::packet_path::{PacketPath, counters, uplinks};
+use self::proxy::proxy_config;
 use self::signals::StopSignals;
 use self::writer::Writer;
 use crate::admin::{self, Addresses, Live, Server, packet_metrics};
 use crate::announce::{Announcer, Attracted, Silent, Standing};
 use crate::beat::Beats;
 use crate::cli::{Cli, Command, Log, LogFormat, Meaning, Run};
-use crate::l4::Uplink;
-use crate::l7::access_log::AccessLog;
-use crate::l7::{self, Proxy};
-use crate::metrics::{AccessLogMetrics, Metrics, StatusMetrics};
+use crate::l7::Proxy;
+use crate::metrics::{Metrics, StatusMetrics};
 use crate::model::{ListenerProtocol, Snapshot, Turn};
 use crate::source::{Membership, Settings};
 
 /// Looked this often whether the last snapshot is published.
 const PUBLISHING: Duration = Duration::from_millis(10);
-
-/// TCP and IPv6 headers without options: what a segment's size does not count.
-const HEADERS: u32 = 60;
 
 type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 
@@ -111,8 +107,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let server = Server::bind(&addresses(&run)).await?;
     let uplinks = uplinks(&run).await?;
     let beats = Beats::default();
-    let access_log = access_log(&run, &mut registry)?;
-    let config = l7::Config { access_log, ..proxy_config(&run, &uplinks, &beats)? };
+    let config = proxy_config(&run, &uplinks, &beats, &mut registry)?;
     let proxy = Arc::new(Proxy::start(config, metrics)?);
     // The kernel last: what fails before it leaves nothing there.
     let drain = Drain::new(&node, snapshots.clone());
@@ -120,34 +115,19 @@ async fn agent(run: Run) -> Result<ExitCode> {
 
     let (served, to_kernel) = watch::channel(None);
     let (proxy_live, proxy_generation) = watch::channel(0);
-    let attachments = packet_path.as_ref().map(PacketPath::attachments);
     let attracted = watch::Sender::default();
     let members = packet_path.as_ref().map(PacketPath::ask_members);
-    let live = Live {
+    let live = live(
         node,
-        version: env!("CARGO_PKG_VERSION"),
-        started: SystemTime::now(),
-        snapshots: snapshots.clone(),
-        kernel: packet_path.as_ref().map(PacketPath::live),
-        proxy: proxy_generation,
-        attachments: attachments.clone(),
-        gone: packet_path.as_ref().map(PacketPath::gone),
-        following: input.following(),
-        turn: turn(packet_path.as_ref()),
-        draining: drain.told().subscribe(),
-        drain: drain.progress(),
-        attracted: attracted.subscribe(),
-        peers: packet_path.as_ref().map(PacketPath::peers),
-        alone: packet_path.as_ref().map(PacketPath::alone),
-        missed: packet_path.as_ref().map(PacketPath::missed),
-        heard: packet_path.as_ref().map(PacketPath::heard),
-        history: packet_path.as_ref().map(PacketPath::history),
-        holdings: packet_path.as_ref().map(PacketPath::holdings),
-        keys: packet_path.as_ref().map(PacketPath::keys),
-    };
+        snapshots.clone(),
+        (proxy_generation, attracted.subscribe()),
+        &input,
+        &drain,
+        packet_path.as_ref(),
+    );
     // Registered before anyone reads them.
     let writing = input.cluster().map(|source| (source, StatusMetrics::new(&mut registry)));
-    let counters = counters(&run, snapshots.clone(), attachments);
+    let counters = counters(&run, snapshots.clone(), live.attachments.clone());
     packet_metrics::register(&mut registry, live.clone(), counters);
     // Nothing new is wanted from the moment at which this agent is told to stop.
     let writer = match writing {
@@ -185,6 +165,39 @@ async fn agent(run: Run) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is seen of the stages.
+fn live(
+    node: String,
+    snapshots: Snapshots,
+    (proxy, attracted): (watch::Receiver<u64>, watch::Receiver<Attracted>),
+    input: &Input,
+    drain: &Drain,
+    packet_path: Option<&PacketPath>,
+) -> Live {
+    Live {
+        node,
+        version: env!("CARGO_PKG_VERSION"),
+        started: SystemTime::now(),
+        snapshots,
+        kernel: packet_path.map(PacketPath::live),
+        proxy,
+        attachments: packet_path.map(PacketPath::attachments),
+        gone: packet_path.map(PacketPath::gone),
+        following: input.following(),
+        turn: turn(packet_path),
+        draining: drain.told().subscribe(),
+        drain: drain.progress(),
+        attracted,
+        peers: packet_path.map(PacketPath::peers),
+        alone: packet_path.map(PacketPath::alone),
+        missed: packet_path.map(PacketPath::missed),
+        heard: packet_path.map(PacketPath::heard),
+        history: packet_path.map(PacketPath::history),
+        holdings: packet_path.map(PacketPath::holdings),
+        keys: packet_path.map(PacketPath::keys),
+    }
+}
+
 fn node_name(run: &Run) -> Result<String> {
     match &run.node {
         Some(name) => Ok(name.clone()),
@@ -194,42 +207,6 @@ fn node_name(run: &Run) -> Result<String> {
             Ok(name.to_string_lossy().into_owned())
         }
     }
-}
-
-fn proxy_config(run: &Run, uplinks: &[Uplink], beats: &Beats) -> Result<l7::Config> {
-    let workers = match run.workers {
-        Some(workers) => workers.into(),
-        None => thread::available_parallelism().map_or(1, usize::from),
-    };
-    let (limits, trust) = (run.clients.limits(), run.clients.trust());
-    let addresses: Vec<_> = run.http.iter().chain(&run.https).copied().collect();
-    let twice = addresses.iter().enumerate().find(|(at, address)| addresses[..*at].contains(address));
-    if let Some((_, address)) = twice {
-        anyhow::bail!("{address} is named twice by --http and --https");
-    }
-    if run.no_xdp {
-        anyhow::ensure!(
-            !addresses.is_empty(),
-            "--no-xdp answers on ordinary sockets: say which with --http ADDR, --https ADDR or both"
-        );
-        let config = l7::Config::new(workers, l7::Bind::Addresses(addresses));
-        return Ok(l7::Config { limits, trust, ..config });
-    }
-    let mut config = l7::Config::new(workers, l7::Bind::Both(addresses));
-    (config.limits, config.trust) = (limits, trust);
-    config.beats = beats.clone();
-    let smallest = uplinks.iter().map(|uplink| uplink.mtu).min().unwrap_or(u32::MAX);
-    config.max_segment = Some(smallest.saturating_sub(OVERHEAD_V6 as u32 + HEADERS));
-    Ok(config)
-}
-
-fn access_log(run: &Run, registry: &mut Registry) -> Result<Option<AccessLog>> {
-    let Some(settings) = run.access_log.settings() else { return Ok(None) };
-    let words = match &settings.path {
-        Some(path) => format!("--access-log {}", path.display()),
-        None => "--access-log".to_owned(),
-    };
-    AccessLog::start(settings, AccessLogMetrics::new(registry)).map(Some).context(words)
 }
 
 fn addresses(run: &Run) -> Addresses {

@@ -8,6 +8,7 @@ mod explain;
 mod log;
 mod meaning;
 mod node;
+mod observe;
 mod run;
 
 use std::env;
@@ -24,6 +25,7 @@ pub use self::explain::{Explain, ExplainedProtocol, ExplainedRequest, From};
 pub use self::log::{Log, LogFormat};
 pub use self::meaning::{Check, Meaning};
 pub use self::node::{Doctor, Uninstall};
+pub use self::observe::Observe;
 pub use self::run::{OptionalAddress, Run, Secrets};
 
 /// edgelb's node agent: steers packets for virtual IPs to the edge node that owns the flow, and answers HTTP

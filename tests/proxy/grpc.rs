@@ -12,7 +12,7 @@ use lb_agent::model::Unavailable;
 use tokio::sync::Notify;
 
 use super::support::{
-    Backend, Body, Fixture, Http, RawBackend, RequestBody, Table, body_of, protocol, quick,
+    Backend, Body, Fixture, Http, RawBackend, RequestBody, Table, body_of, eventually, protocol, quick,
 };
 
 /// A message of gRPC: not compressed, its length, itself.
@@ -78,6 +78,22 @@ async fn a_status_may_come_without_an_answer() {
     let response = client.begin(unary("Unknown")).await.expect("a response");
     assert_eq!(response.headers()["grpc-status"], "12");
     assert!(hyper::body::Body::is_end_stream(response.body()), "its head is its end");
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_their_status() {
+    let (_backend, fixture, mut client) = site().await;
+    let response = client.begin(unary("Order")).await.expect("a response");
+    response.into_body().collect().await.expect("a whole answer");
+    client.begin(unary("Unknown")).await.expect("a response");
+    let route = "namespace=\"shop\",ingress=\"web\",service=\"all\"";
+    let calls = |status| format!("lb_l7_route_grpc_calls_total{{{route},status=\"{status}\"}} 1\n");
+    eventually("both are counted", || {
+        ["ok", "server_error"].iter().all(|status| fixture.exported().contains(&calls(status)))
+    })
+    .await;
+    let errors = format!("lb_l7_route_errors_total{{{route},blame=\"upstream\"}}");
+    assert_eq!(fixture.metric(&errors), 1);
 }
 
 #[tokio::test]

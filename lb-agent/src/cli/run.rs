@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{AccessLog, AdminSocket, Clients, DEFAULT_STATE, Meaning};
+use super::{AdminSocket, Clients, DEFAULT_STATE, Meaning, Observe};
 
 /// `lb-agent run`
 #[derive(Clone, Debug, Args)]
@@ -90,9 +90,9 @@ pub struct Run {
     /// How much clients may ask, and who may speak for them.
     #[command(flatten)]
     pub clients: Clients,
-    /// Where requests are logged.
+    /// What is told of requests.
     #[command(flatten)]
-    pub access_log: AccessLog,
+    pub observe: Observe,
     /// Health, metrics and debug API over TCP; loopback only is wise. Empty for none.
     #[arg(long, env = "EDGELB_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:6082", value_parser = optional_address)]
     pub admin: OptionalAddress,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 pub use self::format::{Format, FormatError};
-pub(super) use self::record::{Ended, Notes, Record, Session};
+pub(super) use self::record::{Notes, Record, Session};
 use self::writer::Writer;
 use crate::metrics::{AccessLogMetrics, LineEnd};
 

@@ -1,75 +1,103 @@
 //! A request's account, from its head to the end of its response: whoever has the response's body has it too. Where
-//! nothing is logged, it keeps the client's connection busy and nothing else.
+//! nobody wants to know, it keeps the client's connection busy and nothing else.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 
-use super::access_log::{Ended, Notes, Record};
+use super::access_log::{Notes, Record};
 use super::body::BodyError;
 use super::client::Busy;
+use super::grpc;
+use super::outcome::{Ended, Outcome};
 use super::reply::Reply;
-use super::route::Route;
+use super::route::{Names, Route};
 
 /// Reported when it is dropped.
 pub(super) struct Account {
     busy: Busy,
+    known: Option<Known>,
+}
+
+/// What is followed of a request.
+struct Known {
+    began: Instant,
+    names: Option<Arc<Names>>,
+    is_call: bool,
+    status: StatusCode,
+    reply: Option<Reply>,
+    /// The code of a gRPC call.
+    call: Option<u16>,
+    /// How the response ended, once it did.
+    ended: Option<Ended>,
     logged: Option<Logged>,
 }
 
 struct Logged {
     record: Box<Record>,
     notes: Rc<Notes>,
-    began: Instant,
-    /// How the response ended, once it did.
-    ended: Option<Ended>,
 }
 
 impl Account {
-    /// Of a request that has just come.
-    pub(super) fn new(busy: Busy, parts: &Parts, id: &HeaderValue) -> Self {
-        let log = busy.client().worker.config.access_log.as_ref();
-        let logged = log.map(|_| {
-            let began = Instant::now();
+    /// Of a request that has just come; whether it is a gRPC call.
+    pub(super) fn new(busy: Busy, parts: &Parts, id: &HeaderValue, is_call: bool) -> Self {
+        let config = &busy.client().worker.config;
+        if config.access_log.is_none() && config.route_metrics == 0 {
+            return Self { busy, known: None };
+        }
+        let began = Instant::now();
+        let logged = config.access_log.as_ref().map(|_| {
             let record = Record::new(busy.client(), parts, id, began);
-            Logged { record, notes: Rc::default(), began, ended: None }
+            Logged { record, notes: Rc::default() }
         });
-        Self { busy, logged }
+        let known = Known {
+            began,
+            names: None,
+            is_call,
+            status: StatusCode::default(),
+            reply: None,
+            call: None,
+            ended: None,
+            logged,
+        };
+        Self { busy, known: Some(known) }
     }
 
     /// Where the request's way is noted down.
     pub(super) fn notes(&self) -> Option<Rc<Notes>> {
-        self.logged.as_ref().map(|logged| logged.notes.clone())
+        self.known.as_ref()?.logged.as_ref().map(|logged| logged.notes.clone())
     }
 
     /// It takes this route.
     pub(super) fn routed(&mut self, route: &Route) {
-        if let Some(logged) = &mut self.logged {
-            logged.record.names = Some(route.names.clone());
+        if let Some(known) = &mut self.known {
+            known.names = Some(route.names.clone());
         }
     }
 
     /// A response begins, perhaps one of our own.
-    pub(super) fn answered(&mut self, status: StatusCode, reply: Option<Reply>) {
-        if let Some(logged) = &mut self.logged {
-            (logged.record.status, logged.record.reply) = (status, reply);
+    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, reply: Option<Reply>) {
+        if let Some(known) = &mut self.known {
+            (known.status, known.reply) = (status, reply);
+            if known.is_call {
+                known.call = grpc::status(headers);
+            }
         }
     }
 
     /// A part of the response's body goes to the client; `is_last` if nothing follows.
     pub(super) fn frame(&mut self, frame: &Poll<Option<Result<Frame<Bytes>, BodyError>>>, is_last: bool) {
-        let Some(logged) = &mut self.logged else { return };
+        let Some(known) = &mut self.known else { return };
         match frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                logged.record.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64;
-            }
-            Poll::Ready(Some(Err(_))) => logged.ended = Some(Ended::BrokenByUpstream),
-            Poll::Ready(None) => logged.ended = Some(Ended::Whole),
+            Poll::Ready(Some(Ok(frame))) => known.part(frame),
+            Poll::Ready(Some(Err(_))) => known.ended = Some(Ended::BrokenByUpstream),
+            Poll::Ready(None) => known.ended = Some(Ended::Whole),
             Poll::Pending => {}
         }
         if is_last {
@@ -79,19 +107,43 @@ impl Account {
 
     /// The response has no body, or nothing of it is left.
     pub(super) fn whole(&mut self) {
+        if let Some(known) = &mut self.known {
+            known.ended.get_or_insert(Ended::Whole);
+        }
+    }
+}
+
+impl Known {
+    fn part(&mut self, frame: &Frame<Bytes>) {
         if let Some(logged) = &mut self.logged {
-            logged.ended.get_or_insert(Ended::Whole);
+            logged.record.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64;
+        }
+        if let Some(trailers) = frame.trailers_ref().filter(|_| self.is_call) {
+            self.call = grpc::status(trailers);
+        }
+    }
+
+    fn count(&self, outcome: &Outcome, took: Duration) {
+        let counts = self.names.as_ref().and_then(|names| names.counts.as_ref());
+        if let Some(counts) = counts {
+            counts.now().request(outcome.status, outcome.blame(), outcome.call_end(), took);
         }
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let Some(Logged { mut record, notes, began, ended }) = self.logged.take() else { return };
+        let Some(known) = self.known.take() else { return };
         let client = self.busy.client();
         let cut = || if client.is_overdue() { Ended::CutByUs } else { Ended::LeftByClient };
-        record.end(began.elapsed(), ended.unwrap_or_else(cut), &notes);
-        if let Some(log) = &client.worker.config.access_log {
+        let ended = known.ended.unwrap_or_else(cut);
+        let Known { status, reply, call, .. } = known;
+        let (outcome, took) = (Outcome { status, reply, call, ended }, known.began.elapsed());
+        known.count(&outcome, took);
+        if let Some(Logged { mut record, notes }) = known.logged
+            && let Some(log) = &client.worker.config.access_log
+        {
+            record.end(took, outcome, known.names, &notes);
             log.write(record);
         }
     }

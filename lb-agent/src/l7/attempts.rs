@@ -123,7 +123,7 @@ impl<'a> Attempts<'a> {
                 result => return result,
             }
         }
-        let connection = self.worker.connect(upstream, left).await.ok_or(Failure::NotSent)?;
+        let connection = self.worker.connect(turn, left).await.ok_or(Failure::NotSent)?;
         turn.connected();
         let may_repeat = !self.is_repeated && self.tries.has_others();
         let copy = self.place.as_ref().filter(|_| may_repeat).and_then(replayable);
@@ -172,7 +172,7 @@ impl<'a> Attempts<'a> {
             if !is_unseen || self.place.is_none() {
                 break;
             }
-            self.worker.metrics.upstream_unseen();
+            self.send_unseen();
         }
         result
     }
@@ -184,7 +184,7 @@ impl<'a> Attempts<'a> {
     ) -> Result<Answered, Failure> {
         let upstream = turn.upstream();
         let connect = self.worker.config.timeouts.connect;
-        let place = upstream.shared.place(|| self.worker.multiplex(upstream, connect));
+        let place = upstream.shared.place(|| self.worker.multiplex(turn, connect));
         let Some(Some(place)) = deadline.bound(place).await else { return Err(Failure::NotSent) };
         turn.connected();
         let Some(mut request) = self.place.take() else { return Err(Failure::Broken) };
@@ -240,7 +240,7 @@ impl<'a> Attempts<'a> {
             Failure::Unprocessed | Failure::Refused if self.place.is_some() => {
                 let next = self.tries.next();
                 if next.is_some() {
-                    self.worker.metrics.upstream_unseen();
+                    self.send_unseen();
                 }
                 next
             }
@@ -250,10 +250,20 @@ impl<'a> Attempts<'a> {
                 self.worker.metrics.upstream_retry(may);
                 // Only where there is no other it goes to the same one.
                 let same = matches!(failure, Failure::Stale).then_some(turn);
-                if may { self.tries.next().or(same) } else { None }
+                if !may {
+                    return None;
+                }
+                self.tries.retried();
+                self.tries.next().or(same)
             }
             _ => None,
         }
+    }
+
+    /// It goes out again, for no endpoint has looked at it.
+    fn send_unseen(&self) {
+        self.worker.metrics.upstream_unseen();
+        self.tries.retried();
     }
 }
 

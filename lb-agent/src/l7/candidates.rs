@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 
 use super::access_log::Notes;
 use super::budget::Budget;
+use super::counted::Counted;
 use super::ejection::{Ejection, Fault};
 use super::limits::Limit;
 use super::pending::{Bounds, Queue};
@@ -27,13 +28,19 @@ pub(super) struct Candidates {
     bounds: Bounds,
     queue: Rc<Queue>,
     policy: Policy,
+    counted: Counted,
     /// Whose turn it is where they take turns.
     turn: Cell<usize>,
 }
 
 impl Candidates {
     /// These; each is told that it has a place here.
-    pub(super) fn new(upstreams: Box<[Rc<Upstream>]>, bounds: Bounds, policy: Policy) -> Self {
+    pub(super) fn new(
+        upstreams: Box<[Rc<Upstream>]>,
+        bounds: Bounds,
+        policy: Policy,
+        counted: Counted,
+    ) -> Self {
         upstreams.iter().for_each(|upstream| upstream.places.set(upstream.places.get() + 1));
         Self {
             upstreams,
@@ -41,6 +48,7 @@ impl Candidates {
             bounds,
             queue: Rc::default(),
             policy,
+            counted,
             turn: Cell::new(fastrand::usize(..)),
         }
     }
@@ -197,8 +205,9 @@ impl Tries {
     }
 
     async fn wait(&mut self, metrics: &Metrics) -> Option<Turn> {
-        let Candidates { queue, upstreams, bounds, .. } = &*self.candidates.clone();
+        let Candidates { queue, upstreams, bounds, counted, .. } = &*self.candidates.clone();
         let place = queue.enter(metrics.upstream_pending());
+        let _waits = counted.waits();
         upstreams.iter().for_each(|upstream| upstream.queues.add(queue));
         let end = tokio::time::Instant::now() + bounds.time;
         loop {
@@ -212,8 +221,8 @@ impl Tries {
     /// The next one that may have one more request.
     pub(super) fn next(&mut self) -> Option<Turn> {
         let Self { candidates, key, first, others, .. } = self;
-        // Where there is no choice, no clock is read.
-        let now = (candidates.upstreams.len() > 1).then(Instant::now);
+        // Where there is no choice, and nothing is counted, no clock is read.
+        let now = (candidates.upstreams.len() > 1 || candidates.counted.is_on()).then(Instant::now);
         let upstream = match *first {
             Some(first) => {
                 let others = others.get_or_insert_with(|| candidates.others(first, *key));
@@ -225,12 +234,17 @@ impl Tries {
                 candidates.upstreams[chosen].clone()
             }
         };
-        Some(Turn::new(upstream, now))
+        Some(Turn::new(upstream, now, candidates.counted.clone()))
     }
 
     /// Whether there is more than one.
     pub(super) fn has_others(&self) -> bool {
         self.candidates.upstreams.len() > 1
+    }
+
+    /// The request is sent once more.
+    pub(super) fn retried(&self) {
+        self.candidates.counted.retried();
     }
 
     /// Whether the backend's budget allows that a request is sent again; it is counted.
@@ -280,7 +294,7 @@ mod tests {
         let bounds = Bounds::new(limits, 1, Duration::from_secs(1));
         let upstream = |port| Upstream::new((address(port), Default::default()), false, &keeping);
         let upstreams = ports.map(upstream).collect();
-        Rc::new(Candidates::new(upstreams, bounds, policy))
+        Rc::new(Candidates::new(upstreams, bounds, policy, Counted::default()))
     }
 
     fn tried(candidates: &Rc<Candidates>) -> Vec<u16> {

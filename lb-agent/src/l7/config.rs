@@ -9,6 +9,9 @@ use super::limits::Limits;
 use super::trust::Trust;
 use crate::beat::Beats;
 
+/// Enough for most clusters; each of them is some twenty series of every node.
+pub const DEFAULT_ROUTE_METRICS: usize = 500;
+
 /// Settings of the proxy.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -30,6 +33,8 @@ pub struct Config {
     pub idle_per_endpoint: usize,
     /// Where requests are logged; nowhere unless asked for.
     pub access_log: Option<AccessLog>,
+    /// So many routes, and so many Services, have metrics of their own; with 0 none has.
+    pub route_metrics: usize,
     /// Who watches whether the threads run.
     pub beats: Beats,
 }
@@ -110,6 +115,7 @@ impl Config {
             trust: Trust::default(),
             idle_per_endpoint: 256,
             access_log: None,
+            route_metrics: DEFAULT_ROUTE_METRICS,
             beats: Beats::default(),
         }
     }

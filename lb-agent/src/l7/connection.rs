@@ -59,7 +59,7 @@ pub(super) async fn serve(
     listener: SocketAddr,
 ) {
     let Some((protocol, certificates)) = worker.listener(listener) else {
-        worker.metrics.strays.inc();
+        worker.metrics.stray();
         return;
     };
     let mut client = Client::new(&worker, guest, listener, protocol, peer);

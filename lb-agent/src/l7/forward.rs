@@ -40,7 +40,7 @@ async fn respond(
     client.ends_by_closing.set(parts.version == Version::HTTP_10);
     let is_call = grpc::is_call(&parts);
     let id = client.worker.ids.settle(&mut parts.headers);
-    let mut account = Account::new(busy, &parts, &id);
+    let mut account = Account::new(busy, &parts, &id, is_call);
     let answered = match client.worker.overload.refuses() {
         None => answer(&client, parts, body, &mut account).await,
         Some(limit) => {
@@ -57,7 +57,7 @@ async fn respond(
         headers::close_after(response.headers_mut());
     }
     client.worker.metrics.request(client.protocol, response.status());
-    account.answered(response.status(), own);
+    account.answered(response.status(), response.headers(), own);
     response.body_mut().hold(account);
     Ok(response)
 }

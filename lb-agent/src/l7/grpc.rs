@@ -3,7 +3,7 @@
 
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
 use super::body::Body;
 use super::reply::{Reply, X_REQUEST_ID};
@@ -21,6 +21,47 @@ enum Code {
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+}
+
+/// How a call ended: by its code, as OpenTelemetry sorts them (semantic conventions for gRPC, status of server spans).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallEnd {
+    /// It has its answer.
+    Ok,
+    /// It was wrong, forbidden, given up, or came at a wrong time.
+    Client,
+    /// The server failed.
+    Server,
+}
+
+impl CallEnd {
+    /// All of them; the position is the metric's index.
+    pub const ALL: [Self; 3] = [Self::Ok, Self::Client, Self::Server];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Client => "client_error",
+            Self::Server => "server_error",
+        }
+    }
+
+    /// By the code: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, and what is no code, are
+    /// failures of the server.
+    pub(super) const fn of(code: u16) -> Self {
+        match code {
+            0 => Self::Ok,
+            1 | 3 | 5..=11 | 16 => Self::Client,
+            _ => Self::Server,
+        }
+    }
+}
+
+/// The code of a call, in trailers, or in a head that has all.
+pub(super) fn status(headers: &HeaderMap) -> Option<u16> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// Whether a request is a call, by gRPC's `PROTOCOL-HTTP2.md`.
@@ -87,6 +128,18 @@ mod tests {
             let (parts, ()) = request.body(()).expect("a request").into_parts();
             assert_eq!(is_call(&parts), expected, "{version:?} {value}");
         }
+    }
+
+    #[test]
+    fn a_calls_code_says_whose_failure_it_is() {
+        let ends = (0..18).map(|code| match CallEnd::of(code) {
+            CallEnd::Ok => 'o',
+            CallEnd::Client => 'c',
+            CallEnd::Server => 's',
+        });
+        assert_eq!(ends.collect::<String>(), "ocscscccccccsssscs");
+        let told = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("14"))]);
+        assert_eq!((status(&told), status(&HeaderMap::new())), (Some(14), None));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::route::{self, NamesInUse, Route};
 use super::router::{Leads, Router};
 use super::target::Target;
 use super::tls::{CertificateIndex, Tls};
+use crate::metrics::TrafficMetrics;
 use crate::model::{Backend, ListenerProtocol, RouteTable, Snapshot};
 use foldhash::fast::RandomState;
 
@@ -45,6 +46,7 @@ pub(super) struct LiveRoutes {
 /// Compiles snapshots; takes over from the last one what did not change, host by host.
 pub(super) struct Compiler {
     tls: Tls,
+    metrics: TrafficMetrics,
     targets: InUse<Place<Backend>, Target>,
     names: NamesInUse,
     /// Those of the last snapshot.
@@ -52,8 +54,10 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    pub(super) fn new(tls: Tls) -> Self {
-        Self { tls, targets: InUse::default(), names: InUse::default(), routes: HashMap::default() }
+    /// Nothing is compiled yet; what routes count goes into these metrics.
+    pub(super) fn new(tls: Tls, metrics: TrafficMetrics) -> Self {
+        let (targets, names, routes) = (InUse::default(), InUse::default(), HashMap::default());
+        Self { tls, metrics, targets, names, routes }
     }
 
     /// The snapshot, ready to serve.
@@ -84,10 +88,11 @@ impl Compiler {
         }
         // Any of them would do; the listener's own differs least.
         let before = self.routes.get(&address).or_else(|| self.routes.values().next()).cloned();
-        let (targets, names) = (&mut self.targets, &mut self.names);
+        let (targets, names, metrics) = (&mut self.targets, &mut self.names, &self.metrics);
         let mut route = |leads: Leads<'_>| {
-            let target = targets.of(Place(leads.backend.clone()), |Place(backend)| Target::compile(backend));
-            Arc::new(Route { target, names: route::names(names, leads) })
+            let target =
+                targets.of(Place(leads.backend.clone()), |Place(backend)| Target::compile(backend, metrics));
+            Arc::new(Route { target, names: route::names(names, leads, metrics) })
         };
         let (router, certificates) = match before {
             None => (Router::compile(table, &mut route), self.tls.index(table)),
@@ -111,8 +116,11 @@ impl Compiler {
 mod tests {
     use std::collections::BTreeSet;
 
+    use prometheus_client::registry::Registry;
+
     use super::*;
     use crate::l7::tls::Tickets;
+    use crate::metrics::Metrics;
     use crate::model::{
         BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern, HostRoutes,
         KeyKind, Kind, Listener, ObjectRef, PathKind, PathRule, Policy, Rule, SecretBytes, TlsPolicy,
@@ -121,6 +129,10 @@ mod tests {
 
     fn tls() -> Tls {
         Tls::new(Tickets::random().expect("random numbers")).expect("TLS set-up")
+    }
+
+    fn compiler() -> Compiler {
+        Compiler::new(tls(), Metrics::new(&mut Registry::default()).traffic)
     }
 
     fn snapshot(generation: u64, tables: &[(u16, &Arc<RouteTable>)]) -> Snapshot {
@@ -142,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_did_not_change_is_taken_over() {
-        let mut compiler = Compiler::new(tls());
+        let mut compiler = compiler();
         let table = Arc::new(RouteTable::default());
         let first = compiler.compile(&snapshot(1, &[(80, &table), (81, &table)]));
         assert!(Arc::ptr_eq(routes(&first, 80), routes(&first, 81)), "one table is compiled once");
@@ -154,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_change_of_routes_keeps_certificates() {
-        let mut compiler = Compiler::new(tls());
+        let mut compiler = compiler();
         let first = compiler.compile(&snapshot(1, &[(443, &Arc::default())]));
         let changed = RouteTable { default_backend: Some(default_backend()), ..RouteTable::default() };
         let second = compiler.compile(&snapshot(2, &[(443, &Arc::new(changed))]));
@@ -201,7 +213,7 @@ mod tests {
 
     #[test]
     fn targets_stay_as_long_as_their_backends() {
-        let mut compiler = Compiler::new(tls());
+        let mut compiler = compiler();
         let (one, key) = (backend(), certificate());
         let other = Arc::new(Backend { endpoints: Err(Unavailable::NoService), ..Backend::clone(&one) });
         let first = compiler.compile(&snapshot(1, &[(443, &table(&[("x.org", &one, &key)]))]));

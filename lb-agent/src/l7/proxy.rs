@@ -74,7 +74,8 @@ impl Proxy {
     pub fn start(config: Config, metrics: Metrics) -> Result<Self, StartError> {
         let config = Config { limits: descriptors::fit(config.limits), ..config };
         let tickets = Tickets::random().map_err(|_| StartError::Random)?;
-        let compiler = Mutex::new(Compiler::new(Tls::new(tickets.clone())?));
+        metrics.traffic.limit(config.route_metrics);
+        let compiler = Mutex::new(Compiler::new(Tls::new(tickets.clone())?, metrics.traffic.clone()));
         let secured = Secured::new()?;
         let waiting = listen::bind(&config)?;
         let bound = waiting.iter().filter_map(|bound| Some((bound.key?, bound.address))).collect();

@@ -62,7 +62,10 @@ pub enum Blame {
 }
 
 impl Blame {
-    /// Its name in logs.
+    /// All of them; the position is the metric's index.
+    pub const ALL: [Self; 3] = [Self::Client, Self::Upstream, Self::Us];
+
+    /// Its name in logs and metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

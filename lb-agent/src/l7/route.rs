@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::in_use::InUse;
 use super::router::Leads;
 use super::target::Target;
+use crate::metrics::{RouteCounts, TrafficMetrics};
 use crate::model::{BackendId, ObjectRef};
 
 /// A compiled route.
@@ -21,13 +22,18 @@ pub(super) struct Names {
     pub(super) object: Arc<ObjectRef>,
     /// The Service, and its port.
     pub(super) service: BackendId,
+    /// Where its requests are counted, if they are.
+    pub(super) counts: Option<RouteCounts>,
 }
 
 /// Each pair once.
 pub(super) type NamesInUse = InUse<(Arc<ObjectRef>, BackendId), Names>;
 
 /// Those of a route.
-pub(super) fn names(known: &mut NamesInUse, leads: Leads<'_>) -> Arc<Names> {
+pub(super) fn names(known: &mut NamesInUse, leads: Leads<'_>, metrics: &TrafficMetrics) -> Arc<Names> {
     let key = (leads.object.clone(), leads.backend.id.clone());
-    known.of(key, |(object, service)| Names { object: object.clone(), service: service.clone() })
+    known.of(key, |(object, service)| {
+        let counts = metrics.route(&service.namespace, &object.name, &service.service);
+        Names { object: object.clone(), service: service.clone(), counts }
+    })
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::reply::Reply;
+use crate::metrics::{ServiceCounts, TrafficMetrics};
 use crate::model::{Backend, BackendProtocol, Policy};
 
 /// A compiled backend.
@@ -12,15 +13,18 @@ pub(super) struct Target {
     pub(super) protocol: BackendProtocol,
     /// Who of its endpoints gets a request.
     pub(super) policy: Policy,
+    /// Where what its endpoints do is counted, if it is.
+    pub(super) counts: Option<ServiceCounts>,
     endpoints: Result<Box<[SocketAddr]>, Reply>,
 }
 
 impl Target {
     /// From the model.
-    pub(super) fn compile(backend: &Backend) -> Self {
+    pub(super) fn compile(backend: &Backend, metrics: &TrafficMetrics) -> Self {
         let endpoints =
             backend.endpoints.as_ref().map(|all| all.as_slice().into()).map_err(|why| (*why).into());
-        Self { protocol: backend.protocol.clone(), policy: backend.policy.clone(), endpoints }
+        let counts = metrics.service(&backend.id.namespace, &backend.id.service);
+        Self { protocol: backend.protocol.clone(), policy: backend.policy.clone(), counts, endpoints }
     }
 
     /// Its endpoints, at least one.

@@ -79,7 +79,7 @@ async fn connect(
     let mut next = Some(tries.first(&worker.metrics).await?);
     while let Some(turn) = next {
         tries.tried(&turn);
-        if let Some(stream) = worker.open(turn.upstream(), worker.config.timeouts.connect).await {
+        if let Some(stream) = worker.open(&turn, worker.config.timeouts.connect).await {
             return Ok((stream, turn));
         }
         tries.failed(&turn, Fault::Connect, &worker.config.ejection, &worker.metrics);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::balance::Load;
+use super::counted::Counted;
 use super::ejection::Health;
 use super::endpoint::EndpointConnection;
 use super::multiplex::Shared;
@@ -76,14 +77,21 @@ impl Upstream {
 /// A request's turn at an endpoint, from its choice to the end of the response.
 pub(super) struct Turn {
     upstream: Rc<Upstream>,
-    /// When the request could be sent; none where there was no choice, and so nothing is measured.
+    /// When the request could be sent; none where nobody wants to know: there was no choice, and nothing is counted.
     began: Cell<Option<Instant>>,
+    counted: Counted,
 }
 
 impl Turn {
-    pub(super) fn new(upstream: Rc<Upstream>, began: Option<Instant>) -> Self {
+    pub(super) fn new(upstream: Rc<Upstream>, began: Option<Instant>, counted: Counted) -> Self {
         upstream.load.begin();
-        Self { upstream, began: Cell::new(began) }
+        counted.begins();
+        Self { upstream, began: Cell::new(began), counted }
+    }
+
+    /// Where what becomes of it is counted.
+    pub(super) fn counted(&self) -> &Counted {
+        &self.counted
     }
 
     /// Its endpoint.
@@ -102,6 +110,7 @@ impl Turn {
     pub(super) fn answered(&self, sent: Option<Instant>) {
         if let Some((now, took)) = self.took(sent) {
             self.upstream.load.answered(now, took);
+            self.counted.answered(took);
         }
     }
 
@@ -127,6 +136,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.upstream.load.end();
+        self.counted.ends();
         self.upstream.queues.next();
     }
 }

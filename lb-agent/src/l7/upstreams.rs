@@ -53,6 +53,7 @@ impl Upstreams {
             endpoints.iter().map(upstream).collect(),
             self.bounds,
             target.policy.clone(),
+            target.counts.as_ref().into(),
         ));
         self.candidates.borrow_mut().insert(place, (Arc::downgrade(target), made.clone()));
         Ok(made)
@@ -120,7 +121,8 @@ mod tests {
         let address = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
         let endpoints = endpoints.map(|ports| ports.iter().map(address).collect());
         let (protocol, policy) = (BackendProtocol::default(), Policy::default());
-        Arc::new(Target::compile(&Backend { id, protocol, policy, endpoints }))
+        let metrics = Metrics::new(&mut Registry::default());
+        Arc::new(Target::compile(&Backend { id, protocol, policy, endpoints }, &metrics.traffic))
     }
 
     fn upstreams() -> Upstreams {

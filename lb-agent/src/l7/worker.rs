@@ -34,7 +34,7 @@ use super::request_id::RequestIds;
 use super::route::Route;
 use super::secured::{EndpointStream, Secured};
 use super::tls::CertificateIndex;
-use super::upstream::Upstream;
+use super::upstream::{Turn, Upstream};
 use super::upstreams::Upstreams;
 use super::{connection, drain};
 use crate::beat::Beat;
@@ -183,24 +183,22 @@ impl Worker {
         Ok(route.clone())
     }
 
-    /// A new connection to an endpoint, counted; within this time, or that for connecting.
-    pub(super) async fn connect(
-        &self,
-        endpoint: &Upstream,
-        within: Duration,
-    ) -> Option<Box<EndpointConnection>> {
-        let stream = self.open(endpoint, within).await?;
+    /// A new connection for a request's turn, counted; within this time, or that for connecting.
+    pub(super) async fn connect(&self, turn: &Turn, within: Duration) -> Option<Box<EndpointConnection>> {
+        let stream = self.open(turn, within).await?;
         EndpointConnection::new(stream, &self.deadlines).await.ok().map(Box::new)
     }
 
-    /// A new HTTP/2 connection to an endpoint, counted.
-    pub(super) async fn multiplex(&self, endpoint: &Upstream, within: Duration) -> Option<Rc<Multiplexed>> {
-        self.in_time(within, async { Multiplexed::new(self.dial(endpoint).await.ok()?).await }).await
+    /// A new HTTP/2 connection, counted.
+    pub(super) async fn multiplex(&self, turn: &Turn, within: Duration) -> Option<Rc<Multiplexed>> {
+        let opening = async { Multiplexed::new(self.dial(turn.upstream()).await.ok()?).await };
+        turn.counted().connecting(self.in_time(within, opening)).await
     }
 
-    /// A new stream to an endpoint, counted.
-    pub(super) async fn open(&self, endpoint: &Upstream, within: Duration) -> Option<EndpointStream> {
-        self.in_time(within, async { self.dial(endpoint).await.ok() }).await
+    /// A new stream, counted.
+    pub(super) async fn open(&self, turn: &Turn, within: Duration) -> Option<EndpointStream> {
+        let opening = async { self.dial(turn.upstream()).await.ok() };
+        turn.counted().connecting(self.in_time(within, opening)).await
     }
 
     async fn in_time<T>(&self, within: Duration, opening: impl Future<Output = Option<T>>) -> Option<T> {

@@ -5,14 +5,19 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Labels;
 use super::sharded::{ShardedCounter, family, resolve, results};
+use super::{Labels, TrafficMetrics};
 use crate::l7::{Fault, HandshakeFailure, Limit, Malformed, Reply};
 use crate::model::{ConnectionKind, ListenerProtocol, TlsVersion};
 
 const ENDS: [&str; 2] = ["in_order", "deadline"];
 
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The place of a status' class.
+pub(super) fn class_of(status: StatusCode) -> usize {
+    usize::from(status.as_u16() / 100).saturating_sub(1).min(CLASSES.len() - 1)
+}
 
 /// What the proxy counts. A clone counts into the same metrics.
 #[derive(Clone, Debug)]
@@ -31,8 +36,9 @@ pub struct Metrics {
     connections: [Gauge; ConnectionKind::ALL.len()],
     drained: [[ShardedCounter; ENDS.len()]; ConnectionKind::ALL.len()],
     cut_responses: ShardedCounter,
-    /// Connections to addresses that are no listener: closed.
-    pub strays: ShardedCounter,
+    strays: ShardedCounter,
+    /// By route and Service.
+    pub traffic: TrafficMetrics,
 }
 
 impl Metrics {
@@ -92,6 +98,7 @@ impl Metrics {
                 .map(|kind| ENDS.map(|end| resolve(&drained, vec![("kind", kind.label()), ("end", end)]))),
             cut_responses: ShardedCounter::default(),
             strays: ShardedCounter::default(),
+            traffic: TrafficMetrics::new(registry),
         };
         registry.register(
             "lb_l7_upstream_ejected",
@@ -116,10 +123,14 @@ impl Metrics {
         metrics
     }
 
+    /// A connection to an address that is no listener: closed.
+    pub fn stray(&self) {
+        self.strays.inc();
+    }
+
     /// A request that was answered.
     pub fn request(&self, protocol: ListenerProtocol, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100).saturating_sub(1).min(CLASSES.len() - 1);
-        self.requests[protocol as usize][class].inc();
+        self.requests[protocol as usize][class_of(status)].inc();
     }
 
     /// A request that the proxy answered by itself; it is counted as a request too.

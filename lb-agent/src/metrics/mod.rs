@@ -5,9 +5,12 @@ mod access_log;
 mod agent;
 mod l4;
 mod l7;
+mod series;
 mod sharded;
 mod source;
 mod status;
+mod times;
+mod traffic;
 
 pub use self::access_log::{AccessLogMetrics, LineEnd};
 pub(crate) use self::agent::{AGENT, GENERATION, PROBLEMS};
@@ -17,8 +20,10 @@ pub(crate) use self::l4::{
     SERVICE_BYTES, SERVICE_PACKETS, STOOD_IN,
 };
 pub use self::l7::Metrics;
+pub use self::series::Counts;
 pub(crate) use self::source::{SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOURCE_WATCH};
 pub use self::status::{StatusMetrics, WriteOutcome, Written};
+pub use self::traffic::{RouteCounts, RouteTally, ServiceCounts, ServiceTally, TrafficMetrics};
 
 /// A metric's name and help text.
 pub(crate) type Named = (&'static str, &'static str);

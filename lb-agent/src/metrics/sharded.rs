@@ -1,4 +1,5 @@
-//! Counters that are resolved once and sharded by thread: who counts touches a line of its own.
+//! Numbers that threads count into without touching each other's cache lines. Counters are resolved once: who counts looks for
+//! nothing.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,8 +23,11 @@ pub(super) fn family(
 }
 
 pub(super) fn results(family: &Family<Labels, ShardedCounter, NewCounter>) -> [ShardedCounter; 2] {
-    ["failed", "ok"].map(|result| resolve(family, vec![("result", result)]))
+    RESULTS.map(|result| resolve(family, vec![("result", result)]))
 }
+
+/// Of an attempt that fails or succeeds, by whether it succeeded.
+pub(super) const RESULTS: [&str; 2] = ["failed", "ok"];
 
 pub(super) fn resolve(family: &Family<Labels, ShardedCounter, NewCounter>, labels: Labels) -> ShardedCounter {
     family.get_or_create_owned(&labels)
@@ -38,25 +42,36 @@ impl MetricConstructor<ShardedCounter> for NewCounter {
     }
 }
 
-/// A number that threads count into without touching each other's cache lines.
+/// The same for each thread, on cache lines of its own. Beyond so many, threads share.
 #[derive(Debug, Default)]
-pub(super) struct Sharded([Shard; SHARDS]);
+pub(super) struct PerThread<T>([Line<T>; SHARDS]);
 
 const SHARDS: usize = 8;
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Shard(AtomicU64);
+struct Line<T>(T);
 
-impl Sharded {
-    fn own(&self) -> &AtomicU64 {
+impl<T> PerThread<T> {
+    /// The calling thread's.
+    pub(super) fn own(&self) -> &T {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
             static SHARD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS);
         }
         &self.0[SHARD.get()].0
     }
+
+    /// What all threads have counted. A number that is counted up by one thread and down by another comes out right.
+    pub(super) fn sum(&self, number: impl Fn(&T) -> &AtomicU64) -> u64 {
+        let all = self.0.iter().map(|line| number(&line.0).load(Ordering::Relaxed));
+        all.fold(0, u64::wrapping_add)
+    }
 }
+
+/// A number.
+#[derive(Debug, Default)]
+pub(super) struct Sharded(PerThread<AtomicU64>);
 
 impl Atomic<u64> for Sharded {
     fn inc(&self) -> u64 {
@@ -64,10 +79,10 @@ impl Atomic<u64> for Sharded {
     }
 
     fn inc_by(&self, by: u64) -> u64 {
-        self.own().fetch_add(by, Ordering::Relaxed)
+        self.0.own().fetch_add(by, Ordering::Relaxed)
     }
 
     fn get(&self) -> u64 {
-        self.0.iter().map(|shard| shard.0.load(Ordering::Relaxed)).sum()
+        self.0.sum(|number| number)
     }
 }

@@ -111,10 +111,16 @@ impl Fixture {
         found.expect("the listener is bound").1
     }
 
-    /// The value of a metric's line, named with its labels.
-    pub(crate) fn metric(&self, line: &str) -> u64 {
+    /// All metrics.
+    pub(crate) fn exported(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("text format");
+        text
+    }
+
+    /// The value of a metric's line, named with its labels.
+    pub(crate) fn metric(&self, line: &str) -> u64 {
+        let text = self.exported();
         let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("{line} in\n{text}")).parse().expect("a number")
     }

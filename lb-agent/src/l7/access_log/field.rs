@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderValue, Version};
 
-use super::record::{Ended, Record};
+use super::record::Record;
+use crate::l7::outcome::Ended;
 
 /// A field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +24,7 @@ pub(super) enum Field {
     Path,
     Protocol,
     Status,
+    GrpcStatus,
     BytesIn,
     BytesOut,
     DurationMs,
@@ -47,7 +49,7 @@ pub(super) enum Value<'a> {
 }
 
 impl Field {
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 24] = [
         Self::Time,
         Self::RequestId,
         Self::Client,
@@ -59,6 +61,7 @@ impl Field {
         Self::Path,
         Self::Protocol,
         Self::Status,
+        Self::GrpcStatus,
         Self::BytesIn,
         Self::BytesOut,
         Self::DurationMs,
@@ -86,6 +89,7 @@ impl Field {
             Self::Path => "path",
             Self::Protocol => "protocol",
             Self::Status => "status",
+            Self::GrpcStatus => "grpc_status",
             Self::BytesIn => "bytes_in",
             Self::BytesOut => "bytes_out",
             Self::DurationMs => "duration_ms",
@@ -118,7 +122,8 @@ impl Field {
             },
             Self::Path => text(record.uri.path_and_query().map_or("", |path| path.as_str())),
             Self::Protocol => text(version(record.version)),
-            Self::Status => Value::Number(record.status.as_u16().into()),
+            Self::Status => Value::Number(record.outcome.status.as_u16().into()),
+            Self::GrpcStatus => Value::Number(record.outcome.call?.into()),
             Self::BytesIn => Value::Number(record.bytes_in),
             Self::BytesOut => Value::Number(record.bytes_out),
             Self::DurationMs => Value::Milliseconds(record.took),
@@ -128,9 +133,9 @@ impl Field {
             Self::Service => text(&names?.service.service),
             Self::Endpoint => address(record.endpoint?),
             Self::Attempts => Value::Number(record.attempts.into()),
-            Self::Blame => text(record.blame()?.label()),
-            Self::Reason => text(record.reason()?),
-            Self::Complete => Value::Flag(record.ended == Ended::Whole),
+            Self::Blame => text(record.outcome.blame()?.label()),
+            Self::Reason => text(record.outcome.reason()?),
+            Self::Complete => Value::Flag(record.outcome.ended == Ended::Whole),
         })
     }
 }

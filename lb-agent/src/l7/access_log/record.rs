@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use rustls::{ProtocolVersion, ServerConnection};
 
 use crate::l7::client::Client;
+use crate::l7::outcome::{Ended, Outcome};
 use crate::l7::reply::{Blame, Reply};
 use crate::l7::route::Names;
 
@@ -34,19 +35,6 @@ impl Session {
     }
 }
 
-/// How a response ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::l7) enum Ended {
-    /// It was handed over to its end.
-    Whole,
-    /// The endpoint broke it off.
-    BrokenByUpstream,
-    /// Nobody read it to its end: the client went away.
-    LeftByClient,
-    /// We cut it, at a deadline.
-    CutByUs,
-}
-
 /// A request.
 #[derive(Debug)]
 pub(in crate::l7) struct Record {
@@ -60,16 +48,14 @@ pub(in crate::l7) struct Record {
     /// As the client sent it.
     pub(super) uri: Uri,
     pub(super) version: Version,
-    pub(in crate::l7) names: Option<Arc<Names>>,
-    pub(in crate::l7) reply: Option<Reply>,
-    pub(in crate::l7) status: StatusCode,
+    pub(super) names: Option<Arc<Names>>,
     pub(in crate::l7) bytes_out: u64,
     pub(super) bytes_in: u64,
     pub(super) attempts: u32,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) upstream_time: Option<Duration>,
     pub(super) took: Duration,
-    pub(super) ended: Ended,
+    pub(super) outcome: Outcome,
 }
 
 /// What the way of a request adds, wherever it is: all in one thread.
@@ -118,7 +104,7 @@ impl Record {
     /// Of one that the HTTP library has not seen, and that is refused.
     pub(in crate::l7) fn refused(client: &Client, id: &HeaderValue, reply: Reply) -> Box<Self> {
         let unread = Self::unread(client, id, Instant::now());
-        Box::new(Self { reply: Some(reply), status: reply.status(), ..unread })
+        Box::new(Self { outcome: Outcome::refused(reply), ..unread })
     }
 
     fn unread(client: &Client, id: &HeaderValue, began: Instant) -> Self {
@@ -133,21 +119,25 @@ impl Record {
             uri: Uri::default(),
             version: Version::HTTP_11,
             names: None,
-            reply: None,
-            status: StatusCode::default(),
             bytes_out: 0,
             bytes_in: 0,
             attempts: 0,
             endpoint: None,
             upstream_time: None,
             took: Duration::ZERO,
-            ended: Ended::Whole,
+            outcome: Outcome { status: StatusCode::default(), reply: None, call: None, ended: Ended::Whole },
         }
     }
 
     /// It is over.
-    pub(in crate::l7) fn end(&mut self, took: Duration, ended: Ended, notes: &Notes) {
-        (self.took, self.ended) = (took, ended);
+    pub(in crate::l7) fn end(
+        &mut self,
+        took: Duration,
+        outcome: Outcome,
+        names: Option<Arc<Names>>,
+        notes: &Notes,
+    ) {
+        (self.took, self.outcome, self.names) = (took, outcome, names);
         self.bytes_in = notes.received.get();
         self.attempts = notes.attempts.get();
         self.endpoint = notes.endpoint.get();
@@ -156,30 +146,8 @@ impl Record {
         self.upstream_time = tried.map(|tried| until.saturating_duration_since(tried));
     }
 
-    /// Whose fault it is that it did not end well; `None` if it did.
-    pub(super) fn blame(&self) -> Option<Blame> {
-        match (self.reply, self.ended) {
-            (Some(reply), _) => Some(reply.blame()),
-            (None, Ended::BrokenByUpstream) => Some(Blame::Upstream),
-            (None, Ended::LeftByClient) => Some(Blame::Client),
-            (None, Ended::CutByUs) => Some(Blame::Us),
-            (None, Ended::Whole) => self.status.is_server_error().then_some(Blame::Upstream),
-        }
-    }
-
-    /// Why it did not end well.
-    pub(super) fn reason(&self) -> Option<&'static str> {
-        match (self.reply, self.ended) {
-            (Some(reply), _) => Some(reply.label()),
-            (None, Ended::BrokenByUpstream) => Some("broken_by_upstream"),
-            (None, Ended::LeftByClient) => Some("left_by_client"),
-            (None, Ended::CutByUs) => Some("cut_by_us"),
-            (None, Ended::Whole) => self.status.is_server_error().then_some("status"),
-        }
-    }
-
     /// Whether it is somebody else's fault than the client's.
     pub(super) fn is_bad(&self) -> bool {
-        self.blame().is_some_and(|blame| blame != Blame::Client)
+        self.outcome.blame().is_some_and(|blame| blame != Blame::Client)
     }
 }

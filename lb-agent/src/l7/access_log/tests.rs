@@ -9,6 +9,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use super::*;
+use crate::l7::outcome::{Ended, Outcome};
 use crate::l7::reply::Reply;
 use crate::l7::route::Names;
 use crate::model::{BackendId, BackendPort, Kind, ObjectRef};
@@ -27,16 +28,14 @@ fn record(path: &'static str) -> Box<Record> {
         host: Some(HeaderValue::from_static("a.org")),
         uri: Uri::from_static(path),
         version: Version::HTTP_11,
-        names: Some(Arc::new(Names { object, service })),
-        reply: None,
-        status: StatusCode::default(),
+        names: Some(Arc::new(Names { object, service, counts: None })),
         bytes_out: 12,
         bytes_in: 7,
         attempts: 2,
         endpoint: Some(([10, 0, 0, 1], 8080).into()),
         upstream_time: Some(Duration::from_micros(1_250)),
         took: Duration::from_micros(2_003_004),
-        ended: Ended::Whole,
+        outcome: Outcome { status: StatusCode::default(), reply: None, call: None, ended: Ended::Whole },
     })
 }
 
@@ -50,7 +49,7 @@ fn line(format: &str, record: &Record) -> String {
 fn a_line_of_json_has_what_there_is_to_say() {
     let expected = r#"{"time":"T","request_id":"r1","client":"192.0.2.7","listener":"203.0.113.10:443","tls_version":"TLSv1.3","sni":"a.org","method":"POST","host":"a.org","path":"/x?y","protocol":"HTTP/1.1","status":200,"bytes_in":7,"bytes_out":12,"duration_ms":2003.004,"upstream_ms":1.250,"namespace":"shop","ingress":"front","service":"web","endpoint":"10.0.0.1:8080","attempts":2,"complete":true}"#;
     assert_eq!(line("json", &record("/x?y")), format!("{expected}\n"));
-    let refused = Record { reply: Some(Reply::NoRoute), names: None, ..*record("/") };
+    let refused = Record { outcome: Outcome::refused(Reply::NoRoute), names: None, ..*record("/") };
     let refused = line("json", &refused);
     let refused: serde_json::Value = serde_json::from_str(&refused).expect("JSON");
     assert_eq!((&refused["blame"], &refused["reason"]), (&"client".into(), &"no_route".into()));
@@ -66,27 +65,6 @@ fn a_template_has_its_fields_and_no_line_gets_out_of_hand() {
     assert_eq!(line("$host", &odd), "a\\\"\\\\\u{fffd}\n");
     let error = "$nothing".parse::<Format>().expect_err("no such field").to_string();
     assert!(error.contains("there is no field $nothing; there are time, request_id"), "{error}");
-}
-
-#[test]
-fn whoever_is_to_blame_is_said() {
-    let (fine, missing, broken) =
-        (StatusCode::default(), Reply::NoRoute.status(), Reply::Unsupported.status());
-    for (reply, status, ended, expected) in [
-        (None, fine, Ended::Whole, None),
-        (None, missing, Ended::Whole, None),
-        (None, broken, Ended::Whole, Some(("upstream", "status"))),
-        (None, fine, Ended::BrokenByUpstream, Some(("upstream", "broken_by_upstream"))),
-        (None, fine, Ended::LeftByClient, Some(("client", "left_by_client"))),
-        (None, fine, Ended::CutByUs, Some(("us", "cut_by_us"))),
-        (Some(Reply::ConnectFailed), broken, Ended::Whole, Some(("upstream", "connect_failed"))),
-        (Some(Reply::Overloaded), broken, Ended::Whole, Some(("us", "overloaded"))),
-        (Some(Reply::BadHost), broken, Ended::LeftByClient, Some(("client", "bad_host"))),
-    ] {
-        let record = Record { reply, status, ended, ..*record("/") };
-        let found = record.blame().map(|blame| blame.label()).zip(record.reason());
-        assert_eq!(found, expected, "{reply:?} {status} {ended:?}");
-    }
 }
 
 fn settings(path: PathBuf, sample: u32) -> Settings {
@@ -140,7 +118,7 @@ fn what_ended_badly_is_logged_whatever_the_sample() {
     let log = AccessLog::start(settings(path.clone(), u32::MAX), AccessLogMetrics::new(&mut registry));
     let log = log.expect("a log");
     log.write(record("/fine"));
-    log.write(Box::new(Record { reply: Some(Reply::BadResponse), ..*record("/bad") }));
+    log.write(Box::new(Record { outcome: Outcome::refused(Reply::BadResponse), ..*record("/bad") }));
     assert_eq!(lines(&path, 1), ["/bad"]);
 }
 

@@ -1,0 +1,65 @@
+//! What the proxy is set up with, by the command line.
+
+use std::thread;
+
+use anyhow::{Context, Result};
+use lb_common::encap::OVERHEAD_V6;
+use prometheus_client::registry::Registry;
+
+use crate::beat::Beats;
+use crate::cli::Run;
+use crate::l4::Uplink;
+use crate::l7::access_log::AccessLog;
+use crate::l7::{Bind, Config};
+use crate::metrics::AccessLogMetrics;
+
+/// TCP and IPv6 headers without options: what a segment's size does not count.
+const HEADERS: u32 = 60;
+
+/// Its settings; where requests are logged, that begins.
+pub(super) fn proxy_config(
+    run: &Run,
+    uplinks: &[Uplink],
+    beats: &Beats,
+    registry: &mut Registry,
+) -> Result<Config> {
+    let workers = match run.workers {
+        Some(workers) => workers.into(),
+        None => thread::available_parallelism().map_or(1, usize::from),
+    };
+    let mut config = Config::new(workers, bind(run)?);
+    (config.limits, config.trust) = (run.clients.limits(), run.clients.trust());
+    config.access_log = access_log(run, registry)?;
+    config.route_metrics = run.observe.route_metrics;
+    if !run.no_xdp {
+        config.beats = beats.clone();
+        let smallest = uplinks.iter().map(|uplink| uplink.mtu).min().unwrap_or(u32::MAX);
+        config.max_segment = Some(smallest.saturating_sub(OVERHEAD_V6 as u32 + HEADERS));
+    }
+    Ok(config)
+}
+
+fn bind(run: &Run) -> Result<Bind> {
+    let addresses: Vec<_> = run.http.iter().chain(&run.https).copied().collect();
+    let twice = addresses.iter().enumerate().find(|(at, address)| addresses[..*at].contains(address));
+    if let Some((_, address)) = twice {
+        anyhow::bail!("{address} is named twice by --http and --https");
+    }
+    if !run.no_xdp {
+        return Ok(Bind::Both(addresses));
+    }
+    anyhow::ensure!(
+        !addresses.is_empty(),
+        "--no-xdp answers on ordinary sockets: say which with --http ADDR, --https ADDR or both"
+    );
+    Ok(Bind::Addresses(addresses))
+}
+
+fn access_log(run: &Run, registry: &mut Registry) -> Result<Option<AccessLog>> {
+    let Some(settings) = run.observe.access_log.settings() else { return Ok(None) };
+    let words = match &settings.path {
+        Some(path) => format!("--access-log {}", path.display()),
+        None => "--access-log".to_owned(),
+    };
+    AccessLog::start(settings, AccessLogMetrics::new(registry)).map(Some).context(words)
+}
