@@ -28,6 +28,58 @@ async fn unavailable_backends_say_so() {
 }
 
 #[tokio::test]
+async fn an_answer_has_the_form_that_is_asked_for_and_the_id_of_the_request() {
+    let fixture = Fixture::start(Table::default().build());
+    for (accept, kind, part) in [
+        (
+            "",
+            "text/plain; charset=utf-8",
+            "404 not found: no route for this host and path\nrequest id: r-1\n",
+        ),
+        ("application/json", "application/json", "\"status\":404,"),
+        ("application/json", "application/json", "\"request_id\":\"r-1\"}"),
+        ("application/problem+json", "application/problem+json", "\"title\":\"Not Found\""),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8", "<code>r-1</code>"),
+    ] {
+        for mut client in [Http::one(fixture.http()).await, Http::two(fixture.http()).await] {
+            let mut asked = request("a.example.org", "/");
+            *asked.uri_mut() = "http://a.example.org/".parse().expect("a URI");
+            asked.headers_mut().insert("accept", accept.parse().expect("a value"));
+            asked.headers_mut().insert("x-request-id", "r-1".parse().expect("a value"));
+            let answer = client.send(asked).await;
+            assert_eq!((answer.status.as_u16(), answer.header("content-type")), (404, kind));
+            assert_eq!((answer.header("vary"), answer.header("x-request-id")), ("accept", "r-1"));
+            assert!(answer.text().contains(part), "{part:?} in {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_its_headers_alone() {
+    let fixture = Fixture::start(Table::default().build());
+    let head = |accept: &str| {
+        format!(
+            "HEAD / HTTP/1.1\r\nhost: a\r\nx-request-id: r-1\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+        )
+    };
+    let get = Http::get(fixture.http(), "a", "/").await;
+    let answer = raw_exchange(fixture.http(), head("*/*").as_bytes()).await;
+    let length = get.body.len() + "r-1".len() - get.header("x-request-id").len();
+    assert!(answer.contains(&format!("\r\ncontent-length: {length}\r\n")), "{answer}");
+    let page = raw_exchange(fixture.http(), head("text/html").as_bytes()).await;
+    assert!(page.contains("\r\ncontent-type: text/html; charset=utf-8\r\n"), "{page}");
+    assert!([answer, page].iter().all(|answer| answer.ends_with("\r\n\r\n")), "no body");
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_is_read_has_an_id_too() {
+    let fixture = Fixture::start(Table::default().build());
+    let answer = raw_exchange(fixture.http(), b"GET / HTTP/1.1\r\nhost : a\r\n\r\n").await;
+    let id = answer.split("\r\nx-request-id: ").nth(1).expect("an id").split("\r\n").next().expect("its end");
+    assert!(answer.ends_with(&format!("malformed\nrequest id: {id}\n")), "{answer}");
+}
+
+#[tokio::test]
 async fn no_route_is_404() {
     check(&Fixture::start(Table::default().build()), 404, "no_route").await;
 }

@@ -126,8 +126,8 @@ enum Content {
 
 impl Body {
     /// A text of our own.
-    pub(super) fn text(text: &'static str) -> Self {
-        Content::Text(Some(Bytes::from_static(text.as_bytes()))).into()
+    pub(super) fn text(text: String) -> Self {
+        Content::Text(Some(text.into())).into()
     }
 
     /// Nothing.

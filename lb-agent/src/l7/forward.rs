@@ -14,7 +14,7 @@ use super::attempts::Attempts;
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
-use super::reply::Reply;
+use super::reply::{Form, Reply};
 use super::route::Route;
 use super::{authority, grpc, headers, policy, settle, tunnel};
 use crate::model::Host;
@@ -38,7 +38,7 @@ async fn respond(
     client.uploads.set(!body.is_end_stream());
     let is_http1 = parts.version < Version::HTTP_2;
     client.ends_by_closing.set(parts.version == Version::HTTP_10);
-    let is_call = grpc::is_call(&parts);
+    let (is_call, form) = (grpc::is_call(&parts), Form::wanted(&parts.headers));
     let id = client.worker.ids.settle(&mut parts.headers);
     let mut account = Account::new(busy, &parts, &id, is_call);
     let answered = match client.worker.overload.refuses() {
@@ -51,7 +51,7 @@ async fn respond(
     let own = answered.as_ref().err().copied();
     let mut response = answered.unwrap_or_else(|reply| {
         client.worker.metrics.reply(reply);
-        if is_call { grpc::response(reply, id) } else { reply.response(id) }
+        if is_call { grpc::response(reply, id) } else { reply.response(form, id) }
     });
     if is_http1 && client.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers::close_after(response.headers_mut());

@@ -1,8 +1,12 @@
-//! Every status code that the proxy invents, with its text and its metric label. No other file makes one.
+//! Every status code that the proxy invents, with its text and its metric label. No other file makes one; how it is written
+//! down for the client is in `form`.
 
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+mod form;
+
+use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
+pub(super) use self::form::Form;
 use super::body::Body;
 use crate::model::Unavailable;
 
@@ -194,12 +198,13 @@ impl Reply {
         }
     }
 
-    /// The response to a request with this id.
-    pub(super) fn response(self, request_id: HeaderValue) -> Response<Body> {
-        let mut response = Response::new(Body::text(self.text()));
+    /// The response to a request with this id, in this form.
+    pub(super) fn response(self, form: Form, request_id: HeaderValue) -> Response<Body> {
+        let mut response = Response::new(Body::text(form.body(self.status(), self.text(), &request_id)));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(CONTENT_TYPE, form.content_type());
+        headers.insert(VARY, ACCEPT.into());
         headers.insert(X_REQUEST_ID, request_id);
         if self == Self::ConnectRefused {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
@@ -212,7 +217,8 @@ impl Reply {
 
     /// The last response of an HTTP/1.1 connection, to a request that the HTTP library has not seen, as its bytes.
     pub(super) fn last_words(self, request_id: &HeaderValue) -> Vec<u8> {
-        let (status, text) = (self.status(), self.text());
+        let status = self.status();
+        let text = Form::Plain.body(status, self.text(), request_id);
         let reason = status.canonical_reason().unwrap_or_default();
         let id = String::from_utf8_lossy(request_id.as_bytes());
         format!(
