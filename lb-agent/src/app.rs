@@ -107,7 +107,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let server = Server::bind(&addresses(&run)).await?;
     let uplinks = uplinks(&run).await?;
     let beats = Beats::default();
-    let config = proxy_config(&run, &uplinks, &beats, &mut registry)?;
+    let config = proxy_config(&run, &node, &uplinks, &beats, &mut registry)?;
     let proxy = Arc::new(Proxy::start(config, metrics)?);
     // The kernel last: what fails before it leaves nothing there.
     let drain = Drain::new(&node, snapshots.clone());

@@ -35,6 +35,7 @@ mod steered;
 mod streaming;
 mod support;
 mod tls;
+mod traces;
 mod traffic;
 mod upstream_http2;
 mod upstream_protocols;

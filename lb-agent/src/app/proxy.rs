@@ -10,15 +10,17 @@ use crate::beat::Beats;
 use crate::cli::Run;
 use crate::l4::Uplink;
 use crate::l7::access_log::AccessLog;
+use crate::l7::trace::{self, Tracing};
 use crate::l7::{Bind, Config};
-use crate::metrics::AccessLogMetrics;
+use crate::metrics::{AccessLogMetrics, TraceMetrics};
 
 /// TCP and IPv6 headers without options: what a segment's size does not count.
 const HEADERS: u32 = 60;
 
-/// Its settings; where requests are logged, that begins.
+/// Its settings; where requests are logged or traced, that begins.
 pub(super) fn proxy_config(
     run: &Run,
+    node: &str,
     uplinks: &[Uplink],
     beats: &Beats,
     registry: &mut Registry,
@@ -30,6 +32,7 @@ pub(super) fn proxy_config(
     let mut config = Config::new(workers, bind(run)?);
     (config.limits, config.trust) = (run.clients.limits(), run.clients.trust());
     config.access_log = access_log(run, registry)?;
+    config.tracing = tracing(run, node, registry)?;
     config.route_metrics = run.observe.route_metrics;
     if !run.no_xdp {
         config.beats = beats.clone();
@@ -62,4 +65,10 @@ fn access_log(run: &Run, registry: &mut Registry) -> Result<Option<AccessLog>> {
         None => "--access-log".to_owned(),
     };
     AccessLog::start(settings, AccessLogMetrics::new(registry)).map(Some).context(words)
+}
+
+fn tracing(run: &Run, node: &str, registry: &mut Registry) -> Result<Option<Tracing>> {
+    let Some(collector) = run.observe.otlp_endpoint.clone() else { return Ok(None) };
+    let settings = trace::Settings { collector, sample: run.observe.trace_sample, node: node.to_owned() };
+    Tracing::start(settings, TraceMetrics::new(registry)).map(Some).context("--otlp-endpoint")
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
+pub(super) use self::field::{Field, Value};
 pub use self::format::{Format, FormatError};
 pub(super) use self::record::{Notes, Record, Session};
 use self::writer::Writer;

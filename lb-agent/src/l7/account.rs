@@ -14,10 +14,12 @@ use http_body::Frame;
 use super::access_log::{Notes, Record};
 use super::body::BodyError;
 use super::client::Busy;
+use super::config::Config;
 use super::grpc;
 use super::outcome::{Ended, Outcome};
 use super::reply::Reply;
 use super::route::{Names, Route};
+use super::trace::Place;
 
 /// Reported when it is dropped.
 pub(super) struct Account {
@@ -29,6 +31,8 @@ pub(super) struct Account {
 struct Known {
     began: Instant,
     names: Option<Arc<Names>>,
+    /// In a trace, if requests are traced: most are not, and an account goes with each body.
+    place: Option<Box<Place>>,
     is_call: bool,
     status: StatusCode,
     reply: Option<Reply>,
@@ -47,18 +51,27 @@ struct Logged {
 impl Account {
     /// Of a request that has just come; whether it is a gRPC call.
     pub(super) fn new(busy: Busy, parts: &Parts, id: &HeaderValue, is_call: bool) -> Self {
-        let config = &busy.client().worker.config;
-        if config.access_log.is_none() && config.route_metrics == 0 {
+        let client = busy.client();
+        let config = &client.worker.config;
+        if config.access_log.is_none() && config.tracing.is_none() && config.route_metrics == 0 {
             return Self { busy, known: None };
         }
         let began = Instant::now();
-        let logged = config.access_log.as_ref().map(|_| {
-            let record = Record::new(busy.client(), parts, id, began);
+        let place = config
+            .tracing
+            .as_ref()
+            .map(|tracing| tracing.place(client.origin.is_trusted(), &parts.headers, &client.worker.ids))
+            .map(Box::new);
+        let is_told = config.access_log.is_some() || place.as_ref().is_some_and(|place| place.is_sampled());
+        let logged = is_told.then(|| {
+            let mut record = Box::new(Record::new(client, parts, id, began));
+            record.trace = place.as_ref().map(|place| place.trace());
             Logged { record, notes: Rc::default() }
         });
         let known = Known {
             began,
             names: None,
+            place,
             is_call,
             status: StatusCode::default(),
             reply: None,
@@ -72,6 +85,13 @@ impl Account {
     /// Where the request's way is noted down.
     pub(super) fn notes(&self) -> Option<Rc<Notes>> {
         self.known.as_ref()?.logged.as_ref().map(|logged| logged.notes.clone())
+    }
+
+    /// Tells whoever gets the request of its trace, if it has one.
+    pub(super) fn tell_trace(&self, headers: &mut HeaderMap) {
+        if let Some(place) = self.known.as_ref().and_then(|known| known.place.as_ref()) {
+            place.tell(headers);
+        }
     }
 
     /// It takes this route.
@@ -140,11 +160,23 @@ impl Drop for Account {
         let Known { status, reply, call, .. } = known;
         let (outcome, took) = (Outcome { status, reply, call, ended }, known.began.elapsed());
         known.count(&outcome, took);
-        if let Some(Logged { mut record, notes }) = known.logged
-            && let Some(log) = &client.worker.config.access_log
-        {
+        if let Some(Logged { mut record, notes }) = known.logged {
             record.end(took, outcome, known.names, &notes);
+            tell(&client.worker.config, known.place.map(|place| *place), record);
+        }
+    }
+}
+
+/// Hands the record on to whoever wants it.
+fn tell(config: &Config, place: Option<Place>, record: Box<Record>) {
+    let traced = config.tracing.as_ref().zip(place.filter(Place::is_sampled));
+    match (traced, &config.access_log) {
+        (Some((tracing, place)), None) => tracing.send(place, record),
+        (Some((tracing, place)), Some(log)) => {
+            tracing.send(place, record.clone());
             log.write(record);
         }
+        (None, Some(log)) => log.write(record),
+        (None, None) => {}
     }
 }

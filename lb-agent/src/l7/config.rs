@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::access_log::AccessLog;
 use super::ejection::Ejection;
 use super::limits::Limits;
+use super::trace::Tracing;
 use super::trust::Trust;
 use crate::beat::Beats;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub idle_per_endpoint: usize,
     /// Where requests are logged; nowhere unless asked for.
     pub access_log: Option<AccessLog>,
+    /// Where requests are traced to; nowhere unless asked for.
+    pub tracing: Option<Tracing>,
     /// So many routes, and so many Services, have metrics of their own; with 0 none has.
     pub route_metrics: usize,
     /// Who watches whether the threads run.
@@ -115,6 +118,7 @@ impl Config {
             trust: Trust::default(),
             idle_per_endpoint: 256,
             access_log: None,
+            tracing: None,
             route_metrics: DEFAULT_ROUTE_METRICS,
             beats: Beats::default(),
         }

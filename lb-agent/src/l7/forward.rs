@@ -75,6 +75,7 @@ async fn answer(
         && headers::wants_websocket(&parts.headers)
         && !route.target.protocol.is_http2;
     headers::prepare_request(&mut parts, &client.origin, &client.worker.config.trust);
+    account.tell_trace(&mut parts.headers);
     into_origin_form(&mut parts);
     if is_websocket {
         return tunnel::open(client, &route.target, parts, account.notes()).await;

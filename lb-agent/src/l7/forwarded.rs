@@ -50,6 +50,11 @@ impl Origin {
         self.peer
     }
 
+    /// Whether its headers are believed: it is a proxy in front of us.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
+
     /// Settles all headers of the kind. The request's Host must be settled.
     pub(super) fn tell(&self, headers: &mut HeaderMap, trust: &Trust) {
         if self.is_trusted {

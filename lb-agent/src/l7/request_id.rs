@@ -35,6 +35,12 @@ impl RequestIds {
         id
     }
 
+    /// Ids for a trace and a span of it. Zero is none (W3C Trace Context).
+    pub(super) fn trace_and_span(&self) -> (u128, u64) {
+        let mut rng = self.rng.borrow_mut();
+        (rng.u128(1..), rng.u64(1..))
+    }
+
     /// A new one.
     pub(super) fn make(&self) -> HeaderValue {
         let mut rng = self.rng.borrow_mut();

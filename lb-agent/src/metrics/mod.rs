@@ -10,6 +10,7 @@ mod sharded;
 mod source;
 mod status;
 mod times;
+mod trace;
 mod traffic;
 
 pub use self::access_log::{AccessLogMetrics, LineEnd};
@@ -23,6 +24,7 @@ pub use self::l7::Metrics;
 pub use self::series::Counts;
 pub(crate) use self::source::{SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOURCE_WATCH};
 pub use self::status::{StatusMetrics, WriteOutcome, Written};
+pub use self::trace::{SpanEnd, TraceMetrics};
 pub use self::traffic::{RouteCounts, RouteTally, ServiceCounts, ServiceTally, TrafficMetrics};
 
 /// A metric's name and help text.

@@ -13,7 +13,7 @@ const ALLOWED: [&str; 13] = [
     "lb-agent/src/admin/live.rs",
     "lb-agent/src/app.rs",
     "lb-agent/src/l4/capture/mod.rs",
-    "lb-agent/src/l7/access_log/writer.rs",
+    "lb-agent/src/l7/moment.rs",
     "lb-agent/src/l7/tls/time.rs",
     "lb-agent/src/source/kube/conditions.rs",
     "lb-agent/src/source/kube/stored.rs",

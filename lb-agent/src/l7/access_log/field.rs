@@ -12,9 +12,10 @@ use crate::l7::outcome::Ended;
 
 /// A field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Field {
+pub(in crate::l7) enum Field {
     Time,
     RequestId,
+    TraceId,
     Client,
     Listener,
     TlsVersion,
@@ -41,7 +42,7 @@ pub(super) enum Field {
 
 /// What a field is.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Value<'a> {
+pub(in crate::l7) enum Value<'a> {
     Text(Cow<'a, str>),
     Number(u64),
     Milliseconds(Duration),
@@ -49,9 +50,10 @@ pub(super) enum Value<'a> {
 }
 
 impl Field {
-    pub(super) const ALL: [Self; 24] = [
+    pub(in crate::l7) const ALL: [Self; 25] = [
         Self::Time,
         Self::RequestId,
+        Self::TraceId,
         Self::Client,
         Self::Listener,
         Self::TlsVersion,
@@ -80,6 +82,7 @@ impl Field {
         match self {
             Self::Time => "time",
             Self::RequestId => "request_id",
+            Self::TraceId => "trace_id",
             Self::Client => "client",
             Self::Listener => "listener",
             Self::TlsVersion => "tls_version",
@@ -105,12 +108,43 @@ impl Field {
         }
     }
 
+    /// Its name as an attribute of a span: OpenTelemetry's, where its conventions have one. `None` where spans say it
+    /// otherwise.
+    pub(in crate::l7) const fn attribute(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Time | Self::TraceId | Self::DurationMs => return None,
+            Self::RequestId => "edgelb.request_id",
+            Self::Client => "client.address",
+            Self::Listener => "edgelb.listener",
+            Self::TlsVersion => "tls.protocol.version",
+            Self::Sni => "tls.client.server_name",
+            Self::Method => "http.request.method",
+            Self::Host => "server.address",
+            Self::Path => "url.path",
+            Self::Protocol => "network.protocol.version",
+            Self::Status => "http.response.status_code",
+            Self::GrpcStatus => "rpc.grpc.status_code",
+            Self::BytesIn => "http.request.body.size",
+            Self::BytesOut => "http.response.body.size",
+            Self::UpstreamMs => "edgelb.upstream_ms",
+            Self::Namespace => "k8s.namespace.name",
+            Self::Ingress => "edgelb.ingress",
+            Self::Service => "edgelb.service",
+            Self::Endpoint => "edgelb.endpoint",
+            Self::Attempts => "edgelb.attempts",
+            Self::Blame => "edgelb.blame",
+            Self::Reason => "error.type",
+            Self::Complete => "edgelb.complete",
+        })
+    }
+
     /// What it is of a record that ended at this time of day; `None` where there is nothing to say.
-    pub(super) fn of<'a>(self, record: &'a Record, time: &'a str) -> Option<Value<'a>> {
+    pub(in crate::l7) fn of<'a>(self, record: &'a Record, time: &'a str) -> Option<Value<'a>> {
         let names = record.names.as_deref();
         Some(match self {
             Self::Time => text(time),
             Self::RequestId => of_header(&record.id),
+            Self::TraceId => text(record.trace.as_deref()?),
             Self::Client => Value::Text(record.client.to_string().into()),
             Self::Listener => address(record.listener),
             Self::TlsVersion => text(record.session.as_deref()?.version),

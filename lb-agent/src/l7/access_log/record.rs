@@ -36,14 +36,16 @@ impl Session {
 }
 
 /// A request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::l7) struct Record {
-    pub(super) began: Instant,
+    pub(in crate::l7) began: Instant,
     pub(super) id: HeaderValue,
+    /// The trace that it belongs to, if requests are traced.
+    pub(in crate::l7) trace: Option<String>,
     pub(super) client: IpAddr,
     pub(super) listener: SocketAddr,
     pub(super) session: Option<Arc<Session>>,
-    pub(super) method: Method,
+    pub(in crate::l7) method: Method,
     pub(super) host: Option<HeaderValue>,
     /// As the client sent it.
     pub(super) uri: Uri,
@@ -54,8 +56,8 @@ pub(in crate::l7) struct Record {
     pub(super) attempts: u32,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) upstream_time: Option<Duration>,
-    pub(super) took: Duration,
-    pub(super) outcome: Outcome,
+    pub(in crate::l7) took: Duration,
+    pub(in crate::l7) outcome: Outcome,
 }
 
 /// What the way of a request adds, wherever it is: all in one thread.
@@ -91,14 +93,14 @@ impl Notes {
 
 impl Record {
     /// Of a request whose head has come.
-    pub(in crate::l7) fn new(client: &Client, parts: &Parts, id: &HeaderValue, began: Instant) -> Box<Self> {
-        Box::new(Self {
+    pub(in crate::l7) fn new(client: &Client, parts: &Parts, id: &HeaderValue, began: Instant) -> Self {
+        Self {
             method: parts.method.clone(),
             host: parts.headers.get(http::header::HOST).cloned(),
             uri: parts.uri.clone(),
             version: parts.version,
             ..Self::unread(client, id, began)
-        })
+        }
     }
 
     /// Of one that the HTTP library has not seen, and that is refused.
@@ -111,6 +113,7 @@ impl Record {
         Self {
             began,
             id: id.clone(),
+            trace: None,
             client: client.origin.peer(),
             listener: client.listener,
             session: client.session.get().cloned(),

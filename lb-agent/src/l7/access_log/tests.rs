@@ -21,6 +21,7 @@ fn record(path: &'static str) -> Box<Record> {
     Box::new(Record {
         began: Instant::now(),
         id: HeaderValue::from_static("r1"),
+        trace: None,
         client: [192, 0, 2, 7].into(),
         listener: ([203, 0, 113, 10], 443).into(),
         session: Some(Arc::new(Session { version: "TLSv1.3", sni: Some("a.org".into()) })),

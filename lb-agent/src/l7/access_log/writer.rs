@@ -6,18 +6,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use super::record::Record;
 use super::time::rfc3339;
 use super::{Format, Settings};
+use crate::l7::moment::Clock;
 use crate::metrics::{AccessLogMetrics, LineEnd};
 
 /// Records are collected for so long: who hands one on then need not wake this thread.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// How often it is looked whether the file is still where it was.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Lines are written when they are so many bytes, or when no more wait.
 const CHUNK: usize = 64 * 1024;
@@ -28,9 +26,7 @@ pub(super) struct Writer {
     file: Option<File>,
     format: Format,
     metrics: AccessLogMetrics,
-    looked: Instant,
-    /// A moment by both clocks.
-    anchor: (Instant, SystemTime),
+    clock: Clock,
     lines: String,
     count: u64,
     /// Whether the last ones could not be written.
@@ -41,14 +37,12 @@ impl Writer {
     pub(super) fn open(settings: Settings, metrics: AccessLogMetrics) -> io::Result<Self> {
         let Settings { path, format, .. } = settings;
         let file = path.as_deref().map(open).transpose()?;
-        let now = Instant::now();
         Ok(Self {
             path,
             file,
             format,
             metrics,
-            looked: now,
-            anchor: (now, SystemTime::now()),
+            clock: Clock::now(),
             lines: String::new(),
             count: 0,
             is_failing: false,
@@ -76,22 +70,12 @@ impl Writer {
     }
 
     fn add(&mut self, record: &Record) {
-        let time = self.time_of(record.began);
+        let time = rfc3339(self.clock.time_of(record.began));
         self.format.write(record, &time, &mut self.lines);
         self.count += 1;
         if self.lines.len() >= CHUNK {
             self.write();
         }
-    }
-
-    /// The time of day; the clock is looked at once a second, for it may be set.
-    fn time_of(&self, moment: Instant) -> String {
-        let (at, time) = self.anchor;
-        let time = match moment.checked_duration_since(at) {
-            Some(later) => time + later,
-            None => time - at.saturating_duration_since(moment),
-        };
-        rfc3339(time)
     }
 
     fn write(&mut self) {
@@ -124,14 +108,11 @@ impl Writer {
         self.is_failing = error.is_some();
     }
 
-    /// Takes the time, and opens the file anew if it is another one by now.
+    /// Now and then: takes the time, and opens the file anew if it is another one by now.
     fn look(&mut self) {
-        let now = Instant::now();
-        if now.duration_since(self.looked) < LOOK {
+        if !self.clock.look() {
             return;
         }
-        self.looked = now;
-        self.anchor = (now, SystemTime::now());
         let (Some(path), Some(file)) = (&self.path, &self.file) else { return };
         let place =
             |metadata: io::Result<std::fs::Metadata>| metadata.ok().map(|found| (found.dev(), found.ino()));
