@@ -112,3 +112,25 @@ async fn a_request_framed_twice_has_one_frame_behind_the_proxy() {
         }
     }
 }
+
+#[tokio::test]
+async fn responses_name_the_node_if_they_are_to() {
+    let backend = Backend::start(|_| async {
+        let response = Response::builder().header("x-served-by", "pod").header("server", "shop");
+        response.body(text("ok")).expect("a response")
+    })
+    .await;
+    let table = || Table::default().rule("a", "/", &[backend.address]).build();
+    let set = |config: &mut lb_agent::l7::Config| {
+        config.served_by = Some(HeaderValue::from_static("edge-1"));
+    };
+    for (fixture, own, passed) in
+        [(Fixture::start_as(set, table()), "edge-1", "edge-1"), (Fixture::start(table()), "", "pod")]
+    {
+        let answer = Http::get(fixture.http(), "a", "/").await;
+        assert_eq!((answer.header("x-served-by"), answer.header("server")), (passed, "shop"));
+        let answer = Http::get(fixture.http(), "unknown", "/").await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-served-by")), (404, own));
+        assert_eq!((answer.header("server"), answer.header("via")), ("", ""));
+    }
+}

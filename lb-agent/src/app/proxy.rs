@@ -3,6 +3,7 @@
 use std::thread;
 
 use anyhow::{Context, Result};
+use http::HeaderValue;
 use lb_common::encap::OVERHEAD_V6;
 use prometheus_client::registry::Registry;
 
@@ -33,6 +34,10 @@ pub(super) fn proxy_config(
     (config.limits, config.trust) = (run.clients.limits(), run.clients.trust());
     config.access_log = access_log(run, registry)?;
     config.tracing = tracing(run, node, registry)?;
+    if run.observe.served_by {
+        let name = HeaderValue::from_str(node);
+        config.served_by = Some(name.with_context(|| format!("--served-by: {node:?} cannot be a header"))?);
+    }
     config.route_metrics = run.observe.route_metrics;
     if !run.no_xdp {
         config.beats = beats.clone();

@@ -16,6 +16,9 @@ pub struct Observe {
     /// counted together, under the name `other`. Each route is some twenty series. 0: no metrics by route or Service.
     #[arg(long, env = "EDGELB_ROUTE_METRICS", value_name = "COUNT", default_value_t = DEFAULT_ROUTE_METRICS)]
     pub route_metrics: usize,
+    /// Name this node in each response, by the header X-Served-By.
+    #[arg(long, env = "EDGELB_SERVED_BY")]
+    pub served_by: bool,
     /// Trace requests: the address of a collector of OTLP over HTTP, http://HOST:4318. The W3C header `traceparent` of trusted
     /// proxies is gone on with, others begin a trace; endpoints are told. What the collector is too slow for is left out,
     /// and counted (lb_l7_spans_total). Without it, such headers pass as they are.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use super::access_log::AccessLog;
 use super::ejection::Ejection;
 use super::limits::Limits;
@@ -36,6 +38,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// Where requests are traced to; nowhere unless asked for.
     pub tracing: Option<Tracing>,
+    /// What responses name this node by, if they are to.
+    pub served_by: Option<HeaderValue>,
     /// So many routes, and so many Services, have metrics of their own; with 0 none has.
     pub route_metrics: usize,
     /// Who watches whether the threads run.
@@ -119,6 +123,7 @@ impl Config {
             idle_per_endpoint: 256,
             access_log: None,
             tracing: None,
+            served_by: None,
             route_metrics: DEFAULT_ROUTE_METRICS,
             beats: Beats::default(),
         }

@@ -56,6 +56,9 @@ async fn respond(
     if is_http1 && client.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers::close_after(response.headers_mut());
     }
+    if let Some(node) = &client.worker.config.served_by {
+        headers::name_server(response.headers_mut(), node);
+    }
     client.worker.metrics.request(client.protocol, response.status());
     account.answered(response.status(), response.headers(), own);
     response.body_mut().hold(account);

@@ -12,6 +12,13 @@ use super::trust::Trust;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+
+/// Says which node a response came over, in the place of whatever a backend says there.
+pub(super) fn name_server(headers: &mut HeaderMap, node: &HeaderValue) {
+    headers.insert(X_SERVED_BY, node.clone());
+}
+
 /// Says that the connection ends after this response; HTTP/1 alone.
 pub(super) fn close_after(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
