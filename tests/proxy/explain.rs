@@ -2,14 +2,14 @@
 
 use lb_agent::l7::{Trust, explain};
 use lb_agent::model::KeyKind::Ecdsa;
-use lb_agent::model::{ListenerExplained, RequestAsked, Snapshot};
+use lb_agent::model::{ListenerExplained, RequestAsked, Snapshot, TlsPolicy, TlsVersion};
 
 use super::support::{
     Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, identity, request, shown,
 };
 
-fn explained(snapshot: &Snapshot, host: &str, path: &str) -> Vec<ListenerExplained> {
-    let asked = RequestAsked {
+fn asked(host: &str, path: &str) -> RequestAsked {
+    RequestAsked {
         host: host.to_owned(),
         path: path.to_owned(),
         method: "GET".to_owned(),
@@ -17,8 +17,11 @@ fn explained(snapshot: &Snapshot, host: &str, path: &str) -> Vec<ListenerExplain
         sni: None,
         from: None,
         to: None,
-    };
-    explain(snapshot, &asked, &Trust::default()).expect("a request").listeners
+    }
+}
+
+fn explained(snapshot: &Snapshot, host: &str, path: &str) -> Vec<ListenerExplained> {
+    explain(snapshot, &asked(host, path), &Trust::default()).expect("a request").listeners
 }
 
 #[tokio::test]
@@ -78,6 +81,43 @@ async fn a_handshake_shows_the_certificate_that_its_explanation_names() {
         let all = [&precise, &wildcard, &any];
         let found = all.iter().find(|one| identity(one) == seen).expect("one of them");
         assert_eq!(told.offered[0].secret, found.secret.to_string(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn who_connects_for_another_host_is_told_what_http2_says() {
+    let backend = Backend::says("ok").await;
+    let (one, other) = (certificate(Ecdsa, &["*.example.org"]), certificate(Ecdsa, &["own.example.org"]));
+    let table = Table::default()
+        .rule("", "/", &[backend.address])
+        .certificate("*.example.org", &one)
+        .certificate("own.example.org", &other)
+        .tls(TlsPolicy::from_version(TlsVersion::V1_3))
+        .build();
+    let snapshot = Fixture::snapshot(&table);
+    let fixture = Fixture::start(table);
+    for (sni, host) in [
+        ("a.example.org", "a.example.org"),
+        ("a.example.org", "B.example.org:443"),
+        ("a.example.org", "own.example.org"),
+        ("own.example.org", "a.example.org"),
+    ] {
+        let asked = RequestAsked { sni: Some(sni.to_owned()), ..asked(host, "/") };
+        let listeners = explain(&snapshot, &asked, &Trust::default()).expect("a request").listeners;
+        let told = listeners.iter().find(|listener| listener.protocol == "https").expect("TLS");
+        assert_eq!(told.tls.as_ref().expect("TLS").versions, ["1.3"]);
+        let clear = listeners.iter().find(|listener| listener.protocol == "http").expect("in the clear");
+        assert_eq!((&clear.tls, &clear.on_http2), (&None, &None));
+        let stream = connect_tls(fixture.https(), sni, &["h2"], all_schemes()).await;
+        let mut request = request(host, "/");
+        *request.uri_mut() = format!("https://{host}/").parse().expect("a URI");
+        request.headers_mut().clear();
+        let answer = Http::two_over(stream).await.send(request).await;
+        match &told.on_http2 {
+            Some(reply) => assert_eq!((answer.status.as_u16(), reply.status), (421, 421), "{host} by {sni}"),
+            None => assert_eq!(answer.status, 200, "{host} by {sni}"),
+        }
+        assert!(told.reply.is_none(), "with HTTP/1.1 it is forwarded");
     }
 }
 

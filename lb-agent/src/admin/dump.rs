@@ -291,7 +291,10 @@ pub(super) mod tests {
         check("/snapshot/listeners/1/classes/0", "edgelb");
         check("/snapshot/route_tables/0/hosts/0/host", "shop.example.org");
         check("/snapshot/route_tables/0/hosts/0/rules/0/path", "Prefix /cart");
-        check("/snapshot/route_tables/0/hosts/0/rules/0/backend/unavailable", "no endpoint is ready");
+        check(
+            "/snapshot/route_tables/0/hosts/0/rules/0/backend/unavailable",
+            Unavailable::NoEndpoint.words(),
+        );
         check("/snapshot/route_tables/0/hosts/0/rules/1/backend/endpoints/0", "203.0.113.7:8080");
         check("/snapshot/route_tables/0/hosts/0/rules/1/ingress", "Ingress shop/web");
         check("/snapshot/route_tables/0/default_backend/service", "shop/fallback:http");

@@ -3,6 +3,7 @@
 
 mod losers;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -16,13 +17,14 @@ use super::forwarded::Origin;
 use super::reply::Reply;
 use super::router::{Leads, Matched, Router};
 use super::settle::settle;
+use super::tls::{Tickets, Tls};
 use super::trust::Trust;
 use super::{authority, headers};
 use crate::model::{
     Backend, BackendExplained, Certificate, CertificateExplained, CertificateOffered, CertificateReason,
     EndpointExplained, Host, HostPattern, KeyKind, Listener, ListenerExplained, ListenerProtocol, MatchedAs,
     ObjectRef, PathRule, ReplyExplained, RequestAsked, RequestExplained, RouteExplained, RouteReason,
-    RouteTable, Snapshot, Unavailable,
+    RouteTable, Snapshot, TlsExplained, TlsPolicy, TlsVersion,
 };
 
 /// What cannot be a request.
@@ -108,12 +110,15 @@ impl From<Leads<'_>> for Place {
 impl Case<'_> {
     fn explain(&self, mut parts: Parts) -> ListenerExplained {
         let Listener { protocol, classes, object, .. } = self.listener;
+        let is_tls = *protocol == ListenerProtocol::Https;
         let mut told = ListenerExplained {
             addresses: vec![self.address],
             protocol: protocol.scheme().to_owned(),
             objects: vec![object.to_string()],
             classes: classes.iter().cloned().collect(),
-            certificate: (*protocol == ListenerProtocol::Https).then(|| self.certificate()),
+            certificate: is_tls.then(|| self.certificate()),
+            tls: is_tls.then(|| tls_explained(self.listener.routes.tls)),
+            on_http2: None,
             reply: None,
             matched: None,
             winner: None,
@@ -132,6 +137,9 @@ impl Case<'_> {
         settle(parts)?;
         let host = Host::from_authority(authority::of(parts));
         let path = parts.uri.path().to_owned();
+        if self.is_misdirected(&host) {
+            told.on_http2 = Some(reply_explained(Reply::Misdirected));
+        }
         told.matched = Some(MatchedAs { host: host.as_str().to_owned(), path: path.clone() });
         let table = &*self.listener.routes;
         let pattern = pattern_of(table, &host);
@@ -164,9 +172,25 @@ impl Case<'_> {
         std::iter::once(line).chain(told).collect()
     }
 
+    /// Whether a client that speaks HTTP/2 and asked for that name has to connect anew for this host.
+    fn is_misdirected(&self, host: &Host) -> bool {
+        let asked_for = self.asked_for();
+        let is_tls = self.listener.protocol == ListenerProtocol::Https;
+        if !is_tls || asked_for.is_empty() || asked_for == host.as_str() {
+            return false;
+        }
+        let tls = Tickets::random().map_err(|_| ()).and_then(|tickets| Tls::new(tickets).map_err(|_| ()));
+        // Without random numbers there are no handshakes either.
+        tls.is_ok_and(|mut tls| !tls.index(&self.listener.routes).are_one(&asked_for, host.as_str()))
+    }
+
+    /// The name in the client's handshake: that of the host, as clients do, unless another one is given.
+    fn asked_for(&self) -> Cow<'_, str> {
+        Host::normalise(self.request.sni.as_deref().unwrap_or(&self.request.host))
+    }
+
     fn certificate(&self) -> CertificateExplained {
-        let sni = self.request.sni.as_deref().unwrap_or(&self.request.host);
-        let name = Host::normalise(sni);
+        let name = self.asked_for();
         let mut index = ByHost::default();
         for (pattern, chosen) in self.listener.routes.certificates.iter() {
             index.set(pattern, Some((pattern, chosen)));
@@ -238,19 +262,17 @@ fn backend_explained(backend: &Backend) -> BackendExplained {
     let endpoints = backend.endpoints.as_deref().unwrap_or_default();
     BackendExplained {
         service: backend.id.to_string(),
-        unavailable: backend.endpoints.as_ref().err().map(|why| unavailable_words(*why).to_owned()),
+        protocol: backend.protocol.name().to_owned(),
+        unavailable: backend.endpoints.as_ref().err().map(|why| why.words().to_owned()),
         endpoints: endpoints.iter().map(|&address| EndpointExplained { address, state: None }).collect(),
     }
 }
 
-fn unavailable_words(why: Unavailable) -> &'static str {
-    match why {
-        Unavailable::NoService => "there is no such Service",
-        Unavailable::NoPort => "the Service has no such port",
-        Unavailable::NoEndpoint => "no endpoint is ready, and none that ends still serves",
-        Unavailable::ExternalName => "the Service is of type ExternalName, which is not allowed",
-        Unavailable::Unsupported => "the Ingress names a resource, which nothing here serves",
-        Unavailable::UnknownProtocol => "its protocol is not supported",
+fn tls_explained(policy: TlsPolicy) -> TlsExplained {
+    let versions = TlsVersion::ALL.into_iter().filter(|version| policy.offers(*version));
+    TlsExplained {
+        versions: versions.map(|version| version.label().to_owned()).collect(),
+        cipher_suites: policy.suites().map(|suite| suite.name().to_owned()).collect(),
     }
 }
 

@@ -87,6 +87,21 @@ pub enum Unavailable {
     UnknownProtocol,
 }
 
+impl Unavailable {
+    /// For people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NoService => "the Service does not exist",
+            Self::NoPort => "the Service has no such port",
+            Self::NoEndpoint => "no endpoint is ready, and none that ends still serves",
+            Self::ExternalName => "the Service is of type ExternalName, which is not switched on",
+            Self::Unsupported => "resource backends are not supported",
+            Self::UnknownProtocol => "its protocol is not supported",
+        }
+    }
+}
+
 /// By which rule a backend's requests are shared out among its endpoints.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Policy {

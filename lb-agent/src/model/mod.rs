@@ -55,7 +55,7 @@ pub use report::{Published, Report};
 pub use request_explained::{
     BackendExplained, CertificateExplained, CertificateOffered, CertificateReason, EndpointExplained,
     EndpointState, ListenerExplained, MatchedAs, ReplyExplained, RequestAsked, RequestExplained,
-    RouteExplained, RouteReason,
+    RouteExplained, RouteReason, TlsExplained,
 };
 pub use route::{DefaultBackend, HostRoutes, RouteTable, Rule};
 pub use secret_bytes::SecretBytes;

@@ -48,6 +48,10 @@ pub struct ListenerExplained {
     pub classes: Vec<String>,
     /// What the client sees in the handshake; `None` in the clear.
     pub certificate: Option<CertificateExplained>,
+    /// What handshakes may agree on; `None` in the clear.
+    pub tls: Option<TlsExplained>,
+    /// What a client hears instead that asked for `sni` and speaks HTTP/2, where one connection may be for several hosts.
+    pub on_http2: Option<ReplyExplained>,
     /// Why the proxy answers by itself; `None` if it forwards.
     pub reply: Option<ReplyExplained>,
     /// The host and path that are matched.
@@ -71,6 +75,15 @@ pub struct MatchedAs {
     pub host: String,
     /// The path as it is forwarded.
     pub path: String,
+}
+
+/// What a handshake may agree on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TlsExplained {
+    /// Versions of TLS, the oldest first.
+    pub versions: Vec<String>,
+    /// By their names in IANA's registry.
+    pub cipher_suites: Vec<String>,
 }
 
 /// A certificate.
@@ -170,6 +183,8 @@ pub enum RouteReason {
 pub struct BackendExplained {
     /// Namespace, Service and port.
     pub service: String,
+    /// What its endpoints speak: http, https, h2c or h2.
+    pub protocol: String,
     /// Why it takes no requests.
     pub unavailable: Option<String>,
     /// Those that get new requests.

@@ -10,7 +10,7 @@ use x509_parser::time::ASN1Time;
 
 use crate::model::{
     Backend, Certificate, HostPattern, HostRoutes, KeyKind, Listener, ListenerProtocol, Member, Problem,
-    RouteTable, Rule, Service, ServiceAddress, Severity, Snapshot, Unavailable,
+    RouteTable, Rule, Service, ServiceAddress, Severity, Snapshot,
 };
 
 #[derive(Debug, Serialize)]
@@ -224,20 +224,9 @@ impl BackendDump {
     fn new(backend: &Backend) -> Self {
         let (endpoints, unavailable) = match &backend.endpoints {
             Ok(endpoints) => (endpoints.clone(), None),
-            Err(reason) => (Vec::new(), Some(words(*reason))),
+            Err(reason) => (Vec::new(), Some(reason.words())),
         };
         Self { service: backend.id.to_string(), protocol: backend.protocol.name(), endpoints, unavailable }
-    }
-}
-
-const fn words(reason: Unavailable) -> &'static str {
-    match reason {
-        Unavailable::NoService => "the Service does not exist",
-        Unavailable::NoPort => "the Service has no such port",
-        Unavailable::NoEndpoint => "no endpoint is ready",
-        Unavailable::ExternalName => "the Service is of type ExternalName, which is not switched on",
-        Unavailable::Unsupported => "resource backends are not supported",
-        Unavailable::UnknownProtocol => "its protocol is not supported",
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::model::{
     BackendId, BackendPort, BackendProtocol, Cause, DefaultBackend, HostRoutes, Kind, PathKind, Policy,
-    Problem, Problems, Rule, SecretBytes, TlsPolicy, contested_path,
+    Problem, Problems, Rule, SecretBytes, Unavailable, contested_path,
 };
 
 fn backend(service: &str, ports: &[u16]) -> Arc<Backend> {

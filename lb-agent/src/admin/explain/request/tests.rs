@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{
     BackendExplained, CertificateExplained, CertificateOffered, CertificateReason, EndpointExplained,
-    EndpointState, ListenerExplained, MatchedAs, ReplyExplained, RouteExplained, RouteReason,
+    EndpointState, ListenerExplained, MatchedAs, ReplyExplained, RouteExplained, RouteReason, TlsExplained,
 };
 
 fn request() -> RequestAsked {
@@ -64,6 +64,15 @@ fn listener() -> ListenerExplained {
             pattern: Some("*".to_owned()),
             offered: vec![certificate],
         }),
+        tls: Some(TlsExplained {
+            versions: vec!["1.2".to_owned(), "1.3".to_owned()],
+            cipher_suites: vec!["TLS_AES_256_GCM_SHA384".to_owned()],
+        }),
+        on_http2: Some(ReplyExplained {
+            status: 421,
+            reason: "misdirected".to_owned(),
+            text: "421 misdirected request".to_owned(),
+        }),
         reply: None,
         matched: Some(MatchedAs { host: "shop.example.org".to_owned(), path: "/cart".to_owned() }),
         winner: Some(route(Some("Prefix /cart"), RouteReason::Rule)),
@@ -71,6 +80,7 @@ fn listener() -> ListenerExplained {
         more_losers: 0,
         backend: Some(BackendExplained {
             service: "shop/web:80".to_owned(),
+            protocol: "h2c".to_owned(),
             unavailable: None,
             endpoints: vec![EndpointExplained {
                 address: ([10, 0, 0, 1], 8080).into(),
@@ -98,6 +108,9 @@ fn what_is_forwarded_is_told_from_listener_to_endpoint() {
         "certificate the default one, for a client that asks for shop.example.org: no TLS section names it",
         "            Secret shop/tls (rsa), for www.example.org, valid until Jan 15 08:00:00 2027",
         "it does NOT cover that name",
+        "TLS         1.2 and 1.3, with TLS_AES_256_GCM_SHA384\n",
+        "backend     shop/web:80 (h2c)\n",
+        "but         a client that asked for that name and speaks HTTP/2 hears (misdirected): 421 misdirected request",
         "matched as  host \"shop.example.org\", path /cart",
         "wins        Prefix /cart of host shop.example.org (Ingress shop/web, to shop/web:80): of the rules",
         "loses       Prefix / of host shop.example.org (Ingress shop/web, to shop/web:80): it matches, but",

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::admin::live::utc;
 use crate::model::{
     CertificateExplained, CertificateOffered, CertificateReason, EndpointExplained, EndpointState,
-    ListenerExplained, RequestExplained, RouteExplained, RouteReason,
+    ListenerExplained, RequestExplained, RouteExplained, RouteReason, TlsExplained,
 };
 
 /// As wide as the longest first column.
@@ -56,6 +56,9 @@ impl ListenerExplained {
         if let Some(certificate) = &self.certificate {
             lines(f, "certificate", certificate_words(certificate).into_iter())?;
         }
+        if let Some(tls) = &self.tls {
+            line(f, "TLS", &tls_words(tls))?;
+        }
         if let Some(matched) = &self.matched {
             line(f, "matched as", &format!("host {:?}, path {}", matched.host, matched.path))?;
         }
@@ -65,10 +68,15 @@ impl ListenerExplained {
         lines(f, "loses", self.losers.iter().map(route_words).chain(self.more_words()))?;
         if let Some(backend) = &self.backend {
             let unavailable = backend.unavailable.as_ref().map(|why| format!(": {why}"));
-            line(f, "backend", &format!("{}{}", backend.service, unavailable.unwrap_or_default()))?;
+            let about = format!("{} ({})", backend.service, backend.protocol);
+            line(f, "backend", &(about + &unavailable.unwrap_or_default()))?;
             lines(f, "endpoints", backend.endpoints.iter().map(endpoint_words))?;
         }
         lines(f, "forwarded", self.forwarded.iter().cloned())?;
+        if let Some(reply) = &self.on_http2 {
+            let on_http2 = "a client that asked for that name and speaks HTTP/2 hears";
+            line(f, "but", &format!("{on_http2} ({}): {}", reply.reason, reply.text))?;
+        }
         line(f, "so", &self.conclusion())
     }
 
@@ -114,6 +122,10 @@ fn offered_words(offered: &CertificateOffered) -> String {
     let covers = if offered.covers { "" } else { "; it does NOT cover that name" };
     let CertificateOffered { secret, key, names, .. } = offered;
     format!("{secret} ({key}), for {}, valid until {until}{covers}", names.join(", "))
+}
+
+fn tls_words(tls: &TlsExplained) -> String {
+    format!("{}, with {}", tls.versions.join(" and "), tls.cipher_suites.join(", "))
 }
 
 fn route_words(route: &RouteExplained) -> String {
