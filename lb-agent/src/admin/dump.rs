@@ -184,11 +184,12 @@ pub(super) mod tests {
     /// What stands for a private key: text, so that any form of output would show it.
     pub(in crate::admin) const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----super-secret-bytes";
 
-    /// A snapshot with everything in it: two listeners that share their routes.
-    pub(in crate::admin) fn snapshot() -> Snapshot {
-        let ingress = ObjectRef::new(Kind::Ingress, "shop", "web");
-        let service = ObjectRef::new(Kind::Service, "edge", "vip");
-        let certificate = Arc::new(Certificate {
+    fn ingress() -> ObjectRef {
+        ObjectRef::new(Kind::Ingress, "shop", "web")
+    }
+
+    fn certificate() -> Arc<Certificate> {
+        Arc::new(Certificate {
             secret: ObjectRef::new(Kind::Secret, "shop", "tls"),
             chain: Arc::from([Box::from(*b"leaf") as Box<[u8]>]),
             key: KEY.into(),
@@ -197,49 +198,49 @@ pub(super) mod tests {
             dns_names: vec!["shop.example.org".to_owned()],
             not_before: 1_700_000_000,
             not_after: 1_800_000_000,
-        });
-        let backend = |name: &str, endpoints| {
-            let id = BackendId {
-                namespace: "shop".to_owned(),
-                service: name.to_owned(),
-                port: BackendPort::Name("http".to_owned()),
-            };
-            Arc::new(Backend {
-                id,
-                protocol: BackendProtocol::default(),
-                policy: Policy::default(),
-                endpoints,
-            })
-        };
+        })
+    }
+
+    fn backend(name: &str, endpoints: Result<Vec<SocketAddr>, Unavailable>) -> Arc<Backend> {
+        let port = BackendPort::Name("http".to_owned());
+        let id = BackendId { namespace: "shop".to_owned(), service: name.to_owned(), port };
+        let (protocol, policy) = (BackendProtocol::default(), Policy::default());
+        Arc::new(Backend { id, protocol, policy, endpoints })
+    }
+
+    fn routes() -> RouteTable {
         let rule = |path, backend| Rule {
             path: PathRule::new(PathKind::Prefix, path).expect("an absolute path"),
             backend,
-            ingress: Arc::new(ingress.clone()),
+            ingress: Arc::new(ingress()),
         };
         let endpoint = SocketAddr::from(([203, 0, 113, 7], 8080));
+        let rules = vec![
+            rule("/cart", backend("cart", Err(Unavailable::NoEndpoint))),
+            rule("/", backend("web", Ok(vec![endpoint]))),
+        ];
         let host = HostPattern::parse("shop.example.org").expect("a host");
-        let routes = Arc::new(RouteTable {
+        let of_host = Arc::new(HostRoutes { rules, default_backend: None });
+        let certificate = certificate();
+        RouteTable {
             tls: TlsPolicy::default(),
-            hosts: SharedMap::from_iter([(
-                host.clone(),
-                Arc::new(HostRoutes {
-                    rules: vec![
-                        rule("/cart", backend("cart", Err(Unavailable::NoEndpoint))),
-                        rule("/", backend("web", Ok(vec![endpoint]))),
-                    ],
-                    default_backend: None,
-                }),
-            )]),
+            hosts: SharedMap::from_iter([(host.clone(), of_host)]),
             default_backend: Some(DefaultBackend {
                 backend: backend("fallback", Err(Unavailable::NoService)),
-                object: Arc::new(ingress.clone()),
+                object: Arc::new(ingress()),
             }),
             certificates: SharedMap::from_iter([
                 (host, Arc::from([Arc::clone(&certificate)])),
                 (HostPattern::Any, Arc::from([certificate])),
             ]),
-        });
+        }
+    }
+
+    /// A snapshot with everything in it: two listeners that share their routes.
+    pub(in crate::admin) fn snapshot() -> Snapshot {
+        let service = ObjectRef::new(Kind::Service, "edge", "vip");
         let vip = IpAddr::from([192, 0, 2, 10]);
+        let routes = Arc::new(routes());
         let listener = |protocol| Listener {
             object: service.clone(),
             protocol,
@@ -248,6 +249,7 @@ pub(super) mod tests {
         };
         let member =
             Member { name: "edge-1".to_owned(), id: 1, address: IpAddr::from([198, 51, 100, 1]), weight: 1 };
+        let uncovered = "the certificate does not cover the host";
         Snapshot {
             generation: 7,
             membership: Mark::default(),
@@ -262,11 +264,7 @@ pub(super) mod tests {
                 (SocketAddr::new(vip, 80), listener(ListenerProtocol::Http)),
                 (SocketAddr::new(vip, 443), listener(ListenerProtocol::Https)),
             ]),
-            problems: Problems::from_iter([Problem::warning(
-                &ingress,
-                "spec.tls[0]",
-                "the certificate does not cover the host",
-            )]),
+            problems: Problems::from_iter([Problem::warning(&ingress(), "spec.tls[0]", uncovered)]),
         }
     }
 
