@@ -17,8 +17,8 @@ mod liveness;
 mod packet_path;
 mod say;
 mod service;
+mod shared_secret;
 mod signals;
-mod ticket_secret;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -169,7 +169,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         result = input.run(turn.clone()) => result.map(|()| left())?,
         result = steer(packet_path, key, &proxy, to_kernel) => result.map(|()| left())?,
         () = publish(&proxy, snapshots.clone(), served, proxy_live) => left(),
-        never = ticket_secret::follow(secret, proxy.tickets()) => match never {},
+        never = shared_secret::follow(secret, &proxy) => match never {},
         never = drain.run(&proxy, live.history.as_ref()) => match never {},
         never = attract(&live, attracted) => match never {},
         never = service::tell(&live) => match never {},

@@ -10,8 +10,8 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::l7::{Fault, HandshakeFailure, Limit, Malformed, Reply};
-use crate::model::{ConnectionKind, ListenerProtocol, TlsVersion};
+use crate::l7::{HandshakeFailure, Limit, Malformed, Offence, Reply};
+use crate::model::{CheckResult, ConnectionKind, ListenerProtocol, TlsVersion};
 
 /// A metric's name and help text.
 pub(crate) type Named = (&'static str, &'static str);
@@ -205,6 +205,36 @@ impl AccessLogMetrics {
     }
 }
 
+/// What health checks count. A clone counts into the same metrics.
+#[derive(Clone, Debug)]
+pub struct CheckMetrics {
+    results: [ShardedCounter; CheckResult::LABELS.len()],
+    /// Endpoints that fail their checks.
+    pub failing: Gauge,
+    /// Backends of which most endpoints fail them, so that all get requests.
+    pub panicking: Gauge,
+}
+
+impl CheckMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let results = family(registry, "lb_l7_health_checks", "Health checks of endpoints, by result");
+        let results = CheckResult::LABELS.map(|result| resolve(&results, vec![("result", result)]));
+        let (failing, panicking) = (Gauge::default(), Gauge::default());
+        let help = "Endpoints that fail their health checks";
+        registry.register("lb_l7_failing_endpoints", help, failing.clone());
+        let help = "Backends of which most endpoints fail their health checks, so that all get requests";
+        registry.register("lb_l7_panicking_backends", help, panicking.clone());
+        Self { results, failing, panicking }
+    }
+
+    /// The end of a check.
+    pub fn checked(&self, result: CheckResult) {
+        if let Some(place) = result.place() {
+            self.results[place].inc();
+        }
+    }
+}
+
 type Labels = Vec<(&'static str, &'static str)>;
 type ShardedCounter = Counter<u64, Sharded>;
 
@@ -223,7 +253,7 @@ pub struct Metrics {
     failed_handshakes: [ShardedCounter; HandshakeFailure::ALL.len()],
     upstream_connects: [ShardedCounter; 2],
     upstream_retries: [ShardedCounter; 3],
-    upstream_ejections: [ShardedCounter; Fault::ALL.len()],
+    upstream_ejections: [ShardedCounter; Offence::ALL.len()],
     upstream_ejected: Gauge,
     upstream_pending: Gauge,
     connections: [Gauge; ConnectionKind::ALL.len()],
@@ -231,6 +261,8 @@ pub struct Metrics {
     cut_responses: ShardedCounter,
     /// Connections to addresses that are no listener: closed.
     pub strays: ShardedCounter,
+    /// Health checks.
+    pub checks: CheckMetrics,
 }
 
 impl Metrics {
@@ -281,7 +313,8 @@ impl Metrics {
             upstream_connects: results(&connects),
             upstream_retries: ["refused", "retried", "unseen"]
                 .map(|outcome| resolve(&retries, vec![("outcome", outcome)])),
-            upstream_ejections: Fault::ALL.map(|fault| resolve(&ejections, vec![("reason", fault.label())])),
+            upstream_ejections: Offence::ALL
+                .map(|offence| resolve(&ejections, vec![("reason", offence.label())])),
             upstream_ejected: Gauge::default(),
             upstream_pending: Gauge::default(),
             connections: ConnectionKind::ALL
@@ -290,6 +323,7 @@ impl Metrics {
                 .map(|kind| ENDS.map(|end| resolve(&drained, vec![("kind", kind.label()), ("end", end)]))),
             cut_responses: ShardedCounter::default(),
             strays: ShardedCounter::default(),
+            checks: CheckMetrics::new(registry),
         };
         registry.register(
             "lb_l7_upstream_ejected",
@@ -369,8 +403,8 @@ impl Metrics {
     }
 
     /// An endpoint is set aside.
-    pub fn upstream_ejected(&self, fault: Fault) {
-        self.upstream_ejections[fault as usize].inc();
+    pub fn upstream_ejected(&self, offence: Offence) {
+        self.upstream_ejections[offence as usize].inc();
         self.upstream_ejected.inc();
     }
 

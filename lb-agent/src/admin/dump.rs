@@ -177,8 +177,8 @@ pub(super) mod tests {
     use crate::model::{
         Backend, BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern,
         HostRoutes, KeyKind, Kind, Listener, ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule,
-        Policy, Problem, Problems, Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot,
-        TlsPolicy, Unavailable,
+        Problem, Problems, Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot,
+        TlsPolicy, Treatment, Unavailable,
     };
 
     /// What stands for a private key: text, so that any form of output would show it.
@@ -207,7 +207,7 @@ pub(super) mod tests {
             Arc::new(Backend {
                 id,
                 protocol: BackendProtocol::default(),
-                policy: Policy::default(),
+                treatment: Treatment::default(),
                 endpoints,
             })
         };

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::deadline::Deadline;
-use super::ejection::Fault;
+use super::ejection::Offence;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
 use super::limits::Limit;
@@ -80,7 +80,9 @@ impl<'a> Attempts<'a> {
                     self.tries.note_answer();
                     let Worker { config, metrics, .. } = self.worker;
                     self.tries.answered(&turn, answered.status(), &config.ejection, metrics);
-                    return Ok(answered.with(turn));
+                    let mut response = answered.with(turn);
+                    self.tries.tell_client(response.headers_mut());
+                    return Ok(response);
                 }
                 Err(failure) => {
                     self.blame(&turn, &failure);
@@ -205,17 +207,17 @@ impl<'a> Attempts<'a> {
 
     /// Tells the endpoint's record of what was its fault.
     fn blame(&self, turn: &Turn, failure: &Failure) {
-        let fault = match failure {
-            Failure::NotSent => Fault::Connect,
-            Failure::Broken => Fault::Broken,
-            Failure::TimedOut => Fault::TimeOut,
+        let offence = match failure {
+            Failure::NotSent => Offence::Connect,
+            Failure::Broken => Offence::Broken,
+            Failure::TimedOut => Offence::TimeOut,
             Failure::Unprocessed
             | Failure::Refused
             | Failure::Stale
             | Failure::BadBody
             | Failure::SlowBody => return,
         };
-        self.tries.failed(turn, fault, &self.worker.config.ejection, &self.worker.metrics);
+        self.tries.failed(turn, offence, &self.worker.config.ejection, &self.worker.metrics);
         turn.failed();
     }
 

@@ -14,10 +14,11 @@ use super::attempts::Attempts;
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
+use super::policy::Hints;
 use super::reply::Reply;
 use super::route::Route;
-use super::{authority, grpc, headers, policy, settle, tunnel};
-use crate::model::Host;
+use super::{authority, grpc, headers, settle, tunnel};
+use crate::model::{Host, ListenerProtocol};
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
 /// may read on before that.
@@ -77,12 +78,12 @@ async fn answer(
     headers::prepare_request(&mut parts, &client.origin, &client.worker.config.trust);
     into_origin_form(&mut parts);
     if is_websocket {
-        return tunnel::open(client, &route.target, parts, account.notes()).await;
+        return tunnel::open(client, &route, parts, account.notes()).await;
     }
-    let key = policy::key(&route.target.policy, &parts);
+    let hints = Hints::of(&route, &parts, client.protocol == ListenerProtocol::Https);
     parts.extensions.clear();
     let request = Request::from_parts(parts, RequestBody::new(body, account.notes()));
-    let tries = Tries::new(client.worker.upstreams.of(&route.target)?, key).noted(account.notes());
+    let tries = Tries::new(client.worker.upstreams.of(&route.target)?, hints).noted(account.notes());
     // What is under way does not keep the endpoints of a state that is gone.
     drop(route);
     Ok(pass_back(Attempts::new(&client.worker, tries, request).run().await?))

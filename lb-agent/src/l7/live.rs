@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::checks::Checks;
 use super::in_use::{InUse, Place};
 use super::route::{self, NamesInUse, Route};
 use super::router::{Leads, Router};
@@ -45,6 +46,7 @@ pub(super) struct LiveRoutes {
 /// Compiles snapshots; takes over from the last one what did not change, host by host.
 pub(super) struct Compiler {
     tls: Tls,
+    checks: Checks,
     targets: InUse<Place<Backend>, Target>,
     names: NamesInUse,
     /// Those of the last snapshot.
@@ -52,8 +54,9 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    pub(super) fn new(tls: Tls) -> Self {
-        Self { tls, targets: InUse::default(), names: InUse::default(), routes: HashMap::default() }
+    pub(super) fn new(tls: Tls, checks: Checks) -> Self {
+        let (targets, names, routes) = (InUse::default(), InUse::default(), HashMap::default());
+        Self { tls, checks, targets, names, routes }
     }
 
     /// The snapshot, ready to serve.
@@ -72,6 +75,7 @@ impl Compiler {
         let routes = |(address, listener): (&SocketAddr, &LiveListener)| (*address, listener.routes.clone());
         self.routes = listeners.iter().map(routes).collect();
         self.targets.forget_unused();
+        self.checks.forget_unused();
         self.names.forget_unused();
         self.tls.forget_unused();
         Live { generation: snapshot.generation, listeners }
@@ -84,10 +88,14 @@ impl Compiler {
         }
         // Any of them would do; the listener's own differs least.
         let before = self.routes.get(&address).or_else(|| self.routes.values().next()).cloned();
-        let (targets, names) = (&mut self.targets, &mut self.names);
+        let (targets, names, checks) = (&mut self.targets, &mut self.names, &mut self.checks);
         let mut route = |leads: Leads<'_>| {
-            let target = targets.of(Place(leads.backend.clone()), |Place(backend)| Target::compile(backend));
-            Arc::new(Route { target, names: route::names(names, leads) })
+            let compile = |Place(backend): &Place<Backend>| Target::compile(backend, checks.group(backend));
+            let target = targets.of(Place(leads.backend.clone()), compile);
+            let is_sticky = target.treatment.sticky.is_some();
+            let path = leads.path.filter(|_| is_sticky).map(|rule| rule.path().trim_end_matches('/'));
+            let cookie_path = path.filter(|path| !path.is_empty()).map(Into::into);
+            Arc::new(Route { target, names: route::names(names, leads), cookie_path })
         };
         let (router, certificates) = match before {
             None => (Router::compile(table, &mut route), self.tls.index(table)),
@@ -111,16 +119,22 @@ impl Compiler {
 mod tests {
     use std::collections::BTreeSet;
 
+    use prometheus_client::registry::Registry;
+
     use super::*;
+    use crate::l7::secured::Secured;
     use crate::l7::tls::Tickets;
+    use crate::metrics::Metrics;
     use crate::model::{
         BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern, HostRoutes,
-        KeyKind, Kind, Listener, ObjectRef, PathKind, PathRule, Policy, Rule, SecretBytes, TlsPolicy,
+        KeyKind, Kind, Listener, ObjectRef, PathKind, PathRule, Rule, SecretBytes, TlsPolicy, Treatment,
         Unavailable,
     };
 
-    fn tls() -> Tls {
-        Tls::new(Tickets::random().expect("random numbers")).expect("TLS set-up")
+    fn compiler() -> Compiler {
+        let tls = Tls::new(Tickets::random().expect("random numbers")).expect("TLS set-up");
+        let metrics = Metrics::new(&mut Registry::default());
+        Compiler::new(tls, Checks::new(Secured::new().expect("TLS set-up"), metrics.checks))
     }
 
     fn snapshot(generation: u64, tables: &[(u16, &Arc<RouteTable>)]) -> Snapshot {
@@ -142,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_did_not_change_is_taken_over() {
-        let mut compiler = Compiler::new(tls());
+        let mut compiler = compiler();
         let table = Arc::new(RouteTable::default());
         let first = compiler.compile(&snapshot(1, &[(80, &table), (81, &table)]));
         assert!(Arc::ptr_eq(routes(&first, 80), routes(&first, 81)), "one table is compiled once");
@@ -154,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_change_of_routes_keeps_certificates() {
-        let mut compiler = Compiler::new(tls());
+        let mut compiler = compiler();
         let first = compiler.compile(&snapshot(1, &[(443, &Arc::default())]));
         let changed = RouteTable { default_backend: Some(default_backend()), ..RouteTable::default() };
         let second = compiler.compile(&snapshot(2, &[(443, &Arc::new(changed))]));
@@ -201,7 +215,7 @@ mod tests {
 
     #[test]
     fn targets_stay_as_long_as_their_backends() {
-        let mut compiler = Compiler::new(tls());
+        let mut compiler = compiler();
         let (one, key) = (backend(), certificate());
         let other = Arc::new(Backend { endpoints: Err(Unavailable::NoService), ..Backend::clone(&one) });
         let first = compiler.compile(&snapshot(1, &[(443, &table(&[("x.org", &one, &key)]))]));
@@ -224,7 +238,7 @@ mod tests {
         Arc::new(Backend {
             id,
             protocol: BackendProtocol::default(),
-            policy: Policy::default(),
+            treatment: Treatment::default(),
             endpoints: Err(Unavailable::NoEndpoint),
         })
     }

@@ -19,37 +19,40 @@ use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
-use super::ejection::Fault;
+use super::ejection::Offence;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
-use super::policy;
+use super::policy::Hints;
 use super::pump::Pump;
 use super::reply::Reply;
+use super::route::Route;
 use super::secured::EndpointStream;
 use super::target::Target;
 use super::upstream::Turn;
 use super::worker::Worker;
-use crate::model::{ConnectionKind, LAST_WORDS};
+use crate::model::{ConnectionKind, LAST_WORDS, ListenerProtocol};
 
 /// Sends a WebSocket handshake; tunnels if the endpoint agrees, else passes its answer back.
 pub(super) async fn open(
     client: &Rc<Client>,
-    target: &Arc<Target>,
+    route: &Route,
     mut parts: Parts,
     notes: Option<Rc<Notes>>,
 ) -> Result<Response<Body>, Reply> {
     let downstream = parts.extensions.remove::<OnUpgrade>();
     parts.extensions.clear();
     headers::set_websocket(&mut parts.headers);
-    let key = policy::key(&target.policy, &parts);
+    let hints = Hints::of(route, &parts, client.protocol == ListenerProtocol::Https);
     let request = Request::from_parts(parts, RequestBody::default());
-    let (stream, turn) = connect(&client.worker, target, key, notes.clone()).await?;
+    let (stream, turn, tries) = connect(&client.worker, &route.target, hints, notes.clone()).await?;
     let mut response = shake_hands(&client.worker, stream, request).await.inspect_err(|_| turn.failed())?;
     turn.answered(None);
     notes.iter().for_each(|notes| notes.answered());
     drop(turn);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(pass_back(response));
+        let mut response = pass_back(response);
+        tries.tell_client(response.headers_mut());
+        return Ok(response);
     }
     let downstream = downstream.filter(|_| headers::wants_websocket(response.headers()));
     let Some(downstream) = downstream else { return Err(Reply::BadResponse) };
@@ -59,6 +62,7 @@ pub(super) async fn open(
     let (mut parts, _) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
     headers::set_websocket(&mut parts.headers);
+    tries.tell_client(&mut parts.headers);
     Ok(Response::from_parts(parts, Body::empty()))
 }
 
@@ -72,17 +76,17 @@ fn pass_back(response: Response<Incoming>) -> Response<Body> {
 async fn connect(
     worker: &Worker,
     target: &Arc<Target>,
-    key: Option<u64>,
+    hints: Hints,
     notes: Option<Rc<Notes>>,
-) -> Result<(EndpointStream, Turn), Reply> {
-    let mut tries = Tries::new(worker.upstreams.of(target)?, key).noted(notes);
+) -> Result<(EndpointStream, Turn, Tries), Reply> {
+    let mut tries = Tries::new(worker.upstreams.of(target)?, hints).noted(notes);
     let mut next = Some(tries.first(&worker.metrics).await?);
     while let Some(turn) = next {
         tries.tried(&turn);
         if let Some(stream) = worker.open(turn.upstream(), worker.config.timeouts.connect).await {
-            return Ok((stream, turn));
+            return Ok((stream, turn, tries));
         }
-        tries.failed(&turn, Fault::Connect, &worker.config.ejection, &worker.metrics);
+        tries.failed(&turn, Offence::Connect, &worker.config.ejection, &worker.metrics);
         turn.failed();
         next = tries.next();
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::balance::Load;
-use super::ejection::Health;
+use super::ejection::Conduct;
 use super::endpoint::EndpointConnection;
 use super::multiplex::Shared;
 use super::pending::Queues;
@@ -21,7 +21,7 @@ pub(super) struct Upstream {
     /// For its weights.
     pub(super) seed: u64,
     pub(super) load: Load,
-    pub(super) health: Health,
+    pub(super) conduct: Conduct,
     pub(super) pool: Pool,
     /// Connections of HTTP/2, which are not taken and given back.
     pub(super) shared: Shared,
@@ -39,10 +39,10 @@ impl Upstream {
         keeping: &Rc<Keeping>,
     ) -> Rc<Self> {
         let now = Instant::now();
-        let (load, health, pool) = (Load::new(now, joins), Health::new(now), Pool::new(keeping));
+        let (load, conduct, pool) = (Load::new(now, joins), Conduct::new(now), Pool::new(keeping));
         let (shared, queues, places) = (Shared::default(), Queues::default(), Cell::new(0));
         let seed = policy::seed(address);
-        Rc::new(Self { address, protocol, seed, load, health, pool, shared, queues, places })
+        Rc::new(Self { address, protocol, seed, load, conduct, pool, shared, queues, places })
     }
 
     /// Closes connections that have been idle for too long, or were closed by the endpoint.
@@ -66,9 +66,10 @@ impl Upstream {
     pub(super) fn state(&self) -> EndpointState {
         EndpointState {
             known_by: 1,
-            ejected_by: self.health.is_out().into(),
+            ejected_by: self.conduct.is_out().into(),
             requests: self.load.under_way(),
             idle: self.pool.len(),
+            check: None,
         }
     }
 }

@@ -33,6 +33,7 @@ use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::route::Route;
 use super::secured::{EndpointStream, Secured};
+use super::sticky::CookieKeys;
 use super::tls::CertificateIndex;
 use super::upstream::Upstream;
 use super::upstreams::Upstreams;
@@ -54,6 +55,7 @@ pub(super) struct Start {
     pub(super) live: Arc<ArcSwap<Live>>,
     pub(super) metrics: Metrics,
     pub(super) secured: Secured,
+    pub(super) cookies: CookieKeys,
     pub(super) phase: watch::Receiver<Phase>,
     /// While it drains: when the oldest of its connections began.
     pub(super) oldest: watch::Sender<Option<Instant>>,
@@ -99,6 +101,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
             live,
             metrics,
             secured,
+            cookies,
             mut phase,
             oldest,
             beat,
@@ -109,7 +112,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
         if looks_at_memory {
             spawn_local(overload::follow_memory(memory.clone()));
         }
-        let worker = Worker::new(config, live, metrics, secured, seed, memory);
+        let worker = Worker::new(config, live, metrics, secured, cookies, seed, memory);
         spawn_local(overload::follow(worker.clone()));
         spawn_local(tick(worker.clone(), beat));
         spawn_local(drain::follow(worker.clone(), phase.clone(), oldest));
@@ -138,6 +141,7 @@ impl Worker {
         live: Arc<ArcSwap<Live>>,
         metrics: Metrics,
         secured: Secured,
+        cookies: CookieKeys,
         seed: u64,
         memory: MemoryUse,
     ) -> Rc<Self> {
@@ -150,7 +154,7 @@ impl Worker {
             overload,
             config,
             metrics,
-            upstreams: Upstreams::new(keeping, bounds),
+            upstreams: Upstreams::new(keeping, bounds, cookies),
             secured,
             admission,
             deadlines,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use super::{HealthCheck, Sticky};
+
 /// The port of a Service that an Ingress names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum BackendPort {
@@ -97,8 +99,8 @@ pub enum Policy {
     RoundRobin,
     /// To the one with fewer requests under way, of two at random.
     LeastRequest,
-    /// To the same one as long as it is there; requests without such a key as with `PeakEwma`.
-    Hash(HashBy),
+    /// To the same one as long as it is there, by all of these together; requests without any as with `PeakEwma`.
+    Hash(Box<[HashBy]>),
 }
 
 /// What of a request is the key to its endpoint.
@@ -108,10 +110,25 @@ pub enum HashBy {
     Client,
     /// Path and query.
     Uri,
+    /// The path alone.
+    Path,
+    /// The first parameter of the query with this name.
+    Parameter(String),
     /// The first header of this name.
     Header(HeaderName),
     /// The first cookie of this name.
     Cookie(String),
+}
+
+/// How a backend's endpoints get requests.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Treatment {
+    /// Who of them gets one.
+    pub policy: Policy,
+    /// How a client comes to the same one again, whatever the policy; not unless somebody wants it.
+    pub sticky: Option<Arc<Sticky>>,
+    /// How they are asked whether they are well; not at all unless somebody wants it.
+    pub check: Option<Arc<HealthCheck>>,
 }
 
 /// A port of a Service with what stands behind it now.
@@ -121,8 +138,8 @@ pub struct Backend {
     pub id: BackendId,
     /// What its endpoints speak.
     pub protocol: BackendProtocol,
-    /// Who of them gets a request.
-    pub policy: Policy,
+    /// How they get requests.
+    pub treatment: Treatment,
     /// Endpoints that take new requests, the ready ones or, without any, those that end and still serve: sorted, without duplicates, or why there are none.
     pub endpoints: Result<Vec<SocketAddr>, Unavailable>,
 }

@@ -18,6 +18,12 @@ pub(super) const LOAD_BALANCE: &str = "edgelb.dev/load-balance";
 /// Annotation of Services behind us: what of a request is the key to its endpoint.
 pub(super) const HASH_BY: &str = "edgelb.dev/upstream-hash-by";
 
+/// Annotation of Services behind us: the cookie by which clients come to the same endpoint again.
+pub(super) const STICKY: &str = "edgelb.dev/sticky";
+
+/// Annotation of Services behind us: how their endpoints are asked whether they are well.
+pub(super) const HEALTH_CHECK: &str = "edgelb.dev/health-check";
+
 /// `spec.loadBalancerClass` of our Services, and `spec.controller` of our IngressClasses.
 pub(super) const CONTROLLER: &str = "edgelb.dev/ingress";
 
@@ -47,19 +53,47 @@ pub(super) const GUARDS: [&str; 6] = [
     "nginx.ingress.kubernetes.io/denylist-source-range",
 ];
 
+/// What follows `NGINX` in annotations of Ingresses that mean to us what they do to ingress-nginx.
+pub(super) const OF_NGINX: [&str; 12] = [
+    "affinity",
+    "affinity-mode",
+    "load-balance",
+    "session-cookie-change-on-failure",
+    "session-cookie-domain",
+    "session-cookie-expires",
+    "session-cookie-max-age",
+    "session-cookie-name",
+    "session-cookie-path",
+    "session-cookie-samesite",
+    "session-cookie-secure",
+    "upstream-hash-by",
+];
+
 /// Annotation of the IngressClass that admission gives to Ingresses without one: `"true"`.
 pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
 /// Label of EndpointSlices: the Service that they belong to.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// The labels and annotations that are read, beside `BACKEND_PROTOCOL` and `GUARDS`.
-const METADATA: [&str; 9] =
-    [EDGE, WEIGHT, VIPS, LOAD_BALANCE, HASH_BY, LEGACY_CLASS, CANARY, DEFAULT_CLASS, SERVICE_NAME];
+/// The labels and annotations that are read, beside `BACKEND_PROTOCOL`, `GUARDS` and `OF_NGINX`.
+const METADATA: [&str; 11] = [
+    EDGE,
+    WEIGHT,
+    VIPS,
+    LOAD_BALANCE,
+    HASH_BY,
+    STICKY,
+    HEALTH_CHECK,
+    LEGACY_CLASS,
+    CANARY,
+    DEFAULT_CLASS,
+    SERVICE_NAME,
+];
 
 /// Whether a label or annotation is read.
 pub(super) fn is_read(key: &str) -> bool {
-    METADATA.contains(&key) || BACKEND_PROTOCOL.contains(&key) || GUARDS.contains(&key)
+    let is_of_nginx = || key.strip_prefix(NGINX).is_some_and(|name| OF_NGINX.contains(&name));
+    METADATA.contains(&key) || BACKEND_PROTOCOL.contains(&key) || GUARDS.contains(&key) || is_of_nginx()
 }
 
 /// The type of Secrets that hold a certificate.

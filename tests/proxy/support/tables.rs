@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lb_agent::model::{
     Backend, BackendId, BackendPort, BackendProtocol, BackendTls, Certificate, DefaultBackend, HostPattern,
-    HostRoutes, KeyKind, Kind, ObjectRef, PathKind, PathRule, Policy, RouteTable, Rule, TlsPolicy,
+    HostRoutes, KeyKind, Kind, ObjectRef, PathKind, PathRule, RouteTable, Rule, TlsPolicy, Treatment,
     Unavailable,
 };
 
@@ -104,7 +104,7 @@ fn default_backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable
 
 fn backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable>) -> Arc<Backend> {
     let id = BackendId { namespace: "shop".into(), service: service.into(), port: BackendPort::Number(80) };
-    Arc::new(Backend { id, protocol: BackendProtocol::default(), policy: Policy::default(), endpoints })
+    Arc::new(Backend { id, protocol: BackendProtocol::default(), treatment: Treatment::default(), endpoints })
 }
 
 /// What endpoints speak, over TLS with this name for SNI if there is one.

@@ -3,15 +3,18 @@
 //! to the next.
 
 mod age;
+mod asked;
 mod backends;
 mod certificates;
 mod classes;
 mod defaults;
 mod external;
+mod health_check;
 mod history;
 mod hosts;
 mod ingress;
 mod ingresses;
+mod listed;
 mod listeners;
 mod members;
 mod merge;
@@ -22,9 +25,11 @@ mod protocol;
 mod register;
 mod report;
 mod services;
+mod sticky;
 mod tables;
 mod tls_policy;
 mod translator;
+mod treatment;
 mod vips;
 
 #[cfg(test)]

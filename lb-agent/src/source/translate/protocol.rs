@@ -23,9 +23,10 @@ pub(super) enum Spoken {
 }
 
 /// What an Ingress wants to be spoken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Asked {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Choice {
     /// What the Service says.
+    #[default]
     AsService,
     /// This.
     This(Spoken),
@@ -57,20 +58,20 @@ pub(super) fn of_port(port: &ServicePort) -> Result<Spoken, &str> {
 }
 
 /// By the annotations of an Ingress: ours stands above that of ingress-nginx.
-pub(super) fn asked(name: &ObjectRef, ingress: &Ingress, problems: &mut Vec<Problem>) -> Asked {
+pub(super) fn choice(name: &ObjectRef, ingress: &Ingress, problems: &mut Vec<Problem>) -> Choice {
     let annotations = ingress.metadata.annotations.iter().flatten();
     let mut found = annotations.filter(|(key, _)| names::BACKEND_PROTOCOL.contains(&key.as_str()));
     // `edgelb.dev` sorts before `nginx.ingress`.
-    let Some((key, value)) = found.next() else { return Asked::AsService };
+    let Some((key, value)) = found.next() else { return Choice::AsService };
     match value.trim().to_ascii_uppercase().as_str() {
-        "HTTP" => Asked::This(Spoken::Http),
-        "HTTPS" => Asked::This(Spoken::Https),
-        "H2C" | "GRPC" => Asked::This(Spoken::H2c),
-        "H2" | "GRPCS" => Asked::This(Spoken::H2),
+        "HTTP" => Choice::This(Spoken::Http),
+        "HTTPS" => Choice::This(Spoken::Https),
+        "H2C" | "GRPC" => Choice::This(Spoken::H2c),
+        "H2" | "GRPCS" => Choice::This(Spoken::H2),
         _ => {
             let message = format!("{value:?} is none of HTTP, HTTPS, GRPC, GRPCS, H2C, H2: requests get 500");
             problems.push(Problem::error(name, format!("metadata.annotations[{key}]"), message));
-            Asked::Unknown
+            Choice::Unknown
         }
     }
 }

@@ -7,10 +7,11 @@ use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::api::networking::v1::ServiceBackendPort;
 
+use super::super::asked::Asked;
 use super::super::external::{self, External};
-use super::super::policy::policy;
-use super::super::protocol::{self, Asked, Spoken};
-use crate::model::{Backend, BackendId, BackendPort, ObjectRef, Policy, Problem, Unavailable};
+use super::super::protocol::{self, Choice, Spoken};
+use super::super::treatment::Wishes;
+use crate::model::{Backend, BackendId, BackendPort, ObjectRef, Problem, Unavailable};
 use crate::source::{Index, names};
 
 /// What stands behind a Service's port.
@@ -19,8 +20,8 @@ pub(super) struct Seen {
     endpoints: Result<Vec<SocketAddr>, Unavailable>,
     /// What the Service says is spoken there; none if that is not known.
     spoken: Option<Spoken>,
-    /// Who of them gets a request.
-    policy: Policy,
+    /// How they are to get requests.
+    wishes: Wishes,
     /// If the Service is of type ExternalName.
     pub(super) external: Option<External>,
 }
@@ -44,23 +45,23 @@ pub(super) fn look(
         }
         Some(Some(spec)) => (of_slices(service, spec, port, index, problems), None),
     };
-    Seen { endpoints, spoken, policy: policy(service, index, problems), external }
+    Seen { endpoints, spoken, wishes: Wishes::of_service(service, index, problems), external }
 }
 
 impl Seen {
     /// The backend, spoken to as somebody asks.
-    pub(super) fn backend(&self, id: &BackendId, asked: Asked) -> Backend {
-        let spoken = match asked {
-            Asked::AsService => self.spoken,
-            Asked::This(spoken) => Some(spoken),
-            Asked::Unknown => None,
+    pub(super) fn backend(&self, id: &BackendId, asked: &Asked) -> Backend {
+        let spoken = match asked.spoken {
+            Choice::AsService => self.spoken,
+            Choice::This(spoken) => Some(spoken),
+            Choice::Unknown => None,
         };
         let protocol = spoken.map(|spoken| spoken.with(|| self.server_name(id))).unwrap_or_default();
         let endpoints = match (&self.endpoints, spoken) {
             (Ok(_) | Err(Unavailable::NoEndpoint), None) => Err(Unavailable::UnknownProtocol),
             (endpoints, _) => endpoints.clone(),
         };
-        Backend { id: id.clone(), protocol, policy: self.policy.clone(), endpoints }
+        Backend { id: id.clone(), protocol, treatment: self.wishes.over(&asked.wishes), endpoints }
     }
 
     /// The name by which a Service's own certificate, or that of the host outside, goes.
