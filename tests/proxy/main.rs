@@ -36,6 +36,7 @@ mod steered;
 mod sticky;
 mod streaming;
 mod support;
+mod times;
 mod tls;
 mod upstream_http2;
 mod upstream_protocols;

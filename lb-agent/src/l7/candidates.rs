@@ -23,7 +23,7 @@ use super::sticky::{CookieKeys, Values};
 use super::target::Target;
 use super::upstream::{Turn, Upstream};
 use crate::metrics::Metrics;
-use crate::model::Policy;
+use crate::model::{Policy, Treatment};
 
 /// At least one.
 pub(super) struct Candidates {
@@ -31,7 +31,7 @@ pub(super) struct Candidates {
     budget: Budget,
     bounds: Bounds,
     queue: Rc<Queue>,
-    policy: Policy,
+    treatment: Treatment,
     /// What health checks say of them, in the same order.
     group: Option<Arc<Group>>,
     /// What cookies say for them, where clients get some.
@@ -55,7 +55,7 @@ impl Candidates {
             budget: Budget::default(),
             bounds,
             queue: Rc::default(),
-            policy: target.treatment.policy.clone(),
+            treatment: target.treatment.clone(),
             group: target.group.clone(),
             values,
             turn: Cell::new(fastrand::usize(..)),
@@ -134,7 +134,7 @@ impl Candidates {
         if count < 2 {
             return 0;
         }
-        if self.policy == Policy::RoundRobin {
+        if self.treatment.policy == Policy::RoundRobin {
             let turn = self.turn.get() % count;
             let chosen = self.in_from(turn, None).unwrap_or(turn);
             self.turn.set(chosen + 1);
@@ -145,7 +145,7 @@ impl Candidates {
         let other = (one + 1 + fastrand::usize(..count - 1)) % count;
         let Some(other) = self.in_from(other, Some(one)) else { return one };
         let [load, others] = [one, other].map(|place| &self.upstreams[place].load);
-        let is_better = match self.policy {
+        let is_better = match self.treatment.policy {
             Policy::LeastRequest => load.is_less_busy_than(others, now),
             _ => load.is_better_than(others, now),
         };
@@ -268,6 +268,11 @@ impl Tries {
         Some(Turn::new(candidates.upstreams[place].clone(), now))
     }
 
+    /// How the backend wants its endpoints to be treated.
+    pub(super) fn treatment(&self) -> &Treatment {
+        &self.candidates.treatment
+    }
+
     /// Whether there is more than one.
     pub(super) fn has_others(&self) -> bool {
         self.candidates.upstreams.len() > 1
@@ -308,7 +313,7 @@ mod tests {
     use crate::l7::deadline::Deadlines;
     use crate::l7::limits::Limits;
     use crate::l7::pool::Keeping;
-    use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, Treatment};
+    use crate::model::{Backend, BackendId, BackendPort, BackendProtocol};
 
     fn candidates(ports: std::ops::Range<u16>) -> Rc<Candidates> {
         with(ports, &Limits::default(), Policy::default())

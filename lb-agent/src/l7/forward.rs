@@ -43,7 +43,7 @@ async fn respond(
     let id = client.worker.ids.settle(&mut parts.headers);
     let mut account = Account::new(busy, &parts, &id);
     let answered = match client.worker.overload.refuses() {
-        None => answer(&client, parts, body, &mut account).await,
+        None => answer(&client, parts, body, is_call, &mut account).await,
         Some(limit) => {
             client.worker.metrics.limit_reached(limit);
             Err(Reply::Overloaded)
@@ -67,6 +67,7 @@ async fn answer(
     client: &Rc<Client>,
     mut parts: Parts,
     body: Incoming,
+    is_call: bool,
     account: &mut Account,
 ) -> Result<Response<Body>, Reply> {
     let route = find_route(client, &mut parts)?;
@@ -81,12 +82,13 @@ async fn answer(
         return tunnel::open(client, &route, parts, account.notes()).await;
     }
     let hints = Hints::of(&route, &parts, client.protocol == ListenerProtocol::Https);
+    let own_time = if is_call { grpc::timeout(&parts.headers) } else { None };
     parts.extensions.clear();
     let request = Request::from_parts(parts, RequestBody::new(body, account.notes()));
     let tries = Tries::new(client.worker.upstreams.of(&route.target)?, hints).noted(account.notes());
     // What is under way does not keep the endpoints of a state that is gone.
     drop(route);
-    Ok(pass_back(Attempts::new(&client.worker, tries, request).run().await?))
+    Ok(pass_back(Attempts::new(&client.worker, tries, request, own_time).run().await?))
 }
 
 fn find_route(client: &Client, parts: &mut Parts) -> Result<Arc<Route>, Reply> {

@@ -62,6 +62,7 @@ mod pool;
 mod proxy;
 mod proxy_header;
 mod pump;
+mod quiet;
 mod reading;
 mod refuse;
 mod reply;

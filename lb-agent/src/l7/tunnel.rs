@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
@@ -45,7 +46,9 @@ pub(super) async fn open(
     let hints = Hints::of(route, &parts, client.protocol == ListenerProtocol::Https);
     let request = Request::from_parts(parts, RequestBody::default());
     let (stream, turn, tries) = connect(&client.worker, &route.target, hints, notes.clone()).await?;
-    let mut response = shake_hands(&client.worker, stream, request).await.inspect_err(|_| turn.failed())?;
+    let within = route.target.treatment.times.attempt.unwrap_or(client.worker.config.timeouts.response);
+    let mut response =
+        shake_hands(&client.worker, within, stream, request).await.inspect_err(|_| turn.failed())?;
     turn.answered(None);
     notes.iter().for_each(|notes| notes.answered());
     drop(turn);
@@ -83,18 +86,20 @@ async fn connect(
     let mut next = Some(tries.first(&worker.metrics).await?);
     while let Some(turn) = next {
         tries.tried(&turn);
-        if let Some(stream) = worker.open(turn.upstream(), worker.config.timeouts.connect).await {
+        let within = tries.treatment().times.connect.unwrap_or(worker.config.timeouts.connect);
+        if let Some(stream) = worker.open(turn.upstream(), within).await {
             return Ok((stream, turn, tries));
         }
         tries.failed(&turn, Offence::Connect, &worker.config.ejection, &worker.metrics);
         turn.failed();
-        next = tries.next();
+        next = if tries.treatment().retries.on_connect { tries.next() } else { None };
     }
     Err(Reply::ConnectFailed)
 }
 
 async fn shake_hands(
     worker: &Worker,
+    within: Duration,
     stream: EndpointStream,
     request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Reply> {
@@ -103,7 +108,7 @@ async fn shake_hands(
     // Lives on after the handshake: it hands over the socket.
     tokio::task::spawn_local(connection.with_upgrades());
     let deadline = Deadline::new(&worker.deadlines);
-    deadline.set(worker.config.timeouts.response);
+    deadline.set(within);
     match deadline.bound(sender.send_request(request)).await {
         Some(response) => response.map_err(|_| Reply::BadResponse),
         None => Err(Reply::ResponseTimeout),

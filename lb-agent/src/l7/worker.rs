@@ -187,7 +187,7 @@ impl Worker {
         Ok(route.clone())
     }
 
-    /// A new connection to an endpoint, counted; within this time, or that for connecting.
+    /// A new connection to an endpoint, counted; within this time.
     pub(super) async fn connect(
         &self,
         endpoint: &Upstream,
@@ -209,7 +209,7 @@ impl Worker {
 
     async fn in_time<T>(&self, within: Duration, opening: impl Future<Output = Option<T>>) -> Option<T> {
         let deadline = Deadline::new(&self.deadlines);
-        deadline.set(self.config.timeouts.connect.min(within));
+        deadline.set(within);
         let opened = deadline.bound(opening).await.flatten();
         self.metrics.upstream_connect(opened.is_some());
         opened

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::{HealthCheck, Sticky};
+use super::{HealthCheck, Retries, Sticky, Times};
 
 /// The port of a Service that an Ingress names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -127,6 +127,10 @@ pub struct Treatment {
     pub policy: Policy,
     /// How a client comes to the same one again, whatever the policy; not unless somebody wants it.
     pub sticky: Option<Arc<Sticky>>,
+    /// How long requests may take.
+    pub times: Times,
+    /// What is tried again.
+    pub retries: Retries,
     /// How they are asked whether they are well; not at all unless somebody wants it.
     pub check: Option<Arc<HealthCheck>>,
 }

@@ -29,6 +29,7 @@ mod service;
 mod shared_map;
 mod snapshot;
 mod sticky;
+mod times;
 mod tls;
 mod turn;
 
@@ -66,5 +67,6 @@ pub use service::{Listener, ListenerProtocol, MOST_SERVICES, Protocol, Service, 
 pub use shared_map::{Difference, SharedMap};
 pub use snapshot::Snapshot;
 pub use sticky::{SameSite, Sticky};
+pub use times::{Retries, Times};
 pub use tls::{CipherSuite, TlsPolicy, TlsVersion};
 pub use turn::Turn;

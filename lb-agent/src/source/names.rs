@@ -24,6 +24,12 @@ pub(super) const STICKY: &str = "edgelb.dev/sticky";
 /// Annotation of Services behind us: how their endpoints are asked whether they are well.
 pub(super) const HEALTH_CHECK: &str = "edgelb.dev/health-check";
 
+/// Annotation of Services behind us: how long requests may take.
+pub(super) const TIMES: &str = "edgelb.dev/timeouts";
+
+/// Annotation of Services behind us: what is tried again.
+pub(super) const RETRIES: &str = "edgelb.dev/retries";
+
 /// `spec.loadBalancerClass` of our Services, and `spec.controller` of our IngressClasses.
 pub(super) const CONTROLLER: &str = "edgelb.dev/ingress";
 
@@ -54,10 +60,16 @@ pub(super) const GUARDS: [&str; 6] = [
 ];
 
 /// What follows `NGINX` in annotations of Ingresses that mean to us what they do to ingress-nginx.
-pub(super) const OF_NGINX: [&str; 12] = [
+pub(super) const OF_NGINX: [&str; 18] = [
     "affinity",
     "affinity-mode",
     "load-balance",
+    "proxy-connect-timeout",
+    "proxy-next-upstream",
+    "proxy-next-upstream-timeout",
+    "proxy-next-upstream-tries",
+    "proxy-read-timeout",
+    "proxy-send-timeout",
     "session-cookie-change-on-failure",
     "session-cookie-domain",
     "session-cookie-expires",
@@ -76,7 +88,7 @@ pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-cl
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The labels and annotations that are read, beside `BACKEND_PROTOCOL`, `GUARDS` and `OF_NGINX`.
-const METADATA: [&str; 11] = [
+const METADATA: [&str; 13] = [
     EDGE,
     WEIGHT,
     VIPS,
@@ -84,6 +96,8 @@ const METADATA: [&str; 11] = [
     HASH_BY,
     STICKY,
     HEALTH_CHECK,
+    TIMES,
+    RETRIES,
     LEGACY_CLASS,
     CANARY,
     DEFAULT_CLASS,

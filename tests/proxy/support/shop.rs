@@ -1,5 +1,7 @@
 //! A Service `shop` with the annotations of a test, an Ingress that sends everything there, and pods that the test has.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use super::backend::Backend;
@@ -29,6 +31,11 @@ impl Shop {
 
     /// The same with other pods.
     pub(crate) fn tell(&self, site: &mut Site, pods: &[&Backend]) {
+        self.tell_of(site, &pods.iter().map(|pod| pod.address).collect::<Vec<_>>());
+    }
+
+    /// The same with pods at these addresses.
+    pub(crate) fn tell_of(&self, site: &mut Site, pods: &[SocketAddr]) {
         let service = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop", "annotations": self.service},
             "spec": {"ports": [{"port": 80}]},
@@ -38,19 +45,19 @@ impl Shop {
             "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
             "metadata": {"name": "shop", "annotations": self.ingress}, "spec": {"defaultBackend": to_shop},
         });
-        let items: Vec<_> = [service, ingress].into_iter().chain(pods.iter().map(|pod| slice(pod))).collect();
+        let items: Vec<_> = [service, ingress].into_iter().chain(pods.iter().map(slice)).collect();
         site.change("shop.json", &json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string());
     }
 }
 
-fn slice(pod: &Backend) -> Value {
+fn slice(pod: &SocketAddr) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {
-            "name": format!("shop-{}", pod.address.port()),
+            "name": format!("shop-{}", pod.port()),
             "labels": {"kubernetes.io/service-name": "shop"},
         },
-        "ports": [{"name": "", "port": pod.address.port()}],
-        "endpoints": [{"addresses": [pod.address.ip().to_string()]}],
+        "ports": [{"name": "", "port": pod.port()}],
+        "endpoints": [{"addresses": [pod.ip().to_string()]}],
     })
 }

@@ -27,6 +27,7 @@ mod report;
 mod services;
 mod sticky;
 mod tables;
+mod times;
 mod tls_policy;
 mod translator;
 mod treatment;

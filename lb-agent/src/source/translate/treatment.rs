@@ -7,8 +7,8 @@ use std::sync::Arc;
 use k8s_openapi::api::networking::v1::Ingress;
 
 use super::health_check::health_check;
-use super::{policy, sticky};
-use crate::model::{HealthCheck, ObjectRef, Policy, Problem, Sticky, Treatment};
+use super::{policy, sticky, times};
+use crate::model::{HealthCheck, ObjectRef, Policy, Problem, Retries, Sticky, Times, Treatment};
 use crate::source::{Index, names};
 
 /// What somebody says of it; the rest is left to others.
@@ -17,6 +17,8 @@ pub(super) struct Wishes {
     policy: Option<Policy>,
     sticky: Option<Arc<Sticky>>,
     check: Option<Arc<HealthCheck>>,
+    times: Option<Arc<Times>>,
+    retries: Option<Arc<Retries>>,
 }
 
 impl Wishes {
@@ -28,6 +30,8 @@ impl Wishes {
         Self {
             sticky: own.read(names::STICKY, sticky::sticky, "clients get no cookie"),
             check: own.read(names::HEALTH_CHECK, health_check, "endpoints are not checked"),
+            times: own.read(names::TIMES, times::times, "the usual times count"),
+            retries: own.read(names::RETRIES, times::retries, "what is usual is tried again"),
             policy: policy::of_service(service, annotations, problems),
         }
     }
@@ -51,6 +55,8 @@ impl Wishes {
         Self {
             policy: policy::of_nginx(read, &mut wrong),
             sticky: sticky::of_nginx(read, &mut wrong).map(Arc::new),
+            times: times::times_of_nginx(read, &mut wrong).map(Arc::new),
+            retries: times::retries_of_nginx(read, &mut wrong).map(Arc::new),
             check: None,
         }
     }
@@ -61,6 +67,13 @@ impl Wishes {
             policy: self.policy.as_ref().or(other.policy.as_ref()).cloned().unwrap_or_default(),
             sticky: self.sticky.as_ref().or(other.sticky.as_ref()).cloned(),
             check: self.check.as_ref().or(other.check.as_ref()).cloned(),
+            times: self.times.as_ref().or(other.times.as_ref()).map(|times| **times).unwrap_or_default(),
+            retries: self
+                .retries
+                .as_ref()
+                .or(other.retries.as_ref())
+                .map(|all| Retries::clone(all))
+                .unwrap_or_default(),
         }
     }
 }
