@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::l7::{HandshakeFailure, Limit, Malformed, Offence, Reply};
+use crate::l7::{EndpointTlsFailure, HandshakeFailure, Limit, Malformed, Offence, Reply};
 use crate::model::{CheckResult, ConnectionKind, ListenerProtocol, TlsVersion};
 
 /// A metric's name and help text.
@@ -252,6 +252,7 @@ pub struct Metrics {
     handshakes: [[ShardedCounter; 2]; TlsVersion::ALL.len()],
     failed_handshakes: [ShardedCounter; HandshakeFailure::ALL.len()],
     upstream_connects: [ShardedCounter; 2],
+    upstream_handshakes: [ShardedCounter; EndpointTlsFailure::ALL.len()],
     upstream_retries: [ShardedCounter; 3],
     upstream_ejections: [ShardedCounter; Offence::ALL.len()],
     upstream_ejected: Gauge,
@@ -285,6 +286,8 @@ impl Metrics {
         let failed_handshakes = family(registry, "lb_l7_tls_handshake_failures", help);
         let connects =
             family(registry, "lb_l7_upstream_connects", "Connections opened to endpoints, by result");
+        let help = "TLS handshakes with endpoints that failed, by reason";
+        let upstream_handshakes = family(registry, "lb_l7_upstream_tls_failures", help);
         let help = "Requests that could be sent again: because no endpoint had looked at them, or as the budget allowed or not";
         let retries = family(registry, "lb_l7_upstream_retries", help);
         let help = "Endpoints set aside for a while, by each worker, by how they failed last";
@@ -311,6 +314,8 @@ impl Metrics {
             failed_handshakes: HandshakeFailure::ALL
                 .map(|failure| resolve(&failed_handshakes, vec![("reason", failure.label())])),
             upstream_connects: results(&connects),
+            upstream_handshakes: EndpointTlsFailure::ALL
+                .map(|failure| resolve(&upstream_handshakes, vec![("reason", failure.label())])),
             upstream_retries: ["refused", "retried", "unseen"]
                 .map(|outcome| resolve(&retries, vec![("outcome", outcome)])),
             upstream_ejections: Offence::ALL
@@ -382,6 +387,11 @@ impl Metrics {
     /// The end of an attempt to connect to an endpoint.
     pub fn upstream_connect(&self, succeeded: bool) {
         self.upstream_connects[usize::from(succeeded)].inc();
+    }
+
+    /// A TLS handshake with an endpoint that failed.
+    pub fn upstream_handshake_failed(&self, why: EndpointTlsFailure) {
+        self.upstream_handshakes[why as usize].inc();
     }
 
     /// Open connections of a kind.

@@ -2,6 +2,7 @@
 //! Needs no rights. Each file is one concern; `support` has the proxy, the backends and the clients.
 
 mod access_log;
+mod backend_tls;
 mod balance;
 mod change;
 mod conformance;

@@ -251,6 +251,7 @@ fn unavailable_words(why: Unavailable) -> &'static str {
         Unavailable::ExternalName => "the Service is of type ExternalName, which is not allowed",
         Unavailable::Unsupported => "the Ingress names a resource, which nothing here serves",
         Unavailable::UnknownProtocol => "its protocol is not supported",
+        Unavailable::NoTrust => "a Secret cannot be had by which its endpoints are verified, or know us",
     }
 }
 

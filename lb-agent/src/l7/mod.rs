@@ -92,5 +92,6 @@ pub use listen::{ListenError, SteeredSocket};
 pub use observer::Observer;
 pub use proxy::{Proxy, StartError};
 pub use reply::{Blame, Reply};
+pub use secured::EndpointTlsFailure;
 pub use tls::{HandshakeFailure, Tickets, TlsError};
 pub use trust::Trust;

@@ -32,7 +32,7 @@ use super::pool::Keeping;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::route::Route;
-use super::secured::{EndpointStream, Secured};
+use super::secured::{EndpointStream, EndpointTlsFailure, Secured};
 use super::sticky::CookieKeys;
 use super::tls::CertificateIndex;
 use super::upstream::Upstream;
@@ -218,7 +218,8 @@ impl Worker {
     async fn dial(&self, endpoint: &Upstream) -> io::Result<EndpointStream> {
         let stream = TcpStream::connect(endpoint.address).await?;
         stream.set_nodelay(true)?;
-        self.secured.secure(&endpoint.protocol, stream).await
+        let secured = self.secured.secure(&endpoint.protocol, stream).await;
+        secured.inspect_err(|error| self.metrics.upstream_handshake_failed(EndpointTlsFailure::of(error)))
     }
 }
 

@@ -1,12 +1,13 @@
 //! Where a route sends requests: a port of a Service, and the endpoints behind it.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::{HealthCheck, Retries, Sticky, Times};
+use super::{Certificate, Chain, HealthCheck, Retries, Sticky, Times};
 
 /// The port of a Service that an Ingress names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -44,7 +45,7 @@ impl fmt::Display for BackendId {
 }
 
 /// What is spoken with a backend's endpoints: HTTP/1.1 in the clear unless something else is asked for.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct BackendProtocol {
     /// HTTP/2, in the clear by prior knowledge, instead of HTTP/1.1.
     pub is_http2: bool,
@@ -65,11 +66,42 @@ impl BackendProtocol {
     }
 }
 
-/// TLS towards endpoints. Their certificates are not verified, as with ingress-nginx by default.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+/// TLS towards endpoints.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct BackendTls {
-    /// The name that is asked for by SNI.
+    /// The name that is asked for by SNI, and by which certificates are verified.
     pub server_name: String,
+    /// Whether it is not asked for.
+    pub hides_name: bool,
+    /// Certificates of authorities, in DER, by which those of endpoints are verified; without them they are not, as with
+    /// ingress-nginx by default.
+    pub authorities: Option<Chain>,
+    /// What endpoints are shown that ask for it.
+    pub identity: Option<Identity>,
+}
+
+impl BackendTls {
+    /// With any certificate, and none of ours.
+    #[must_use]
+    pub const fn unverified(server_name: String) -> Self {
+        Self { server_name, hides_name: false, authorities: None, identity: None }
+    }
+
+    /// Whether it is so but for the name.
+    #[must_use]
+    pub const fn is_usual(&self) -> bool {
+        !self.hides_name && self.authorities.is_none() && self.identity.is_none()
+    }
+}
+
+/// A certificate by which we prove who we are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity(pub Arc<Certificate>);
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.chain.hash(state);
+    }
 }
 
 /// Why a backend cannot take requests. Each is a 503, but for those that nothing implements, which are a 500.
@@ -87,6 +119,8 @@ pub enum Unavailable {
     Unsupported,
     /// A protocol is asked for that nothing implements.
     UnknownProtocol,
+    /// A Secret is missing, or of no use, by which endpoints are to be verified, or to know us.
+    NoTrust,
 }
 
 /// By which rule a backend's requests are shared out among its endpoints.

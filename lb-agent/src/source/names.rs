@@ -49,6 +49,18 @@ pub(super) const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
 pub(super) const BACKEND_PROTOCOL: [&str; 2] =
     ["edgelb.dev/backend-protocol", "nginx.ingress.kubernetes.io/backend-protocol"];
 
+/// Annotation of Ingresses: how endpoints prove who they are.
+pub(super) const BACKEND_TLS: &str = "edgelb.dev/backend-tls";
+
+/// The same as ingress-nginx has it: a Secret, whether certificates are verified, by which name, and whether that is
+/// asked for.
+pub(super) const PROXY_SSL: [&str; 4] = [
+    "nginx.ingress.kubernetes.io/proxy-ssl-secret",
+    "nginx.ingress.kubernetes.io/proxy-ssl-verify",
+    "nginx.ingress.kubernetes.io/proxy-ssl-name",
+    "nginx.ingress.kubernetes.io/proxy-ssl-server-name",
+];
+
 /// Annotations of Ingresses by which ingress-nginx lets only some clients in.
 pub(super) const GUARDS: [&str; 6] = [
     "nginx.ingress.kubernetes.io/auth-type",
@@ -87,8 +99,8 @@ pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-cl
 /// Label of EndpointSlices: the Service that they belong to.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// The labels and annotations that are read, beside `BACKEND_PROTOCOL`, `GUARDS` and `OF_NGINX`.
-const METADATA: [&str; 13] = [
+/// The labels and annotations that are read, beside `BACKEND_PROTOCOL`, `PROXY_SSL`, `GUARDS` and `OF_NGINX`.
+const METADATA: [&str; 14] = [
     EDGE,
     WEIGHT,
     VIPS,
@@ -97,6 +109,7 @@ const METADATA: [&str; 13] = [
     STICKY,
     HEALTH_CHECK,
     TIMES,
+    BACKEND_TLS,
     RETRIES,
     LEGACY_CLASS,
     CANARY,
@@ -106,8 +119,9 @@ const METADATA: [&str; 13] = [
 
 /// Whether a label or annotation is read.
 pub(super) fn is_read(key: &str) -> bool {
+    let lists: [&[&str]; 4] = [&METADATA, &BACKEND_PROTOCOL, &PROXY_SSL, &GUARDS];
     let is_of_nginx = || key.strip_prefix(NGINX).is_some_and(|name| OF_NGINX.contains(&name));
-    METADATA.contains(&key) || BACKEND_PROTOCOL.contains(&key) || GUARDS.contains(&key) || is_of_nginx()
+    lists.iter().any(|list| list.contains(&key)) || is_of_nginx()
 }
 
 /// The type of Secrets that hold a certificate.
@@ -118,6 +132,9 @@ pub(super) const TLS_CERTIFICATE: &str = "tls.crt";
 
 /// The key under which the private key stands, PEM.
 pub(super) const TLS_KEY: &str = "tls.key";
+
+/// The key under which certificates of authorities may stand, PEM.
+pub(super) const TLS_AUTHORITIES: &str = "ca.crt";
 
 /// The key under which an OCSP response may stand that is shown with the certificate, DER.
 pub(super) const TLS_STAPLE: &str = "tls.ocsp-staple";

@@ -246,6 +246,7 @@ const fn words(reason: Unavailable) -> &'static str {
         Unavailable::ExternalName => "the Service is of type ExternalName, which is not switched on",
         Unavailable::Unsupported => "resource backends are not supported",
         Unavailable::UnknownProtocol => "its protocol is not supported",
+        Unavailable::NoTrust => "a Secret cannot be had by which its endpoints are verified, or know us",
     }
 }
 

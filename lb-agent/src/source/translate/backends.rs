@@ -270,7 +270,7 @@ fn complaint(backend: &Backend, external: Option<&External>) -> Option<Complaint
             (".name", message)
         }
         // What is said of the Service, or of the annotation, says it.
-        Unavailable::UnknownProtocol => return None,
+        Unavailable::UnknownProtocol | Unavailable::NoTrust => return None,
         Unavailable::NoEndpoint | Unavailable::Unsupported => return None,
     };
     Some((part, Severity::Error, message))

@@ -64,7 +64,7 @@ impl Ingresses {
             && let Some(class) = context.classes.of_ingress(&name, ingress, &mut found)
         {
             let allows_external_name = context.classes.allow_external_name(class);
-            let asked = &Arc::new(Asked::by(&name, ingress, &mut found));
+            let asked = &Arc::new(Asked::by(&name, ingress, index, &mut found));
             let reading = Reading { name: &name, ingress, class, index, asked, allows_external_name };
             let routes = reading.routes(&mut self.backends, &mut found);
             let has_default = context.classes.has_certificate(class);

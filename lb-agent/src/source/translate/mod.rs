@@ -4,6 +4,7 @@
 
 mod age;
 mod asked;
+mod backend_tls;
 mod backends;
 mod certificates;
 mod classes;
@@ -37,6 +38,7 @@ mod vips;
 mod fixture;
 
 pub(super) use self::age::Age;
+pub(super) use self::backend_tls::secrets as backend_secrets;
 pub(super) use self::classes::Classes;
 pub(super) use self::members::edge_nodes;
 pub use self::translator::Translator;

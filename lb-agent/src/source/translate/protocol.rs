@@ -35,13 +35,13 @@ pub(super) enum Choice {
 }
 
 impl Spoken {
-    /// The protocol, with this name where one is asked for.
-    pub(super) fn with(self, server_name: impl FnOnce() -> String) -> BackendProtocol {
-        let is_tls = matches!(self, Self::Https | Self::H2);
-        BackendProtocol {
-            is_http2: matches!(self, Self::H2c | Self::H2),
-            tls: is_tls.then(|| Arc::new(BackendTls { server_name: server_name() })),
-        }
+    /// The protocol, with these terms where it goes over TLS; none where they cannot be had.
+    pub(super) fn with(self, tls: impl FnOnce() -> Option<BackendTls>) -> Option<BackendProtocol> {
+        let tls = match self {
+            Self::Https | Self::H2 => Some(Arc::new(tls()?)),
+            Self::Http | Self::H2c => None,
+        };
+        Some(BackendProtocol { is_http2: matches!(self, Self::H2c | Self::H2), tls })
     }
 }
 

@@ -56,11 +56,13 @@ impl Seen {
             Choice::This(spoken) => Some(spoken),
             Choice::Unknown => None,
         };
-        let protocol = spoken.map(|spoken| spoken.with(|| self.server_name(id))).unwrap_or_default();
-        let endpoints = match (&self.endpoints, spoken) {
+        let protocol = spoken.map(|spoken| spoken.with(|| asked.tls.with(|| self.server_name(id))));
+        let endpoints = match (&self.endpoints, &protocol) {
             (Ok(_) | Err(Unavailable::NoEndpoint), None) => Err(Unavailable::UnknownProtocol),
+            (Ok(_) | Err(Unavailable::NoEndpoint), Some(None)) => Err(Unavailable::NoTrust),
             (endpoints, _) => endpoints.clone(),
         };
+        let protocol = protocol.flatten().unwrap_or_default();
         Backend { id: id.clone(), protocol, treatment: self.wishes.over(&asked.wishes), endpoints }
     }
 
