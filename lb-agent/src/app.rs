@@ -237,7 +237,7 @@ fn addresses(run: &Run) -> Addresses {
     Addresses { socket, tcp: run.admin.0, metrics: run.metrics_addr, may_wait: run.take_over }
 }
 
-fn settings(run: &Run) -> Settings {
+fn settings(run: &Run, node: &str) -> Settings {
     let with = |addresses: &[SocketAddr], protocol| {
         addresses.iter().map(move |&address| (address, protocol)).collect::<Vec<_>>()
     };
@@ -247,7 +247,7 @@ fn settings(run: &Run) -> Settings {
     let (standalone, host_ports) =
         if run.no_xdp { (ports, BTreeMap::new()) } else { (BTreeMap::new(), ports) };
     let membership = if run.manifests.is_some() { Membership::Nodes } else { Membership::History };
-    Settings { standalone, host_ports, membership, ..meaning(&run.meaning) }
+    Settings { standalone, host_ports, membership, node: Some(node.to_owned()), ..meaning(&run.meaning) }
 }
 
 /// What `check` shares with `run`.
@@ -256,6 +256,7 @@ fn meaning(meaning: &Meaning) -> Settings {
         default_certificate: meaning.default_certificate.clone(),
         watch_without_class: meaning.watch_without_class,
         allow_external_name: meaning.allow_external_name,
+        zone: meaning.zone.clone(),
         ..Settings::default()
     }
 }

@@ -191,6 +191,13 @@ impl Index {
         })
     }
 
+    pub(super) fn node(&self, name: &str) -> Option<&Node> {
+        match &self.entries.get(&ObjectRef::new(Kind::Node, "", name))?.object {
+            Object::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
     pub(super) fn services(&self) -> impl Iterator<Item = (&ObjectRef, &Service)> {
         self.each(Kind::Service, service)
     }

@@ -99,8 +99,14 @@ pub(super) const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-cl
 /// Label of EndpointSlices: the Service that they belong to.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// Label of Nodes: where they stand.
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// Annotation of Services: `Auto` where requests are to stay in a zone.
+pub(super) const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
+
 /// The labels and annotations that are read, beside `BACKEND_PROTOCOL`, `PROXY_SSL`, `GUARDS` and `OF_NGINX`.
-const METADATA: [&str; 14] = [
+const METADATA: [&str; 16] = [
     EDGE,
     WEIGHT,
     VIPS,
@@ -109,6 +115,8 @@ const METADATA: [&str; 14] = [
     STICKY,
     HEALTH_CHECK,
     TIMES,
+    ZONE,
+    TOPOLOGY_MODE,
     BACKEND_TLS,
     RETRIES,
     LEGACY_CLASS,

@@ -26,8 +26,17 @@ pub(super) struct Backends {
     made: BTreeMap<ObjectRef, BTreeMap<BackendPort, Made>>,
     /// Those that were made since problems were registered.
     new: Vec<(ObjectRef, BackendPort, Vec<Problem>)>,
+    /// What decides beside the Service and its EndpointSlices.
+    site: Site,
+}
+
+/// Where backends are looked for.
+#[derive(Debug, Default)]
+struct Site {
     /// Addresses that no external name may lead to.
     vips: BTreeSet<IpAddr>,
+    /// The node's zone.
+    zone: Option<String>,
 }
 
 #[derive(Debug)]
@@ -103,7 +112,7 @@ impl Backends {
         let ports = self.made.entry(service.clone()).or_default();
         let made = ports.entry(id.port.clone()).or_insert_with(|| {
             let mut found = Vec::new();
-            let seen = look(&service, &id.port, index, &self.vips, &mut found);
+            let seen = look(&service, &id.port, index, &self.site, &mut found);
             self.new.push((service.clone(), id.port.clone(), found));
             Made {
                 backends: vec![(Arc::clone(asked), Arc::new(seen.backend(&id, asked)))],
@@ -115,7 +124,7 @@ impl Backends {
         });
         let known = made.backends.iter().find(|(known, _)| known == asked);
         let backend = known.map(|(_, backend)| Arc::clone(backend)).unwrap_or_else(|| {
-            let seen = look(&service, &id.port, index, &self.vips, &mut Vec::new());
+            let seen = look(&service, &id.port, index, &self.site, &mut Vec::new());
             let backend = Arc::new(seen.backend(&id, asked));
             // What nobody asks for any more.
             made.backends.retain(|(_, known)| Arc::strong_count(known) > 1);
@@ -172,7 +181,7 @@ impl Backends {
     ) {
         for (port, made) in self.made.get_mut(service).into_iter().flatten() {
             let mut found = Vec::new();
-            let seen = look(service, port, index, &self.vips, &mut found);
+            let seen = look(service, port, index, &self.site, &mut found);
             register.replace(&mut made.found, found, index);
             let mut is_other = seen.external != made.external;
             for (asked, known) in &mut made.backends {
@@ -191,11 +200,20 @@ impl Backends {
 
     /// Takes the VIPs as they are now; gives the Services that this may concern.
     pub(super) fn take_vips(&mut self, vips: &BTreeSet<IpAddr>) -> Vec<ObjectRef> {
-        if self.vips == *vips {
+        if self.site.vips == *vips {
             return Vec::new();
         }
-        self.vips.clone_from(vips);
+        self.site.vips.clone_from(vips);
         self.external().map(|(service, _)| service.clone()).collect()
+    }
+
+    /// Takes the node's zone as it is now; gives the Services that this may concern.
+    pub(super) fn take_zone(&mut self, zone: Option<String>) -> Vec<ObjectRef> {
+        if self.site.zone == zone {
+            return Vec::new();
+        }
+        self.site.zone = zone;
+        self.made.keys().cloned().collect()
     }
 
     /// The Services that stand for one of these names.

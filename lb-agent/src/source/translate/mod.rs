@@ -33,6 +33,7 @@ mod tls_policy;
 mod translator;
 mod treatment;
 mod vips;
+mod zone;
 
 #[cfg(test)]
 mod fixture;
