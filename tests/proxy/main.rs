@@ -32,6 +32,7 @@ mod retries;
 mod reuse;
 mod rolling;
 mod routing;
+mod send_proxy;
 mod smuggling;
 mod steered;
 mod sticky;

@@ -9,14 +9,17 @@ use hyper::body::Incoming;
 
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
+use super::client::Client;
 use super::config::Timeouts;
 use super::deadline::Deadline;
 use super::ejection::Offence;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
 use super::limits::Limit;
+use super::multiplex::Place;
 use super::quiet::Quiet;
 use super::reply::Reply;
+use super::send_proxy::Ends;
 use super::stream::{Answering, Asked, Stream};
 use super::upload::{Pace, Upload};
 use super::upstream::Turn;
@@ -62,6 +65,8 @@ pub(super) struct Attempts<'a> {
     place: Option<Request<RequestBody>>,
     /// A copy of what is under way.
     spare: Option<Request<RequestBody>>,
+    /// Whose request it is.
+    ends: Ends,
     /// In ticks of the worker's deadlines.
     started: u64,
     time: Allowed,
@@ -99,16 +104,18 @@ impl Allowed {
 impl<'a> Attempts<'a> {
     /// None yet.
     pub(super) fn new(
-        worker: &'a Worker,
+        client: &'a Client,
         tries: Tries,
         request: Request<RequestBody>,
         own_time: Option<Duration>,
     ) -> Self {
+        let (worker, ends) = (&*client.worker, client.ends());
         let started = worker.deadlines.now();
         let treatment = tries.treatment();
         let time = Allowed::new(&worker.config.timeouts, treatment, own_time);
         let repeats = treatment.retries.tries.saturating_sub(1);
-        Self { worker, tries, place: Some(request), spare: None, started, time, is_repeated: false, repeats }
+        let (place, spare, is_repeated) = (Some(request), None, false);
+        Self { worker, tries, place, spare, ends, started, time, is_repeated, repeats }
     }
 
     /// Until an endpoint answers, or none is left, or no time.
@@ -182,7 +189,7 @@ impl<'a> Attempts<'a> {
             }
         }
         let within = left.min(self.time.connect);
-        let connection = self.worker.connect(upstream, within).await.ok_or(Failure::NotSent)?;
+        let connection = self.worker.connect(upstream, self.ends, within).await.ok_or(Failure::NotSent)?;
         turn.connected();
         self.spare = if self.may_go_elsewhere() { self.copy() } else { None };
         let result = self.exchange(connection, turn, left).await;
@@ -261,7 +268,14 @@ impl<'a> Attempts<'a> {
     ) -> Result<Answered, Failure> {
         let upstream = turn.upstream();
         let connect = self.time.connect;
-        let place = upstream.shared.place(|| self.worker.multiplex(upstream, connect));
+        let open = || self.worker.multiplex(upstream, self.ends, connect);
+        let place = async {
+            match upstream.protocol.proxy_header {
+                None => upstream.shared.place(open).await,
+                // A connection is its client's.
+                Some(_) => open().await.map(Place::new),
+            }
+        };
         let Some(Some(place)) = deadline.bound(place).await else { return Err(Failure::NotSent) };
         turn.connected();
         let Some(mut request) = self.place.take() else { return Err(Failure::Broken) };

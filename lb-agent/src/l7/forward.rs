@@ -88,7 +88,7 @@ async fn answer(
     let tries = Tries::new(client.worker.upstreams.of(&route.target)?, hints).noted(account.notes());
     // What is under way does not keep the endpoints of a state that is gone.
     drop(route);
-    Ok(pass_back(Attempts::new(&client.worker, tries, request, own_time).run().await?))
+    Ok(pass_back(Attempts::new(client, tries, request, own_time).run().await?))
 }
 
 fn find_route(client: &Client, parts: &mut Parts) -> Result<Arc<Route>, Reply> {

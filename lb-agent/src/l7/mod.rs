@@ -70,6 +70,7 @@ mod request_id;
 mod route;
 pub mod router;
 mod secured;
+mod send_proxy;
 mod settle;
 mod sniff;
 mod sticky;

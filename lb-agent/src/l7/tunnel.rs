@@ -45,7 +45,7 @@ pub(super) async fn open(
     headers::set_websocket(&mut parts.headers);
     let hints = Hints::of(route, &parts, client.protocol == ListenerProtocol::Https);
     let request = Request::from_parts(parts, RequestBody::default());
-    let (stream, turn, tries) = connect(&client.worker, &route.target, hints, notes.clone()).await?;
+    let (stream, turn, tries) = connect(client, &route.target, hints, notes.clone()).await?;
     let within = route.target.treatment.times.attempt.unwrap_or(client.worker.config.timeouts.response);
     let mut response =
         shake_hands(&client.worker, within, stream, request).await.inspect_err(|_| turn.failed())?;
@@ -77,17 +77,18 @@ fn pass_back(response: Response<Incoming>) -> Response<Body> {
 
 /// The turn lasts until the endpoint has answered: a tunnel says nothing of its load.
 async fn connect(
-    worker: &Worker,
+    client: &Client,
     target: &Arc<Target>,
     hints: Hints,
     notes: Option<Rc<Notes>>,
 ) -> Result<(EndpointStream, Turn, Tries), Reply> {
+    let worker = &client.worker;
     let mut tries = Tries::new(worker.upstreams.of(target)?, hints).noted(notes);
     let mut next = Some(tries.first(&worker.metrics).await?);
     while let Some(turn) = next {
         tries.tried(&turn);
         let within = tries.treatment().times.connect.unwrap_or(worker.config.timeouts.connect);
-        if let Some(stream) = worker.open(turn.upstream(), within).await {
+        if let Some(stream) = worker.open(turn.upstream(), client.ends(), within).await {
             return Ok((stream, turn, tries));
         }
         tries.failed(&turn, Offence::Connect, &worker.config.ejection, &worker.metrics);

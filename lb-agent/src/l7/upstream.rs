@@ -42,6 +42,10 @@ impl Upstream {
         let (load, conduct, pool) = (Load::new(now, joins), Conduct::new(now), Pool::new(keeping));
         let (shared, queues, places) = (Shared::default(), Queues::default(), Cell::new(0));
         let seed = policy::seed(address);
+        if protocol.proxy_header.is_some() {
+            // A connection is its client's.
+            pool.close();
+        }
         Rc::new(Self { address, protocol, seed, load, conduct, pool, shared, queues, places })
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
@@ -33,11 +34,12 @@ use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::route::Route;
 use super::secured::{EndpointStream, EndpointTlsFailure, Secured};
+use super::send_proxy::Ends;
 use super::sticky::CookieKeys;
 use super::tls::CertificateIndex;
 use super::upstream::Upstream;
 use super::upstreams::Upstreams;
-use super::{connection, drain};
+use super::{connection, drain, send_proxy};
 use crate::beat::Beat;
 use crate::metrics::Metrics;
 use crate::model::ListenerProtocol;
@@ -191,20 +193,31 @@ impl Worker {
     pub(super) async fn connect(
         &self,
         endpoint: &Upstream,
+        ends: Ends,
         within: Duration,
     ) -> Option<Box<EndpointConnection>> {
-        let stream = self.open(endpoint, within).await?;
+        let stream = self.open(endpoint, ends, within).await?;
         EndpointConnection::new(stream, &self.deadlines).await.ok().map(Box::new)
     }
 
     /// A new HTTP/2 connection to an endpoint, counted.
-    pub(super) async fn multiplex(&self, endpoint: &Upstream, within: Duration) -> Option<Rc<Multiplexed>> {
-        self.in_time(within, async { Multiplexed::new(self.dial(endpoint).await.ok()?).await }).await
+    pub(super) async fn multiplex(
+        &self,
+        endpoint: &Upstream,
+        ends: Ends,
+        within: Duration,
+    ) -> Option<Rc<Multiplexed>> {
+        self.in_time(within, async { Multiplexed::new(self.dial(endpoint, ends).await.ok()?).await }).await
     }
 
     /// A new stream to an endpoint, counted.
-    pub(super) async fn open(&self, endpoint: &Upstream, within: Duration) -> Option<EndpointStream> {
-        self.in_time(within, async { self.dial(endpoint).await.ok() }).await
+    pub(super) async fn open(
+        &self,
+        endpoint: &Upstream,
+        ends: Ends,
+        within: Duration,
+    ) -> Option<EndpointStream> {
+        self.in_time(within, async { self.dial(endpoint, ends).await.ok() }).await
     }
 
     async fn in_time<T>(&self, within: Duration, opening: impl Future<Output = Option<T>>) -> Option<T> {
@@ -215,9 +228,12 @@ impl Worker {
         opened
     }
 
-    async fn dial(&self, endpoint: &Upstream) -> io::Result<EndpointStream> {
-        let stream = TcpStream::connect(endpoint.address).await?;
+    async fn dial(&self, endpoint: &Upstream, ends: Ends) -> io::Result<EndpointStream> {
+        let mut stream = TcpStream::connect(endpoint.address).await?;
         stream.set_nodelay(true)?;
+        if let Some(version) = endpoint.protocol.proxy_header {
+            stream.write_all(&send_proxy::header(version, Some(ends))).await?;
+        }
         let secured = self.secured.secure(&endpoint.protocol, stream).await;
         secured.inspect_err(|error| self.metrics.upstream_handshake_failed(EndpointTlsFailure::of(error)))
     }

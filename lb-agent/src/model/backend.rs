@@ -51,6 +51,17 @@ pub struct BackendProtocol {
     pub is_http2: bool,
     /// TLS below it.
     pub tls: Option<Arc<BackendTls>>,
+    /// The PROXY header with which each connection begins; such a one is for one request.
+    pub proxy_header: Option<ProxyVersion>,
+}
+
+/// How a PROXY header is written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ProxyVersion {
+    /// As text.
+    V1,
+    /// In binary.
+    V2,
 }
 
 impl BackendProtocol {

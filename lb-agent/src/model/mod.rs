@@ -34,8 +34,8 @@ mod tls;
 mod turn;
 
 pub use backend::{
-    Backend, BackendId, BackendPort, BackendProtocol, BackendTls, HashBy, Identity, Policy, Treatment,
-    Unavailable,
+    Backend, BackendId, BackendPort, BackendProtocol, BackendTls, HashBy, Identity, Policy, ProxyVersion,
+    Treatment, Unavailable,
 };
 pub use capture::{CaptureEnd, CaptureFilter, CaptureProtocol, Captured, Hop, InvalidEnd};
 pub use certificate::{Certificate, Chain, KeyKind, Staple};

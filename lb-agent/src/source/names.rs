@@ -30,6 +30,9 @@ pub(super) const TIMES: &str = "edgelb.dev/timeouts";
 /// Annotation of Services behind us: what is tried again.
 pub(super) const RETRIES: &str = "edgelb.dev/retries";
 
+/// Annotation of Services behind us: the PROXY header that their endpoints want.
+pub(super) const SEND_PROXY: &str = "edgelb.dev/send-proxy";
+
 /// `spec.loadBalancerClass` of our Services, and `spec.controller` of our IngressClasses.
 pub(super) const CONTROLLER: &str = "edgelb.dev/ingress";
 
@@ -106,7 +109,7 @@ pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 pub(super) const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
 
 /// The labels and annotations that are read, beside `BACKEND_PROTOCOL`, `PROXY_SSL`, `GUARDS` and `OF_NGINX`.
-const METADATA: [&str; 16] = [
+const METADATA: [&str; 17] = [
     EDGE,
     WEIGHT,
     VIPS,
@@ -115,6 +118,7 @@ const METADATA: [&str; 16] = [
     STICKY,
     HEALTH_CHECK,
     TIMES,
+    SEND_PROXY,
     ZONE,
     TOPOLOGY_MODE,
     BACKEND_TLS,

@@ -110,7 +110,7 @@ fn backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable>) -> Ar
 /// What endpoints speak, over TLS with this name for SNI if there is one.
 pub(crate) fn protocol(is_http2: bool, server_name: Option<&str>) -> BackendProtocol {
     let tls = |name: &str| Arc::new(BackendTls::unverified(name.to_owned()));
-    BackendProtocol { is_http2, tls: server_name.map(tls) }
+    BackendProtocol { is_http2, tls: server_name.map(tls), proxy_header: None }
 }
 
 /// A self-signed certificate of this kind of key for these names; the first name is its Secret's too.

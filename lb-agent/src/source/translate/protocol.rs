@@ -41,7 +41,7 @@ impl Spoken {
             Self::Https | Self::H2 => Some(Arc::new(tls()?)),
             Self::Http | Self::H2c => None,
         };
-        Some(BackendProtocol { is_http2: matches!(self, Self::H2c | Self::H2), tls })
+        Some(BackendProtocol { is_http2: matches!(self, Self::H2c | Self::H2), tls, proxy_header: None })
     }
 }
 

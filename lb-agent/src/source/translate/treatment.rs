@@ -8,7 +8,9 @@ use k8s_openapi::api::networking::v1::Ingress;
 
 use super::health_check::health_check;
 use super::{policy, sticky, times};
-use crate::model::{HealthCheck, ObjectRef, Policy, Problem, Retries, Sticky, Times, Treatment};
+use crate::model::{
+    HealthCheck, ObjectRef, Policy, Problem, ProxyVersion, Retries, Sticky, Times, Treatment,
+};
 use crate::source::{Index, names};
 
 /// What somebody says of it; the rest is left to others.
@@ -19,6 +21,7 @@ pub(super) struct Wishes {
     check: Option<Arc<HealthCheck>>,
     times: Option<Arc<Times>>,
     retries: Option<Arc<Retries>>,
+    proxy_header: Option<Arc<ProxyVersion>>,
 }
 
 impl Wishes {
@@ -32,6 +35,7 @@ impl Wishes {
             check: own.read(names::HEALTH_CHECK, health_check, "endpoints are not checked"),
             times: own.read(names::TIMES, times::times, "the usual times count"),
             retries: own.read(names::RETRIES, times::retries, "what is usual is tried again"),
+            proxy_header: own.read(names::SEND_PROXY, proxy_version, "endpoints get no PROXY header"),
             policy: policy::of_service(service, annotations, problems),
         }
     }
@@ -58,7 +62,13 @@ impl Wishes {
             times: times::times_of_nginx(read, &mut wrong).map(Arc::new),
             retries: times::retries_of_nginx(read, &mut wrong).map(Arc::new),
             check: None,
+            proxy_header: None,
         }
+    }
+
+    /// The PROXY header with which connections begin.
+    pub(super) fn proxy_header(&self) -> Option<ProxyVersion> {
+        self.proxy_header.as_deref().copied()
     }
 
     /// What comes of them, and of those that count where these say nothing.
@@ -75,6 +85,14 @@ impl Wishes {
                 .map(|all| Retries::clone(all))
                 .unwrap_or_default(),
         }
+    }
+}
+
+fn proxy_version(text: &str) -> Result<ProxyVersion, String> {
+    match text {
+        "v1" => Ok(ProxyVersion::V1),
+        "v2" => Ok(ProxyVersion::V2),
+        _ => Err(format!("{text:?} is not v1 or v2")),
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::protocol::{self, Choice, Spoken};
 use super::super::treatment::Wishes;
 use super::super::zone;
 use super::Site;
-use crate::model::{Backend, BackendId, BackendPort, ObjectRef, Problem, Unavailable};
+use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, ObjectRef, Problem, Unavailable};
 use crate::source::{Index, names};
 
 /// What stands behind a Service's port.
@@ -63,7 +63,8 @@ impl Seen {
             (Ok(_) | Err(Unavailable::NoEndpoint), Some(None)) => Err(Unavailable::NoTrust),
             (endpoints, _) => endpoints.clone(),
         };
-        let protocol = protocol.flatten().unwrap_or_default();
+        let proxy_header = self.wishes.proxy_header();
+        let protocol = BackendProtocol { proxy_header, ..protocol.flatten().unwrap_or_default() };
         Backend { id: id.clone(), protocol, treatment: self.wishes.over(&asked.wishes), endpoints }
     }
 
