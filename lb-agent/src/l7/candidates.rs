@@ -53,7 +53,7 @@ impl Candidates {
         Self {
             upstreams,
             budget: Budget::default(),
-            bounds,
+            bounds: bounds.with(&target.treatment.limits),
             queue: Rc::default(),
             treatment: target.treatment.clone(),
             group: target.group.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::{Certificate, Chain, HealthCheck, Retries, Sticky, Times};
+use super::{Certificate, Chain, HealthCheck, RequestLimits, Retries, Sticky, Times};
 
 /// The port of a Service that an Ingress names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -176,6 +176,8 @@ pub struct Treatment {
     pub times: Times,
     /// What is tried again.
     pub retries: Retries,
+    /// How many there may be at a time.
+    pub limits: RequestLimits,
     /// How they are asked whether they are well; not at all unless somebody wants it.
     pub check: Option<Arc<HealthCheck>>,
 }

@@ -68,6 +68,6 @@ pub use service::{Listener, ListenerProtocol, MOST_SERVICES, Protocol, Service, 
 pub use shared_map::{Difference, SharedMap};
 pub use snapshot::Snapshot;
 pub use sticky::{SameSite, Sticky};
-pub use times::{Retries, Times};
+pub use times::{RequestLimits, Retries, Times};
 pub use tls::{CipherSuite, TlsPolicy, TlsVersion};
 pub use turn::Turn;

@@ -1,4 +1,5 @@
-//! How long a backend's requests may take, and what is tried again: as far as somebody wants it otherwise than usual.
+//! How long a backend's requests may take, how many there may be, and what is tried again: as far as somebody wants it
+//! otherwise than usual.
 
 use std::time::Duration;
 
@@ -15,6 +16,17 @@ pub struct Times {
     pub read: Option<Duration>,
     /// For an endpoint to take the next part of a request's body.
     pub send: Option<Duration>,
+}
+
+/// How much of a backend's endpoints may be asked at a time; for what is not there, the operator's own limits count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RequestLimits {
+    /// Requests under way at one endpoint.
+    pub endpoint_requests: Option<u32>,
+    /// Requests that wait for one.
+    pub pending_requests: Option<u32>,
+    /// For so long.
+    pub pending_time: Option<Duration>,
 }
 
 /// When a request goes to another endpoint, and how often. It has to have no body.

@@ -27,6 +27,9 @@ pub(super) const HEALTH_CHECK: &str = "edgelb.dev/health-check";
 /// Annotation of Services behind us: how long requests may take.
 pub(super) const TIMES: &str = "edgelb.dev/timeouts";
 
+/// Annotation of Services behind us: how many requests there may be at a time.
+pub(super) const LIMITS: &str = "edgelb.dev/limits";
+
 /// Annotation of Services behind us: what is tried again.
 pub(super) const RETRIES: &str = "edgelb.dev/retries";
 
@@ -109,7 +112,7 @@ pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 pub(super) const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
 
 /// The labels and annotations that are read, beside `BACKEND_PROTOCOL`, `PROXY_SSL`, `GUARDS` and `OF_NGINX`.
-const METADATA: [&str; 17] = [
+const METADATA: [&str; 18] = [
     EDGE,
     WEIGHT,
     VIPS,
@@ -118,6 +121,7 @@ const METADATA: [&str; 17] = [
     STICKY,
     HEALTH_CHECK,
     TIMES,
+    LIMITS,
     SEND_PROXY,
     ZONE,
     TOPOLOGY_MODE,

@@ -66,7 +66,8 @@ impl EndpointTlsFailure {
 
     const fn of_certificate(error: &CertificateError) -> Self {
         match error {
-            CertificateError::UnknownIssuer => Self::Untrusted,
+            // Another one may go by the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::Untrusted,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::Name,
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }

@@ -1,12 +1,13 @@
-//! Annotations -> how long requests may take, and what is tried again: ours of a Service, and those of ingress-nginx of an
+//! Annotations -> how long requests may take, how many there may be, and what is tried again: ours of a Service, and those of ingress-nginx of an
 //! Ingress.
 
 use std::time::Duration;
 
 use super::listed::{Listed, positive, time};
-use crate::model::{Retries, Times};
+use crate::model::{RequestLimits, Retries, Times};
 
 const TIMES: &str = "connect, try, request, read, send";
+const LIMITS: &str = "endpoint-requests, pending-requests, pending-time";
 const RETRIES: &str = "tries, within, on";
 const ON: &str =
     "some of connect, error, timeout, any-method and statuses from 400 on, with spaces between them";
@@ -26,6 +27,18 @@ pub(super) fn times(text: &str) -> Result<Times, String> {
         (Some(attempt), Some(request)) if attempt > request => Err("try is longer than request".to_owned()),
         _ => Ok(times),
     }
+}
+
+/// What our annotation says of limits, or what is wrong with it.
+pub(super) fn limits(text: &str) -> Result<RequestLimits, String> {
+    let mut listed = Listed::read(text)?;
+    let limits = RequestLimits {
+        endpoint_requests: listed.count("endpoint-requests")?,
+        pending_requests: listed.count("pending-requests")?,
+        pending_time: listed.time("pending-time")?,
+    };
+    listed.end(LIMITS)?;
+    Ok(limits)
 }
 
 /// What our annotation says of retries, or what is wrong with it.
@@ -166,6 +179,12 @@ mod tests {
             send: Some(Duration::from_millis(500)),
         };
         assert_eq!(times("connect=1s, try=2s, request=5s, read=1m, send=500ms"), Ok(all));
+        let limits = RequestLimits {
+            endpoint_requests: Some(10),
+            pending_requests: Some(5),
+            pending_time: Some(second(1)),
+        };
+        assert_eq!(super::limits("endpoint-requests=10, pending-requests=5, pending-time=1s"), Ok(limits));
         let usual = Retries::default();
         assert_eq!(retries("tries=3"), Ok(Retries { tries: 3, ..usual.clone() }));
         let some = Retries {
@@ -181,6 +200,7 @@ mod tests {
             (times("try=2").err(), "try: \"2\" is not a time"),
             (times("try=2s, request=1s").err(), "longer"),
             (times("total=2s").err(), "\"total\" is none of connect, try"),
+            (super::limits("requests=5").err(), "\"requests\" is none of endpoint-requests"),
             (retries("on=never").err(), "on: \"never\" is not some of connect"),
             (retries("on=200").err(), "on"),
             (retries("tries=0").err(), "tries"),

@@ -9,7 +9,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use super::health_check::health_check;
 use super::{policy, sticky, times};
 use crate::model::{
-    HealthCheck, ObjectRef, Policy, Problem, ProxyVersion, Retries, Sticky, Times, Treatment,
+    HealthCheck, ObjectRef, Policy, Problem, ProxyVersion, RequestLimits, Retries, Sticky, Times, Treatment,
 };
 use crate::source::{Index, names};
 
@@ -21,6 +21,7 @@ pub(super) struct Wishes {
     check: Option<Arc<HealthCheck>>,
     times: Option<Arc<Times>>,
     retries: Option<Arc<Retries>>,
+    limits: Option<Arc<RequestLimits>>,
     proxy_header: Option<Arc<ProxyVersion>>,
 }
 
@@ -35,6 +36,7 @@ impl Wishes {
             check: own.read(names::HEALTH_CHECK, health_check, "endpoints are not checked"),
             times: own.read(names::TIMES, times::times, "the usual times count"),
             retries: own.read(names::RETRIES, times::retries, "what is usual is tried again"),
+            limits: own.read(names::LIMITS, times::limits, "the operator's limits count"),
             proxy_header: own.read(names::SEND_PROXY, proxy_version, "endpoints get no PROXY header"),
             policy: policy::of_service(service, annotations, problems),
         }
@@ -62,6 +64,7 @@ impl Wishes {
             times: times::times_of_nginx(read, &mut wrong).map(Arc::new),
             retries: times::retries_of_nginx(read, &mut wrong).map(Arc::new),
             check: None,
+            limits: None,
             proxy_header: None,
         }
     }
@@ -76,6 +79,7 @@ impl Wishes {
         Treatment {
             policy: self.policy.as_ref().or(other.policy.as_ref()).cloned().unwrap_or_default(),
             sticky: self.sticky.as_ref().or(other.sticky.as_ref()).cloned(),
+            limits: self.limits.as_deref().or(other.limits.as_deref()).copied().unwrap_or_default(),
             check: self.check.as_ref().or(other.check.as_ref()).cloned(),
             times: self.times.as_ref().or(other.times.as_ref()).map(|times| **times).unwrap_or_default(),
             retries: self
