@@ -18,8 +18,8 @@ mod packet_path;
 mod proxy;
 mod say;
 mod service;
+mod shared_secret;
 mod signals;
-mod ticket_secret;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -149,7 +149,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         result = input.run(turn.clone()) => result.map(|()| left())?,
         result = steer(packet_path, key, &proxy, to_kernel) => result.map(|()| left())?,
         () = publish(&proxy, snapshots.clone(), served, proxy_live) => left(),
-        never = ticket_secret::follow(secret, proxy.tickets()) => match never {},
+        never = shared_secret::follow(secret, &proxy) => match never {},
         never = drain.run(&proxy, live.history.as_ref()) => match never {},
         never = attract(&live, attracted) => match never {},
         never = service::tell(&live) => match never {},
@@ -214,7 +214,7 @@ fn addresses(run: &Run) -> Addresses {
     Addresses { socket, tcp: run.admin.0, metrics: run.metrics_addr, may_wait: run.take_over }
 }
 
-fn settings(run: &Run) -> Settings {
+fn settings(run: &Run, node: &str) -> Settings {
     let with = |addresses: &[SocketAddr], protocol| {
         addresses.iter().map(move |&address| (address, protocol)).collect::<Vec<_>>()
     };
@@ -224,7 +224,7 @@ fn settings(run: &Run) -> Settings {
     let (standalone, host_ports) =
         if run.no_xdp { (ports, BTreeMap::new()) } else { (BTreeMap::new(), ports) };
     let membership = if run.manifests.is_some() { Membership::Nodes } else { Membership::History };
-    Settings { standalone, host_ports, membership, ..meaning(&run.meaning) }
+    Settings { standalone, host_ports, membership, node: Some(node.to_owned()), ..meaning(&run.meaning) }
 }
 
 /// What `check` shares with `run`.
@@ -233,6 +233,7 @@ fn meaning(meaning: &Meaning) -> Settings {
         default_certificate: meaning.default_certificate.clone(),
         watch_without_class: meaning.watch_without_class,
         allow_external_name: meaning.allow_external_name,
+        zone: meaning.zone.clone(),
         ..Settings::default()
     }
 }

@@ -2,6 +2,7 @@
 //! Needs no rights. Each file is one concern; `support` has the proxy, the backends and the clients.
 
 mod access_log;
+mod backend_tls;
 mod balance;
 mod change;
 mod conformance;
@@ -13,6 +14,7 @@ mod floods;
 mod grpc;
 mod handshakes;
 mod headers;
+mod health_checks;
 mod http2;
 mod in_front;
 mod interim;
@@ -30,10 +32,13 @@ mod retries;
 mod reuse;
 mod rolling;
 mod routing;
+mod send_proxy;
 mod smuggling;
 mod steered;
+mod sticky;
 mod streaming;
 mod support;
+mod times;
 mod tls;
 mod traces;
 mod traffic;

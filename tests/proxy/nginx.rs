@@ -92,7 +92,7 @@ async fn annotations_that_change_what_a_request_meets() {
         ("permanent-redirect", "http://elsewhere.example"),
         ("upstream-vhost", "upstream.example"),
         ("default-backend", "other"),
-        ("affinity", "cookie"),
+        ("affinity-canary-behavior", "legacy"),
         ("limit-connections", "8"),
         ("ssl-passthrough", "true"),
     ] {

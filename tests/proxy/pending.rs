@@ -1,9 +1,10 @@
 //! Endpoints with as many requests as they may have: the next ones wait, in a number and for a time that are limited.
 
 use lb_agent::l7::{Config, Setting};
+use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::support::{Answer, Backend, Fixture, Http, Table, eventually};
+use super::support::{Answer, Backend, Fixture, Http, Shop, Table, eventually};
 
 const WAITING: &str = "lb_l7_upstream_pending";
 
@@ -81,4 +82,22 @@ async fn who_leaves_does_not_take_the_turn_of_the_next() {
         assert_eq!(asked.await.expect("no panic").text(), "done");
     }
     eventually("nobody waits", || fixture.metric(WAITING) == 0).await;
+}
+
+#[tokio::test]
+async fn a_service_may_have_limits_of_its_own() {
+    let (backend, release) = Backend::slow().await;
+    let limits = "endpoint-requests=1, pending-requests=1, pending-time=1s";
+    let site = Shop::of(json!({"edgelb.dev/limits": limits})).open(&[&backend]).await;
+    assert_eq!(site.problems, Vec::<String>::new());
+    let address = site.http();
+    let first = tokio::spawn(Http::get(address, "a", "/slow"));
+    eventually("it is under way", || backend.requests() == 1).await;
+    let second = tokio::spawn(Http::get(address, "a", "/"));
+    eventually("it waits", || site.metric("lb_l7_upstream_pending") == 1).await;
+    assert_eq!(Http::get(address, "a", "/").await.status, 503, "there is room for one");
+    assert_eq!(second.await.expect("no panic").status, 503, "its time is over");
+    release.notify_one();
+    assert_eq!(first.await.expect("no panic").status, 200);
+    assert_eq!((Http::get(address, "a", "/").await.status.as_u16(), backend.requests()), (200, 2));
 }

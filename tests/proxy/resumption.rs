@@ -85,7 +85,7 @@ fn table(backend: &Backend, certificates: &[(&str, &Arc<Certificate>)]) -> Table
 /// A node of the cluster with this secret.
 fn node(backend: &Backend, secret: &[u8], certificates: &[(&str, &Arc<Certificate>)]) -> Fixture {
     let fixture = Fixture::start(table(backend, certificates).build());
-    fixture.proxy.tickets().give(secret);
+    fixture.proxy.go_by(secret);
     fixture
 }
 
@@ -120,10 +120,10 @@ async fn sessions_outlive_a_new_secret() {
     let [one, other] = [SECRET, SECRET].map(|secret| node(&backend, secret, &hosts));
     let client = careless(&TLS13);
     assert_eq!(visit(&client, one.https(), HOST).await, Full);
-    other.proxy.tickets().give(b"the next secret of all nodes");
+    other.proxy.go_by(b"the next secret of all nodes");
     assert_eq!(visit(&client, other.https(), HOST).await, Resumed);
     // Now the ticket is of the next secret.
-    one.proxy.tickets().give(b"the next secret of all nodes");
+    one.proxy.go_by(b"the next secret of all nodes");
     assert_eq!(visit(&client, one.https(), HOST).await, Resumed);
 }
 

@@ -177,8 +177,8 @@ pub(super) mod tests {
     use crate::model::{
         Backend, BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern,
         HostRoutes, KeyKind, Kind, Listener, ListenerProtocol, Mark, Member, ObjectRef, PathKind, PathRule,
-        Policy, Problem, Problems, Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot,
-        TlsPolicy, Unavailable,
+        Problem, Problems, Protocol, RouteTable, Rule, Service, ServiceAddress, SharedMap, Snapshot,
+        TlsPolicy, Treatment, Unavailable,
     };
 
     /// What stands for a private key: text, so that any form of output would show it.
@@ -204,8 +204,8 @@ pub(super) mod tests {
     fn backend(name: &str, endpoints: Result<Vec<SocketAddr>, Unavailable>) -> Arc<Backend> {
         let port = BackendPort::Name("http".to_owned());
         let id = BackendId { namespace: "shop".to_owned(), service: name.to_owned(), port };
-        let (protocol, policy) = (BackendProtocol::default(), Policy::default());
-        Arc::new(Backend { id, protocol, policy, endpoints })
+        let (protocol, treatment) = (BackendProtocol::default(), Treatment::default());
+        Arc::new(Backend { id, protocol, treatment, endpoints })
     }
 
     fn routes() -> RouteTable {

@@ -26,7 +26,7 @@ pub(super) enum Input {
 impl Input {
     /// The source that the command line names; what is wrong with it before it begins.
     pub(super) async fn new(run: &Run, node: &str, snapshots: Snapshots) -> Result<Self> {
-        let settings = settings(run);
+        let settings = settings(run, node);
         if let Some(folder) = run.manifests.clone() {
             std::fs::read_dir(&folder)
                 .with_context(|| format!("cannot read the manifests folder {}", folder.display()))?;

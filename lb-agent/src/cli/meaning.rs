@@ -31,6 +31,10 @@ pub struct Meaning {
     /// write Services then chooses where this node sends requests.
     #[arg(long, env = "EDGELB_ALLOW_EXTERNAL_NAME")]
     pub allow_external_name: bool,
+    /// The zone of this node, for Services whose requests are to stay in one. [default: the label
+    /// `topology.kubernetes.io/zone` of its Node object]
+    #[arg(long, env = "EDGELB_ZONE", value_name = "ZONE")]
+    pub zone: Option<String>,
 }
 
 fn namespaced(text: &str) -> Result<(String, String), String> {

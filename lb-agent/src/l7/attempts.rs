@@ -9,16 +9,22 @@ use hyper::body::Incoming;
 
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
+use super::client::Client;
+use super::config::Timeouts;
 use super::deadline::Deadline;
-use super::ejection::Fault;
+use super::ejection::Offence;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
 use super::limits::Limit;
+use super::multiplex::Place;
+use super::quiet::Quiet;
 use super::reply::Reply;
+use super::send_proxy::Ends;
 use super::stream::{Answering, Asked, Stream};
 use super::upload::{Pace, Upload};
 use super::upstream::Turn;
 use super::worker::Worker;
+use crate::model::{Retries, Treatment};
 
 /// An HTTP/2 endpoint is asked so often, if it has not looked at the request.
 const SENDS: usize = 3;
@@ -49,23 +55,67 @@ impl Answered {
     }
 }
 
-/// Each endpoint is tried at most once: as long as none has seen the request, and once more when one that may have seen
-/// it broke off without a response, if the request may be sent twice and the backend's budget allows it.
+/// Each endpoint is tried at most once: as long as none has seen the request, and once more, or as often as the backend
+/// wants, when one that may have seen it gave no response, or none that is wanted, if the request may be sent twice and
+/// the backend's budget allows it.
 pub(super) struct Attempts<'a> {
     worker: &'a Worker,
     tries: Tries,
     /// Where the request waits to be sent. Empty once it has been sent, but for a copy that may be sent again.
     place: Option<Request<RequestBody>>,
+    /// A copy of what is under way.
+    spare: Option<Request<RequestBody>>,
+    /// Whose request it is.
+    ends: Ends,
     /// In ticks of the worker's deadlines.
     started: u64,
+    time: Allowed,
     is_repeated: bool,
+    /// How often it still may be.
+    repeats: u32,
+}
+
+/// How long a request may take.
+struct Allowed {
+    connect: Duration,
+    /// An endpoint to take the next part of the request.
+    send: Duration,
+    /// One try.
+    attempt: Duration,
+    in_all: Duration,
+}
+
+impl Allowed {
+    /// As the backend wants it, or as is usual; what the request itself says bounds it.
+    fn new(usual: &Timeouts, treatment: &Treatment, own: Option<Duration>) -> Self {
+        let Treatment { times, retries, .. } = treatment;
+        let most = own.unwrap_or(Duration::MAX);
+        let attempt = times.attempt.or(times.request).unwrap_or(usual.response);
+        let all = times.attempt.map_or(usual.response, |attempt| attempt.saturating_mul(retries.tries));
+        Self {
+            connect: times.connect.unwrap_or(usual.connect),
+            send: times.send.unwrap_or(attempt),
+            attempt: attempt.min(most),
+            in_all: times.request.unwrap_or(all).min(most),
+        }
+    }
 }
 
 impl<'a> Attempts<'a> {
     /// None yet.
-    pub(super) fn new(worker: &'a Worker, tries: Tries, request: Request<RequestBody>) -> Self {
+    pub(super) fn new(
+        client: &'a Client,
+        tries: Tries,
+        request: Request<RequestBody>,
+        own_time: Option<Duration>,
+    ) -> Self {
+        let (worker, ends) = (&*client.worker, client.ends());
         let started = worker.deadlines.now();
-        Self { worker, tries, place: Some(request), started, is_repeated: false }
+        let treatment = tries.treatment();
+        let time = Allowed::new(&worker.config.timeouts, treatment, own_time);
+        let repeats = treatment.retries.tries.saturating_sub(1);
+        let (place, spare, is_repeated) = (Some(request), None, false);
+        Self { worker, tries, place, spare, ends, started, time, is_repeated, repeats }
     }
 
     /// Until an endpoint answers, or none is left, or no time.
@@ -75,12 +125,17 @@ impl<'a> Attempts<'a> {
         while let Some(turn) = next {
             let Some(left) = self.left() else { break };
             self.tries.tried(&turn);
-            match self.ask(&turn, left).await {
+            match self.ask(&turn, left.min(self.time.attempt)).await {
                 Ok(answered) => {
                     self.tries.note_answer();
                     let Worker { config, metrics, .. } = self.worker;
                     self.tries.answered(&turn, answered.status(), &config.ejection, metrics);
-                    return Ok(answered.with(turn));
+                    if let Some(again) = self.after_status(answered.status()) {
+                        next = Some(again);
+                        last_word = Reply::BadResponse;
+                        continue;
+                    }
+                    return Ok(self.finish(answered, turn));
                 }
                 Err(failure) => {
                     self.blame(&turn, &failure);
@@ -92,15 +147,25 @@ impl<'a> Attempts<'a> {
         Err(last_word)
     }
 
+    fn finish(&self, answered: Answered, turn: Turn) -> Response<Body> {
+        let mut response = answered.with(turn);
+        self.tries.tell_client(response.headers_mut());
+        if let Some(gap) = self.tries.treatment().times.read {
+            response.body_mut().watch(Quiet::new(&self.worker.deadlines, gap));
+        }
+        response
+    }
+
     /// What is left of the time for all attempts together.
     fn left(&self) -> Option<Duration> {
-        let Worker { deadlines, config, .. } = self.worker;
+        let gone = self.gone();
+        self.time.in_all.checked_sub(gone).filter(|left| !left.is_zero())
+    }
+
+    fn gone(&self) -> Duration {
+        let deadlines = &self.worker.deadlines;
         let ticks = u32::try_from(deadlines.now() - self.started).unwrap_or(u32::MAX);
-        config
-            .timeouts
-            .response
-            .checked_sub(deadlines.tick().saturating_mul(ticks))
-            .filter(|left| !left.is_zero())
+        deadlines.tick().saturating_mul(ticks)
     }
 
     /// Over idle connections as long as they prove to be closed, then over a new one. What is sent a second time goes
@@ -113,23 +178,42 @@ impl<'a> Attempts<'a> {
         while !self.is_repeated
             && let Some(connection) = upstream.pool.take()
         {
-            let copy = self.place.as_ref().and_then(replayable);
+            self.spare = self.copy();
             match self.exchange(connection, turn, left).await {
                 Err(Failure::NotSent) => {}
                 Err(Failure::Broken) => {
-                    self.place = copy;
+                    self.place = self.spare.take();
                     return Err(Failure::Stale);
                 }
-                result => return result,
+                result => return self.with_spare(result),
             }
         }
-        let connection = self.worker.connect(turn, left).await.ok_or(Failure::NotSent)?;
+        let within = left.min(self.time.connect);
+        let connection = self.worker.connect(turn, self.ends, within).await.ok_or(Failure::NotSent)?;
         turn.connected();
-        let may_repeat = !self.is_repeated && self.tries.has_others();
-        let copy = self.place.as_ref().filter(|_| may_repeat).and_then(replayable);
+        self.spare = if self.may_go_elsewhere() { self.copy() } else { None };
         let result = self.exchange(connection, turn, left).await;
-        if matches!(result, Err(Failure::Broken)) {
-            self.place = copy;
+        self.with_spare(result)
+    }
+
+    /// Whether there may be a use for a second copy, beyond that of an idle connection that proves to be closed.
+    fn may_go_elsewhere(&self) -> bool {
+        self.repeats > 0 && self.tries.has_others()
+    }
+
+    /// A second copy of the request, if it may be sent twice: without a body, of a method that RFC 9110 calls
+    /// idempotent, or of any if the backend wants it so.
+    fn copy(&self) -> Option<Request<RequestBody>> {
+        let request = self.place.as_ref()?;
+        let is_any = self.tries.treatment().retries.of_all_methods;
+        let may = request.body().is_empty() && (is_any || request.method().is_idempotent());
+        may.then(|| copy(request))
+    }
+
+    /// After what an endpoint may have seen, the copy takes the place of the request.
+    fn with_spare(&mut self, result: Result<Answered, Failure>) -> Result<Answered, Failure> {
+        if matches!(result, Err(Failure::Broken | Failure::TimedOut)) && self.place.is_none() {
+            self.place = self.spare.take();
         }
         result
     }
@@ -142,13 +226,9 @@ impl<'a> Attempts<'a> {
     ) -> Result<Answered, Failure> {
         connection.deadline.set(left);
         let body = self.place.as_mut().map(Request::body_mut);
-        let upload = body.and_then(|body| follow(self.worker, body, &connection.deadline));
-        let response = connection.send(&mut self.place).await.map_err(|failure| match failure {
-            Failure::TimedOut if upload.as_ref().is_some_and(|upload| upload.awaits_client()) => {
-                Failure::SlowBody
-            }
-            failure => failure,
-        })?;
+        let upload = body.and_then(|body| follow(self.worker, &self.time, body, &connection.deadline));
+        let sent = connection.send(&mut self.place).await;
+        let response = sent.map_err(|failure| too_slow(failure, upload.as_ref()))?;
         // Nobody asked this endpoint to switch protocols.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Failure::Broken);
@@ -161,6 +241,10 @@ impl<'a> Attempts<'a> {
     async fn ask_over_shared(&mut self, turn: &Turn, left: Duration) -> Result<Answered, Failure> {
         let deadline = Rc::new(Deadline::new(&self.worker.deadlines));
         deadline.set(left);
+        let Treatment { times, retries, .. } = self.tries.treatment();
+        // What breaks off is given back by whoever sends it.
+        let wants_spare = times.attempt.is_some() || !retries.on_status.is_empty() || retries.of_all_methods;
+        self.spare = if wants_spare && self.may_go_elsewhere() { self.copy() } else { None };
         let mut result = Err(Failure::NotSent);
         for _ in 0..SENDS {
             result = self.exchange_over_shared(turn, &deadline).await;
@@ -174,7 +258,7 @@ impl<'a> Attempts<'a> {
             }
             self.send_unseen();
         }
-        result
+        self.with_spare(result)
     }
 
     async fn exchange_over_shared(
@@ -183,39 +267,40 @@ impl<'a> Attempts<'a> {
         deadline: &Rc<Deadline>,
     ) -> Result<Answered, Failure> {
         let upstream = turn.upstream();
-        let connect = self.worker.config.timeouts.connect;
-        let place = upstream.shared.place(|| self.worker.multiplex(turn, connect));
+        let connect = self.time.connect;
+        let open = || self.worker.multiplex(turn, self.ends, connect);
+        let place = async {
+            match upstream.protocol.proxy_header {
+                None => upstream.shared.place(open).await,
+                // A connection is its client's.
+                Some(_) => open().await.map(Place::new),
+            }
+        };
         let Some(Some(place)) = deadline.bound(place).await else { return Err(Failure::NotSent) };
         turn.connected();
         let Some(mut request) = self.place.take() else { return Err(Failure::Broken) };
-        let upload = follow(self.worker, request.body_mut(), deadline);
+        let upload = follow(self.worker, &self.time, request.body_mut(), deadline);
         let scheme = if upstream.protocol.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let asked = Asked::send(place, &scheme, request, &mut self.place)?;
-        match asked.answer(deadline, &mut self.place).await {
-            Ok(response) => {
-                turn.answered(upload.map(|upload| upload.came_at()));
-                Ok(Answered::Shared(response))
-            }
-            Err(Failure::TimedOut) if upload.is_some_and(|upload| upload.awaits_client()) => {
-                Err(Failure::SlowBody)
-            }
-            Err(failure) => Err(failure),
-        }
+        let answered = asked.answer(deadline, &mut self.place).await;
+        let response = answered.map_err(|failure| too_slow(failure, upload.as_ref()))?;
+        turn.answered(upload.map(|upload| upload.came_at()));
+        Ok(Answered::Shared(response))
     }
 
     /// Tells the endpoint's record of what was its fault.
     fn blame(&self, turn: &Turn, failure: &Failure) {
-        let fault = match failure {
-            Failure::NotSent => Fault::Connect,
-            Failure::Broken => Fault::Broken,
-            Failure::TimedOut => Fault::TimeOut,
+        let offence = match failure {
+            Failure::NotSent => Offence::Connect,
+            Failure::Broken => Offence::Broken,
+            Failure::TimedOut => Offence::TimeOut,
             Failure::Unprocessed
             | Failure::Refused
             | Failure::Stale
             | Failure::BadBody
             | Failure::SlowBody => return,
         };
-        self.tries.failed(turn, fault, &self.worker.config.ejection, &self.worker.metrics);
+        self.tries.failed(turn, offence, &self.worker.config.ejection, &self.worker.metrics);
         turn.failed();
     }
 
@@ -235,8 +320,9 @@ impl<'a> Attempts<'a> {
 
     /// Who is asked after that, if anybody.
     fn after(&mut self, turn: Turn, failure: &Failure) -> Option<Turn> {
+        let Retries { on_connect, on_error, on_timeout, .. } = self.tries.treatment().retries;
         match failure {
-            Failure::NotSent => self.tries.next(),
+            Failure::NotSent if on_connect => self.tries.next(),
             Failure::Unprocessed | Failure::Refused if self.place.is_some() => {
                 let next = self.tries.next();
                 if next.is_some() {
@@ -244,18 +330,10 @@ impl<'a> Attempts<'a> {
                 }
                 next
             }
-            Failure::Broken | Failure::Stale if self.place.is_some() && !self.is_repeated => {
-                self.is_repeated = true;
-                let may = self.tries.may_repeat();
-                self.worker.metrics.upstream_retry(may);
-                // Only where there is no other it goes to the same one.
-                let same = matches!(failure, Failure::Stale).then_some(turn);
-                if !may {
-                    return None;
-                }
-                self.tries.retried();
-                self.tries.next().or(same)
-            }
+            // An idle connection was closed: that is no fault, and says nothing of the next one.
+            Failure::Stale if !self.is_repeated || self.may_repeat() => self.repeat(Some(turn)),
+            Failure::Broken if on_error && self.may_repeat() => self.repeat(None),
+            Failure::TimedOut if on_timeout && self.may_repeat() => self.repeat(None),
             _ => None,
         }
     }
@@ -265,28 +343,67 @@ impl<'a> Attempts<'a> {
         self.worker.metrics.upstream_unseen();
         self.tries.retried();
     }
+
+    /// Who is asked instead of the endpoint that answered, if the backend wants no such answer.
+    fn after_status(&mut self, status: StatusCode) -> Option<Turn> {
+        if !self.tries.treatment().retries.on_status.contains(&status.as_u16()) || !self.may_repeat() {
+            return None;
+        }
+        self.place = self.spare.take();
+        self.repeat(None)
+    }
+
+    /// Whether the backend wants another try, and there is time for it.
+    fn may_repeat(&self) -> bool {
+        let within = self.tries.treatment().retries.within;
+        self.may_go_elsewhere() && self.left().is_some() && within.is_none_or(|within| self.gone() < within)
+    }
+
+    /// Another one if the budget allows it; where there is no other, the same one if it may be.
+    fn repeat(&mut self, same: Option<Turn>) -> Option<Turn> {
+        self.place.as_ref()?;
+        self.is_repeated = true;
+        self.repeats = self.repeats.saturating_sub(1);
+        let may = self.tries.may_repeat();
+        self.worker.metrics.upstream_retry(may);
+        if !may {
+            return None;
+        }
+        self.tries.retried();
+        self.tries.next().or(same)
+    }
 }
 
-fn follow(worker: &Worker, body: &mut RequestBody, deadline: &Rc<Deadline>) -> Option<Rc<Upload>> {
+/// Who was too slow: the endpoint, or the client with what is missing of its request.
+fn too_slow(failure: Failure, upload: Option<&Rc<Upload>>) -> Failure {
+    match failure {
+        Failure::TimedOut if upload.is_some_and(|upload| upload.awaits_client()) => Failure::SlowBody,
+        failure => failure,
+    }
+}
+
+fn follow(
+    worker: &Worker,
+    time: &Allowed,
+    body: &mut RequestBody,
+    deadline: &Rc<Deadline>,
+) -> Option<Rc<Upload>> {
     if body.is_empty() {
         return None;
     }
-    let timeouts = &worker.config.timeouts;
     let slowest = worker.config.limits.of(Limit::UploadRate);
-    let upload = Upload::new(deadline, Pace { backend: timeouts.response, client: timeouts.upload, slowest });
+    let client = worker.config.timeouts.upload;
+    let upload = Upload::new(deadline, Pace { send: time.send, answer: time.attempt, client, slowest });
     body.report_to(upload.clone());
     Some(upload)
 }
 
-/// A second copy of a request that may be sent twice: without a body, of a method that RFC 9110 calls idempotent.
-fn replayable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.body().is_empty() || !request.method().is_idempotent() {
-        return None;
-    }
+/// The same once more, without a body.
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut copy = Request::new(RequestBody::default());
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+    copy
 }

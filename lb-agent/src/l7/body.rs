@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::access_log::Notes;
 use super::account::Account;
 use super::exchange::Exchange;
+use super::quiet::Quiet;
 use super::stream::Stream;
 use super::upload::Upload;
 
@@ -70,15 +71,19 @@ impl http_body::Body for RequestBody {
         if let Some(part) = self.next_again() {
             return Poll::Ready(Some(Ok(Frame::data(part))));
         }
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = Pin::new(incoming).poll_frame(cx);
-        if let (Some(notes), Poll::Ready(Some(Ok(part)))) = (&self.notes, &frame) {
+        let Self { incoming, upload, notes, .. } = &mut *self;
+        let Some(incoming) = incoming else { return Poll::Ready(None) };
+        let frame = Pin::new(&mut *incoming).poll_frame(cx);
+        if let (Some(notes), Poll::Ready(Some(Ok(part)))) = (notes, &frame) {
             notes.received(part.data_ref().map_or(0, Bytes::len));
         }
-        let Some(upload) = &self.upload else { return frame };
+        let Some(upload) = upload else { return frame };
         match &frame {
-            Poll::Ready(Some(Ok(part))) => upload.came(part.data_ref().map_or(0, Bytes::len)),
-            Poll::Ready(_) => upload.came(0),
+            Poll::Ready(Some(Ok(part))) => {
+                let is_last = http_body::Body::is_end_stream(incoming);
+                upload.came(part.data_ref().map_or(0, Bytes::len), is_last);
+            }
+            Poll::Ready(_) => upload.came(0, true),
             Poll::Pending => upload.wait(),
         }
         frame
@@ -105,12 +110,16 @@ pub(super) enum BodyError {
     /// Over HTTP/2; a client that speaks it, too, hears the reason.
     #[error("the endpoint's stream broke off")]
     Http2(#[from] h2::Error),
+    /// It says nothing any more.
+    #[error("the endpoint's response does not go on")]
+    Quiet,
 }
 
 /// A response's body on its way to the client. While it lives, its connection is busy.
 pub(super) struct Body {
     content: Content,
     account: Option<Account>,
+    quiet: Option<Box<Quiet>>,
 }
 
 enum Content {
@@ -150,6 +159,11 @@ impl Body {
         Content::Incoming(incoming).into()
     }
 
+    /// It breaks off if nothing comes for too long.
+    pub(super) fn watch(&mut self, quiet: Quiet) {
+        self.quiet = Some(Box::new(quiet));
+    }
+
     /// The request's account ends with the body.
     pub(super) fn hold(&mut self, mut account: Account) {
         if http_body::Body::is_end_stream(self) {
@@ -161,7 +175,7 @@ impl Body {
 
 impl From<Content> for Body {
     fn from(content: Content) -> Self {
-        Self { content, account: None }
+        Self { content, account: None, quiet: None }
     }
 }
 
@@ -173,12 +187,19 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match &mut self.content {
+        let mut frame = match &mut self.content {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Content::Exchange(exchange) => exchange.poll_frame(cx).map_err(BodyError::Http1),
             Content::Stream(stream) => stream.poll_frame(cx).map_err(BodyError::Http2),
             Content::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Http1),
         };
+        if let Some(quiet) = &mut self.quiet {
+            if frame.is_ready() {
+                quiet.came();
+            } else if quiet.poll(cx).is_ready() {
+                frame = Poll::Ready(Some(Err(BodyError::Quiet)));
+            }
+        }
         let is_last = frame.is_ready() && self.is_end_stream();
         if let Some(account) = &mut self.account {
             account.frame(&frame, is_last);

@@ -3,23 +3,28 @@
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 use std::vec;
 
-use http::StatusCode;
+use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
 use tokio::time::timeout_at;
 
 use super::access_log::Notes;
 use super::budget::Budget;
+use super::checks::Group;
 use super::counted::Counted;
-use super::ejection::{Ejection, Fault};
+use super::ejection::{Ejection, Offence};
 use super::limits::Limit;
 use super::pending::{Bounds, Queue};
-use super::policy::weight;
+use super::policy::{Hints, weight};
 use super::reply::Reply;
+use super::sticky::{CookieKeys, Values};
+use super::target::Target;
 use super::upstream::{Turn, Upstream};
 use crate::metrics::Metrics;
-use crate::model::Policy;
+use crate::model::{Policy, Treatment};
 
 /// At least one.
 pub(super) struct Candidates {
@@ -27,28 +32,35 @@ pub(super) struct Candidates {
     budget: Budget,
     bounds: Bounds,
     queue: Rc<Queue>,
-    policy: Policy,
     counted: Counted,
+    treatment: Treatment,
+    /// What health checks say of them, in the same order.
+    group: Option<Arc<Group>>,
+    /// What cookies say for them, where clients get some.
+    values: Option<Values>,
     /// Whose turn it is where they take turns.
     turn: Cell<usize>,
 }
 
 impl Candidates {
-    /// These; each is told that it has a place here.
+    /// Those of a target, in its order; each is told that it has a place here.
     pub(super) fn new(
         upstreams: Box<[Rc<Upstream>]>,
+        target: &Target,
         bounds: Bounds,
-        policy: Policy,
-        counted: Counted,
+        cookies: &CookieKeys,
     ) -> Self {
+        let values = target.treatment.sticky.as_ref().map(|_| Values::new(cookies, &upstreams));
         upstreams.iter().for_each(|upstream| upstream.places.set(upstream.places.get() + 1));
         Self {
             upstreams,
             budget: Budget::default(),
-            bounds,
+            bounds: bounds.with(&target.treatment.limits),
             queue: Rc::default(),
-            policy,
-            counted,
+            counted: target.counts.as_ref().into(),
+            treatment: target.treatment.clone(),
+            group: target.group.clone(),
+            values,
             turn: Cell::new(fastrand::usize(..)),
         }
     }
@@ -65,42 +77,57 @@ impl Candidates {
 
     /// Whether one more may be set aside.
     fn has_room(&self, rules: &Ejection) -> bool {
-        rules.has_room(
-            self.upstreams.iter().filter(|upstream| upstream.health.is_out()).count(),
-            self.upstreams.len(),
-        )
+        let all = self.upstreams.len();
+        rules.has_room((0..all).filter(|&place| self.is_out(place)).count(), all)
+    }
+
+    /// Whether the one at this place is to get no requests as long as there are others: set aside, or failing its
+    /// health checks.
+    fn is_out(&self, place: usize) -> bool {
+        self.upstreams[place].conduct.is_out() || self.group.as_ref().is_some_and(|group| group.is_out(place))
     }
 
     /// The one that is chosen, if it may have one more request; else one that may.
-    fn choose_free(&self, now: Option<Instant>, key: Option<u64>) -> Option<usize> {
-        if let Some(key) = key {
-            let is_in = |upstream: &Upstream| !upstream.health.is_out();
-            // Where all are set aside, it is as if none were.
-            let all_out = !self.upstreams.iter().any(|upstream| is_in(upstream));
-            return self.heaviest(key, |upstream| !self.is_full(upstream) && (all_out || is_in(upstream)));
+    fn choose_free(&self, now: Option<Instant>, hints: &Hints) -> Option<usize> {
+        if let Some(place) = self.place_of(hints)
+            && !self.is_full(place)
+            && (!self.is_out(place) || self.all_out())
+        {
+            return Some(place);
+        }
+        if let Some(key) = hints.key {
+            // Where all are out, it is as if none were.
+            let all_out = self.all_out();
+            return self.heaviest(key, |place| !self.is_full(place) && (all_out || !self.is_out(place)));
         }
         let chosen = now.map_or(0, |now| self.choose(now));
-        if !self.is_full(&self.upstreams[chosen]) {
+        if !self.is_full(chosen) {
             return Some(chosen);
         }
-        // One that is set aside is only chosen where all are.
-        let all_out = self.upstreams[chosen].health.is_out();
+        // One that is out is only chosen where all are.
+        let all_out = self.is_out(chosen);
         let mut places = (chosen + 1..self.upstreams.len()).chain(0..chosen);
-        places.find(|&place| {
-            let upstream = &self.upstreams[place];
-            !self.is_full(upstream) && (all_out || !upstream.health.is_out())
-        })
+        places.find(|&place| !self.is_full(place) && (all_out || !self.is_out(place)))
+    }
+
+    /// The one to which the client is to come back.
+    fn place_of(&self, hints: &Hints) -> Option<usize> {
+        hints.session.as_ref()?.place(self.values.as_ref()?, &self.upstreams)
+    }
+
+    fn all_out(&self) -> bool {
+        (0..self.upstreams.len()).all(|place| self.is_out(place))
     }
 
     /// The one with the most weight for a key, of these.
-    fn heaviest(&self, key: u64, is_eligible: impl Fn(&Upstream) -> bool) -> Option<usize> {
-        let all = self.upstreams.iter().enumerate().filter(|(_, upstream)| is_eligible(upstream));
-        all.max_by_key(|(_, upstream)| weight(key, upstream.seed)).map(|(place, _)| place)
+    fn heaviest(&self, key: u64, is_eligible: impl Fn(usize) -> bool) -> Option<usize> {
+        let all = (0..self.upstreams.len()).filter(|&place| is_eligible(place));
+        all.max_by_key(|&place| weight(key, self.upstreams[place].seed))
     }
 
     /// Whether it has as many requests as it may have.
-    fn is_full(&self, upstream: &Upstream) -> bool {
-        upstream.load.under_way() >= self.bounds.at_endpoint
+    fn is_full(&self, place: usize) -> bool {
+        self.upstreams[place].load.under_way() >= self.bounds.at_endpoint
     }
 
     /// The better one of two at random (the power of two choices): no endpoint is the best of all for everybody at once,
@@ -110,38 +137,38 @@ impl Candidates {
         if count < 2 {
             return 0;
         }
-        if self.policy == Policy::RoundRobin {
+        if self.treatment.policy == Policy::RoundRobin {
             let turn = self.turn.get() % count;
             let chosen = self.in_from(turn, None).unwrap_or(turn);
             self.turn.set(chosen + 1);
             return chosen;
         }
-        // Where all are set aside, it is as if none were.
+        // Where all are out, it is as if none were.
         let Some(one) = self.in_from(fastrand::usize(..count), None) else { return fastrand::usize(..count) };
         let other = (one + 1 + fastrand::usize(..count - 1)) % count;
         let Some(other) = self.in_from(other, Some(one)) else { return one };
         let [load, others] = [one, other].map(|place| &self.upstreams[place].load);
-        let is_better = match self.policy {
+        let is_better = match self.treatment.policy {
             Policy::LeastRequest => load.is_less_busy_than(others, now),
             _ => load.is_better_than(others, now),
         };
         if is_better { one } else { other }
     }
 
-    /// The first from this place on that is not set aside, but not that one.
+    /// The first from this place on that is not out, but not that one.
     fn in_from(&self, start: usize, except: Option<usize>) -> Option<usize> {
         let mut places = (start..self.upstreams.len()).chain(0..start);
-        places.find(|&place| Some(place) != except && !self.upstreams[place].health.is_out())
+        places.find(|&place| Some(place) != except && !self.is_out(place))
     }
 
-    /// All but this one, from the next on; those that are set aside come last.
-    fn others(&self, first: usize, key: Option<u64>) -> vec::IntoIter<Rc<Upstream>> {
-        let (before, from) = self.upstreams.split_at(first);
-        let others = from.iter().skip(1).chain(before).cloned();
-        let (mut others, out): (Vec<_>, Vec<_>) = others.partition(|upstream| !upstream.health.is_out());
+    /// All but this one, from the next on; those that are out come last.
+    fn others(&self, first: usize, key: Option<u64>) -> vec::IntoIter<usize> {
+        let others = (first + 1..self.upstreams.len()).chain(0..first);
+        let (mut others, out): (Vec<_>, Vec<_>) = others.partition(|&place| !self.is_out(place));
         others.extend(out);
         if let Some(key) = key {
-            others.sort_by_cached_key(|other| (other.health.is_out(), Reverse(weight(key, other.seed))));
+            let heavy = |place: usize| Reverse(weight(key, self.upstreams[place].seed));
+            others.sort_by_cached_key(|&place| (self.is_out(place), heavy(place)));
         }
         others.into_iter()
     }
@@ -150,18 +177,19 @@ impl Candidates {
 /// The endpoints that one request tries: each once, the best first.
 pub(super) struct Tries {
     candidates: Rc<Candidates>,
-    key: Option<u64>,
+    hints: Hints,
     first: Option<usize>,
+    last: Option<usize>,
     /// Only made where the first one failed.
-    others: Option<vec::IntoIter<Rc<Upstream>>>,
+    others: Option<vec::IntoIter<usize>>,
     notes: Option<Rc<Notes>>,
 }
 
 impl Tries {
-    /// None yet, of a request that is new, with the key to its endpoint, if it has one.
-    pub(super) fn new(candidates: Rc<Candidates>, key: Option<u64>) -> Self {
+    /// None yet, of a request that is new, with what it says of its endpoint.
+    pub(super) fn new(candidates: Rc<Candidates>, hints: Hints) -> Self {
         candidates.budget.request();
-        Self { candidates, key, first: None, others: None, notes: None }
+        Self { candidates, hints, first: None, last: None, others: None, notes: None }
     }
 
     /// The same, noted down.
@@ -180,6 +208,16 @@ impl Tries {
     pub(super) fn note_answer(&self) {
         if let Some(notes) = &self.notes {
             notes.answered();
+        }
+    }
+
+    /// Gives the client the cookie that leads to the endpoint that answered, if it is to have another than it has.
+    pub(super) fn tell_client(&self, headers: &mut HeaderMap) {
+        let Candidates { values, upstreams, .. } = &*self.candidates;
+        if let (Some(session), Some(values), Some(last)) = (&self.hints.session, values, self.last)
+            && let Some(cookie) = session.cookie(last, values, upstreams)
+        {
+            headers.append(SET_COOKIE, cookie);
         }
     }
 
@@ -220,21 +258,23 @@ impl Tries {
 
     /// The next one that may have one more request.
     pub(super) fn next(&mut self) -> Option<Turn> {
-        let Self { candidates, key, first, others, .. } = self;
+        let Self { candidates, hints, first, last, others, .. } = self;
         // Where there is no choice, and nothing is counted, no clock is read.
         let now = (candidates.upstreams.len() > 1 || candidates.counted.is_on()).then(Instant::now);
-        let upstream = match *first {
+        let place = match *first {
             Some(first) => {
-                let others = others.get_or_insert_with(|| candidates.others(first, *key));
-                others.find(|upstream| !candidates.is_full(upstream))?
+                let others = others.get_or_insert_with(|| candidates.others(first, hints.key));
+                others.find(|&place| !candidates.is_full(place))?
             }
-            None => {
-                let chosen = candidates.choose_free(now, *key)?;
-                *first = Some(chosen);
-                candidates.upstreams[chosen].clone()
-            }
+            None => *first.insert(candidates.choose_free(now, hints)?),
         };
-        Some(Turn::new(upstream, now, candidates.counted.clone()))
+        *last = Some(place);
+        Some(Turn::new(candidates.upstreams[place].clone(), now, candidates.counted.clone()))
+    }
+
+    /// How the backend wants its endpoints to be treated.
+    pub(super) fn treatment(&self) -> &Treatment {
+        &self.candidates.treatment
     }
 
     /// Whether there is more than one.
@@ -255,20 +295,20 @@ impl Tries {
     /// The endpoint answered, with a status that may be a failure of its own.
     pub(super) fn answered(&self, turn: &Turn, status: StatusCode, rules: &Ejection, metrics: &Metrics) {
         if status.is_server_error() {
-            self.failed(turn, Fault::Status, rules, metrics);
+            self.failed(turn, Offence::Status, rules, metrics);
         } else {
-            turn.upstream().health.succeeded();
+            turn.upstream().conduct.succeeded();
         }
     }
 
     /// The endpoint failed; it is set aside if that was once too often.
-    pub(super) fn failed(&self, turn: &Turn, fault: Fault, rules: &Ejection, metrics: &Metrics) {
+    pub(super) fn failed(&self, turn: &Turn, offence: Offence, rules: &Ejection, metrics: &Metrics) {
         let upstream = turn.upstream();
         let is_known = upstream.places.get() > 0;
-        if upstream.health.failed(rules) && is_known && self.candidates.has_room(rules) {
-            upstream.health.eject(Instant::now(), rules);
-            metrics.upstream_ejected(fault);
-            tracing::info!(endpoint = %upstream.address, fault = fault.label(), "an endpoint is set aside");
+        if upstream.conduct.failed(rules) && is_known && self.candidates.has_room(rules) {
+            upstream.conduct.eject(Instant::now(), rules);
+            metrics.upstream_ejected(offence);
+            tracing::info!(endpoint = %upstream.address, offence = offence.label(), "an endpoint is set aside");
         }
     }
 }
@@ -282,6 +322,7 @@ mod tests {
     use crate::l7::deadline::Deadlines;
     use crate::l7::limits::Limits;
     use crate::l7::pool::Keeping;
+    use crate::model::{Backend, BackendId, BackendPort, BackendProtocol};
 
     fn candidates(ports: std::ops::Range<u16>) -> Rc<Candidates> {
         with(ports, &Limits::default(), Policy::default())
@@ -293,8 +334,12 @@ mod tests {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let bounds = Bounds::new(limits, 1, Duration::from_secs(1));
         let upstream = |port| Upstream::new((address(port), Default::default()), false, &keeping);
-        let upstreams = ports.map(upstream).collect();
-        Rc::new(Candidates::new(upstreams, bounds, policy, Counted::default()))
+        let upstreams = ports.clone().map(upstream).collect();
+        let id = BackendId { namespace: "a".into(), service: "b".into(), port: BackendPort::Number(80) };
+        let treatment = Treatment { policy, ..Treatment::default() };
+        let (protocol, endpoints) = (BackendProtocol::default(), Ok(ports.map(address).collect()));
+        let target = Target::compile(&Backend { id, protocol, treatment, endpoints }, None, None);
+        Rc::new(Candidates::new(upstreams, &target, bounds, &CookieKeys::random().expect("random numbers")))
     }
 
     fn tried(candidates: &Rc<Candidates>) -> Vec<u16> {
@@ -302,7 +347,7 @@ mod tests {
     }
 
     fn tried_by(candidates: &Rc<Candidates>, key: Option<u64>) -> Vec<u16> {
-        let mut tries = Tries::new(candidates.clone(), key);
+        let mut tries = Tries::new(candidates.clone(), Hints { key, session: None });
         std::iter::from_fn(|| tries.next().map(|turn| turn.upstream().address.port())).collect()
     }
 
@@ -322,15 +367,15 @@ mod tests {
     fn who_is_set_aside_is_the_last_choice() {
         let candidates = candidates(0..4);
         let (now, rules) = (Instant::now(), Ejection::default());
-        candidates.upstreams[1].health.eject(now, &rules);
+        candidates.upstreams[1].conduct.eject(now, &rules);
         assert!(candidates.has_room(&rules));
-        candidates.upstreams[3].health.eject(now, &rules);
+        candidates.upstreams[3].conduct.eject(now, &rules);
         assert!(!candidates.has_room(&rules), "half of them are out");
         for _ in 0..50 {
             let ports = tried(&candidates);
             assert!(ports[..2].iter().all(|port| port % 2 == 0) && ports.len() == 4, "{ports:?}");
         }
-        candidates.upstreams.iter().for_each(|upstream| upstream.health.eject(now, &rules));
+        candidates.upstreams.iter().for_each(|upstream| upstream.conduct.eject(now, &rules));
         assert_eq!(tried(&candidates).len(), 4);
     }
 
@@ -338,12 +383,12 @@ mod tests {
     fn who_has_enough_to_do_is_left_out() {
         let limits = Limits::default().with("endpoint-requests=2".parse().expect("a setting"));
         let candidates = with(0..3, &limits, Policy::default());
-        candidates.upstreams[1].health.eject(Instant::now(), &Ejection::default());
-        let next = || Tries::new(candidates.clone(), None).next();
+        candidates.upstreams[1].conduct.eject(Instant::now(), &Ejection::default());
+        let next = || Tries::new(candidates.clone(), Hints::default()).next();
         let turns: Vec<_> = (0..4).filter_map(|_| next()).collect();
         assert!(turns.len() == 4 && turns.iter().all(|turn| turn.upstream().address.port() != 1));
         assert!(next().is_none(), "what is set aside is no way out");
-        let mut retry = Tries::new(candidates.clone(), None);
+        let mut retry = Tries::new(candidates.clone(), Hints::default());
         retry.first = Some(0);
         assert_eq!(retry.next().map(|turn| turn.upstream().address.port()), Some(1), "but for a second try");
         drop(turns);
@@ -357,7 +402,7 @@ mod tests {
         let start = first(0);
         let turns: Vec<_> = (0..8).map(first).collect();
         assert_eq!(turns, (1..9).map(|step| (start + step) % 4).collect::<Vec<_>>());
-        candidates.upstreams[2].health.eject(Instant::now(), &Ejection::default());
+        candidates.upstreams[2].conduct.eject(Instant::now(), &Ejection::default());
         assert!((0..8).map(first).all(|port| port != 2));
     }
 
@@ -377,7 +422,7 @@ mod tests {
         for key in 0..50 {
             let order = tried_by(&candidates, Some(key));
             assert_eq!(tried_by(&candidates, Some(key)), order);
-            let first = &candidates.upstreams[usize::from(order[0])].health;
+            let first = &candidates.upstreams[usize::from(order[0])].conduct;
             first.eject(Instant::now(), &Ejection::default());
             let rotated: Vec<_> = order[1..].iter().chain(&order[..1]).copied().collect();
             assert_eq!(tried_by(&candidates, Some(key)), rotated, "nobody else's place changed");
@@ -388,7 +433,8 @@ mod tests {
     #[test]
     fn requests_under_way_are_shared_out() {
         let candidates = candidates(0..4);
-        let turns: Vec<_> = (0..400).filter_map(|_| Tries::new(candidates.clone(), None).next()).collect();
+        let turns: Vec<_> =
+            (0..400).filter_map(|_| Tries::new(candidates.clone(), Hints::default()).next()).collect();
         for port in 0..4 {
             let count = turns.iter().filter(|turn| turn.upstream().address.port() == port).count();
             assert!((50..150).contains(&count), "{count} of 400 at one of four");

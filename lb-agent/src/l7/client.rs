@@ -14,6 +14,7 @@ use super::drain::LEAST;
 use super::forwarded::Origin;
 use super::guard::Passage;
 use super::reading::Reading;
+use super::send_proxy::Ends;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
 
@@ -25,6 +26,8 @@ pub(super) struct Client {
     pub(super) protocol: ListenerProtocol,
     /// For backends.
     pub(super) origin: Origin,
+    /// Who connected, or for whom a proxy in front of us did.
+    source: SocketAddr,
     /// The name in its TLS handshake, where its requests may be for others with the same certificates only: with HTTP/2,
     /// whose clients take one connection for several names. With HTTP/1.1 the Host alone says where a request goes
     /// (Ingress API, `IngressTLS.secretName`), and so it does for who asked for no name.
@@ -75,6 +78,7 @@ impl Client {
             listener,
             protocol,
             origin,
+            source: peer,
             asked_for: OnceCell::new(),
             deadline,
             passage: Arc::default(),
@@ -96,7 +100,13 @@ impl Client {
 
     /// A proxy in front of us says whose connection it is.
     pub(super) fn is_of(&mut self, client: SocketAddr) {
+        self.source = client;
         self.origin = Origin::new(client.ip(), self.listener, self.protocol, &self.worker.config.trust);
+    }
+
+    /// The ends of its connection.
+    pub(super) fn ends(&self) -> Ends {
+        Ends { client: self.source, listener: self.listener }
     }
 
     /// Whether requests are under way.

@@ -32,7 +32,7 @@ impl Ejection {
 
 /// How an endpoint fails.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Fault {
+pub enum Offence {
     /// It takes no connection.
     Connect,
     /// It broke off before a response, or what it sent was not HTTP.
@@ -43,7 +43,7 @@ pub enum Fault {
     TimeOut,
 }
 
-impl Fault {
+impl Offence {
     /// All of them; the position is the metric's index.
     pub const ALL: [Self; 4] = [Self::Connect, Self::Broken, Self::Status, Self::TimeOut];
 
@@ -60,7 +60,7 @@ impl Fault {
 }
 
 /// An endpoint's record.
-pub(super) struct Health {
+pub(super) struct Conduct {
     in_a_row: Cell<u32>,
     out_until: Cell<Option<Instant>>,
     /// When it was last taken back, or began.
@@ -68,8 +68,8 @@ pub(super) struct Health {
     times: Cell<u32>,
 }
 
-impl Health {
-    /// Without a fault.
+impl Conduct {
+    /// Without an offence.
     pub(super) fn new(now: Instant) -> Self {
         let (in_a_row, times) = (Cell::new(0), Cell::new(0));
         Self { in_a_row, out_until: Cell::new(None), back_at: Cell::new(now), times }
@@ -121,29 +121,29 @@ mod tests {
 
     #[test]
     fn only_failures_in_a_row_count() {
-        let health = Health::new(Instant::now());
+        let conduct = Conduct::new(Instant::now());
         for expected in [false, false, true] {
-            assert_eq!(health.failed(&RULES), expected);
+            assert_eq!(conduct.failed(&RULES), expected);
         }
-        health.succeeded();
-        assert!(!health.failed(&RULES));
+        conduct.succeeded();
+        assert!(!conduct.failed(&RULES));
     }
 
     #[test]
     fn each_time_is_longer_until_it_behaves() {
         let mut now = Instant::now();
-        let health = Health::new(now);
+        let conduct = Conduct::new(now);
         for seconds in [10, 20, 25, 25] {
-            health.eject(now, &RULES);
-            assert!(health.is_out() && !health.failed(&RULES), "it is out already");
+            conduct.eject(now, &RULES);
+            assert!(conduct.is_out() && !conduct.failed(&RULES), "it is out already");
             let end = now + Duration::from_secs(seconds);
-            assert!(!health.take_back(end - Duration::from_millis(1)), "{seconds} s");
-            assert!(health.take_back(end) && !health.is_out(), "{seconds} s");
+            assert!(!conduct.take_back(end - Duration::from_millis(1)), "{seconds} s");
+            assert!(conduct.take_back(end) && !conduct.is_out(), "{seconds} s");
             now = end + Duration::from_secs(1);
         }
         now += RULES.longest;
-        health.eject(now, &RULES);
-        assert!(health.take_back(now + RULES.step), "it begins anew");
+        conduct.eject(now, &RULES);
+        assert!(conduct.take_back(now + RULES.step), "it begins anew");
     }
 
     #[test]

@@ -14,10 +14,11 @@ use super::attempts::Attempts;
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
+use super::policy::Hints;
 use super::reply::{Form, Reply};
 use super::route::Route;
-use super::{authority, grpc, headers, policy, settle, tunnel};
-use crate::model::Host;
+use super::{authority, grpc, headers, settle, tunnel};
+use crate::model::{Host, ListenerProtocol};
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
 /// may read on before that.
@@ -42,7 +43,7 @@ async fn respond(
     let id = client.worker.ids.settle(&mut parts.headers);
     let mut account = Account::new(busy, &parts, &id, is_call);
     let answered = match client.worker.overload.refuses() {
-        None => answer(&client, parts, body, &mut account).await,
+        None => answer(&client, parts, body, is_call, &mut account).await,
         Some(limit) => {
             client.worker.metrics.limit_reached(limit);
             Err(Reply::Overloaded)
@@ -69,6 +70,7 @@ async fn answer(
     client: &Rc<Client>,
     mut parts: Parts,
     body: Incoming,
+    is_call: bool,
     account: &mut Account,
 ) -> Result<Response<Body>, Reply> {
     let route = find_route(client, &mut parts)?;
@@ -81,15 +83,16 @@ async fn answer(
     account.tell_trace(&mut parts.headers);
     into_origin_form(&mut parts);
     if is_websocket {
-        return tunnel::open(client, &route.target, parts, account.notes()).await;
+        return tunnel::open(client, &route, parts, account.notes()).await;
     }
-    let key = policy::key(&route.target.policy, &parts);
+    let hints = Hints::of(&route, &parts, client.protocol == ListenerProtocol::Https);
+    let own_time = if is_call { grpc::timeout(&parts.headers) } else { None };
     parts.extensions.clear();
     let request = Request::from_parts(parts, RequestBody::new(body, account.notes()));
-    let tries = Tries::new(client.worker.upstreams.of(&route.target)?, key).noted(account.notes());
+    let tries = Tries::new(client.worker.upstreams.of(&route.target)?, hints).noted(account.notes());
     // What is under way does not keep the endpoints of a state that is gone.
     drop(route);
-    Ok(pass_back(Attempts::new(&client.worker, tries, request).run().await?))
+    Ok(pass_back(Attempts::new(client, tries, request, own_time).run().await?))
 }
 
 fn find_route(client: &Client, parts: &mut Parts) -> Result<Arc<Route>, Reply> {

@@ -1,6 +1,8 @@
 //! The proxy's own answers to gRPC calls: a client of gRPC reads `grpc-status`, and takes any other response for a broken
 //! server.
 
+use std::time::Duration;
+
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
@@ -10,6 +12,8 @@ use super::reply::{Reply, X_REQUEST_ID};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 const TYPE: &str = "application/grpc";
 
@@ -71,6 +75,23 @@ pub(super) fn is_call(parts: &Parts) -> bool {
             let rest = value.as_bytes().strip_prefix(TYPE.as_bytes());
             rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
         })
+}
+
+/// How long a call may take, by its own word. The units of gRPC's `PROTOCOL-HTTP2.md`, and eight digits at most.
+pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let is_plain = (1..=8).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = number.parse().ok().filter(|_| is_plain)?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 60 * 60),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
 }
 
 /// The response to a call with this id: headers that are trailers too (`Trailers-Only`).
@@ -140,6 +161,29 @@ mod tests {
         assert_eq!(ends.collect::<String>(), "ocscscccccccsssscs");
         let told = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("14"))]);
         assert_eq!((status(&told), status(&HeaderMap::new())), (Some(14), None));
+    }
+
+    #[test]
+    fn a_call_says_how_long_it_may_take() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (text, expected) in [
+            ("2S", seconds(2)),
+            ("3M", seconds(180)),
+            ("99999999H", seconds(99_999_999 * 3600)),
+            ("5000m", seconds(5)),
+            ("1u", Some(Duration::from_micros(1))),
+            ("7n", Some(Duration::from_nanos(7))),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(GRPC_TIMEOUT, HeaderValue::from_static(text));
+            assert_eq!(timeout(&headers), expected, "{text}");
+        }
+        for text in ["", "S", "2", "-1S", "+1S", "1s", "123456789S", "1.5S"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(GRPC_TIMEOUT, HeaderValue::from_static(text));
+            assert_eq!(timeout(&headers), None, "{text}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()), None);
     }
 
     #[test]

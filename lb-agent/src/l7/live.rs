@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::checks::Checks;
 use super::in_use::{InUse, Place};
 use super::route::{self, NamesInUse, Route};
 use super::router::{Leads, Router};
@@ -47,6 +48,7 @@ pub(super) struct LiveRoutes {
 pub(super) struct Compiler {
     tls: Tls,
     metrics: TrafficMetrics,
+    checks: Checks,
     targets: InUse<Place<Backend>, Target>,
     names: NamesInUse,
     /// Those of the last snapshot.
@@ -55,9 +57,9 @@ pub(super) struct Compiler {
 
 impl Compiler {
     /// Nothing is compiled yet; what routes count goes into these metrics.
-    pub(super) fn new(tls: Tls, metrics: TrafficMetrics) -> Self {
+    pub(super) fn new(tls: Tls, metrics: TrafficMetrics, checks: Checks) -> Self {
         let (targets, names, routes) = (InUse::default(), InUse::default(), HashMap::default());
-        Self { tls, metrics, targets, names, routes }
+        Self { tls, metrics, checks, targets, names, routes }
     }
 
     /// The snapshot, ready to serve.
@@ -76,6 +78,7 @@ impl Compiler {
         let routes = |(address, listener): (&SocketAddr, &LiveListener)| (*address, listener.routes.clone());
         self.routes = listeners.iter().map(routes).collect();
         self.targets.forget_unused();
+        self.checks.forget_unused();
         self.names.forget_unused();
         self.tls.forget_unused();
         Live { generation: snapshot.generation, listeners }
@@ -88,11 +91,18 @@ impl Compiler {
         }
         // Any of them would do; the listener's own differs least.
         let before = self.routes.get(&address).or_else(|| self.routes.values().next()).cloned();
-        let (targets, names, metrics) = (&mut self.targets, &mut self.names, &self.metrics);
+        let (targets, names) = (&mut self.targets, &mut self.names);
+        let (metrics, checks) = (&self.metrics, &mut self.checks);
         let mut route = |leads: Leads<'_>| {
-            let target =
-                targets.of(Place(leads.backend.clone()), |Place(backend)| Target::compile(backend, metrics));
-            Arc::new(Route { target, names: route::names(names, leads, metrics) })
+            let compile = |Place(backend): &Place<Backend>| {
+                let counts = metrics.service(&backend.id.namespace, &backend.id.service);
+                Target::compile(backend, counts, checks.group(backend))
+            };
+            let target = targets.of(Place(leads.backend.clone()), compile);
+            let is_sticky = target.treatment.sticky.is_some();
+            let path = leads.path.filter(|_| is_sticky).map(|rule| rule.path().trim_end_matches('/'));
+            let cookie_path = path.filter(|path| !path.is_empty()).map(Into::into);
+            Arc::new(Route { target, names: route::names(names, leads, metrics), cookie_path })
         };
         let (router, certificates) = match before {
             None => (Router::compile(table, &mut route), self.tls.index(table)),
@@ -119,20 +129,20 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::l7::secured::Secured;
     use crate::l7::tls::Tickets;
     use crate::metrics::Metrics;
     use crate::model::{
         BackendId, BackendPort, BackendProtocol, Certificate, DefaultBackend, HostPattern, HostRoutes,
-        KeyKind, Kind, Listener, ObjectRef, PathKind, PathRule, Policy, Rule, SecretBytes, TlsPolicy,
+        KeyKind, Kind, Listener, ObjectRef, PathKind, PathRule, Rule, SecretBytes, TlsPolicy, Treatment,
         Unavailable,
     };
 
-    fn tls() -> Tls {
-        Tls::new(Tickets::random().expect("random numbers")).expect("TLS set-up")
-    }
-
     fn compiler() -> Compiler {
-        Compiler::new(tls(), Metrics::new(&mut Registry::default()).traffic)
+        let tls = Tls::new(Tickets::random().expect("random numbers")).expect("TLS set-up");
+        let metrics = Metrics::new(&mut Registry::default());
+        let checks = Checks::new(Secured::new().expect("TLS set-up"), metrics.checks);
+        Compiler::new(tls, metrics.traffic, checks)
     }
 
     fn snapshot(generation: u64, tables: &[(u16, &Arc<RouteTable>)]) -> Snapshot {
@@ -236,7 +246,7 @@ mod tests {
         Arc::new(Backend {
             id,
             protocol: BackendProtocol::default(),
-            policy: Policy::default(),
+            treatment: Treatment::default(),
             endpoints: Err(Unavailable::NoEndpoint),
         })
     }

@@ -95,7 +95,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn new(connection: Rc<Multiplexed>) -> Self {
+    /// On a connection that has room, or is this request's own.
+    pub(super) fn new(connection: Rc<Multiplexed>) -> Self {
         connection.under_way.set(connection.under_way.get() + 1);
         connection.is_used.set(true);
         Self { connection }

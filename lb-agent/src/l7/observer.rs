@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::checks::Register;
 use crate::model::EndpointState;
 
 /// A worker that needs longer is stuck.
@@ -15,7 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks a running proxy. A clone asks the same one.
 #[derive(Clone, Debug)]
-pub struct Observer(pub(super) Arc<[mpsc::UnboundedSender<Question>]>);
+pub struct Observer {
+    workers: Arc<[mpsc::UnboundedSender<Question>]>,
+    checks: Register,
+}
 
 /// What a worker is asked: it answers of those that it knows.
 #[derive(Debug)]
@@ -25,11 +29,17 @@ pub(super) struct Question {
 }
 
 impl Observer {
-    /// What is known of these endpoints, of each that any worker knows. A worker that does not answer is left out.
+    /// Of these workers, and of what is checked.
+    pub(super) fn new(workers: Arc<[mpsc::UnboundedSender<Question>]>, checks: Register) -> Self {
+        Self { workers, checks }
+    }
+
+    /// What is known of these endpoints, of each that is checked or that any worker knows. A worker that does not
+    /// answer is left out.
     pub async fn endpoints(&self, addresses: &[SocketAddr]) -> BTreeMap<SocketAddr, EndpointState> {
         let (answer, mut answers) = mpsc::unbounded_channel();
         let addresses: Arc<[SocketAddr]> = addresses.into();
-        for worker in self.0.iter() {
+        for worker in self.workers.iter() {
             // One that has ended does not answer either.
             _ = worker.send(Question { addresses: addresses.clone(), answer: answer.clone() });
         }
@@ -44,6 +54,11 @@ impl Observer {
         };
         if timeout(PATIENCE, heard).await.is_err() {
             tracing::warn!("a worker of the proxy does not say what it knows of endpoints");
+        }
+        for &address in &*addresses {
+            if let Some(state) = self.checks.state(address) {
+                all.entry(address).or_default().check = Some(state);
+            }
         }
         all
     }

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
 use super::limits::{Limit, Limits};
+use crate::model::RequestLimits;
 
 /// A worker's share of the limits.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,7 @@ pub(super) struct Bounds {
     pub(super) waiting: usize,
     /// How long one waits.
     pub(super) time: Duration,
+    workers: u64,
 }
 
 impl Bounds {
@@ -29,6 +31,20 @@ impl Bounds {
             at_endpoint: u32::try_from(share(Limit::EndpointRequests)).unwrap_or(u32::MAX),
             waiting: usize::try_from(share(Limit::PendingRequests)).unwrap_or(usize::MAX),
             time: Duration::from_millis(limits.of(Limit::PendingTime)).min(response),
+            workers,
+        }
+    }
+
+    /// The same where a backend wants them otherwise.
+    pub(super) fn with(self, own: &RequestLimits) -> Self {
+        let share = |limit: u32| u64::from(limit).div_ceil(self.workers);
+        let at_endpoint = own.endpoint_requests.and_then(|limit| u32::try_from(share(limit)).ok());
+        let waiting = own.pending_requests.and_then(|limit| usize::try_from(share(limit)).ok());
+        Self {
+            at_endpoint: at_endpoint.unwrap_or(self.at_endpoint),
+            waiting: waiting.unwrap_or(self.waiting),
+            time: own.pending_time.unwrap_or(self.time),
+            ..self
         }
     }
 }
@@ -117,6 +133,8 @@ mod tests {
         let limits: Limits = limits.iter().map(|text| text.parse().expect("a setting")).collect();
         let bounds = Bounds::new(&limits, 2, Duration::from_secs(1));
         assert_eq!((bounds.at_endpoint, bounds.waiting, bounds.time), (5, 2, Duration::from_secs(1)));
+        let own = bounds.with(&RequestLimits { endpoint_requests: Some(3), ..RequestLimits::default() });
+        assert_eq!((own.at_endpoint, own.waiting, own.time), (2, 2, Duration::from_secs(1)));
     }
 
     #[test]

@@ -7,26 +7,63 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use twox_hash::XxHash3_64;
 
-use crate::model::{HashBy, Policy};
+use super::route::Route;
+use super::sticky::Session;
+use crate::model::{HashBy, Policy, Treatment};
 
 /// Where the client's address stands in a request that is ready to be sent.
 const CLIENT: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The key of a request that is ready to be sent: requests with the same one go to the same endpoint. None where the
-/// policy has no keys, or the request not what the key is made of.
-pub(super) fn key(policy: &Policy, parts: &Parts) -> Option<u64> {
+/// What of a request says to which endpoint it goes.
+#[derive(Default)]
+pub(super) struct Hints {
+    /// Requests with the same one go to the same endpoint.
+    pub(super) key: Option<u64>,
+    /// Its client comes back to its endpoint.
+    pub(super) session: Option<Box<Session>>,
+}
+
+impl Hints {
+    /// Those of a request that is ready to be sent, and came over TLS or not.
+    pub(super) fn of(route: &Route, parts: &Parts, is_tls: bool) -> Self {
+        let Treatment { policy, sticky, .. } = &route.target.treatment;
+        let session = sticky.as_ref().map(|sticky| {
+            Box::new(Session::new(sticky, &parts.headers, route.cookie_path.as_deref(), is_tls))
+        });
+        Self { key: key(policy, parts), session }
+    }
+}
+
+/// The key of a request. None where the policy has no keys, or the request nothing of what the key is made of.
+fn key(policy: &Policy, parts: &Parts) -> Option<u64> {
     let Policy::Hash(by) = policy else { return None };
-    let bytes = match by {
-        HashBy::Client => parts.headers.get(CLIENT)?.as_bytes(),
-        HashBy::Header(name) => parts.headers.get(name)?.as_bytes(),
-        HashBy::Cookie(name) => cookie(&parts.headers, name)?,
-        HashBy::Uri => parts.uri.path_and_query()?.as_str().as_bytes(),
-    };
-    Some(XxHash3_64::oneshot(bytes))
+    if let [by] = &**by {
+        return part(by, parts).map(XxHash3_64::oneshot);
+    }
+    let parts: Vec<_> = by.iter().map(|by| part(by, parts)).collect();
+    let is_any = parts.iter().any(Option::is_some);
+    // None of them has this byte in it.
+    let joined = parts.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join(&0);
+    is_any.then(|| XxHash3_64::oneshot(&joined))
+}
+
+fn part<'a>(by: &HashBy, parts: &'a Parts) -> Option<&'a [u8]> {
+    match by {
+        HashBy::Client => Some(parts.headers.get(CLIENT)?.as_bytes()),
+        HashBy::Header(name) => Some(parts.headers.get(name)?.as_bytes()),
+        HashBy::Cookie(name) => cookie(&parts.headers, name),
+        HashBy::Uri => Some(parts.uri.path_and_query()?.as_str().as_bytes()),
+        HashBy::Path => Some(parts.uri.path().as_bytes()),
+        HashBy::Parameter(name) => {
+            let mut pairs = parts.uri.query()?.split('&');
+            let value = pairs.find_map(|pair| pair.strip_prefix(name.as_str())?.strip_prefix('='))?;
+            Some(value.as_bytes()).filter(|value| !value.is_empty())
+        }
+    }
 }
 
 /// A cookie's value; without a value it is as if it were not there.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b';'));
     let mut values =
         pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
@@ -35,6 +72,11 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
 
 /// What an endpoint's weights are made of: the same on all workers and nodes.
 pub(super) fn seed(address: SocketAddr) -> u64 {
+    XxHash3_64::oneshot(&address_bytes(address))
+}
+
+/// An address, so that it is the same for all.
+pub(super) fn address_bytes(address: SocketAddr) -> [u8; 18] {
     let mut bytes = [0; 18];
     let (ip, port) = bytes.split_at_mut(16);
     ip.copy_from_slice(&match address.ip() {
@@ -42,7 +84,7 @@ pub(super) fn seed(address: SocketAddr) -> u64 {
         IpAddr::V6(ip) => ip.octets(),
     });
     port.copy_from_slice(&address.port().to_be_bytes());
-    XxHash3_64::oneshot(&bytes)
+    bytes
 }
 
 /// The weight of an endpoint for a key: the heaviest one gets the request (rendezvous hashing, Thaler and Ravishankar
@@ -70,10 +112,17 @@ mod tests {
 
     #[test]
     fn a_key_is_made_of_what_the_policy_names() {
-        let by = |by| key(&Policy::Hash(by), &parts());
+        let by = |by| key(&Policy::Hash([by].into()), &parts());
         let of = |text: &str| Some(XxHash3_64::oneshot(text.as_bytes()));
         assert_eq!(by(HashBy::Client), of("192.0.2.1"));
         assert_eq!(by(HashBy::Uri), of("/a?b=1"));
+        assert_eq!(by(HashBy::Path), of("/a"));
+        assert_eq!(by(HashBy::Parameter("b".to_owned())), of("1"));
+        assert_eq!(by(HashBy::Parameter("c".to_owned())), None);
+        let both = |one, other| key(&Policy::Hash([one, other].into()), &parts());
+        let nothing = || HashBy::Parameter("c".to_owned());
+        assert_eq!(both(HashBy::Path, HashBy::Client), of("/a\u{0}192.0.2.1"));
+        assert_eq!((both(nothing(), HashBy::Path), both(nothing(), nothing())), (of("\u{0}/a"), None));
         assert_eq!(by(HashBy::Header(HeaderName::from_static("x-tenant"))), of("red"));
         assert_eq!(by(HashBy::Header(HeaderName::from_static("x-other"))), None);
         for (name, value) in [("first", Some("1")), ("session", Some("abc")), ("sess", None), ("empty", None)]

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+use super::checks::Checks;
 use super::config::Config;
 use super::descriptors;
 use super::listen::{self, Bound, ListenError, Listening, SteeredSocket};
@@ -18,6 +19,7 @@ use super::observer::Observer;
 use super::overload::MemoryUse;
 use super::phase::Phase;
 use super::secured::Secured;
+use super::sticky::CookieKeys;
 use super::tls::{Tickets, Tls, TlsError};
 use super::worker::{self, Start};
 use crate::metrics::Metrics;
@@ -50,6 +52,7 @@ pub struct Proxy {
     live: Arc<ArcSwap<Live>>,
     compiler: Mutex<Compiler>,
     tickets: Tickets,
+    cookies: CookieKeys,
     metrics: Metrics,
     bound: Vec<(SocketAddr, SocketAddr)>,
     /// Until it listens.
@@ -75,8 +78,11 @@ impl Proxy {
         let config = Config { limits: descriptors::fit(config.limits), ..config };
         let tickets = Tickets::random().map_err(|_| StartError::Random)?;
         metrics.traffic.limit(config.route_metrics);
-        let compiler = Mutex::new(Compiler::new(Tls::new(tickets.clone())?, metrics.traffic.clone()));
+        let cookies = CookieKeys::random().map_err(|_| StartError::Random)?;
         let secured = Secured::new()?;
+        let checks = Checks::new(secured.clone(), metrics.checks.clone());
+        let register = checks.register().clone();
+        let compiler = Mutex::new(Compiler::new(Tls::new(tickets.clone())?, metrics.traffic.clone(), checks));
         let waiting = listen::bind(&config)?;
         let bound = waiting.iter().filter_map(|bound| Some((bound.key?, bound.address))).collect();
         let live = Arc::new(ArcSwap::from_pointee(Live::default()));
@@ -84,6 +90,7 @@ impl Proxy {
             live,
             compiler,
             tickets,
+            cookies,
             metrics,
             bound,
             waiting: Mutex::new(waiting),
@@ -92,7 +99,7 @@ impl Proxy {
             sockets: Vec::new(),
             phase: watch::Sender::default(),
             oldest: Vec::new(),
-            observer: Observer(Arc::default()),
+            observer: Observer::new([].into(), register.clone()),
             threads: Vec::new(),
         };
         let (memory, mut asked) = (MemoryUse::default(), Vec::new());
@@ -109,6 +116,7 @@ impl Proxy {
                 live: proxy.live.clone(),
                 metrics: proxy.metrics.clone(),
                 secured: secured.clone(),
+                cookies: proxy.cookies.clone(),
                 phase: proxy.phase.subscribe(),
                 oldest,
                 beat: config.beats.watch(format!("proxy worker {number}"), STUCK),
@@ -119,7 +127,7 @@ impl Proxy {
             proxy.sockets.push(to_worker);
             proxy.threads.push(spawn(number, start)?);
         }
-        proxy.observer = Observer(asked.into());
+        proxy.observer = Observer::new(asked.into(), register);
         Ok(proxy)
     }
 
@@ -157,10 +165,10 @@ impl Proxy {
         self.live.store(Arc::new(compiler.compile(snapshot)));
     }
 
-    /// What seals the tickets by which clients resume sessions: nodes with one secret take each other's.
-    #[must_use]
-    pub const fn tickets(&self) -> &Tickets {
-        &self.tickets
+    /// Goes by this secret from now on: nodes with the same one take each other's TLS tickets and cookies.
+    pub fn go_by(&self, secret: &[u8]) {
+        self.tickets.give(secret);
+        self.cookies.give(secret);
     }
 
     /// Asks the workers what they know.

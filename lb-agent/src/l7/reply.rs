@@ -238,7 +238,8 @@ impl From<Unavailable> for Reply {
             Unavailable::NoService
             | Unavailable::NoPort
             | Unavailable::NoEndpoint
-            | Unavailable::ExternalName => Self::Unavailable,
+            | Unavailable::ExternalName
+            | Unavailable::NoTrust => Self::Unavailable,
         }
     }
 }

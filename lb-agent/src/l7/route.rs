@@ -13,6 +13,8 @@ use crate::model::{BackendId, ObjectRef};
 pub(super) struct Route {
     pub(super) target: Arc<Target>,
     pub(super) names: Arc<Names>,
+    /// Where clients send the cookie that leads to their endpoint; none where there is no such cookie, or for all paths.
+    pub(super) cookie_path: Option<Box<str>>,
 }
 
 /// The objects that a request is served by.

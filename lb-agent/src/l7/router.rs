@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::model::{
         BackendId, BackendPort, BackendProtocol, Host, HostPattern, Kind, ObjectRef, PathKind, PathRule,
-        Policy, Rule, SharedMap, TlsPolicy, Unavailable,
+        Rule, SharedMap, TlsPolicy, Treatment, Unavailable,
     };
 
     fn backend(number: u16) -> Arc<Backend> {
@@ -145,7 +145,7 @@ mod tests {
         Arc::new(Backend {
             id,
             protocol: BackendProtocol::default(),
-            policy: Policy::default(),
+            treatment: Treatment::default(),
             endpoints: Err(Unavailable::NoEndpoint),
         })
     }

@@ -1,25 +1,39 @@
 //! TLS towards endpoints, and a stream to one, with it or without.
 
+mod failure;
+mod verified;
+
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tracing::Instrument;
 
+pub use self::failure::EndpointTlsFailure;
+use self::verified::Verified;
 use super::tls::TlsError;
-use crate::model::BackendProtocol;
+use crate::model::{BackendProtocol, BackendTls};
 
 /// How handshakes with endpoints begin, the same for all workers.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Secured {
+    usual: Configs,
+    /// For those that want something else; made by the first connection.
+    others: Arc<Mutex<HashMap<Arc<BackendTls>, Configs>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Configs {
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
 }
@@ -35,7 +49,8 @@ pub(super) enum EndpointStream {
 impl Secured {
     /// For the protocols that there are.
     pub(super) fn new() -> Result<Self, TlsError> {
-        Ok(Self { http1: client(b"http/1.1")?, http2: client(b"h2")? })
+        let usual = Configs::new(&BackendTls::unverified(String::new()))?;
+        Ok(Self { usual, others: Arc::default() })
     }
 
     /// Makes of a connection what the protocol asks for. An endpoint that chooses no protocol by ALPN may speak
@@ -47,22 +62,60 @@ impl Secured {
     ) -> io::Result<EndpointStream> {
         let Some(tls) = &protocol.tls else { return Ok(EndpointStream::Clear(stream)) };
         let name = ServerName::try_from(tls.server_name.clone()).map_err(io::Error::other)?;
-        let config = if protocol.is_http2 { &self.http2 } else { &self.http1 };
-        let stream = TlsConnector::from(config.clone()).connect(name, stream).await?;
+        let configs = if tls.is_usual() { self.usual.clone() } else { self.other(tls)? };
+        let config = if protocol.is_http2 { configs.http2 } else { configs.http1 };
+        let endpoint = stream.peer_addr()?;
+        let connecting = TlsConnector::from(config).connect(name, stream);
+        let stream = match &tls.authorities {
+            None => connecting.await?,
+            // What is said of its certificate names the endpoint.
+            Some(_) => connecting.instrument(tracing::warn_span!("handshake", %endpoint)).await?,
+        };
         if protocol.is_http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Err(io::Error::other("the endpoint does not choose HTTP/2"));
+            return Err(io::Error::other(rustls::Error::NoApplicationProtocol));
         }
         Ok(EndpointStream::Tls(Box::new(stream)))
     }
+
+    fn other(&self, tls: &Arc<BackendTls>) -> io::Result<Configs> {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = others.get(tls) {
+            return Ok(known.clone());
+        }
+        // What only this list still has is of no use.
+        others.retain(|known, _| Arc::strong_count(known) > 1);
+        let made = Configs::new(tls).map_err(io::Error::other)?;
+        others.insert(tls.clone(), made.clone());
+        Ok(made)
+    }
 }
 
-fn client(alpn: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+impl Configs {
+    fn new(tls: &BackendTls) -> Result<Self, TlsError> {
+        Ok(Self { http1: client(tls, b"http/1.1")?, http2: client(tls, b"h2")? })
+    }
+}
+
+fn client(tls: &BackendTls, alpn: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
+    let verifier: Arc<dyn ServerCertVerifier> = match &tls.authorities {
+        None => Arc::new(Unverified { provider: provider.clone() }),
+        Some(authorities) => Arc::new(Verified::new(authorities, provider.clone())?),
+    };
+    let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Unverified { provider }))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match &tls.identity {
+        None => config.with_no_client_auth(),
+        Some(identity) => {
+            let chain = identity.0.chain.iter().map(|der| CertificateDer::from(der.to_vec()));
+            let key = PrivateKeyDer::try_from(identity.0.key.to_vec());
+            let key = key.map_err(|reason| rustls::Error::General(reason.to_owned()))?;
+            config.with_client_auth_cert(chain.collect(), key)?
+        }
+    };
+    config.enable_sni = !tls.hides_name;
     config.alpn_protocols = vec![alpn.to_vec()];
     Ok(Arc::new(config))
 }

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
@@ -19,37 +20,42 @@ use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
-use super::ejection::Fault;
+use super::ejection::Offence;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
-use super::policy;
+use super::policy::Hints;
 use super::pump::Pump;
 use super::reply::Reply;
+use super::route::Route;
 use super::secured::EndpointStream;
 use super::target::Target;
 use super::upstream::Turn;
 use super::worker::Worker;
-use crate::model::{ConnectionKind, LAST_WORDS};
+use crate::model::{ConnectionKind, LAST_WORDS, ListenerProtocol};
 
 /// Sends a WebSocket handshake; tunnels if the endpoint agrees, else passes its answer back.
 pub(super) async fn open(
     client: &Rc<Client>,
-    target: &Arc<Target>,
+    route: &Route,
     mut parts: Parts,
     notes: Option<Rc<Notes>>,
 ) -> Result<Response<Body>, Reply> {
     let downstream = parts.extensions.remove::<OnUpgrade>();
     parts.extensions.clear();
     headers::set_websocket(&mut parts.headers);
-    let key = policy::key(&target.policy, &parts);
+    let hints = Hints::of(route, &parts, client.protocol == ListenerProtocol::Https);
     let request = Request::from_parts(parts, RequestBody::default());
-    let (stream, turn) = connect(&client.worker, target, key, notes.clone()).await?;
-    let mut response = shake_hands(&client.worker, stream, request).await.inspect_err(|_| turn.failed())?;
+    let (stream, turn, tries) = connect(client, &route.target, hints, notes.clone()).await?;
+    let within = route.target.treatment.times.attempt.unwrap_or(client.worker.config.timeouts.response);
+    let mut response =
+        shake_hands(&client.worker, within, stream, request).await.inspect_err(|_| turn.failed())?;
     turn.answered(None);
     notes.iter().for_each(|notes| notes.answered());
     drop(turn);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(pass_back(response));
+        let mut response = pass_back(response);
+        tries.tell_client(response.headers_mut());
+        return Ok(response);
     }
     let downstream = downstream.filter(|_| headers::wants_websocket(response.headers()));
     let Some(downstream) = downstream else { return Err(Reply::BadResponse) };
@@ -59,6 +65,7 @@ pub(super) async fn open(
     let (mut parts, _) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
     headers::set_websocket(&mut parts.headers);
+    tries.tell_client(&mut parts.headers);
     Ok(Response::from_parts(parts, Body::empty()))
 }
 
@@ -70,27 +77,30 @@ fn pass_back(response: Response<Incoming>) -> Response<Body> {
 
 /// The turn lasts until the endpoint has answered: a tunnel says nothing of its load.
 async fn connect(
-    worker: &Worker,
+    client: &Client,
     target: &Arc<Target>,
-    key: Option<u64>,
+    hints: Hints,
     notes: Option<Rc<Notes>>,
-) -> Result<(EndpointStream, Turn), Reply> {
-    let mut tries = Tries::new(worker.upstreams.of(target)?, key).noted(notes);
+) -> Result<(EndpointStream, Turn, Tries), Reply> {
+    let worker = &client.worker;
+    let mut tries = Tries::new(worker.upstreams.of(target)?, hints).noted(notes);
     let mut next = Some(tries.first(&worker.metrics).await?);
     while let Some(turn) = next {
         tries.tried(&turn);
-        if let Some(stream) = worker.open(&turn, worker.config.timeouts.connect).await {
-            return Ok((stream, turn));
+        let within = tries.treatment().times.connect.unwrap_or(worker.config.timeouts.connect);
+        if let Some(stream) = worker.open(&turn, client.ends(), within).await {
+            return Ok((stream, turn, tries));
         }
-        tries.failed(&turn, Fault::Connect, &worker.config.ejection, &worker.metrics);
+        tries.failed(&turn, Offence::Connect, &worker.config.ejection, &worker.metrics);
         turn.failed();
-        next = tries.next();
+        next = if tries.treatment().retries.on_connect { tries.next() } else { None };
     }
     Err(Reply::ConnectFailed)
 }
 
 async fn shake_hands(
     worker: &Worker,
+    within: Duration,
     stream: EndpointStream,
     request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Reply> {
@@ -99,7 +109,7 @@ async fn shake_hands(
     // Lives on after the handshake: it hands over the socket.
     tokio::task::spawn_local(connection.with_upgrades());
     let deadline = Deadline::new(&worker.deadlines);
-    deadline.set(worker.config.timeouts.response);
+    deadline.set(within);
     match deadline.bound(sender.send_request(request)).await {
         Some(response) => response.map_err(|_| Reply::BadResponse),
         None => Err(Reply::ResponseTimeout),

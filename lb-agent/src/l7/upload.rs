@@ -9,8 +9,10 @@ use super::deadline::Deadline;
 /// How long an upload may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// The backend to take the next part, or to answer after the last.
-    pub(super) backend: Duration,
+    /// The backend to take the next part.
+    pub(super) send: Duration,
+    /// The backend to answer after the last one.
+    pub(super) answer: Duration,
     /// The client to send the next part; and what it may take beyond what the slowest pace would.
     pub(super) client: Duration,
     /// The slowest pace, in bytes a second.
@@ -46,12 +48,12 @@ impl Upload {
         self.came_at.get()
     }
 
-    /// The client has sent so much of it, or its end: a slow upload is not a slow response.
-    pub(super) fn came(&self, bytes: usize) {
+    /// The client has sent so much of it, and perhaps its end: a slow upload is not a slow response.
+    pub(super) fn came(&self, bytes: usize, is_last: bool) {
         self.bytes.set(self.bytes.get() + bytes as u64);
         self.awaits_client.set(false);
         self.came_at.set(Instant::now());
-        self.deadline.set(self.pace.backend);
+        self.deadline.set(if is_last { self.pace.answer } else { self.pace.send });
     }
 
     /// The client has to send more.
@@ -77,7 +79,7 @@ mod tests {
     #[test]
     fn who_sends_too_slowly_is_waited_for_ever_less() {
         let seconds = Duration::from_secs;
-        let pace = Pace { backend: seconds(60), client: seconds(30), slowest: 100 };
+        let pace = Pace { send: seconds(60), answer: seconds(60), client: seconds(30), slowest: 100 };
         for (bytes, elapsed, left) in
             [(0, 0, 30), (0, 10, 20), (1, 29, 1), (100, 29, 2), (1_000, 35, 5), (10_000, 100, 30), (0, 40, 0)]
         {

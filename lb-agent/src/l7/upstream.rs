@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::balance::Load;
 use super::counted::Counted;
-use super::ejection::Health;
+use super::ejection::Conduct;
 use super::endpoint::EndpointConnection;
 use super::multiplex::Shared;
 use super::pending::Queues;
@@ -22,7 +22,7 @@ pub(super) struct Upstream {
     /// For its weights.
     pub(super) seed: u64,
     pub(super) load: Load,
-    pub(super) health: Health,
+    pub(super) conduct: Conduct,
     pub(super) pool: Pool,
     /// Connections of HTTP/2, which are not taken and given back.
     pub(super) shared: Shared,
@@ -40,10 +40,14 @@ impl Upstream {
         keeping: &Rc<Keeping>,
     ) -> Rc<Self> {
         let now = Instant::now();
-        let (load, health, pool) = (Load::new(now, joins), Health::new(now), Pool::new(keeping));
+        let (load, conduct, pool) = (Load::new(now, joins), Conduct::new(now), Pool::new(keeping));
         let (shared, queues, places) = (Shared::default(), Queues::default(), Cell::new(0));
         let seed = policy::seed(address);
-        Rc::new(Self { address, protocol, seed, load, health, pool, shared, queues, places })
+        if protocol.proxy_header.is_some() {
+            // A connection is its client's.
+            pool.close();
+        }
+        Rc::new(Self { address, protocol, seed, load, conduct, pool, shared, queues, places })
     }
 
     /// Closes connections that have been idle for too long, or were closed by the endpoint.
@@ -67,9 +71,10 @@ impl Upstream {
     pub(super) fn state(&self) -> EndpointState {
         EndpointState {
             known_by: 1,
-            ejected_by: self.health.is_out().into(),
+            ejected_by: self.conduct.is_out().into(),
             requests: self.load.under_way(),
             idle: self.pool.len(),
+            check: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::observer::Question;
 use super::pending::Bounds;
 use super::pool::Keeping;
 use super::reply::Reply;
+use super::sticky::CookieKeys;
 use super::target::Target;
 use super::upstream::Upstream;
 use crate::metrics::Metrics;
@@ -26,14 +27,16 @@ pub(super) struct Upstreams {
     all: RefCell<HashMap<(SocketAddr, BackendProtocol), Rc<Upstream>, RandomState>>,
     keeping: Rc<Keeping>,
     bounds: Bounds,
+    cookies: CookieKeys,
 }
 
 type Known = (Weak<Target>, Rc<Candidates>);
 
 impl Upstreams {
     /// None yet.
-    pub(super) fn new(keeping: Keeping, bounds: Bounds) -> Self {
-        Self { candidates: RefCell::default(), all: RefCell::default(), keeping: Rc::new(keeping), bounds }
+    pub(super) fn new(keeping: Keeping, bounds: Bounds, cookies: CookieKeys) -> Self {
+        let (candidates, all) = (RefCell::default(), RefCell::default());
+        Self { candidates, all, keeping: Rc::new(keeping), bounds, cookies }
     }
 
     /// The endpoints of a target.
@@ -51,9 +54,9 @@ impl Upstreams {
         };
         let made = Rc::new(Candidates::new(
             endpoints.iter().map(upstream).collect(),
+            target,
             self.bounds,
-            target.policy.clone(),
-            target.counts.as_ref().into(),
+            &self.cookies,
         ));
         self.candidates.borrow_mut().insert(place, (Arc::downgrade(target), made.clone()));
         Ok(made)
@@ -74,7 +77,7 @@ impl Upstreams {
         let now = Instant::now();
         self.all.borrow_mut().retain(|_, upstream| {
             let is_used = upstream.places.get() > 0;
-            if upstream.health.take_back(now) || (!is_used && upstream.health.is_out()) {
+            if upstream.conduct.take_back(now) || (!is_used && upstream.conduct.is_out()) {
                 metrics.upstream_back();
             }
             if is_used {
@@ -111,28 +114,29 @@ mod tests {
     use super::*;
     use crate::l7::candidates::Tries;
     use crate::l7::deadline::Deadlines;
-    use crate::l7::ejection::{Ejection, Fault};
+    use crate::l7::ejection::{Ejection, Offence};
     use crate::l7::limits::Limits;
+    use crate::l7::policy::Hints;
     use crate::l7::upstream::Turn;
-    use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, Policy, Unavailable};
+    use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, Treatment, Unavailable};
 
     fn target(endpoints: Result<&[u16], Unavailable>) -> Arc<Target> {
         let id = BackendId { namespace: "a".into(), service: "b".into(), port: BackendPort::Number(80) };
         let address = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
         let endpoints = endpoints.map(|ports| ports.iter().map(address).collect());
-        let (protocol, policy) = (BackendProtocol::default(), Policy::default());
-        let metrics = Metrics::new(&mut Registry::default());
-        Arc::new(Target::compile(&Backend { id, protocol, policy, endpoints }, &metrics.traffic))
+        let (protocol, treatment) = (BackendProtocol::default(), Treatment::default());
+        Arc::new(Target::compile(&Backend { id, protocol, treatment, endpoints }, None, None))
     }
 
     fn upstreams() -> Upstreams {
         let deadlines = Deadlines::new(Duration::from_millis(10));
         let bounds = Bounds::new(&Limits::default(), 1, Duration::from_secs(1));
-        Upstreams::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)), bounds)
+        let cookies = CookieKeys::random().expect("random numbers");
+        Upstreams::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)), bounds, cookies)
     }
 
     fn turn(upstreams: &Upstreams, target: &Arc<Target>) -> Turn {
-        Tries::new(upstreams.of(target).expect("endpoints"), None).next().expect("a first one")
+        Tries::new(upstreams.of(target).expect("endpoints"), Hints::default()).next().expect("a first one")
     }
 
     #[test]
@@ -155,13 +159,13 @@ mod tests {
         let mut registry = Registry::default();
         let (upstreams, metrics) = (upstreams(), Metrics::new(&mut registry));
         let target = target(Ok(&[1, 2]));
-        let mut tries = Tries::new(upstreams.of(&target).expect("endpoints"), None);
+        let mut tries = Tries::new(upstreams.of(&target).expect("endpoints"), Hints::default());
         let turn = tries.next().expect("a first one");
         for _ in 0..Ejection::default().failures {
-            tries.failed(&turn, Fault::Connect, &Ejection::default(), &metrics);
+            tries.failed(&turn, Offence::Connect, &Ejection::default(), &metrics);
         }
         upstreams.sweep(&metrics);
-        assert!(turn.upstream().health.is_out() && exported(&registry, "lb_l7_upstream_ejected 1"));
+        assert!(turn.upstream().conduct.is_out() && exported(&registry, "lb_l7_upstream_ejected 1"));
         drop(target);
         upstreams.sweep(&metrics);
         assert!(exported(&registry, "lb_l7_upstream_ejected 0"));

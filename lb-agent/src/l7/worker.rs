@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
@@ -32,11 +33,13 @@ use super::pool::Keeping;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::route::Route;
-use super::secured::{EndpointStream, Secured};
+use super::secured::{EndpointStream, EndpointTlsFailure, Secured};
+use super::send_proxy::Ends;
+use super::sticky::CookieKeys;
 use super::tls::CertificateIndex;
 use super::upstream::{Turn, Upstream};
 use super::upstreams::Upstreams;
-use super::{connection, drain};
+use super::{connection, drain, send_proxy};
 use crate::beat::Beat;
 use crate::metrics::Metrics;
 use crate::model::ListenerProtocol;
@@ -54,6 +57,7 @@ pub(super) struct Start {
     pub(super) live: Arc<ArcSwap<Live>>,
     pub(super) metrics: Metrics,
     pub(super) secured: Secured,
+    pub(super) cookies: CookieKeys,
     pub(super) phase: watch::Receiver<Phase>,
     /// While it drains: when the oldest of its connections began.
     pub(super) oldest: watch::Sender<Option<Instant>>,
@@ -99,6 +103,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
             live,
             metrics,
             secured,
+            cookies,
             mut phase,
             oldest,
             beat,
@@ -109,7 +114,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
         if looks_at_memory {
             spawn_local(overload::follow_memory(memory.clone()));
         }
-        let worker = Worker::new(config, live, metrics, secured, seed, memory);
+        let worker = Worker::new(config, live, metrics, secured, cookies, seed, memory);
         spawn_local(overload::follow(worker.clone()));
         spawn_local(tick(worker.clone(), beat));
         spawn_local(drain::follow(worker.clone(), phase.clone(), oldest));
@@ -138,6 +143,7 @@ impl Worker {
         live: Arc<ArcSwap<Live>>,
         metrics: Metrics,
         secured: Secured,
+        cookies: CookieKeys,
         seed: u64,
         memory: MemoryUse,
     ) -> Rc<Self> {
@@ -150,7 +156,7 @@ impl Worker {
             overload,
             config,
             metrics,
-            upstreams: Upstreams::new(keeping, bounds),
+            upstreams: Upstreams::new(keeping, bounds, cookies),
             secured,
             admission,
             deadlines,
@@ -184,35 +190,49 @@ impl Worker {
     }
 
     /// A new connection for a request's turn, counted; within this time, or that for connecting.
-    pub(super) async fn connect(&self, turn: &Turn, within: Duration) -> Option<Box<EndpointConnection>> {
-        let stream = self.open(turn, within).await?;
+    pub(super) async fn connect(
+        &self,
+        turn: &Turn,
+        ends: Ends,
+        within: Duration,
+    ) -> Option<Box<EndpointConnection>> {
+        let stream = self.open(turn, ends, within).await?;
         EndpointConnection::new(stream, &self.deadlines).await.ok().map(Box::new)
     }
 
     /// A new HTTP/2 connection, counted.
-    pub(super) async fn multiplex(&self, turn: &Turn, within: Duration) -> Option<Rc<Multiplexed>> {
-        let opening = async { Multiplexed::new(self.dial(turn.upstream()).await.ok()?).await };
+    pub(super) async fn multiplex(
+        &self,
+        turn: &Turn,
+        ends: Ends,
+        within: Duration,
+    ) -> Option<Rc<Multiplexed>> {
+        let opening = async { Multiplexed::new(self.dial(turn.upstream(), ends).await.ok()?).await };
         turn.counted().connecting(self.in_time(within, opening)).await
     }
 
     /// A new stream, counted.
-    pub(super) async fn open(&self, turn: &Turn, within: Duration) -> Option<EndpointStream> {
-        let opening = async { self.dial(turn.upstream()).await.ok() };
+    pub(super) async fn open(&self, turn: &Turn, ends: Ends, within: Duration) -> Option<EndpointStream> {
+        let opening = async { self.dial(turn.upstream(), ends).await.ok() };
         turn.counted().connecting(self.in_time(within, opening)).await
     }
 
     async fn in_time<T>(&self, within: Duration, opening: impl Future<Output = Option<T>>) -> Option<T> {
         let deadline = Deadline::new(&self.deadlines);
-        deadline.set(self.config.timeouts.connect.min(within));
+        deadline.set(within);
         let opened = deadline.bound(opening).await.flatten();
         self.metrics.upstream_connect(opened.is_some());
         opened
     }
 
-    async fn dial(&self, endpoint: &Upstream) -> io::Result<EndpointStream> {
-        let stream = TcpStream::connect(endpoint.address).await?;
+    async fn dial(&self, endpoint: &Upstream, ends: Ends) -> io::Result<EndpointStream> {
+        let mut stream = TcpStream::connect(endpoint.address).await?;
         stream.set_nodelay(true)?;
-        self.secured.secure(&endpoint.protocol, stream).await
+        if let Some(version) = endpoint.protocol.proxy_header {
+            stream.write_all(&send_proxy::header(version, Some(ends))).await?;
+        }
+        let secured = self.secured.secure(&endpoint.protocol, stream).await;
+        secured.inspect_err(|error| self.metrics.upstream_handshake_failed(EndpointTlsFailure::of(error)))
     }
 }
 

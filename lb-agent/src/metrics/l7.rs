@@ -6,8 +6,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::sharded::{ShardedCounter, family, resolve, results};
-use super::{Labels, TrafficMetrics};
-use crate::l7::{Fault, HandshakeFailure, Limit, Malformed, Reply};
+use super::{CheckMetrics, Labels, TrafficMetrics};
+use crate::l7::{EndpointTlsFailure, HandshakeFailure, Limit, Malformed, Offence, Reply};
 use crate::model::{ConnectionKind, ListenerProtocol, TlsVersion};
 
 const ENDS: [&str; 2] = ["in_order", "deadline"];
@@ -29,14 +29,17 @@ pub struct Metrics {
     handshakes: [[ShardedCounter; 2]; TlsVersion::ALL.len()],
     failed_handshakes: [ShardedCounter; HandshakeFailure::ALL.len()],
     upstream_connects: [ShardedCounter; 2],
+    upstream_handshakes: [ShardedCounter; EndpointTlsFailure::ALL.len()],
     upstream_retries: [ShardedCounter; 3],
-    upstream_ejections: [ShardedCounter; Fault::ALL.len()],
+    upstream_ejections: [ShardedCounter; Offence::ALL.len()],
     upstream_ejected: Gauge,
     upstream_pending: Gauge,
     connections: [Gauge; ConnectionKind::ALL.len()],
     drained: [[ShardedCounter; ENDS.len()]; ConnectionKind::ALL.len()],
     cut_responses: ShardedCounter,
     strays: ShardedCounter,
+    /// Health checks.
+    pub checks: CheckMetrics,
     /// By route and Service.
     pub traffic: TrafficMetrics,
 }
@@ -61,6 +64,8 @@ impl Metrics {
         let failed_handshakes = family(registry, "lb_l7_tls_handshake_failures", help);
         let connects =
             family(registry, "lb_l7_upstream_connects", "Connections opened to endpoints, by result");
+        let help = "TLS handshakes with endpoints that failed, by reason";
+        let upstream_handshakes = family(registry, "lb_l7_upstream_tls_failures", help);
         let help = "Requests that could be sent again: because no endpoint had looked at them, or as the budget allowed or not";
         let retries = family(registry, "lb_l7_upstream_retries", help);
         let help = "Endpoints set aside for a while, by each worker, by how they failed last";
@@ -87,9 +92,12 @@ impl Metrics {
             failed_handshakes: HandshakeFailure::ALL
                 .map(|failure| resolve(&failed_handshakes, vec![("reason", failure.label())])),
             upstream_connects: results(&connects),
+            upstream_handshakes: EndpointTlsFailure::ALL
+                .map(|failure| resolve(&upstream_handshakes, vec![("reason", failure.label())])),
             upstream_retries: ["refused", "retried", "unseen"]
                 .map(|outcome| resolve(&retries, vec![("outcome", outcome)])),
-            upstream_ejections: Fault::ALL.map(|fault| resolve(&ejections, vec![("reason", fault.label())])),
+            upstream_ejections: Offence::ALL
+                .map(|offence| resolve(&ejections, vec![("reason", offence.label())])),
             upstream_ejected: Gauge::default(),
             upstream_pending: Gauge::default(),
             connections: ConnectionKind::ALL
@@ -98,6 +106,7 @@ impl Metrics {
                 .map(|kind| ENDS.map(|end| resolve(&drained, vec![("kind", kind.label()), ("end", end)]))),
             cut_responses: ShardedCounter::default(),
             strays: ShardedCounter::default(),
+            checks: CheckMetrics::new(registry),
             traffic: TrafficMetrics::new(registry),
         };
         registry.register(
@@ -163,6 +172,11 @@ impl Metrics {
         self.upstream_connects[usize::from(succeeded)].inc();
     }
 
+    /// A TLS handshake with an endpoint that failed.
+    pub fn upstream_handshake_failed(&self, why: EndpointTlsFailure) {
+        self.upstream_handshakes[why as usize].inc();
+    }
+
     /// Open connections of a kind.
     #[must_use]
     pub fn connections(&self, kind: ConnectionKind) -> &Gauge {
@@ -182,8 +196,8 @@ impl Metrics {
     }
 
     /// An endpoint is set aside.
-    pub fn upstream_ejected(&self, fault: Fault) {
-        self.upstream_ejections[fault as usize].inc();
+    pub fn upstream_ejected(&self, offence: Offence) {
+        self.upstream_ejections[offence as usize].inc();
         self.upstream_ejected.inc();
     }
 

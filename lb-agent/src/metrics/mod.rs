@@ -3,6 +3,7 @@
 
 mod access_log;
 mod agent;
+mod checks;
 mod l4;
 mod l7;
 mod series;
@@ -15,6 +16,7 @@ mod traffic;
 
 pub use self::access_log::{AccessLogMetrics, LineEnd};
 pub(crate) use self::agent::{AGENT, GENERATION, PROBLEMS};
+pub use self::checks::CheckMetrics;
 pub(crate) use self::l4::{
     ALONE, CHANGE_QUEUED, FLOW_KEY_COMES, FLOW_KEY_LACKS, FLOW_KEYS, HALF_OPEN, HELD, INTERFACE_MODE,
     MEMBERS, MEMBERSHIPS, PACKETS, PEER_FLAPS, PEER_LOST, PEER_PROBES, PEER_ROUND_TRIP, PEER_STATE,

@@ -1,10 +1,13 @@
 //! Where a route sends requests: a port of a Service, and the endpoints behind it.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderName;
+
+use super::{Certificate, Chain, HealthCheck, RequestLimits, Retries, Sticky, Times};
 
 /// The port of a Service that an Ingress names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -42,12 +45,23 @@ impl fmt::Display for BackendId {
 }
 
 /// What is spoken with a backend's endpoints: HTTP/1.1 in the clear unless something else is asked for.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct BackendProtocol {
     /// HTTP/2, in the clear by prior knowledge, instead of HTTP/1.1.
     pub is_http2: bool,
     /// TLS below it.
     pub tls: Option<Arc<BackendTls>>,
+    /// The PROXY header with which each connection begins; such a one is for one request.
+    pub proxy_header: Option<ProxyVersion>,
+}
+
+/// How a PROXY header is written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ProxyVersion {
+    /// As text.
+    V1,
+    /// In binary.
+    V2,
 }
 
 impl BackendProtocol {
@@ -63,11 +77,42 @@ impl BackendProtocol {
     }
 }
 
-/// TLS towards endpoints. Their certificates are not verified, as with ingress-nginx by default.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+/// TLS towards endpoints.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct BackendTls {
-    /// The name that is asked for by SNI.
+    /// The name that is asked for by SNI, and by which certificates are verified.
     pub server_name: String,
+    /// Whether it is not asked for.
+    pub hides_name: bool,
+    /// Certificates of authorities, in DER, by which those of endpoints are verified; without them they are not, as with
+    /// ingress-nginx by default.
+    pub authorities: Option<Chain>,
+    /// What endpoints are shown that ask for it.
+    pub identity: Option<Identity>,
+}
+
+impl BackendTls {
+    /// With any certificate, and none of ours.
+    #[must_use]
+    pub const fn unverified(server_name: String) -> Self {
+        Self { server_name, hides_name: false, authorities: None, identity: None }
+    }
+
+    /// Whether it is so but for the name.
+    #[must_use]
+    pub const fn is_usual(&self) -> bool {
+        !self.hides_name && self.authorities.is_none() && self.identity.is_none()
+    }
+}
+
+/// A certificate by which we prove who we are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity(pub Arc<Certificate>);
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.chain.hash(state);
+    }
 }
 
 /// Why a backend cannot take requests. Each is a 503, but for those that nothing implements, which are a 500.
@@ -85,6 +130,8 @@ pub enum Unavailable {
     Unsupported,
     /// A protocol is asked for that nothing implements.
     UnknownProtocol,
+    /// A Secret is missing, or of no use, by which endpoints are to be verified, or to know us.
+    NoTrust,
 }
 
 impl Unavailable {
@@ -98,6 +145,7 @@ impl Unavailable {
             Self::ExternalName => "the Service is of type ExternalName, which is not switched on",
             Self::Unsupported => "resource backends are not supported",
             Self::UnknownProtocol => "its protocol is not supported",
+            Self::NoTrust => "a Secret cannot be had by which its endpoints are verified, or know us",
         }
     }
 }
@@ -112,8 +160,8 @@ pub enum Policy {
     RoundRobin,
     /// To the one with fewer requests under way, of two at random.
     LeastRequest,
-    /// To the same one as long as it is there; requests without such a key as with `PeakEwma`.
-    Hash(HashBy),
+    /// To the same one as long as it is there, by all of these together; requests without any as with `PeakEwma`.
+    Hash(Box<[HashBy]>),
 }
 
 /// What of a request is the key to its endpoint.
@@ -123,10 +171,31 @@ pub enum HashBy {
     Client,
     /// Path and query.
     Uri,
+    /// The path alone.
+    Path,
+    /// The first parameter of the query with this name.
+    Parameter(String),
     /// The first header of this name.
     Header(HeaderName),
     /// The first cookie of this name.
     Cookie(String),
+}
+
+/// How a backend's endpoints get requests.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Treatment {
+    /// Who of them gets one.
+    pub policy: Policy,
+    /// How a client comes to the same one again, whatever the policy; not unless somebody wants it.
+    pub sticky: Option<Arc<Sticky>>,
+    /// How long requests may take.
+    pub times: Times,
+    /// What is tried again.
+    pub retries: Retries,
+    /// How many there may be at a time.
+    pub limits: RequestLimits,
+    /// How they are asked whether they are well; not at all unless somebody wants it.
+    pub check: Option<Arc<HealthCheck>>,
 }
 
 /// A port of a Service with what stands behind it now.
@@ -136,8 +205,8 @@ pub struct Backend {
     pub id: BackendId,
     /// What its endpoints speak.
     pub protocol: BackendProtocol,
-    /// Who of them gets a request.
-    pub policy: Policy,
+    /// How they get requests.
+    pub treatment: Treatment,
     /// Endpoints that take new requests, the ready ones or, without any, those that end and still serve: sorted, without duplicates, or why there are none.
     pub endpoints: Result<Vec<SocketAddr>, Unavailable>,
 }

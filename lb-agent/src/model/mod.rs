@@ -10,6 +10,7 @@ mod edge_node;
 mod flow_keys;
 mod following;
 mod generation;
+mod health_check;
 mod history;
 mod holder;
 mod holdings;
@@ -27,11 +28,14 @@ mod secret_bytes;
 mod service;
 mod shared_map;
 mod snapshot;
+mod sticky;
+mod times;
 mod tls;
 mod turn;
 
 pub use backend::{
-    Backend, BackendId, BackendPort, BackendProtocol, BackendTls, HashBy, Policy, Unavailable,
+    Backend, BackendId, BackendPort, BackendProtocol, BackendTls, HashBy, Identity, Policy, ProxyVersion,
+    Treatment, Unavailable,
 };
 pub use capture::{CaptureEnd, CaptureFilter, CaptureProtocol, Captured, Hop, InvalidEnd};
 pub use certificate::{Certificate, Chain, KeyKind, Staple};
@@ -41,6 +45,7 @@ pub use edge_node::{Drain, EdgeNode};
 pub use flow_keys::{FlowKeys, Followed, KeyPrints, Roll};
 pub use following::{Basis, Condition, Following, Watch};
 pub use generation::{Generation, Mark, Step};
+pub use health_check::{CheckResult, CheckState, HealthCheck};
 pub use history::History;
 pub use holder::Holder;
 pub use holdings::Holdings;
@@ -62,5 +67,7 @@ pub use secret_bytes::SecretBytes;
 pub use service::{Listener, ListenerProtocol, MOST_SERVICES, Protocol, Service, ServiceAddress};
 pub use shared_map::{Difference, SharedMap};
 pub use snapshot::Snapshot;
+pub use sticky::{SameSite, Sticky};
+pub use times::{RequestLimits, Retries, Times};
 pub use tls::{CipherSuite, TlsPolicy, TlsVersion};
 pub use turn::Turn;

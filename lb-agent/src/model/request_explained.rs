@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::CheckState;
+
 /// The request.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RequestAsked {
@@ -211,4 +213,6 @@ pub struct EndpointState {
     pub requests: u32,
     /// Idle connections.
     pub idle: u32,
+    /// How it does by its health checks, where it has some.
+    pub check: Option<CheckState>,
 }

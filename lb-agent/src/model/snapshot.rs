@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::{Generation, Listener, Mark, Member, Problems, Service, ServiceAddress};
 
 /// Everything that the objects ask for, translated. Snapshots of the same objects are equal on all nodes,
-/// but for the generation, which counts the changes seen by this agent.
+/// but for the generation, which counts the changes seen by this agent, and for backends whose requests are to stay in
+/// the node's zone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Snapshot {
     /// Rises by one with each change.

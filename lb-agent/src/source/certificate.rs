@@ -28,6 +28,8 @@ pub(super) enum CertificateError {
     Missing { key: &'static str },
     #[error("holds no PEM certificate: {reason}")]
     Chain { reason: String },
+    #[error("holds no PEM certificates of authorities: {reason}")]
+    Authorities { reason: String },
     #[error("the leaf is not an X.509 certificate: {reason}")]
     Leaf { reason: String },
     #[error("holds no PEM private key: {reason}")]
@@ -45,6 +47,7 @@ impl CertificateError {
             Self::WrongType { .. } => "type".to_owned(),
             Self::Missing { key } => format!("data.{key}"),
             Self::Chain { .. } | Self::Leaf { .. } => format!("data.{}", names::TLS_CERTIFICATE),
+            Self::Authorities { .. } => format!("data.{}", names::TLS_AUTHORITIES),
             Self::Key { .. } | Self::UnusableKey | Self::KeyMismatch => format!("data.{}", names::TLS_KEY),
         }
     }
@@ -87,6 +90,18 @@ pub(super) fn pair(data: &BTreeMap<String, ByteString>) -> Result<(Chain, Secret
     Ok((chain, own))
 }
 
+/// The certificates of authorities in a Secret, at least one.
+pub(super) fn authorities(secret: &CertificateSecret) -> Result<Chain, CertificateError> {
+    let key = names::TLS_AUTHORITIES;
+    let all = certificates(secret.authorities().ok_or(CertificateError::Missing { key })?);
+    let all = all.map_err(|reason| CertificateError::Authorities { reason })?;
+    for authority in all.iter() {
+        X509Certificate::from_der(authority)
+            .map_err(|error| CertificateError::Authorities { reason: error.to_string() })?;
+    }
+    Ok(all)
+}
+
 fn bytes<'a>(
     data: &'a BTreeMap<String, ByteString>,
     key: &'static str,
@@ -96,12 +111,16 @@ fn bytes<'a>(
 }
 
 fn chain(pem: &[u8]) -> Result<Chain, CertificateError> {
-    let failed = |error: pem::Error| CertificateError::Chain { reason: reason(&error) };
-    let chain: Vec<Box<[u8]>> = CertificateDer::pem_slice_iter(pem)
+    certificates(pem).map_err(|reason| CertificateError::Chain { reason })
+}
+
+/// At least one.
+fn certificates(pem: &[u8]) -> Result<Chain, String> {
+    let all: Vec<Box<[u8]>> = CertificateDer::pem_slice_iter(pem)
         .map(|der| der.map(|der| der.as_ref().into()))
         .collect::<Result<_, _>>()
-        .map_err(failed)?;
-    if chain.is_empty() { Err(failed(pem::Error::NoItemsFound)) } else { Ok(chain.into()) }
+        .map_err(|error| reason(&error))?;
+    if all.is_empty() { Err(reason(&pem::Error::NoItemsFound)) } else { Ok(all.into()) }
 }
 
 /// A PEM error without the bytes that it quotes: they may be those of a key.

@@ -12,9 +12,10 @@ use super::certificate::{self, CertificateError};
 use super::changes::Changes;
 use super::last_good::LastGood;
 use super::staple::StapleError;
+use super::translate::backend_secrets;
 use super::{Answer, Answers, Object, names};
 use crate::api::{EdgeMembership, IngressParameters, Nonsense};
-use crate::model::{Certificate, Kind, ObjectRef, Origin};
+use crate::model::{Certificate, Chain, Kind, ObjectRef, Origin};
 
 /// Objects by name, each with the place that it was read from.
 #[derive(Debug, Default)]
@@ -190,6 +191,13 @@ impl Index {
         })
     }
 
+    pub(super) fn node(&self, name: &str) -> Option<&Node> {
+        match &self.entries.get(&ObjectRef::new(Kind::Node, "", name))?.object {
+            Object::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
     pub(super) fn services(&self) -> impl Iterator<Item = (&ObjectRef, &Service)> {
         self.each(Kind::Service, service)
     }
@@ -258,6 +266,12 @@ impl Index {
         let entry = self.entries.get(secret)?;
         let unusable = |error| Unusable { error, last_good: entry.last_good.as_ref() };
         Some(entry.found(secret)?.as_ref().map(|found| &found.certificate).map_err(unusable))
+    }
+
+    /// The certificates of authorities in a Secret; `None` if there is no such Secret.
+    pub(super) fn authorities(&self, secret: &ObjectRef) -> Option<Result<Chain, CertificateError>> {
+        let Object::Secret(object) = &self.entries.get(secret)?.object else { return None };
+        Some(certificate::authorities(object))
     }
 
     /// Why the OCSP response in a Secret with a certificate is not shown, if it has one of no use.
@@ -360,15 +374,23 @@ fn service_of(name: &ObjectRef, slice: &EndpointSlice) -> Option<ObjectRef> {
     Some(ObjectRef::new(Kind::Service, name.namespace.as_str(), service.as_str()))
 }
 
-/// The Secrets that the sections of `spec.tls` name, in the Ingress's own namespace.
-pub(super) fn secrets_of<'a>(
-    name: &'a ObjectRef,
-    ingress: &'a Ingress,
-) -> impl Iterator<Item = ObjectRef> + 'a {
-    let sections = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
-    let named = sections.filter_map(|section| section.secret_name.as_deref());
-    let named = named.filter(|secret| !secret.is_empty());
-    named.map(|secret| ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret))
+/// The Secrets that an Ingress names, all of its own namespace: in the sections of `spec.tls`, and for its endpoints.
+pub(super) fn secrets_of(name: &ObjectRef, ingress: &Ingress) -> impl Iterator<Item = ObjectRef> {
+    named_secrets(name, ingress).map(|(secret, _)| secret)
+}
+
+/// The same, each with the field.
+pub(super) fn named_secrets(
+    name: &ObjectRef,
+    ingress: &Ingress,
+) -> impl Iterator<Item = (ObjectRef, String)> {
+    let sections = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten()).enumerate();
+    let named = sections.filter_map(|(at, section)| {
+        let secret = section.secret_name.as_deref().filter(|secret| !secret.is_empty())?;
+        let secret = ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret);
+        Some((secret, format!("spec.tls[{at}].secretName")))
+    });
+    named.chain(backend_secrets(name, ingress))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::names;
 use crate::model::{Chain, SecretBytes};
 
 /// Those of its texts that are kept.
-const KEPT: [&str; 3] = [names::TLS_CERTIFICATE, names::TLS_KEY, names::TLS_STAPLE];
+const KEPT: [&str; 4] = [names::TLS_CERTIFICATE, names::TLS_KEY, names::TLS_STAPLE, names::TLS_AUTHORITIES];
 
 /// A Secret of which a certificate can be made, or it can be said why not.
 #[derive(Clone, PartialEq)]
@@ -30,11 +30,11 @@ pub struct CertificateSecret {
 #[derive(Clone, PartialEq)]
 enum Content {
     /// Whether they fit is not known yet.
-    Pair { chain: Chain, key: SecretBytes, staple: Option<Arc<[u8]>> },
+    Pair { chain: Chain, key: SecretBytes, staple: Option<Arc<[u8]>>, authorities: Option<Arc<[u8]>> },
     /// Of the type, but of its texts one is missing or damaged.
     Text(Texts),
     /// Of another type.
-    Other(Option<String>),
+    Other { type_: Option<String>, authorities: Option<Arc<[u8]>> },
 }
 
 impl CertificateSecret {
@@ -42,11 +42,16 @@ impl CertificateSecret {
     pub(super) fn new(metadata: ObjectMeta, secret: Secret) -> Self {
         let mut texts = Texts(secret.data.unwrap_or_default());
         if secret.type_.as_deref() != Some(names::TLS_TYPE) {
-            return Self { metadata, content: Content::Other(secret.type_) };
+            let authorities = authorities(&texts.0).map(Arc::from);
+            return Self { metadata, content: Content::Other { type_: secret.type_, authorities } };
         }
         texts.keep();
         let content = match certificate::pair(&texts.0) {
-            Ok((chain, key)) => Content::Pair { chain, key, staple: staple(&texts.0).map(Arc::from) },
+            Ok((chain, key)) => {
+                let (staple, authorities) = (staple(&texts.0), authorities(&texts.0));
+                let (staple, authorities) = (staple.map(Arc::from), authorities.map(Arc::from));
+                Content::Pair { chain, key, staple, authorities }
+            }
             Err(_) => Content::Text(texts),
         };
         Self { metadata, content }
@@ -57,8 +62,8 @@ impl CertificateSecret {
         match &self.content {
             Content::Pair { chain, key, .. } => Ok((chain.clone(), key.clone())),
             Content::Text(Texts(data)) => certificate::pair(data),
-            Content::Other(found) => Err(CertificateError::WrongType {
-                found: found.clone().unwrap_or_else(|| "Opaque".to_owned()),
+            Content::Other { type_, .. } => Err(CertificateError::WrongType {
+                found: type_.clone().unwrap_or_else(|| "Opaque".to_owned()),
             }),
         }
     }
@@ -68,7 +73,15 @@ impl CertificateSecret {
         match &self.content {
             Content::Pair { staple, .. } => staple.as_deref(),
             Content::Text(Texts(data)) => staple(data),
-            Content::Other(_) => None,
+            Content::Other { .. } => None,
+        }
+    }
+
+    /// The certificates of authorities, if it has some: in a Secret of any type.
+    pub(super) fn authorities(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Pair { authorities, .. } | Content::Other { authorities, .. } => authorities.as_deref(),
+            Content::Text(Texts(data)) => authorities(data),
         }
     }
 }
@@ -96,17 +109,31 @@ fn staple(data: &BTreeMap<String, ByteString>) -> Option<&[u8]> {
     data.get(names::TLS_STAPLE).map(|bytes| bytes.0.as_slice()).filter(|bytes| !bytes.is_empty())
 }
 
+fn authorities(data: &BTreeMap<String, ByteString>) -> Option<&[u8]> {
+    data.get(names::TLS_AUTHORITIES).map(|bytes| bytes.0.as_slice()).filter(|bytes| !bytes.is_empty())
+}
+
 /// As Kubernetes has it: what is kept of it comes back.
 impl From<&CertificateSecret> for Secret {
     fn from(secret: &CertificateSecret) -> Self {
         let tls = || Some(names::TLS_TYPE.to_owned());
         let (type_, data) = match &secret.content {
-            Content::Pair { chain, key, staple } => (tls(), Some(texts(chain, key, staple.as_deref()))),
+            Content::Pair { chain, key, staple, authorities } => {
+                let mut texts = texts(chain, key, staple.as_deref());
+                texts.extend(authorities.as_deref().map(authorities_text));
+                (tls(), Some(texts))
+            }
             Content::Text(Texts(data)) => (tls(), Some(data.clone())),
-            Content::Other(found) => (found.clone(), None),
+            Content::Other { type_, authorities } => {
+                (type_.clone(), authorities.as_deref().map(|pem| [authorities_text(pem)].into()))
+            }
         };
         Self { metadata: secret.metadata.clone(), type_, data, ..Self::default() }
     }
+}
+
+fn authorities_text(pem: &[u8]) -> (String, ByteString) {
+    (names::TLS_AUTHORITIES.to_owned(), ByteString(pem.to_vec()))
 }
 
 fn texts(chain: &[Box<[u8]>], key: &SecretBytes, staple: Option<&[u8]>) -> BTreeMap<String, ByteString> {
@@ -156,6 +183,7 @@ mod tests {
         assert_eq!(*secret, read);
         assert_eq!(secret.pair(), read.pair());
         assert_eq!(secret.staple(), read.staple());
+        assert_eq!(secret.authorities(), read.authorities());
     }
 
     #[test]
@@ -173,12 +201,19 @@ mod tests {
             let stapled = secret(Some("kubernetes.io/tls"), &stapled);
             assert_eq!(stapled.staple(), Some(&b"bytes"[..]));
             check(&stapled);
+            let with_authorities = [text[0], text[1], ("ca.crt", "authorities")];
+            let with_authorities = secret(Some("kubernetes.io/tls"), &with_authorities);
+            assert_eq!(with_authorities.authorities(), Some(&b"authorities"[..]));
+            check(&with_authorities);
             let cut = secret(Some("kubernetes.io/tls"), &[text[0], ("tls.key", &text[1].1[..80])]);
             assert!(cut.pair().is_err());
             check(&cut);
         }
         check(&secret(Some("kubernetes.io/tls"), &[]));
         check(&secret(Some("Opaque"), &[("password", "x")]));
+        let authorities = secret(Some("Opaque"), &[("password", "x"), ("ca.crt", "y")]);
+        assert_eq!(authorities.authorities(), Some(&b"y"[..]));
+        check(&authorities);
         check(&secret(None, &[]));
     }
 

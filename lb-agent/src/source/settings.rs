@@ -21,6 +21,10 @@ pub struct Settings {
     pub host_ports: BTreeMap<SocketAddr, ListenerProtocol>,
     /// Who says which nodes are members.
     pub membership: Membership,
+    /// The name of this node, whose zone says which endpoints are near.
+    pub node: Option<String>,
+    /// Its zone, whatever its Node object says.
+    pub zone: Option<String>,
 }
 
 /// Who says which nodes are members.

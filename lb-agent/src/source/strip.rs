@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, LoadBalancerIngress, LoadBalancerStatus, Node, NodeSpec, NodeStatus, Secret, Service,
     ServiceStatus,
 };
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{EndpointHints, EndpointSlice};
 use k8s_openapi::api::networking::v1::{
     Ingress, IngressClass, IngressLoadBalancerIngress, IngressLoadBalancerStatus, IngressStatus,
 };
@@ -56,13 +56,19 @@ pub(super) fn endpoint_slice(mut slice: EndpointSlice) -> EndpointSlice {
         endpoint.addresses.truncate(1);
         endpoint.addresses.shrink_to_fit();
         endpoint.deprecated_topology = None;
-        endpoint.hints = None;
+        endpoint.hints = endpoint.hints.take().and_then(zones);
         endpoint.hostname = None;
         endpoint.node_name = None;
         endpoint.target_ref = None;
         endpoint.zone = None;
     }
     slice
+}
+
+/// The zones that an endpoint is for, if it says so.
+fn zones(hints: EndpointHints) -> Option<EndpointHints> {
+    let for_zones = hints.for_zones.filter(|zones| !zones.is_empty())?;
+    Some(EndpointHints { for_zones: Some(for_zones), ..EndpointHints::default() })
 }
 
 /// A list was read without a word of its length: the room that it grew into is as much as what is in it.

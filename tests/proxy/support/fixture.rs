@@ -113,17 +113,26 @@ impl Fixture {
 
     /// All metrics.
     pub(crate) fn exported(&self) -> String {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("text format");
-        text
+        exported(&self.registry)
     }
 
     /// The value of a metric's line, named with its labels.
     pub(crate) fn metric(&self, line: &str) -> u64 {
-        let text = self.exported();
-        let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("{line} in\n{text}")).parse().expect("a number")
+        metric(&self.registry, line)
     }
+}
+
+/// The value of a metric's line, named with its labels.
+pub(crate) fn metric(registry: &Registry, line: &str) -> u64 {
+    let text = exported(registry);
+    let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("{line} in\n{text}")).parse().expect("a number")
+}
+
+fn exported(registry: &Registry) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).expect("text format");
+    text
 }
 
 /// A listener of one class.

@@ -3,6 +3,7 @@
 mod backend;
 mod client;
 mod fixture;
+mod shop;
 mod site;
 mod tables;
 
@@ -12,5 +13,6 @@ pub(crate) use client::{
     noting_staples, raw_exchange, request, shown, tls_client,
 };
 pub(crate) use fixture::{Fixture, eventually, listener, quick};
+pub(crate) use shop::Shop;
 pub(crate) use site::{Asked, Site, tls_secret};
 pub(crate) use tables::{Table, certificate, identity, protocol};

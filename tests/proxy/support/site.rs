@@ -20,6 +20,7 @@ use tempfile::TempDir;
 
 use super::backend::{Backend, Body, text};
 use super::client::{Answer, Http};
+use super::fixture::metric;
 
 const HTTP: &str = "127.0.0.1:0";
 const HTTPS: &str = "127.0.0.2:0";
@@ -38,7 +39,8 @@ spec: {controller: edgelb.dev/ingress}
 pub(crate) struct Site {
     /// What is wrong with the objects, as `lb-agent check` says it but for the file.
     pub(crate) problems: Vec<String>,
-    proxy: Proxy,
+    pub(crate) proxy: Proxy,
+    registry: Registry,
     backends: Vec<Backend>,
     folder: TempDir,
     generation: u64,
@@ -69,9 +71,10 @@ impl Site {
         write(folder.path(), "class.yaml", CLASS);
         write(folder.path(), "documents.yaml", documents);
         let config = Config::new(1, Bind::Addresses(vec![key(HTTP), key(HTTPS)]));
-        let proxy = Proxy::start(config, Metrics::new(&mut Registry::default())).expect("proxy starts");
+        let mut registry = Registry::default();
+        let proxy = Proxy::start(config, Metrics::new(&mut registry)).expect("proxy starts");
         proxy.listen(&[]).expect("it listens");
-        let mut site = Self { problems: Vec::new(), proxy, backends, folder, generation: 0 };
+        let mut site = Self { problems: Vec::new(), proxy, registry, backends, folder, generation: 0 };
         site.publish();
         site
     }
@@ -103,6 +106,11 @@ impl Site {
 
     pub(crate) fn https(&self) -> SocketAddr {
         self.bound(HTTPS)
+    }
+
+    /// The value of a metric's line, named with its labels.
+    pub(crate) fn metric(&self, line: &str) -> u64 {
+        metric(&self.registry, line)
     }
 
     /// Sends a request; `Err` with the status if no backend got it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lb_agent::model::{
     Backend, BackendId, BackendPort, BackendProtocol, BackendTls, Certificate, DefaultBackend, HostPattern,
-    HostRoutes, KeyKind, Kind, ObjectRef, PathKind, PathRule, Policy, RouteTable, Rule, TlsPolicy,
+    HostRoutes, KeyKind, Kind, ObjectRef, PathKind, PathRule, RouteTable, Rule, TlsPolicy, Treatment,
     Unavailable,
 };
 
@@ -104,13 +104,13 @@ fn default_backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable
 
 fn backend(service: &str, endpoints: Result<Vec<SocketAddr>, Unavailable>) -> Arc<Backend> {
     let id = BackendId { namespace: "shop".into(), service: service.into(), port: BackendPort::Number(80) };
-    Arc::new(Backend { id, protocol: BackendProtocol::default(), policy: Policy::default(), endpoints })
+    Arc::new(Backend { id, protocol: BackendProtocol::default(), treatment: Treatment::default(), endpoints })
 }
 
 /// What endpoints speak, over TLS with this name for SNI if there is one.
 pub(crate) fn protocol(is_http2: bool, server_name: Option<&str>) -> BackendProtocol {
-    let tls = |name: &str| Arc::new(BackendTls { server_name: name.to_owned() });
-    BackendProtocol { is_http2, tls: server_name.map(tls) }
+    let tls = |name: &str| Arc::new(BackendTls::unverified(name.to_owned()));
+    BackendProtocol { is_http2, tls: server_name.map(tls), proxy_header: None }
 }
 
 /// A self-signed certificate of this kind of key for these names; the first name is its Secret's too.

@@ -77,6 +77,8 @@ struct RuleDump {
 struct BackendDump {
     service: String,
     protocol: &'static str,
+    /// The target of its health checks.
+    health_check: Option<String>,
     endpoints: Vec<SocketAddr>,
     unavailable: Option<&'static str>,
 }
@@ -226,7 +228,13 @@ impl BackendDump {
             Ok(endpoints) => (endpoints.clone(), None),
             Err(reason) => (Vec::new(), Some(reason.words())),
         };
-        Self { service: backend.id.to_string(), protocol: backend.protocol.name(), endpoints, unavailable }
+        Self {
+            service: backend.id.to_string(),
+            protocol: backend.protocol.name(),
+            health_check: backend.treatment.check.as_ref().map(|check| check.path.to_string()),
+            endpoints,
+            unavailable,
+        }
     }
 }
 

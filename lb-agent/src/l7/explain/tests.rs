@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::model::{
-    BackendId, BackendPort, BackendProtocol, Cause, DefaultBackend, HostRoutes, Kind, PathKind, Policy,
-    Problem, Problems, Rule, SecretBytes, Unavailable, contested_path,
+    BackendId, BackendPort, BackendProtocol, Cause, DefaultBackend, HostRoutes, Kind, PathKind, Problem,
+    Problems, Rule, SecretBytes, Treatment, Unavailable, contested_path,
 };
 
 fn backend(service: &str, ports: &[u16]) -> Arc<Backend> {
@@ -13,7 +13,7 @@ fn backend(service: &str, ports: &[u16]) -> Arc<Backend> {
     let address = |port: &u16| SocketAddr::from(([10, 0, 0, 1], *port));
     let endpoints: Vec<_> = ports.iter().map(address).collect();
     let endpoints = if endpoints.is_empty() { Err(Unavailable::NoEndpoint) } else { Ok(endpoints) };
-    Arc::new(Backend { id, protocol: BackendProtocol::default(), policy: Policy::default(), endpoints })
+    Arc::new(Backend { id, protocol: BackendProtocol::default(), treatment: Treatment::default(), endpoints })
 }
 
 fn ingress(name: &str) -> Arc<ObjectRef> {

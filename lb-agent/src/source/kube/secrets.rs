@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::model::{Kind, ObjectRef, Origin, Problem};
+use crate::source::index::{named_secrets, secrets_of};
 use crate::source::translate::{Age, Classes};
 use crate::source::{Index, Settings};
 
@@ -144,7 +145,7 @@ impl Secrets {
     /// What an Ingress names, if it is ours.
     fn named_by(&self, name: &ObjectRef, ingress: &Ingress) -> Vec<ObjectRef> {
         match self.classes.of_ingress(name, ingress, &mut Vec::new()) {
-            Some(_) => sections(name, ingress).map(|(secret, _)| secret).collect(),
+            Some(_) => secrets_of(name, ingress).collect(),
             None => Vec::new(),
         }
     }
@@ -197,7 +198,7 @@ impl Secrets {
         let at_users = at_users.flat_map(|(name, ingress)| {
             let at =
                 |(secret, field): (ObjectRef, String)| Some(problem(name, &field, troubles.get(&secret)?));
-            sections(name, ingress).filter_map(at)
+            named_secrets(name, ingress).filter_map(at)
         });
         let default = self.default.as_ref();
         let at_default = default.and_then(|secret| Some(problem(secret, "", troubles.get(secret)?)));
@@ -210,14 +211,4 @@ impl Secrets {
 
 fn problem(object: &ObjectRef, field: &str, message: &str) -> Problem {
     Problem { origin: Some(Origin::Api), ..Problem::error(object, field, message) }
-}
-
-/// The Secrets that an Ingress names, each with the field.
-fn sections(name: &ObjectRef, ingress: &Ingress) -> impl Iterator<Item = (ObjectRef, String)> {
-    let sections = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten()).enumerate();
-    sections.filter_map(|(at, section)| {
-        let secret = section.secret_name.as_deref().filter(|secret| !secret.is_empty())?;
-        let secret = ObjectRef::new(Kind::Secret, name.namespace.as_str(), secret);
-        Some((secret, format!("spec.tls[{at}].secretName")))
-    })
 }

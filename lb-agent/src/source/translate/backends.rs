@@ -10,12 +10,13 @@ use k8s_openapi::api::networking::v1::IngressBackend;
 
 use self::endpoints::look;
 pub(super) use self::endpoints::{lost, port, service_port};
+use super::asked::Asked;
 use super::external::External;
 use super::ingress::Reading;
-use super::protocol::Asked;
 use super::register::{Found, Register};
 use crate::model::{
-    Backend, BackendId, BackendPort, BackendProtocol, Kind, ObjectRef, Policy, Problem, Severity, Unavailable,
+    Backend, BackendId, BackendPort, BackendProtocol, Kind, ObjectRef, Problem, Severity, Treatment,
+    Unavailable,
 };
 use crate::source::Index;
 
@@ -25,14 +26,23 @@ pub(super) struct Backends {
     made: BTreeMap<ObjectRef, BTreeMap<BackendPort, Made>>,
     /// Those that were made since problems were registered.
     new: Vec<(ObjectRef, BackendPort, Vec<Problem>)>,
+    /// What decides beside the Service and its EndpointSlices.
+    site: Site,
+}
+
+/// Where backends are looked for.
+#[derive(Debug, Default)]
+struct Site {
     /// Addresses that no external name may lead to.
     vips: BTreeSet<IpAddr>,
+    /// The node's zone.
+    zone: Option<String>,
 }
 
 #[derive(Debug)]
 struct Made {
-    /// For each protocol that is asked for; at least one.
-    backends: Vec<(Asked, Arc<Backend>)>,
+    /// For each thing that is asked for; at least one.
+    backends: Vec<(Arc<Asked>, Arc<Backend>)>,
     /// The Ingresses and IngressParameters that name it.
     users: BTreeSet<Arc<ObjectRef>>,
     /// What is wrong with its EndpointSlices.
@@ -50,8 +60,8 @@ pub(super) struct User<'a> {
     pub(super) name: &'a Arc<ObjectRef>,
     /// Where it looks.
     pub(super) index: &'a Index,
-    /// What it wants to be spoken.
-    pub(super) asked: Asked,
+    /// What it asks for.
+    pub(super) asked: &'a Arc<Asked>,
     /// Whether it may lead to Services of type ExternalName.
     pub(super) allows_external_name: bool,
 }
@@ -102,21 +112,23 @@ impl Backends {
         let ports = self.made.entry(service.clone()).or_default();
         let made = ports.entry(id.port.clone()).or_insert_with(|| {
             let mut found = Vec::new();
-            let seen = look(&service, &id.port, index, &self.vips, &mut found);
+            let seen = look(&service, &id.port, index, &self.site, &mut found);
             self.new.push((service.clone(), id.port.clone(), found));
             Made {
-                backends: vec![(asked, Arc::new(seen.backend(&id, asked)))],
+                backends: vec![(Arc::clone(asked), Arc::new(seen.backend(&id, asked)))],
                 users: BTreeSet::new(),
                 found: Found::default(),
                 external: seen.external,
                 allowed: BTreeSet::new(),
             }
         });
-        let known = made.backends.iter().find(|(known, _)| *known == asked);
+        let known = made.backends.iter().find(|(known, _)| known == asked);
         let backend = known.map(|(_, backend)| Arc::clone(backend)).unwrap_or_else(|| {
-            let seen = look(&service, &id.port, index, &self.vips, &mut Vec::new());
+            let seen = look(&service, &id.port, index, &self.site, &mut Vec::new());
             let backend = Arc::new(seen.backend(&id, asked));
-            made.backends.push((asked, Arc::clone(&backend)));
+            // What nobody asks for any more.
+            made.backends.retain(|(_, known)| Arc::strong_count(known) > 1);
+            made.backends.push((Arc::clone(asked), Arc::clone(&backend)));
             backend
         });
         made.users.insert(Arc::clone(name));
@@ -169,11 +181,11 @@ impl Backends {
     ) {
         for (port, made) in self.made.get_mut(service).into_iter().flatten() {
             let mut found = Vec::new();
-            let seen = look(service, port, index, &self.vips, &mut found);
+            let seen = look(service, port, index, &self.site, &mut found);
             register.replace(&mut made.found, found, index);
             let mut is_other = seen.external != made.external;
             for (asked, known) in &mut made.backends {
-                let now = seen.backend(&known.id, *asked);
+                let now = seen.backend(&known.id, asked);
                 if now != **known {
                     *known = Arc::new(now);
                     is_other = true;
@@ -188,11 +200,20 @@ impl Backends {
 
     /// Takes the VIPs as they are now; gives the Services that this may concern.
     pub(super) fn take_vips(&mut self, vips: &BTreeSet<IpAddr>) -> Vec<ObjectRef> {
-        if self.vips == *vips {
+        if self.site.vips == *vips {
             return Vec::new();
         }
-        self.vips.clone_from(vips);
+        self.site.vips.clone_from(vips);
         self.external().map(|(service, _)| service.clone()).collect()
+    }
+
+    /// Takes the node's zone as it is now; gives the Services that this may concern.
+    pub(super) fn take_zone(&mut self, zone: Option<String>) -> Vec<ObjectRef> {
+        if self.site.zone == zone {
+            return Vec::new();
+        }
+        self.site.zone = zone;
+        self.made.keys().cloned().collect()
     }
 
     /// The Services that stand for one of these names.
@@ -243,8 +264,8 @@ fn unsupported(namespace: &str, wanted: &IngressBackend) -> (Backend, String) {
         }
     };
     let id = BackendId { namespace: namespace.to_owned(), service, port: BackendPort::Name(String::new()) };
-    let (protocol, policy) = (BackendProtocol::default(), Policy::default());
-    (Backend { id, protocol, policy, endpoints: Err(Unavailable::Unsupported) }, message)
+    let (protocol, treatment) = (BackendProtocol::default(), Treatment::default());
+    (Backend { id, protocol, treatment, endpoints: Err(Unavailable::Unsupported) }, message)
 }
 
 /// What the owner of the route has to mend, and below which field. No endpoint being ready is no mistake.
@@ -267,7 +288,7 @@ fn complaint(backend: &Backend, external: Option<&External>) -> Option<Complaint
             (".name", message)
         }
         // What is said of the Service, or of the annotation, says it.
-        Unavailable::UnknownProtocol => return None,
+        Unavailable::UnknownProtocol | Unavailable::NoTrust => return None,
         Unavailable::NoEndpoint | Unavailable::Unsupported => return None,
     };
     Some((part, Severity::Error, message))

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::age::Age;
+use super::asked::Asked;
 use super::backends::{Backends, User};
 use super::certificates;
 use super::classes::Classes;
-use super::protocol::Asked;
 use super::register::Register;
 use crate::model::{Backend, BackendId, Cause, Certificate, DefaultBackend, ObjectRef, Problem, TlsPolicy};
 use crate::source::{Index, Settings};
@@ -56,7 +56,8 @@ impl Defaults {
             });
             let backend = class.parameters.backend.clone();
             let allows_external_name = classes.allow_external_name(name);
-            let user = User { name: by, index, asked: Asked::AsService, allows_external_name };
+            let asked = Arc::<Asked>::default();
+            let user = User { name: by, index, asked: &asked, allows_external_name };
             let backend = backend.map(|id| backends.of_class(user, id, problems));
             let tls = class.parameters.tls;
             if certificate.is_some() || backend.is_some() || tls.is_some() {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressRule};
 
 use super::age::Age;
+use super::asked::Asked;
 use super::backends::{Backends, User};
 use super::certificates::HostCertificate;
-use super::protocol::Asked;
 use crate::model::{Backend, HostPattern, ObjectRef, PathKind, PathRule, Problem};
 use crate::source::{Index, names};
 
@@ -73,8 +73,8 @@ pub(super) struct Reading<'a> {
     pub(super) class: &'a str,
     /// Where its backends are.
     pub(super) index: &'a Index,
-    /// What it wants to be spoken with endpoints.
-    pub(super) asked: Asked,
+    /// What it asks for of its backends.
+    pub(super) asked: &'a Arc<Asked>,
     /// Whether its routes may lead to Services of type ExternalName.
     pub(super) allows_external_name: bool,
 }

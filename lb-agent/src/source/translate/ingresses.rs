@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::asked::Asked;
 use super::backends::Backends;
 use super::certificates::{self, HostCertificate};
 use super::classes::Classes;
 use super::hosts::{Hosts, Touched};
 use super::ingress::{IngressRoutes, Reading};
-use super::protocol;
 use super::register::{Found, Register};
 use crate::model::{BackendId, Certificate, Kind, ObjectRef};
 use crate::source::Index;
@@ -64,7 +64,7 @@ impl Ingresses {
             && let Some(class) = context.classes.of_ingress(&name, ingress, &mut found)
         {
             let allows_external_name = context.classes.allow_external_name(class);
-            let asked = protocol::asked(&name, ingress, &mut found);
+            let asked = &Arc::new(Asked::by(&name, ingress, index, &mut found));
             let reading = Reading { name: &name, ingress, class, index, asked, allows_external_name };
             let routes = reading.routes(&mut self.backends, &mut found);
             let has_default = context.classes.has_certificate(class);

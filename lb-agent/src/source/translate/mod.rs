@@ -3,15 +3,19 @@
 //! to the next.
 
 mod age;
+mod asked;
+mod backend_tls;
 mod backends;
 mod certificates;
 mod classes;
 mod defaults;
 mod external;
+mod health_check;
 mod history;
 mod hosts;
 mod ingress;
 mod ingresses;
+mod listed;
 mod listeners;
 mod members;
 mod merge;
@@ -22,15 +26,20 @@ mod protocol;
 mod register;
 mod report;
 mod services;
+mod sticky;
 mod tables;
+mod times;
 mod tls_policy;
 mod translator;
+mod treatment;
 mod vips;
+mod zone;
 
 #[cfg(test)]
 mod fixture;
 
 pub(super) use self::age::Age;
+pub(super) use self::backend_tls::secrets as backend_secrets;
 pub(super) use self::classes::Classes;
 pub(super) use self::members::edge_nodes;
 pub use self::translator::Translator;

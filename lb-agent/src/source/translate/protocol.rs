@@ -23,9 +23,10 @@ pub(super) enum Spoken {
 }
 
 /// What an Ingress wants to be spoken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Asked {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Choice {
     /// What the Service says.
+    #[default]
     AsService,
     /// This.
     This(Spoken),
@@ -34,13 +35,13 @@ pub(super) enum Asked {
 }
 
 impl Spoken {
-    /// The protocol, with this name where one is asked for.
-    pub(super) fn with(self, server_name: impl FnOnce() -> String) -> BackendProtocol {
-        let is_tls = matches!(self, Self::Https | Self::H2);
-        BackendProtocol {
-            is_http2: matches!(self, Self::H2c | Self::H2),
-            tls: is_tls.then(|| Arc::new(BackendTls { server_name: server_name() })),
-        }
+    /// The protocol, with these terms where it goes over TLS; none where they cannot be had.
+    pub(super) fn with(self, tls: impl FnOnce() -> Option<BackendTls>) -> Option<BackendProtocol> {
+        let tls = match self {
+            Self::Https | Self::H2 => Some(Arc::new(tls()?)),
+            Self::Http | Self::H2c => None,
+        };
+        Some(BackendProtocol { is_http2: matches!(self, Self::H2c | Self::H2), tls, proxy_header: None })
     }
 }
 
@@ -57,20 +58,20 @@ pub(super) fn of_port(port: &ServicePort) -> Result<Spoken, &str> {
 }
 
 /// By the annotations of an Ingress: ours stands above that of ingress-nginx.
-pub(super) fn asked(name: &ObjectRef, ingress: &Ingress, problems: &mut Vec<Problem>) -> Asked {
+pub(super) fn choice(name: &ObjectRef, ingress: &Ingress, problems: &mut Vec<Problem>) -> Choice {
     let annotations = ingress.metadata.annotations.iter().flatten();
     let mut found = annotations.filter(|(key, _)| names::BACKEND_PROTOCOL.contains(&key.as_str()));
     // `edgelb.dev` sorts before `nginx.ingress`.
-    let Some((key, value)) = found.next() else { return Asked::AsService };
+    let Some((key, value)) = found.next() else { return Choice::AsService };
     match value.trim().to_ascii_uppercase().as_str() {
-        "HTTP" => Asked::This(Spoken::Http),
-        "HTTPS" => Asked::This(Spoken::Https),
-        "H2C" | "GRPC" => Asked::This(Spoken::H2c),
-        "H2" | "GRPCS" => Asked::This(Spoken::H2),
+        "HTTP" => Choice::This(Spoken::Http),
+        "HTTPS" => Choice::This(Spoken::Https),
+        "H2C" | "GRPC" => Choice::This(Spoken::H2c),
+        "H2" | "GRPCS" => Choice::This(Spoken::H2),
         _ => {
             let message = format!("{value:?} is none of HTTP, HTTPS, GRPC, GRPCS, H2C, H2: requests get 500");
             problems.push(Problem::error(name, format!("metadata.annotations[{key}]"), message));
-            Asked::Unknown
+            Choice::Unknown
         }
     }
 }

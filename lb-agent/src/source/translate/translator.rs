@@ -12,7 +12,7 @@ use super::ingresses::{Context, Ingresses};
 use super::register::{Found, Register};
 use super::services::{self, Services};
 use super::tables::{Sources, Tables};
-use super::{backends, certificates, history, listeners, members};
+use super::{backends, certificates, history, listeners, members, zone};
 use crate::model::{
     Generation, HostPattern, Kind, Listener, Mark, Member, ObjectRef, Problems, Snapshot, Step,
 };
@@ -208,9 +208,14 @@ impl Translator {
         let Round { index, changes, ingresses, .. } = round;
         ingresses.extend(changes.of(Kind::Ingress).map(|name| Arc::new(name.clone())));
         let backends = &mut self.ingresses.backends;
-        let external = [backends.take_vips(&self.services.vips), backends.named(&changes.names)].concat();
+        let concerned = [
+            backends.take_vips(&self.services.vips),
+            backends.named(&changes.names),
+            backends.take_zone(zone::of_node(index, &self.settings)),
+        ]
+        .concat();
         let services: BTreeSet<&ObjectRef> =
-            changes.of(Kind::Service).chain(&changes.services).chain(&external).collect();
+            changes.of(Kind::Service).chain(&changes.services).chain(&concerned).collect();
         for service in services {
             self.ingresses.backends.refresh(service, index, &mut self.register, ingresses);
         }

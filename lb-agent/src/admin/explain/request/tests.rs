@@ -84,7 +84,7 @@ fn listener() -> ListenerExplained {
             unavailable: None,
             endpoints: vec![EndpointExplained {
                 address: ([10, 0, 0, 1], 8080).into(),
-                state: Some(EndpointState { known_by: 2, ejected_by: 1, requests: 3, idle: 4 }),
+                state: Some(EndpointState { known_by: 2, ejected_by: 1, requests: 3, idle: 4, check: None }),
             }],
         }),
         forwarded: vec!["GET /cart HTTP/1.1".to_owned(), "host: shop.example.org".to_owned()],

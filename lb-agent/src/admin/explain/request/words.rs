@@ -5,8 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::admin::live::utc;
 use crate::model::{
-    CertificateExplained, CertificateOffered, CertificateReason, EndpointExplained, EndpointState,
-    ListenerExplained, RequestExplained, RouteExplained, RouteReason, TlsExplained,
+    CertificateExplained, CertificateOffered, CertificateReason, CheckResult, CheckState, EndpointExplained,
+    EndpointState, ListenerExplained, RequestExplained, RouteExplained, RouteReason, TlsExplained,
 };
 
 /// As wide as the longest first column.
@@ -150,16 +150,29 @@ fn route_words(route: &RouteExplained) -> String {
 }
 
 fn endpoint_words(endpoint: &EndpointExplained) -> String {
-    let state = match endpoint.state {
-        None => "ready".to_owned(),
-        Some(EndpointState { known_by: 0, .. }) => "ready; no worker has sent it a request".to_owned(),
-        Some(EndpointState { known_by, ejected_by, requests, idle }) => {
-            let health = match ejected_by {
-                0 => "ready".to_owned(),
-                ejected => format!("set aside by {ejected} of {known_by} workers, for it failed"),
-            };
-            format!("{health}; {requests} requests under way, {idle} idle connections")
-        }
+    let Some(state) = endpoint.state else { return format!("{}: ready", endpoint.address) };
+    let EndpointState { known_by, ejected_by, requests, idle, check } = state;
+    let conduct = match ejected_by {
+        0 => "ready".to_owned(),
+        ejected => format!("set aside by {ejected} of {known_by} workers, for it failed"),
     };
-    format!("{}: {state}", endpoint.address)
+    let load = match known_by {
+        0 => "no worker has sent it a request".to_owned(),
+        _ => format!("{requests} requests under way, {idle} idle connections"),
+    };
+    let check = check.map(check_words).map(|words| format!("; {words}")).unwrap_or_default();
+    format!("{}: {conduct}{check}; {load}", endpoint.address)
+}
+
+fn check_words(check: CheckState) -> String {
+    let last = match check.last {
+        CheckResult::Unknown => return "its first health check is yet to come".to_owned(),
+        CheckResult::Passed => "well".to_owned(),
+        CheckResult::Connect => "it takes no connection".to_owned(),
+        CheckResult::Broken => "what it answers is not HTTP".to_owned(),
+        CheckResult::Status(status) => format!("status {status}"),
+        CheckResult::TimeOut => "no answer in time".to_owned(),
+    };
+    let verdict = if check.is_failing { "FAILS" } else { "passes" };
+    format!("it {verdict} its health checks (the last one: {last})")
 }

@@ -1,16 +1,18 @@
 //! A Service's port and its EndpointSlices -> the addresses that requests go to, and what is spoken there.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::api::networking::v1::ServiceBackendPort;
 
+use super::super::asked::Asked;
 use super::super::external::{self, External};
-use super::super::policy::policy;
-use super::super::protocol::{self, Asked, Spoken};
-use crate::model::{Backend, BackendId, BackendPort, ObjectRef, Policy, Problem, Unavailable};
+use super::super::protocol::{self, Choice, Spoken};
+use super::super::treatment::Wishes;
+use super::super::zone;
+use super::Site;
+use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, ObjectRef, Problem, Unavailable};
 use crate::source::{Index, names};
 
 /// What stands behind a Service's port.
@@ -19,8 +21,8 @@ pub(super) struct Seen {
     endpoints: Result<Vec<SocketAddr>, Unavailable>,
     /// What the Service says is spoken there; none if that is not known.
     spoken: Option<Spoken>,
-    /// Who of them gets a request.
-    policy: Policy,
+    /// How they are to get requests.
+    wishes: Wishes,
     /// If the Service is of type ExternalName.
     pub(super) external: Option<External>,
 }
@@ -30,7 +32,7 @@ pub(super) fn look(
     service: &ObjectRef,
     port: &BackendPort,
     index: &Index,
-    vips: &BTreeSet<IpAddr>,
+    site: &Site,
     problems: &mut Vec<Problem>,
 ) -> Seen {
     let spec = index.service(service).map(|object| object.spec.as_ref());
@@ -39,28 +41,31 @@ pub(super) fn look(
         None => (Err(Unavailable::NoService), None),
         Some(None) => (Err(Unavailable::NoPort), None),
         Some(Some(spec)) if external::is_external(spec) => {
-            let (endpoints, external) = external::endpoints(spec, port, index, vips);
+            let (endpoints, external) = external::endpoints(spec, port, index, &site.vips);
             (endpoints, Some(external))
         }
-        Some(Some(spec)) => (of_slices(service, spec, port, index, problems), None),
+        Some(Some(spec)) => (of_slices(service, spec, port, site, index, problems), None),
     };
-    Seen { endpoints, spoken, policy: policy(service, index, problems), external }
+    Seen { endpoints, spoken, wishes: Wishes::of_service(service, index, problems), external }
 }
 
 impl Seen {
     /// The backend, spoken to as somebody asks.
-    pub(super) fn backend(&self, id: &BackendId, asked: Asked) -> Backend {
-        let spoken = match asked {
-            Asked::AsService => self.spoken,
-            Asked::This(spoken) => Some(spoken),
-            Asked::Unknown => None,
+    pub(super) fn backend(&self, id: &BackendId, asked: &Asked) -> Backend {
+        let spoken = match asked.spoken {
+            Choice::AsService => self.spoken,
+            Choice::This(spoken) => Some(spoken),
+            Choice::Unknown => None,
         };
-        let protocol = spoken.map(|spoken| spoken.with(|| self.server_name(id))).unwrap_or_default();
-        let endpoints = match (&self.endpoints, spoken) {
+        let protocol = spoken.map(|spoken| spoken.with(|| asked.tls.with(|| self.server_name(id))));
+        let endpoints = match (&self.endpoints, &protocol) {
             (Ok(_) | Err(Unavailable::NoEndpoint), None) => Err(Unavailable::UnknownProtocol),
+            (Ok(_) | Err(Unavailable::NoEndpoint), Some(None)) => Err(Unavailable::NoTrust),
             (endpoints, _) => endpoints.clone(),
         };
-        Backend { id: id.clone(), protocol, policy: self.policy.clone(), endpoints }
+        let proxy_header = self.wishes.proxy_header();
+        let protocol = BackendProtocol { proxy_header, ..protocol.flatten().unwrap_or_default() };
+        Backend { id: id.clone(), protocol, treatment: self.wishes.over(&asked.wishes), endpoints }
     }
 
     /// The name by which a Service's own certificate, or that of the host outside, goes.
@@ -91,21 +96,25 @@ fn of_slices(
     service: &ObjectRef,
     spec: &ServiceSpec,
     port: &BackendPort,
+    site: &Site,
     index: &Index,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<SocketAddr>, Unavailable> {
     let port = service_port(spec, port).ok_or(Unavailable::NoPort)?;
     let port_name = port.name.as_deref().unwrap_or_default();
-    let mut endpoints: Vec<SocketAddr> = Vec::new();
+    let prefers_near = index.service(service).is_some_and(zone::prefers_near);
+    let zone = site.zone.as_deref().filter(|_| prefers_near);
+    let mut found = Vec::new();
     // As kube-proxy has it: those that end, and still serve, only where no other is left.
     for is_wanted in [is_ready, is_last_resort] {
         for (name, slice) in index.slices_of(service) {
-            collect(name, slice, port_name, is_wanted, &mut endpoints, problems);
+            collect((name, slice), port_name, (is_wanted, zone), &mut found, problems);
         }
-        if !endpoints.is_empty() {
+        if !found.is_empty() {
             break;
         }
     }
+    let mut endpoints = zone::near(found);
     if endpoints.is_empty() {
         problems.extend(misnamed(index.slices_of(service), port_name));
     }
@@ -145,13 +154,13 @@ pub(in crate::source::translate) fn service_port<'a>(
     spec.ports.iter().flatten().filter(is_tcp).find(is_wanted)
 }
 
-/// Adds the endpoints of a slice in this condition, for the Service's port of this name.
+/// Adds the endpoints of a slice in this condition, for the Service's port of this name, each with what it says of a
+/// zone.
 fn collect(
-    name: &ObjectRef,
-    slice: &EndpointSlice,
+    (name, slice): (&ObjectRef, &EndpointSlice),
     port_name: &str,
-    is_wanted: fn(&Endpoint) -> bool,
-    endpoints: &mut Vec<SocketAddr>,
+    (is_wanted, zone): (fn(&Endpoint) -> bool, Option<&str>),
+    endpoints: &mut Vec<(SocketAddr, Option<bool>)>,
     problems: &mut Vec<Problem>,
 ) {
     let ports = slice.ports.iter().flatten();
@@ -166,7 +175,9 @@ fn collect(
         let Some(text) = endpoint.addresses.first() else { continue };
         match text.parse::<IpAddr>() {
             Ok(address) => {
-                endpoints.extend(numbers.iter().map(|&port| SocketAddr::new(address.to_canonical(), port)))
+                let hint = zone.and_then(|zone| zone::is_near(endpoint, zone));
+                let at = |&port: &u16| (SocketAddr::new(address.to_canonical(), port), hint);
+                endpoints.extend(numbers.iter().map(at));
             }
             Err(_) => {
                 let field = format!("endpoints[{at}].addresses[0]");
