@@ -5,35 +5,22 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::support::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, frame,
+};
 use super::support::{Backend, Fixture, Http, Table, eventually, request, text};
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_HEADERS: u8 = 4;
-const END_STREAM: u8 = 1;
 
 /// `GET http://a/`, all from the static table but the authority.
 const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 0x01, b'a'];
 /// The same as POST.
 const POST: &[u8] = &[0x83, 0x84, 0x86, 0x41, 0x01, b'a'];
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
 /// Sends the preface and these frames, then reads until the proxy ends the connection.
 async fn flood(fixture: &Fixture, frames: impl Iterator<Item = Vec<u8>>) {
     let stream = TcpStream::connect(fixture.http()).await.expect("connect");
     let (mut reading, mut writing) = stream.into_split();
-    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut sent = PREFACE.to_vec();
     sent.extend(frame(SETTINGS, 0, 0, &[]));
     sent.extend(frames.flatten());
     // Of a connection that ends meanwhile, not all can be sent.

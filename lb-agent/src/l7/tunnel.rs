@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::access_log::Notes;
 use super::body::{Body, RequestBody};
+use super::breach::{Breach, Breaches};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
@@ -47,8 +48,9 @@ pub(super) async fn open(
     let request = Request::from_parts(parts, RequestBody::default());
     let (stream, turn, tries) = connect(client, &route.target, hints, notes.clone()).await?;
     let within = route.target.treatment.times.attempt.unwrap_or(client.worker.config.timeouts.response);
-    let mut response =
-        shake_hands(&client.worker, within, stream, request).await.inspect_err(|_| turn.failed())?;
+    let breaches = turn.upstream().breaches.clone();
+    let shaken = shake_hands(&client.worker, &breaches, within, stream, request).await;
+    let mut response = shaken.inspect_err(|_| turn.failed())?;
     turn.answered(None);
     notes.iter().for_each(|notes| notes.answered());
     drop(turn);
@@ -100,6 +102,7 @@ async fn connect(
 
 async fn shake_hands(
     worker: &Worker,
+    breaches: &Breaches,
     within: Duration,
     stream: EndpointStream,
     request: Request<RequestBody>,
@@ -111,8 +114,14 @@ async fn shake_hands(
     let deadline = Deadline::new(&worker.deadlines);
     deadline.set(within);
     match deadline.bound(sender.send_request(request)).await {
-        Some(response) => response.map_err(|_| Reply::BadResponse),
-        None => Err(Reply::ResponseTimeout),
+        Some(response) => response.map_err(|error| {
+            breaches.tell(Breach::of_head(&error));
+            Reply::BadResponse
+        }),
+        None => {
+            breaches.tell(Breach::Silent);
+            Err(Reply::ResponseTimeout)
+        }
     }
 }
 
