@@ -17,8 +17,9 @@ use super::coalesce::Coalesced;
 use super::deadline::{Deadline, Deadlines};
 use super::secured::EndpointStream;
 
-/// Largest head of a response, and what is read of its body at once: what a client that does not read can hold.
-const BUFFER: usize = 256 * 1024;
+/// Largest head of a response, and what is read of its body at once: what a client that does not read can hold, twice over
+/// with HTTP/2.
+const BUFFER: usize = 32 * 1024;
 
 /// A connection's IO.
 pub(super) type Io = TokioIo<Coalesced<EndpointStream>>;

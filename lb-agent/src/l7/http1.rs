@@ -15,7 +15,7 @@ use super::guard::Guarded;
 use super::refuse::{self, refuse};
 use crate::model::ConnectionKind;
 
-/// What is buffered of a response before the client takes it. Of a request's head, the guard allows less.
+/// Of a request's head, the guard allows less; of a response, its body does.
 const BUFFER: usize = 128 * 1024;
 
 /// Serves it to its end.

@@ -81,6 +81,7 @@ mod settle;
 mod sniff;
 mod sticky;
 mod stream;
+mod streams;
 mod target;
 mod tls;
 pub mod trace;

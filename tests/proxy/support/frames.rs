@@ -1,6 +1,6 @@
 //! Frames of HTTP/2 as their bytes (RFC 9113 section 4.1), for peers that do what no library does.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(crate) const DATA: u8 = 0;
@@ -31,12 +31,27 @@ pub(crate) async fn first_request(stream: &mut TcpStream) -> u32 {
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).await.expect("a preface");
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await.expect("a frame");
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        stream.read_exact(&mut payload).await.expect("its payload");
-        if head[3] == HEADERS {
-            return u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        let frame = read_frame(stream).await.expect("a frame");
+        if frame.kind == HEADERS {
+            return frame.stream;
         }
     }
+}
+
+/// A frame that came.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The next frame.
+pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Frame> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await?;
+    let [a, b, c, kind, _, id @ ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    stream.read_exact(&mut payload).await?;
+    Ok(Frame { kind, stream: u32::from_be_bytes(id), payload })
 }
