@@ -163,9 +163,9 @@ impl Client {
     }
 
     /// Ready when the deadline of a drain has passed.
-    pub(super) fn poll_overdue(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // Woken with all deadlines, though it has none of its own.
-        _ = self.deadline.poll(cx);
+    pub(super) fn poll_overdue(&self, woken: &Deadline, cx: &mut Context<'_>) -> Poll<()> {
+        // With all deadlines, though it is never set.
+        _ = woken.poll(cx);
         if self.is_overdue() { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -226,6 +226,12 @@ impl Busy {
         client.fresh.set(false);
         let stream = (client.kind.get() == ConnectionKind::Http2).then(|| client.streams.begin());
         Self { client: client.clone(), stream }
+    }
+
+    /// A tunnel begins, in the place of a request that ends with that.
+    pub(super) fn tunnel(client: &Rc<Client>) -> Self {
+        client.active.set(client.active.get() + 1);
+        Self { client: client.clone(), stream: None }
     }
 
     /// Whether it is for the client to take what there is of its response, or else for others to give more.

@@ -90,6 +90,8 @@ fn builder(spawner: Spawner, limits: &Limits) -> http2::Builder<Spawner> {
     let mut builder = http2::Builder::new(spawner);
     builder
         .timer(TokioTimer::new())
+        // WebSocket comes over HTTP/2, too (RFC 8441).
+        .enable_connect_protocol()
         .max_concurrent_streams(256)
         .max_pending_accept_reset_streams(count(Limit::Http2PendingResets))
         .max_local_error_reset_streams(count(Limit::Http2LocalResets))
