@@ -14,6 +14,7 @@ mod examples;
 mod explain;
 mod floods;
 mod grpc;
+mod h2spec;
 mod handshakes;
 mod headers;
 mod health_checks;
