@@ -1,39 +1,30 @@
 //! HTTP/2 floods: each reaches a limit that is counted under its name, and its connection ends; other clients go on.
 
+use std::time::Duration;
+
 use http::Response;
 use http_body_util::BodyExt;
+use lb_agent::l7::Timeouts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 
+use super::support::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, frame, read_frame,
+};
 use super::support::{Backend, Fixture, Http, Table, eventually, request, text};
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_HEADERS: u8 = 4;
-const END_STREAM: u8 = 1;
 
 /// `GET http://a/`, all from the static table but the authority.
 const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 0x01, b'a'];
 /// The same as POST.
 const POST: &[u8] = &[0x83, 0x84, 0x86, 0x41, 0x01, b'a'];
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
 /// Sends the preface and these frames, then reads until the proxy ends the connection.
 async fn flood(fixture: &Fixture, frames: impl Iterator<Item = Vec<u8>>) {
     let stream = TcpStream::connect(fixture.http()).await.expect("connect");
     let (mut reading, mut writing) = stream.into_split();
-    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut sent = PREFACE.to_vec();
     sent.extend(frame(SETTINGS, 0, 0, &[]));
     sent.extend(frames.flatten());
     // Of a connection that ends meanwhile, not all can be sent.
@@ -46,21 +37,26 @@ async fn flood(fixture: &Fixture, frames: impl Iterator<Item = Vec<u8>>) {
 }
 
 async fn check(limit: &str, frames: impl Iterator<Item = Vec<u8>>) {
+    check_with(Timeouts::default(), limit, frames).await;
+}
+
+async fn check_with(timeouts: Timeouts, limit: &str, frames: impl Iterator<Item = Vec<u8>>) {
     let backend = Backend::start(|request| async move {
         // A body that never ends has no answer.
         drop(request.into_body().collect().await);
         Response::new(text("hello"))
     })
     .await;
-    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let fixture = Fixture::start_with(timeouts, Table::all_to(&[backend.address]));
     let mut other = Http::two(fixture.http()).await;
+    let hello =
+        || http::Request::builder().uri("http://a/").body(request("a", "/").into_body()).expect("a request");
+    assert_eq!(other.send(hello()).await.text(), "hello");
     flood(&fixture, frames).await;
     let line = format!("lb_l7_limits_reached_total{{limit=\"{limit}\"}}");
     eventually(limit, || fixture.metric(&line) == 1).await;
     eventually("one connection is left", || fixture.proxy.left().total() == 1).await;
-    let request =
-        http::Request::builder().uri("http://a/").body(request("a", "/").into_body()).expect("a request");
-    assert_eq!(other.send(request).await.text(), "hello");
+    assert_eq!(other.send(hello()).await.text(), "hello");
 }
 
 fn streams() -> impl Iterator<Item = u32> {
@@ -127,4 +123,95 @@ async fn streams_that_the_client_makes_us_reset() {
         ]
     });
     check("http2-local-resets", pairs).await;
+}
+
+#[tokio::test]
+async fn headers_that_grow_when_they_are_decoded() {
+    // A value that fills the table, and then a byte for each time it comes again.
+    let value = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'y'; 4000]].concat();
+    // What follows the answer is a GOAWAY, which this client does not react to.
+    let timeouts = Timeouts { head: Duration::from_millis(300), ..Timeouts::default() };
+    for times in [20, 1000] {
+        let bomb = [GET, &value, &vec![0xbe; times]].concat();
+        let frames = std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb));
+        check_with(timeouts, "http2-header-list-bytes", frames).await;
+    }
+}
+
+#[tokio::test]
+async fn headers_that_are_many_are_answered() {
+    let backend = Backend::says("hello").await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+    let block = [GET, &b"\x00\x01x\x01y".repeat(2500)].concat();
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block);
+    client.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &request].concat()).await.expect("sent");
+    let answer = loop {
+        let frame = read_frame(&mut client).await.expect("a frame");
+        if frame.stream == 1 {
+            break frame;
+        }
+    };
+    // `:status: 431`, not in a table.
+    assert_eq!((answer.kind, &answer.payload[..]), (HEADERS, &[0x48, 0x83, 0x69, 0x90, 0xff][..]));
+    assert_eq!(backend.requests(), 0);
+}
+
+/// How a client opens its window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Opens {
+    Never,
+    ByAByte,
+    Slowly,
+}
+
+async fn open(opens: Opens, mut writing: OwnedWriteHalf) {
+    let (step, pause) = match opens {
+        Opens::Never => return std::future::pending().await,
+        Opens::ByAByte => (1, Duration::from_millis(20)),
+        Opens::Slowly => (64 * 1024, Duration::from_millis(100)),
+    };
+    let update = frame(WINDOW_UPDATE, 0, 1, &u32::to_be_bytes(step));
+    while writing.write_all(&update).await.is_ok() {
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[tokio::test]
+async fn windows_that_stay_shut() {
+    const LENGTH: usize = 1 << 20;
+    let backend = Backend::start(|_| async { Response::new(text(vec![b'x'; LENGTH])) }).await;
+    let fixture = Fixture::start_as(
+        |config| {
+            let limit = "http2-stream-stall=1".parse().expect("a setting");
+            config.limits = config.limits.with(limit);
+            config.timeouts = Timeouts { download: Duration::from_millis(300), ..Timeouts::default() };
+        },
+        Table::all_to(&[backend.address]),
+    );
+    let stalls = || fixture.metric("lb_l7_limits_reached_total{limit=\"http2-stream-stall\"}");
+    for (opens, count) in [(Opens::Never, 1), (Opens::ByAByte, 2), (Opens::Slowly, 2)] {
+        let (mut reading, mut writing) =
+            TcpStream::connect(fixture.http()).await.expect("connect").into_split();
+        let no_window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        let connection = frame(WINDOW_UPDATE, 0, 0, &0x7f00_0000_u32.to_be_bytes());
+        let get = frame(HEADERS, END_HEADERS | END_STREAM, 1, GET);
+        writing.write_all(&[PREFACE, &no_window, &connection, &get].concat()).await.expect("sent");
+        let opening = tokio::spawn(open(opens, writing));
+        let mut came = 0;
+        let is_reset = loop {
+            let frame = read_frame(&mut reading).await.expect("a frame");
+            match frame.kind {
+                DATA => came += frame.payload.len(),
+                RST_STREAM => break true,
+                _ => {}
+            }
+            if came == LENGTH {
+                break false;
+            }
+        };
+        assert_eq!(is_reset, opens != Opens::Slowly, "{opens:?}: {came} bytes");
+        eventually("it is counted", || stalls() == count).await;
+        opening.abort();
+    }
 }

@@ -1,6 +1,8 @@
 //! The proxy tier: requests through `l7::Proxy` on loopback, to backends that behave and to some that do not.
 //! Needs no rights. Each file is one concern; `support` has the proxy, the backends and the clients.
 
+use mimalloc::MiMalloc;
+
 mod access_log;
 mod backend_tls;
 mod balance;
@@ -12,6 +14,7 @@ mod examples;
 mod explain;
 mod floods;
 mod grpc;
+mod h2spec;
 mod handshakes;
 mod headers;
 mod health_checks;
@@ -33,6 +36,7 @@ mod reuse;
 mod rolling;
 mod routing;
 mod send_proxy;
+mod slow_readers;
 mod smuggling;
 mod steered;
 mod sticky;
@@ -45,3 +49,7 @@ mod traffic;
 mod upstream_http2;
 mod upstream_protocols;
 mod websocket;
+
+/// The agent's: `slow_readers` measures what the proxy holds.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;

@@ -6,18 +6,11 @@ use http::{Method, Request, StatusCode};
 use lb_agent::l7::Timeouts;
 use tokio::io::AsyncReadExt;
 
-use super::support::{Backend, Fixture, Http, RawBackend, Table, request};
+use super::support::{Backend, Fixture, Http, RawBackend, Table, read_head, request};
 
 /// An endpoint that reads a request and breaks off.
 async fn breaks_off() -> RawBackend {
-    RawBackend::start(|_, mut stream| async move {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let Ok(byte) = stream.read_u8().await else { return };
-            head.push(byte);
-        }
-    })
-    .await
+    RawBackend::start(|_, mut stream| async move { drop(read_head(&mut stream).await) }).await
 }
 
 const RETRIED: &str = "lb_l7_upstream_retries_total{outcome=\"retried\"}";

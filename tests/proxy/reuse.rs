@@ -9,7 +9,7 @@ use lb_agent::l7::Timeouts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::{Backend, Fixture, Http, RawBackend, Table, eventually, quick, request};
+use super::support::{Backend, Fixture, Http, RawBackend, Table, eventually, quick, read_head, request};
 
 #[tokio::test]
 async fn one_connection_serves_all_requests_in_a_row() {
@@ -48,10 +48,7 @@ async fn idle_connections_are_closed_after_their_time() {
 
 /// Reads one head and answers it, with keep-alive.
 async fn answer_once(stream: &mut TcpStream) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.expect("a request"));
-    }
+    read_head(stream).await;
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.expect("answer");
 }
 

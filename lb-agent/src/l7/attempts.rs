@@ -8,6 +8,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{Body, RequestBody};
+use super::breach::Breach;
 use super::candidates::Tries;
 use super::client::Client;
 use super::config::Timeouts;
@@ -181,7 +182,10 @@ impl<'a> Attempts<'a> {
             self.spare = self.copy();
             match self.exchange(connection, turn, left).await {
                 Err(Failure::NotSent) => {}
-                Err(Failure::Broken) => {
+                Err(Failure::Broken(breach)) => {
+                    if breach != Breach::Closed {
+                        upstream.breaches.tell(breach);
+                    }
                     self.place = self.spare.take();
                     return Err(Failure::Stale);
                 }
@@ -212,7 +216,7 @@ impl<'a> Attempts<'a> {
 
     /// After what an endpoint may have seen, the copy takes the place of the request.
     fn with_spare(&mut self, result: Result<Answered, Failure>) -> Result<Answered, Failure> {
-        if matches!(result, Err(Failure::Broken | Failure::TimedOut)) && self.place.is_none() {
+        if matches!(result, Err(Failure::Broken(_) | Failure::TimedOut(_))) && self.place.is_none() {
             self.place = self.spare.take();
         }
         result
@@ -231,7 +235,7 @@ impl<'a> Attempts<'a> {
         let response = sent.map_err(|failure| too_slow(failure, upload.as_ref()))?;
         // Nobody asked this endpoint to switch protocols.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Failure::Broken);
+            return Err(Failure::Broken(Breach::UnaskedSwitch));
         }
         turn.answered(upload.map(|upload| upload.came_at()));
         Ok(Answered::Alone(response, connection))
@@ -278,7 +282,7 @@ impl<'a> Attempts<'a> {
         };
         let Some(Some(place)) = deadline.bound(place).await else { return Err(Failure::NotSent) };
         turn.connected();
-        let Some(mut request) = self.place.take() else { return Err(Failure::Broken) };
+        let Some(mut request) = self.place.take() else { return Err(Failure::Stale) };
         let upload = follow(self.worker, &self.time, request.body_mut(), deadline);
         let scheme = if upstream.protocol.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let asked = Asked::send(place, &scheme, request, &mut self.place)?;
@@ -292,8 +296,14 @@ impl<'a> Attempts<'a> {
     fn blame(&self, turn: &Turn, failure: &Failure) {
         let offence = match failure {
             Failure::NotSent => Offence::Connect,
-            Failure::Broken => Offence::Broken,
-            Failure::TimedOut => Offence::TimeOut,
+            Failure::Broken(breach) => {
+                turn.upstream().breaches.tell(*breach);
+                Offence::Broken
+            }
+            Failure::TimedOut(breach) => {
+                turn.upstream().breaches.tell(*breach);
+                Offence::TimeOut
+            }
             Failure::Unprocessed
             | Failure::Refused
             | Failure::Stale
@@ -308,13 +318,15 @@ impl<'a> Attempts<'a> {
     fn reply_to(&self, failure: &Failure) -> Reply {
         match failure {
             Failure::NotSent => Reply::ConnectFailed,
-            Failure::Unprocessed | Failure::Refused | Failure::Broken | Failure::Stale => Reply::BadResponse,
+            Failure::Unprocessed | Failure::Refused | Failure::Broken(_) | Failure::Stale => {
+                Reply::BadResponse
+            }
             Failure::BadBody => Reply::BadBody,
             Failure::SlowBody => {
                 self.worker.metrics.limit_reached(Limit::UploadRate);
                 Reply::SlowBody
             }
-            Failure::TimedOut => Reply::ResponseTimeout,
+            Failure::TimedOut(_) => Reply::ResponseTimeout,
         }
     }
 
@@ -332,8 +344,8 @@ impl<'a> Attempts<'a> {
             }
             // An idle connection was closed: that is no fault, and says nothing of the next one.
             Failure::Stale if !self.is_repeated || self.may_repeat() => self.repeat(Some(turn)),
-            Failure::Broken if on_error && self.may_repeat() => self.repeat(None),
-            Failure::TimedOut if on_timeout && self.may_repeat() => self.repeat(None),
+            Failure::Broken(_) if on_error && self.may_repeat() => self.repeat(None),
+            Failure::TimedOut(_) if on_timeout && self.may_repeat() => self.repeat(None),
             _ => None,
         }
     }
@@ -377,7 +389,7 @@ impl<'a> Attempts<'a> {
 /// Who was too slow: the endpoint, or the client with what is missing of its request.
 fn too_slow(failure: Failure, upload: Option<&Rc<Upload>>) -> Failure {
     match failure {
-        Failure::TimedOut if upload.is_some_and(|upload| upload.awaits_client()) => Failure::SlowBody,
+        Failure::TimedOut(_) if upload.is_some_and(|upload| upload.awaits_client()) => Failure::SlowBody,
         failure => failure,
     }
 }

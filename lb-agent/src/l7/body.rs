@@ -120,7 +120,13 @@ pub(super) struct Body {
     content: Content,
     account: Option<Account>,
     quiet: Option<Box<Quiet>>,
+    /// Bytes that the client has got once all that was given out is written: with HTTP/1.
+    given: u64,
 }
+
+/// So much may wait to be written to a client before it takes no more. The HTTP library would gather as much as the
+/// largest head that it may read.
+const UNWRITTEN: u64 = 8 * 1024;
 
 enum Content {
     /// Ours, or nothing.
@@ -169,13 +175,27 @@ impl Body {
         if http_body::Body::is_end_stream(self) {
             account.whole();
         }
+        self.given = account.busy().written().unwrap_or_default();
         self.account = Some(account);
+    }
+}
+
+impl Body {
+    /// Whether what is given out should be written first. Then the HTTP library writes it at once, and asks again as soon
+    /// as it can; where it has not tried yet, it is told to.
+    fn has_enough(&self, cx: &Context<'_>) -> bool {
+        let Some(busy) = self.account.as_ref().map(Account::busy) else { return false };
+        let has_enough = busy.written().is_some_and(|written| self.given > written + UNWRITTEN);
+        if has_enough && !busy.is_blocked() {
+            cx.waker().wake_by_ref();
+        }
+        has_enough
     }
 }
 
 impl From<Content> for Body {
     fn from(content: Content) -> Self {
-        Self { content, account: None, quiet: None }
+        Self { content, account: None, quiet: None, given: 0 }
     }
 }
 
@@ -187,6 +207,9 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.has_enough(cx) {
+            return Poll::Pending;
+        }
         let mut frame = match &mut self.content {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Content::Exchange(exchange) => exchange.poll_frame(cx).map_err(BodyError::Http1),
@@ -201,7 +224,13 @@ impl http_body::Body for Body {
             }
         }
         let is_last = frame.is_ready() && self.is_end_stream();
+        let data = match &frame {
+            Poll::Ready(Some(Ok(frame))) => frame.data_ref().map(Bytes::len),
+            _ => None,
+        };
+        self.given += data.unwrap_or_default() as u64;
         if let Some(account) = &mut self.account {
+            account.busy().waits_for_client(data.is_some());
             account.frame(&frame, is_last);
         }
         frame

@@ -318,6 +318,8 @@ mod tests {
     use std::net::SocketAddr;
     use std::time::Duration;
 
+    use prometheus_client::registry::Registry;
+
     use super::*;
     use crate::l7::deadline::Deadlines;
     use crate::l7::limits::Limits;
@@ -330,7 +332,12 @@ mod tests {
 
     fn with(ports: std::ops::Range<u16>, limits: &Limits, policy: Policy) -> Rc<Candidates> {
         let deadlines = Deadlines::new(Duration::from_millis(10));
-        let keeping = Rc::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)));
+        let keeping = Rc::new(Keeping::new(
+            &deadlines,
+            1,
+            Duration::from_secs(1),
+            &Metrics::new(&mut Registry::default()),
+        ));
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let bounds = Bounds::new(limits, 1, Duration::from_secs(1));
         let upstream = |port| Upstream::new((address(port), Default::default()), false, &keeping);

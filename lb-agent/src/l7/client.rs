@@ -15,6 +15,7 @@ use super::forwarded::Origin;
 use super::guard::Passage;
 use super::reading::Reading;
 use super::send_proxy::Ends;
+use super::streams::Streams;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
 
@@ -56,6 +57,8 @@ pub(super) struct Client {
     cut: Cell<Option<u32>>,
     in_head: Cell<bool>,
     pub(super) reading: Reading,
+    /// Of HTTP/2.
+    pub(super) streams: Streams,
     /// Its place among all connections, given back last.
     _guest: Guest,
 }
@@ -94,6 +97,7 @@ impl Client {
             cut: Cell::new(None),
             in_head: Cell::new(true),
             reading: Reading::default(),
+            streams: Streams::default(),
             _guest: guest,
         }
     }
@@ -159,9 +163,9 @@ impl Client {
     }
 
     /// Ready when the deadline of a drain has passed.
-    pub(super) fn poll_overdue(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // Woken with all deadlines, though it has none of its own.
-        _ = self.deadline.poll(cx);
+    pub(super) fn poll_overdue(&self, woken: &Deadline, cx: &mut Context<'_>) -> Poll<()> {
+        // With all deadlines, though it is never set.
+        _ = woken.poll(cx);
         if self.is_overdue() { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -200,12 +204,16 @@ impl Drop for Client {
 }
 
 /// A request under way, to the last byte of its response.
-pub(super) struct Busy(Rc<Client>);
+pub(super) struct Busy {
+    client: Rc<Client>,
+    /// The key of its stream, with HTTP/2.
+    stream: Option<usize>,
+}
 
 impl Busy {
     /// Whose.
     pub(super) fn client(&self) -> &Client {
-        &self.0
+        &self.client
     }
 
     /// A request begins.
@@ -216,13 +224,38 @@ impl Busy {
         }
         client.active.set(client.active.get() + 1);
         client.fresh.set(false);
-        Self(client.clone())
+        let stream = (client.kind.get() == ConnectionKind::Http2).then(|| client.streams.begin());
+        Self { client: client.clone(), stream }
+    }
+
+    /// A tunnel begins, in the place of a request that ends with that.
+    pub(super) fn tunnel(client: &Rc<Client>) -> Self {
+        client.active.set(client.active.get() + 1);
+        Self { client: client.clone(), stream: None }
+    }
+
+    /// Whether it is for the client to take what there is of its response, or else for others to give more.
+    pub(super) fn waits_for_client(&self, waits: bool) {
+        if let Some(stream) = self.stream {
+            self.client.streams.wait(stream, waits.then(|| self.client.worker.deadlines.now()));
+        }
+    }
+
+    /// Bytes that were written to its client so far, where it is the only one that writes.
+    pub(super) fn written(&self) -> Option<u64> {
+        self.stream.is_none().then(|| self.client.passage.written())
+    }
+
+    /// Whether bytes wait for the client to read.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.client.passage.is_blocked()
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let client = &self.0;
+        let client = &self.client;
+        self.stream.iter().for_each(|stream| client.streams.end(*stream));
         client.active.set(client.active.get() - 1);
         if !client.is_busy() {
             client.in_head.set(false);

@@ -12,12 +12,14 @@ use hyper_util::rt::TokioIo;
 use tokio::task::coop::unconstrained;
 
 use super::body::RequestBody;
+use super::breach::{Breach, Breaches};
 use super::coalesce::Coalesced;
 use super::deadline::{Deadline, Deadlines};
 use super::secured::EndpointStream;
 
-/// Largest head of a response, and what is read of its body at once: what a client that does not read can hold.
-const BUFFER: usize = 256 * 1024;
+/// Largest head of a response, and what is read of its body at once: what a client that does not read can hold, twice over
+/// with HTTP/2.
+const BUFFER: usize = 32 * 1024;
 
 /// A connection's IO.
 pub(super) type Io = TokioIo<Coalesced<EndpointStream>>;
@@ -31,6 +33,9 @@ pub(super) struct EndpointConnection {
     sender: SendRequest<RequestBody>,
     /// Dropped as soon as it has ended, so that whoever waits for it hears of it.
     connection: Option<Connection<Io, RequestBody>>,
+    breaches: Rc<Breaches>,
+    /// Whether it ended because the request's body could not be had.
+    has_bad_body: bool,
 }
 
 /// Why no response came.
@@ -42,7 +47,7 @@ pub(super) enum Failure {
     /// The endpoint takes no request more for now and has not looked at this one.
     Refused,
     /// The connection broke, or what came was not HTTP.
-    Broken,
+    Broken(Breach),
     /// The connection had been idle and was closed while the request was on its way: so it is kept or closed anywhere.
     Stale,
     /// The request's own body could not be had: nothing is wrong with the endpoint.
@@ -50,16 +55,21 @@ pub(super) enum Failure {
     /// The client did not send the request's body in time: nothing is wrong with the endpoint.
     SlowBody,
     /// The deadline passed.
-    TimedOut,
+    TimedOut(Breach),
 }
 
 impl EndpointConnection {
     /// Over a stream that is ready.
-    pub(super) async fn new(stream: EndpointStream, deadlines: &Rc<Deadlines>) -> hyper::Result<Self> {
+    pub(super) async fn new(
+        stream: EndpointStream,
+        deadlines: &Rc<Deadlines>,
+        breaches: &Rc<Breaches>,
+    ) -> hyper::Result<Self> {
         let (sender, connection) =
             Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(Coalesced(stream))).await?;
         let deadline = Rc::new(Deadline::new(deadlines));
-        Ok(Self { deadline, used_at: 0, sender, connection: Some(connection) })
+        let (connection, breaches) = (Some(connection), breaches.clone());
+        Ok(Self { deadline, used_at: 0, sender, connection, breaches, has_bad_body: false })
     }
 
     /// Sends the request that is in this place and waits for the head of its response. The body needs `drive`
@@ -68,24 +78,33 @@ impl EndpointConnection {
         &mut self,
         place: &mut Option<Request<RequestBody>>,
     ) -> Result<Response<Incoming>, Failure> {
-        let Some(request) = place.take() else { return Err(Failure::Broken) };
+        let Some(request) = place.take() else { return Err(Failure::Stale) };
         // Driving the connection is what makes the response ready: it need not wake us to see it a second time.
         // So it must not wait for a wake-up of its own either, as a used-up budget would make it do.
         let mut response = std::pin::pin!(unconstrained(self.sender.try_send_request(request)));
         let mut unwoken = Context::from_waker(Waker::noop());
         std::future::poll_fn(|cx| {
-            drive(&mut self.connection, cx);
+            let ended = drive(&mut self.connection, cx);
+            if let Some(breach) = ended.as_ref().and_then(Breach::of_connection) {
+                self.breaches.tell(breach);
+            }
             match response.as_mut().poll(&mut unwoken) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => {
                     *place = error.take_message();
+                    let error = error.error();
                     Poll::Ready(Err(match place {
-                        Some(_) => Failure::NotSent,
-                        None if error.error().is_user() => Failure::BadBody,
-                        None => Failure::Broken,
+                        Some(_) => {
+                            Breach::of_unsent(error).inspect(|breach| self.breaches.tell(*breach));
+                            Failure::NotSent
+                        }
+                        None if error.is_user() => Failure::BadBody,
+                        None => Failure::Broken(Breach::of_head(error)),
                     }))
                 }
-                Poll::Pending => self.deadline.poll(cx).map(|()| Err(Failure::TimedOut)),
+                Poll::Pending => {
+                    self.deadline.poll(cx).map(|()| Err(Failure::TimedOut(silence(&mut self.connection))))
+                }
             }
         })
         .await
@@ -93,7 +112,19 @@ impl EndpointConnection {
 
     /// Reads and writes what can be read and written now.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, cx);
+        let Some(error) = drive(&mut self.connection, cx) else { return };
+        self.has_bad_body = error.is_user();
+        if let Some(breach) = Breach::of_connection(&error) {
+            self.breaches.tell(breach);
+        }
+    }
+
+    /// The body of a response broke off with this error.
+    pub(super) fn broke(&self, error: &hyper::Error) {
+        // Where the client's own body broke off, its connection goes, and the response with it.
+        if !self.has_bad_body {
+            self.breaches.tell(Breach::of_body(error));
+        }
     }
 
     /// Whether the next request could go over it, as far as is known.
@@ -107,9 +138,16 @@ impl EndpointConnection {
     }
 }
 
-fn drive(connection: &mut Option<Connection<Io, RequestBody>>, cx: &mut Context<'_>) {
-    // Its errors come out where the response or its body is waited for.
-    if connection.as_mut().is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
-        *connection = None;
-    }
+/// What is wrong, if the connection ends for something that nobody else hears of: most errors come out where the
+/// response or its body is waited for.
+fn drive(connection: &mut Option<Connection<Io, RequestBody>>, cx: &mut Context<'_>) -> Option<hyper::Error> {
+    let Poll::Ready(ended) = Pin::new(connection.as_mut()?).poll(cx) else { return None };
+    *connection = None;
+    ended.err()
+}
+
+/// What was waited for in vain: a response, or the rest of its head. The connection ends with that.
+fn silence(connection: &mut Option<Connection<Io, RequestBody>>) -> Breach {
+    let unread = connection.take().map(|connection| connection.into_parts().read_buf);
+    if unread.is_some_and(|unread| !unread.is_empty()) { Breach::SlowHead } else { Breach::Silent }
 }

@@ -35,7 +35,9 @@ impl Exchange {
         match &frame {
             Poll::Ready(Some(Ok(_))) => self.release_at_end(),
             Poll::Ready(None) => self.release(),
-            Poll::Ready(Some(Err(_))) => self.under_way = None,
+            Poll::Ready(Some(Err(error))) => {
+                self.under_way.take().iter().for_each(|(connection, _)| connection.broke(error));
+            }
             Poll::Pending => {}
         }
         frame

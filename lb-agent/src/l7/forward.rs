@@ -75,10 +75,14 @@ async fn answer(
 ) -> Result<Response<Body>, Reply> {
     let route = find_route(client, &mut parts)?;
     account.routed(&route);
-    // To HTTP/2 there is no upgrade: it is asked as if none was wanted.
-    let is_websocket = parts.version == Version::HTTP_11
-        && headers::wants_websocket(&parts.headers)
-        && !route.target.protocol.is_http2;
+    let is_connect = headers::asks_for_websocket(&parts);
+    let wants_websocket =
+        is_connect || parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
+    // To HTTP/2 there is no upgrade: it is asked as if none was wanted, if that can be.
+    let is_websocket = wants_websocket && !route.target.protocol.is_http2;
+    if is_connect && !is_websocket {
+        return Err(Reply::ConnectRefused);
+    }
     headers::prepare_request(&mut parts, &client.origin, &client.worker.config.trust);
     account.tell_trace(&mut parts.headers);
     into_origin_form(&mut parts);

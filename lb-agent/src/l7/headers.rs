@@ -1,9 +1,13 @@
 //! Headers on their way through: what belongs to one connection is taken out, what backends want to know is added
 //! (`forwarded`).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use hyper::ext::Protocol;
 
 use super::forwarded::{Origin, is_claim};
 use super::reply::X_REQUEST_ID;
@@ -47,6 +51,28 @@ pub(super) fn prepare_request(parts: &mut Parts, origin: &Origin, trust: &Trust)
 /// Makes a backend's response one of ours to a client.
 pub(super) fn prepare_response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
+}
+
+/// Whether a request of HTTP/2 asks for a WebSocket on its stream (RFC 8441): the only CONNECT that is passed on.
+pub(super) fn asks_for_websocket(parts: &Parts) -> bool {
+    parts.method == Method::CONNECT
+        && parts.extensions.get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket")
+}
+
+/// Makes it one of HTTP/1.1, whose handshake has a key that HTTP/2 has no use for.
+pub(super) fn into_handshake(parts: &mut Parts) {
+    parts.method = Method::GET;
+    parts.headers.insert(SEC_WEBSOCKET_KEY, websocket_key());
+    parts.headers.entry(SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
+}
+
+/// Sixteen random bytes in base64, the last of whose digits stands for two bits.
+fn websocket_key() -> HeaderValue {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut key = *b"0123456789012345678901==";
+    key[..21].fill_with(|| DIGITS[fastrand::usize(..64)]);
+    key[21] = DIGITS[16 * fastrand::usize(..4)];
+    HeaderValue::from_bytes(&key).unwrap_or(HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
 }
 
 /// Whether a request asks to switch to the WebSocket protocol: the only upgrade that is passed on.

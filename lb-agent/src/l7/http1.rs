@@ -15,7 +15,7 @@ use super::guard::Guarded;
 use super::refuse::{self, refuse};
 use crate::model::ConnectionKind;
 
-/// What is buffered of a response before the client takes it. Of a request's head, the guard allows less.
+/// Of a request's head, the guard allows less; of a response, its body does.
 const BUFFER: usize = 128 * 1024;
 
 /// Serves it to its end.
@@ -31,10 +31,12 @@ where
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut refused = None;
+    let (mut refused, mut is_broken) = (None, false);
     let end = std::future::poll_fn(|cx| {
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-            refused = ended.err().as_ref().and_then(refuse::by_http1);
+            refused = ended.as_ref().err().and_then(refuse::by_http1);
+            // Of the errors that are ours, the usual one is a response's body that breaks off.
+            is_broken = ended.is_err_and(|error| error.is_user());
             return Poll::Ready(End::Http);
         }
         client.watch_head();
@@ -44,22 +46,20 @@ where
     })
     .await;
     refuse::count_all(&client, refused);
-    if end == End::Time && (client.is_overdue() || client.is_too_slow()) {
+    let is_cut = end == End::Time && (client.is_overdue() || client.is_too_slow());
+    if is_cut {
         client.cut();
-        if client.is_busy() {
-            // A response without a length must not seem complete. Over TLS, it does not without a close_notify; in the
-            // clear, only a reset tells it from the end.
-            let parts = connection.into_parts().filter(|_| client.ends_by_closing.get());
-            if let Some(parts) = parts {
-                // Then it ends by a FIN after all.
-                _ = parts.io.inner().get_ref().socket().set_zero_linger();
-            }
-            return;
-        }
     }
+    let is_cut = is_cut && client.is_busy();
     // There is no connection any more where a tunnel has it.
-    if let Some(parts) = connection.into_parts() {
-        self::end(&client, parts.io.into_inner(), end).await;
+    let Some(parts) = connection.into_parts() else { return };
+    let stream = parts.io.into_inner();
+    if (is_broken || is_cut) && client.ends_by_closing.get() {
+        // A response without a length must not seem complete. Over TLS, it does not without a close_notify; in the
+        // clear, only a reset tells it from the end. If it cannot be had, it ends by a FIN after all.
+        _ = stream.get_ref().socket().set_zero_linger();
+    } else if !is_cut {
+        self::end(&client, stream, end).await;
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Limit {
     Http2HeaderBytes,
     /// Of one header block of HTTP/2.
     Http2HeaderFrames,
+    /// Of an HTTP/2 request, decoded.
+    Http2HeaderListBytes,
     /// PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown and empty frames, beyond those that requests and data explain.
     Http2ControlFrames,
     /// Streams that the client takes back, beyond those that end otherwise.
@@ -41,6 +43,8 @@ pub enum Limit {
     Http2PendingResets,
     /// Streams that we took back because of what the client sent on them.
     Http2LocalResets,
+    /// That a stream of HTTP/2 waits for its client to give it room.
+    Http2StreamStall,
     /// Under way at one endpoint.
     EndpointRequests,
     /// Of one backend that wait for an endpoint.
@@ -109,6 +113,12 @@ const KNOWN: [Known; Limit::ALL.len()] = [
         help: "frames of one HTTP/2 header block: the connection ends",
     },
     Known {
+        name: "http2-header-list-bytes",
+        default: 64 * 1024,
+        help: "headers of an HTTP/2 request, decoded and 32 more for each, bytes: 431, and the connection ends; with \
+               four times as many it ends at once",
+    },
+    Known {
         name: "http2-control-frames",
         default: 1000,
         help: "HTTP/2 frames without work (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA) in a row: a tenth \
@@ -130,6 +140,11 @@ const KNOWN: [Known; Limit::ALL.len()] = [
         name: "http2-local-resets",
         default: 128,
         help: "HTTP/2 streams that were reset because of what the client sent on them: the connection ends",
+    },
+    Known {
+        name: "http2-stream-stall",
+        default: 300,
+        help: "how long an HTTP/2 client gives no room for what waits on a stream, seconds: the stream is reset",
     },
     Known {
         name: "endpoint-requests",
@@ -162,7 +177,7 @@ const KNOWN: [Known; Limit::ALL.len()] = [
 
 impl Limit {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Connections,
         Self::ConnectionsPerClient,
         Self::Handshakes,
@@ -175,10 +190,12 @@ impl Limit {
         Self::TrailerBytes,
         Self::Http2HeaderBytes,
         Self::Http2HeaderFrames,
+        Self::Http2HeaderListBytes,
         Self::Http2ControlFrames,
         Self::Http2Resets,
         Self::Http2PendingResets,
         Self::Http2LocalResets,
+        Self::Http2StreamStall,
         Self::EndpointRequests,
         Self::PendingRequests,
         Self::PendingTime,

@@ -7,6 +7,8 @@
 //! that is shared (`multiplex`); TLS below either is in `secured`. What the proxy answers by itself is in `reply`, and for
 //! gRPC in `grpc`.
 //!
+//! How endpoints break the rules is in `breach`.
+//!
 //! What clients may send is in `guard`, which sees their bytes before the HTTP library does; how much, in `limits`.
 //!
 //! How a connection ends when the node gives up its flows is in `drain`.
@@ -20,6 +22,7 @@ mod attempts;
 mod authority;
 mod balance;
 mod body;
+mod breach;
 mod budget;
 mod by_host;
 mod candidates;
@@ -78,6 +81,7 @@ mod settle;
 mod sniff;
 mod sticky;
 mod stream;
+mod streams;
 mod target;
 mod tls;
 pub mod trace;
@@ -88,6 +92,7 @@ mod upstream;
 mod upstreams;
 mod worker;
 
+pub use breach::Breach;
 pub use config::{Bind, Config, DEFAULT_ROUTE_METRICS, Timeouts};
 pub use ejection::{Ejection, Offence};
 pub use explain::{NoRequest, explain};

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::deadline::Deadlines;
 use super::endpoint::EndpointConnection;
+use crate::metrics::Metrics;
 
-/// How connections are kept, the same for all endpoints of a worker.
+/// How connections are kept, and where what they do is counted: the same for all endpoints of a worker.
 pub(super) struct Keeping {
     deadlines: Rc<Deadlines>,
+    metrics: Metrics,
     /// Connections kept per endpoint.
     limit: usize,
     /// Age at which one is closed, in ticks.
@@ -18,8 +20,19 @@ pub(super) struct Keeping {
 
 impl Keeping {
     /// So many for each endpoint, so long.
-    pub(super) fn new(deadlines: &Rc<Deadlines>, limit: usize, max_idle: Duration) -> Self {
-        Self { deadlines: deadlines.clone(), limit, max_idle: deadlines.ticks(max_idle) }
+    pub(super) fn new(
+        deadlines: &Rc<Deadlines>,
+        limit: usize,
+        max_idle: Duration,
+        metrics: &Metrics,
+    ) -> Self {
+        let (max_idle, metrics) = (deadlines.ticks(max_idle), metrics.clone());
+        Self { deadlines: deadlines.clone(), metrics, limit, max_idle }
+    }
+
+    /// The worker's.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What time it is, and since when at least one has to have been used: in ticks.

@@ -13,6 +13,9 @@ use crate::model::Unavailable;
 /// The header that names a request in replies, to backends and in logs.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What a CONNECT gets when its tunnel is there (RFC 8441 section 5): the endpoint said it with a status of HTTP/1.1.
+pub(super) const CONNECTED: StatusCode = StatusCode::OK;
+
 /// Why the proxy answers by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Reply {

@@ -186,14 +186,18 @@ fn parse(text: &[u8]) -> Option<Value> {
 mod tests {
     use std::time::Duration;
 
+    use prometheus_client::registry::Registry;
+
     use super::*;
     use crate::l7::deadline::Deadlines;
     use crate::l7::pool::Keeping;
+    use crate::metrics::Metrics;
     use crate::model::SameSite;
 
     fn upstreams(ports: &[u16]) -> Vec<Rc<Upstream>> {
         let deadlines = Deadlines::new(Duration::from_millis(10));
-        let keeping = Rc::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)));
+        let metrics = Metrics::new(&mut Registry::default());
+        let keeping = Rc::new(Keeping::new(&deadlines, 1, Duration::from_secs(1), &metrics));
         let address = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
         ports.iter().map(|port| Upstream::new((address(port), Default::default()), false, &keeping)).collect()
     }

@@ -14,6 +14,7 @@ use http::{Request, Response, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::body::RequestBody;
+use super::breach::Breach;
 use super::deadline::Deadline;
 use super::endpoint::Failure;
 use super::multiplex::Place;
@@ -58,7 +59,7 @@ impl Asked {
             }
             match Pin::new(&mut self.response).poll(cx) {
                 Poll::Ready(response) => Poll::Ready(response.map_err(|error| self.why(&error))),
-                Poll::Pending => deadline.poll(cx).map(|()| Err(Failure::TimedOut)),
+                Poll::Pending => deadline.poll(cx).map(|()| Err(Failure::TimedOut(Breach::Silent))),
             }
         });
         match response.await {
@@ -69,9 +70,9 @@ impl Asked {
             }
             Err(failure) => {
                 match failure {
-                    Failure::TimedOut => self.place.leave(),
+                    Failure::TimedOut(_) => self.place.leave(),
                     Failure::Unprocessed | Failure::Refused => *again = self.whole(),
-                    Failure::Broken | Failure::Stale if self.parts.method.is_idempotent() => {
+                    Failure::Broken(_) | Failure::Stale if self.parts.method.is_idempotent() => {
                         *again = self.empty();
                     }
                     _ => {}
@@ -83,16 +84,20 @@ impl Asked {
 
     fn why(&self, error: &h2::Error) -> Failure {
         match error.reason() {
-            _ if !error.is_remote() => self.broken(),
+            _ if !error.is_remote() => self.broken(Breach::of_stream_head(error)),
             // Streams up to the last one that it names are not told of it (RFC 9113 section 6.8).
             _ if error.is_go_away() => Failure::Unprocessed,
             Some(Reason::REFUSED_STREAM) => Failure::Refused,
-            _ => Failure::Broken,
+            _ => Failure::Broken(Breach::of_stream_head(error)),
         }
     }
 
-    fn broken(&self) -> Failure {
-        if self.place.has_answered() { Failure::Stale } else { Failure::Broken }
+    /// One that closes while nobody looks at it breaks no rule.
+    fn broken(&self, breach: Breach) -> Failure {
+        match breach {
+            Breach::Closed if self.place.has_answered() => Failure::Stale,
+            breach => Failure::Broken(breach),
+        }
     }
 
     /// The request, if all that was sent of its body is still known.
@@ -137,19 +142,23 @@ impl Answering {
 /// The same, with the turn that ends with it.
 pub(super) struct Stream {
     answering: Answering,
-    _turn: Turn,
+    turn: Turn,
 }
 
 impl Stream {
     pub(super) fn new(answering: Answering, turn: Turn) -> Self {
-        Self { answering, _turn: turn }
+        Self { answering, turn }
     }
 
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        self.answering.poll_frame(cx)
+        let frame = self.answering.poll_frame(cx);
+        if let Poll::Ready(Some(Err(error))) = &frame {
+            self.turn.upstream().breaches.tell(Breach::of_stream_body(error));
+        }
+        frame
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

@@ -1,4 +1,5 @@
-//! WebSocket: after the endpoint's 101, bytes in both directions, over a connection of its own.
+//! WebSocket: after the endpoint's 101, bytes in both directions, over a connection of its own. What a client of HTTP/2
+//! asks for by CONNECT (RFC 8441), the endpoint is asked for by an upgrade of HTTP/1.1.
 
 use std::future::poll_fn;
 use std::io;
@@ -6,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::SEC_WEBSOCKET_ACCEPT;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -17,6 +19,7 @@ use tokio::time::timeout;
 
 use super::access_log::Notes;
 use super::body::{Body, RequestBody};
+use super::breach::{Breach, Breaches};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
@@ -25,7 +28,7 @@ use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
 use super::policy::Hints;
 use super::pump::Pump;
-use super::reply::Reply;
+use super::reply::{CONNECTED, Reply};
 use super::route::Route;
 use super::secured::EndpointStream;
 use super::target::Target;
@@ -41,18 +44,27 @@ pub(super) async fn open(
     notes: Option<Rc<Notes>>,
 ) -> Result<Response<Body>, Reply> {
     let downstream = parts.extensions.remove::<OnUpgrade>();
+    let is_stream = headers::asks_for_websocket(&parts);
+    if is_stream {
+        headers::into_handshake(&mut parts);
+    }
     parts.extensions.clear();
     headers::set_websocket(&mut parts.headers);
     let hints = Hints::of(route, &parts, client.protocol == ListenerProtocol::Https);
     let request = Request::from_parts(parts, RequestBody::default());
     let (stream, turn, tries) = connect(client, &route.target, hints, notes.clone()).await?;
     let within = route.target.treatment.times.attempt.unwrap_or(client.worker.config.timeouts.response);
-    let mut response =
-        shake_hands(&client.worker, within, stream, request).await.inspect_err(|_| turn.failed())?;
+    let breaches = turn.upstream().breaches.clone();
+    let shaken = shake_hands(&client.worker, &breaches, within, stream, request).await;
+    let mut response = shaken.inspect_err(|_| turn.failed())?;
     turn.answered(None);
     notes.iter().for_each(|notes| notes.answered());
     drop(turn);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // To a CONNECT, a status of success would say that the tunnel is there.
+        if is_stream && response.status().is_success() {
+            return Err(Reply::BadResponse);
+        }
         let mut response = pass_back(response);
         tries.tell_client(response.headers_mut());
         return Ok(response);
@@ -60,11 +72,18 @@ pub(super) async fn open(
     let downstream = downstream.filter(|_| headers::wants_websocket(response.headers()));
     let Some(downstream) = downstream else { return Err(Reply::BadResponse) };
     let upstream = hyper::upgrade::on(&mut response);
-    client.passage.become_tunnel();
-    tokio::task::spawn_local(carry(Busy::new(client), downstream, upstream));
+    if !is_stream {
+        client.passage.become_tunnel();
+    }
+    tokio::task::spawn_local(carry(Busy::tunnel(client), is_stream, downstream, upstream));
     let (mut parts, _) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
-    headers::set_websocket(&mut parts.headers);
+    if is_stream {
+        parts.status = CONNECTED;
+        parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
+    } else {
+        headers::set_websocket(&mut parts.headers);
+    }
     tries.tell_client(&mut parts.headers);
     Ok(Response::from_parts(parts, Body::empty()))
 }
@@ -100,6 +119,7 @@ async fn connect(
 
 async fn shake_hands(
     worker: &Worker,
+    breaches: &Breaches,
     within: Duration,
     stream: EndpointStream,
     request: Request<RequestBody>,
@@ -111,19 +131,29 @@ async fn shake_hands(
     let deadline = Deadline::new(&worker.deadlines);
     deadline.set(within);
     match deadline.bound(sender.send_request(request)).await {
-        Some(response) => response.map_err(|_| Reply::BadResponse),
-        None => Err(Reply::ResponseTimeout),
+        Some(response) => response.map_err(|error| {
+            breaches.tell(Breach::of_head(&error));
+            Reply::BadResponse
+        }),
+        None => {
+            breaches.tell(Breach::Silent);
+            Err(Reply::ResponseTimeout)
+        }
     }
 }
 
-/// Both sides end together; how is theirs to say, up to the deadline of a drain.
-async fn carry(busy: Busy, downstream: OnUpgrade, upstream: OnUpgrade) {
+/// Both sides end together; how is theirs to say, up to the deadline of a drain. A stream of HTTP/2 is not all of its
+/// client's connection.
+async fn carry(busy: Busy, is_stream: bool, downstream: OnUpgrade, upstream: OnUpgrade) {
     let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else { return };
     let (from_client, to_client) = split(TokioIo::new(downstream));
     let (from_endpoint, to_endpoint) = split(TokioIo::new(upstream));
     let (mut down, mut up) = (Pump::new(from_endpoint, to_client), Pump::new(from_client, to_endpoint));
     let client = busy.client();
-    client.carries(ConnectionKind::WebSocket);
+    if !is_stream {
+        client.carries(ConnectionKind::WebSocket);
+    }
+    let woken = Deadline::new(&client.worker.deadlines);
     let overdue = tokio::select! {
         result = async { tokio::try_join!(down.run(), up.run()) } => {
             if let Err(error) = result {
@@ -131,10 +161,12 @@ async fn carry(busy: Busy, downstream: OnUpgrade, upstream: OnUpgrade) {
             }
             false
         }
-        () = poll_fn(|cx| client.poll_overdue(cx)) => true,
+        () = poll_fn(|cx| client.poll_overdue(&woken, cx)) => true,
     };
     if overdue {
-        client.cut();
+        if !is_stream {
+            client.cut();
+        }
         if !timeout(LAST_WORDS / 2, go_away(&mut down, &mut up)).await.is_ok_and(|told| told.is_ok()) {
             tracing::debug!("a tunnel is closed without both Close frames");
         }

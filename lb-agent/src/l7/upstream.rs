@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::balance::Load;
+use super::breach::Breaches;
 use super::counted::Counted;
 use super::ejection::Conduct;
 use super::endpoint::EndpointConnection;
@@ -23,6 +24,8 @@ pub(super) struct Upstream {
     pub(super) seed: u64,
     pub(super) load: Load,
     pub(super) conduct: Conduct,
+    /// How it breaks the rules of HTTP.
+    pub(super) breaches: Rc<Breaches>,
     pub(super) pool: Pool,
     /// Connections of HTTP/2, which are not taken and given back.
     pub(super) shared: Shared,
@@ -42,12 +45,12 @@ impl Upstream {
         let now = Instant::now();
         let (load, conduct, pool) = (Load::new(now, joins), Conduct::new(now), Pool::new(keeping));
         let (shared, queues, places) = (Shared::default(), Queues::default(), Cell::new(0));
-        let seed = policy::seed(address);
+        let (seed, breaches) = (policy::seed(address), Breaches::new(address, keeping));
         if protocol.proxy_header.is_some() {
             // A connection is its client's.
             pool.close();
         }
-        Rc::new(Self { address, protocol, seed, load, conduct, pool, shared, queues, places })
+        Rc::new(Self { address, protocol, seed, load, conduct, breaches, pool, shared, queues, places })
     }
 
     /// Closes connections that have been idle for too long, or were closed by the endpoint.

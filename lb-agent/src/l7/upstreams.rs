@@ -132,7 +132,8 @@ mod tests {
         let deadlines = Deadlines::new(Duration::from_millis(10));
         let bounds = Bounds::new(&Limits::default(), 1, Duration::from_secs(1));
         let cookies = CookieKeys::random().expect("random numbers");
-        Upstreams::new(Keeping::new(&deadlines, 1, Duration::from_secs(1)), bounds, cookies)
+        let metrics = Metrics::new(&mut Registry::default());
+        Upstreams::new(Keeping::new(&deadlines, 1, Duration::from_secs(1), &metrics), bounds, cookies)
     }
 
     fn turn(upstreams: &Upstreams, target: &Arc<Target>) -> Turn {

@@ -148,7 +148,8 @@ impl Worker {
         memory: MemoryUse,
     ) -> Rc<Self> {
         let deadlines = Deadlines::new(config.timeouts.tick());
-        let keeping = Keeping::new(&deadlines, config.idle_per_endpoint, config.timeouts.upstream_idle);
+        let keeping =
+            Keeping::new(&deadlines, config.idle_per_endpoint, config.timeouts.upstream_idle, &metrics);
         let admission = Admission::new(&config.limits, config.workers);
         let bounds = Bounds::new(&config.limits, config.workers, config.timeouts.response);
         let overload = Overload::new(&config.limits, memory);
@@ -197,7 +198,7 @@ impl Worker {
         within: Duration,
     ) -> Option<Box<EndpointConnection>> {
         let stream = self.open(turn, ends, within).await?;
-        EndpointConnection::new(stream, &self.deadlines).await.ok().map(Box::new)
+        EndpointConnection::new(stream, &self.deadlines, &turn.upstream().breaches).await.ok().map(Box::new)
     }
 
     /// A new HTTP/2 connection, counted.

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 use super::sharded::{ShardedCounter, family, resolve, results};
 use super::{CheckMetrics, Labels, TrafficMetrics};
-use crate::l7::{EndpointTlsFailure, HandshakeFailure, Limit, Malformed, Offence, Reply};
+use crate::l7::{Breach, EndpointTlsFailure, HandshakeFailure, Limit, Malformed, Offence, Reply};
 use crate::model::{ConnectionKind, ListenerProtocol, TlsVersion};
 
 const ENDS: [&str; 2] = ["in_order", "deadline"];
@@ -32,6 +32,7 @@ pub struct Metrics {
     upstream_handshakes: [ShardedCounter; EndpointTlsFailure::ALL.len()],
     upstream_retries: [ShardedCounter; 3],
     upstream_ejections: [ShardedCounter; Offence::ALL.len()],
+    upstream_breaches: [ShardedCounter; Breach::ALL.len()],
     upstream_ejected: Gauge,
     upstream_pending: Gauge,
     connections: [Gauge; ConnectionKind::ALL.len()],
@@ -70,6 +71,8 @@ impl Metrics {
         let retries = family(registry, "lb_l7_upstream_retries", help);
         let help = "Endpoints set aside for a while, by each worker, by how they failed last";
         let ejections = family(registry, "lb_l7_upstream_ejections", help);
+        let help = "Times that endpoints broke the rules of HTTP, by how";
+        let breaches = family(registry, "lb_l7_upstream_breaches", help);
         let connections = Family::<Labels, Gauge>::default();
         let help = "Client connections that are open, tunnels included, by what they carry";
         registry.register("lb_l7_connections", help, connections.clone());
@@ -98,6 +101,7 @@ impl Metrics {
                 .map(|outcome| resolve(&retries, vec![("outcome", outcome)])),
             upstream_ejections: Offence::ALL
                 .map(|offence| resolve(&ejections, vec![("reason", offence.label())])),
+            upstream_breaches: Breach::ALL.map(|breach| resolve(&breaches, vec![("reason", breach.label())])),
             upstream_ejected: Gauge::default(),
             upstream_pending: Gauge::default(),
             connections: ConnectionKind::ALL
@@ -195,6 +199,11 @@ impl Metrics {
         self.cut_responses.inc_by(cut.unwrap_or_default().into());
     }
 
+    /// An endpoint breaks the rules of HTTP.
+    pub fn upstream_breach(&self, breach: Breach) {
+        self.upstream_breaches[breach as usize].inc();
+    }
+
     /// An endpoint is set aside.
     pub fn upstream_ejected(&self, offence: Offence) {
         self.upstream_ejections[offence as usize].inc();
@@ -250,6 +259,7 @@ mod tests {
             "lb_l7_tls_handshake_failures_total{reason=\"time_out\"} 0",
             "lb_l7_upstream_retries_total{outcome=\"refused\"} 0",
             "lb_l7_upstream_ejections_total{reason=\"time_out\"} 0",
+            "lb_l7_upstream_breaches_total{reason=\"surplus\"} 0",
             "lb_l7_upstream_ejected 0",
             "lb_l7_connections{kind=\"http1\"} 0",
             "lb_l7_drained_connections_total{kind=\"websocket\",end=\"deadline\"} 0",

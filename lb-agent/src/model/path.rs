@@ -127,14 +127,25 @@ pub fn plain_path(path: &str) -> Option<String> {
     let mut plain = String::new();
     let mut rest = path;
     while let Some(at) = rest.find('%') {
+        plain.push_str(&rest[..at]);
         let decoded = rest.get(at + 1..at + 3).and_then(unreserved);
-        let (copied, next) = if decoded.is_some() { (at, at + 3) } else { (at + 1, at + 1) };
-        plain.push_str(&rest[..copied]);
-        plain.extend(decoded);
-        rest = &rest[next..];
+        let decoded = decoded.filter(|digit| !(digit.is_ascii_hexdigit() && is_open(&plain)));
+        plain.push(decoded.unwrap_or('%'));
+        rest = &rest[if decoded.is_some() { at + 3 } else { at + 1 }..];
     }
     plain.push_str(rest);
     (plain.len() < path.len()).then_some(plain)
+}
+
+/// Whether a `%` that encodes nothing is at the end, so that a digit could make it encode something: of `/%%36%31`, which
+/// says `%61`, there must not become `/%61`, which says `a`.
+fn is_open(plain: &str) -> bool {
+    let mut last = plain.bytes().rev();
+    match (last.next(), last.next()) {
+        (Some(b'%'), _) => true,
+        (Some(digit), Some(b'%')) => digit.is_ascii_hexdigit(),
+        _ => false,
+    }
 }
 
 /// The character of two hexadecimal digits, if it needs no encoding.
@@ -225,6 +236,12 @@ mod tests {
             ("/%2Dx/%7E%5f%2fy%41", Some("/-x/~_%2fyA")),
             // Once, and not what it becomes.
             ("/%25%36%31", Some("/%2561")),
+            // Nothing becomes encoded that was not.
+            ("/%%36%31", Some("/%%361")),
+            ("/%6%31", None),
+            ("/%%32e%%32e/", None),
+            ("/%%300", None),
+            ("/%%2e%67", Some("/%.g")),
         ] {
             assert_eq!(plain_path(sent).as_deref(), expected, "{sent}");
         }

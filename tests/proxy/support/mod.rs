@@ -3,11 +3,12 @@
 mod backend;
 mod client;
 mod fixture;
+pub(crate) mod frames;
 mod shop;
 mod site;
 mod tables;
 
-pub(crate) use backend::{Backend, Body, RawBackend, Speaks, body_of, text};
+pub(crate) use backend::{Backend, Body, RawBackend, Speaks, body_of, read_head, text};
 pub(crate) use client::{
     Answer, Body as RequestBody, Http, all_schemes, connect_tls, connect_tls_over, exchanging_keys,
     noting_staples, raw_exchange, request, shown, tls_client,

@@ -37,7 +37,7 @@ pub(super) fn ensure(part: &Part, progress: &str) -> Result<()> {
 fn build(part: &Part, file: &Path, progress: &str) -> Result<()> {
     let version = part.module().version;
     eprintln!(
-        "edgelb: building {} {version} for the test cluster ({progress}; once, with nothing cached about {})",
+        "edgelb: building {} {version} for the tests ({progress}; once, with nothing cached about {})",
         part.program, part.takes
     );
     let start = Instant::now();

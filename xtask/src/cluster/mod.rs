@@ -27,6 +27,8 @@ const EDGELB_VARIABLE: &str = "LB_EDGELB";
 /// How much of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Extent {
+    /// Nothing of it: what judges the proxy.
+    Judges,
     /// What serves objects, and acts on them.
     ControlPlane,
     /// That, and what a node runs.
@@ -35,14 +37,15 @@ pub(crate) enum Extent {
 
 /// Builds what is missing: the environment in which the harness finds it.
 pub(crate) fn build(extent: Extent) -> Result<Vec<(&'static str, OsString)>> {
-    let mut needed = parts::CONTROL_PLANE.to_vec();
-    if extent == Extent::Nodes {
-        needed.extend(parts::NODE);
-    }
+    let needed = match extent {
+        Extent::Judges => parts::JUDGES.to_vec(),
+        Extent::ControlPlane => parts::CONTROL_PLANE.to_vec(),
+        Extent::Nodes => parts::CONTROL_PLANE.into_iter().chain(parts::NODE).collect(),
+    };
     let missing: Vec<_> = needed.iter().filter(|part| !part.is_built()).collect();
     for (index, part) in missing.iter().enumerate() {
         build::ensure(part, &format!("{} of {}", index + 1, missing.len()))
-            .with_context(|| format!("the test cluster's {} cannot be built", part.program))?;
+            .with_context(|| format!("{} cannot be built", part.program))?;
     }
     let folders = env::join_paths(parts::folders()?).context("a path of the cache has a colon in it")?;
     let mut environment = vec![(PATH_VARIABLE, folders)];

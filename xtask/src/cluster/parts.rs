@@ -52,6 +52,10 @@ pub(crate) const NODE: [Part; 8] = [
     plugin("host-local", "/plugins/ipam/host-local"),
 ];
 
+/// What judges the proxy, and needs no cluster.
+pub(crate) const JUDGES: [Part; 1] =
+    [Part { program: "h2spec", module: "h2spec", package: "/cmd/h2spec", takes: "10 s" }];
+
 const fn kubernetes(program: &'static str, package: &'static str) -> Part {
     Part { program, module: "kubernetes", package, takes: "30 s" }
 }
@@ -93,11 +97,11 @@ pub(crate) fn folders() -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CONTROL_PLANE, NODE};
+    use super::{CONTROL_PLANE, JUDGES, NODE};
 
     #[test]
     fn every_part_is_of_a_module_whose_version_is_known() {
-        for part in CONTROL_PLANE.iter().chain(&NODE) {
+        for part in CONTROL_PLANE.iter().chain(&NODE).chain(&JUDGES) {
             assert!(part.import_path().starts_with(part.module().path), "{}", part.program);
         }
     }

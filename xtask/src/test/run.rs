@@ -35,7 +35,7 @@ fn folder_test(tier: Tier) -> Result<Command> {
         cargo.env("LB_AGENT", workspace::target_dir()?.join("debug").join("lb-agent"));
         cargo.args(["--", &format!("--test-threads={}", tier.threads())]);
     }
-    if let Some(extent) = tier.kubernetes() {
+    if let Some(extent) = tier.extent() {
         cargo.envs(cluster::build(extent)?);
         if extent == cluster::Extent::Nodes {
             cargo.envs([cluster::edgelb()?]);

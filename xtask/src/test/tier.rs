@@ -84,9 +84,10 @@ impl Tier {
         matches!(self, Self::Control | Self::Netns | Self::E2e)
     }
 
-    /// What of a Kubernetes of its own it needs.
-    pub(super) const fn kubernetes(self) -> Option<cluster::Extent> {
+    /// Which programs are built for it: a Kubernetes of its own, or what judges the proxy.
+    pub(super) const fn extent(self) -> Option<cluster::Extent> {
         match self {
+            Self::Proxy => Some(cluster::Extent::Judges),
             Self::Control => Some(cluster::Extent::ControlPlane),
             Self::E2e => Some(cluster::Extent::Nodes),
             _ => None,

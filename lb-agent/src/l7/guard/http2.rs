@@ -3,19 +3,8 @@
 
 use std::time::Instant;
 
+use super::heads::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Head, Heads, RST_STREAM, Status};
 use crate::l7::limits::{Limit, Limits};
-
-/// Length of the connection preface.
-const PREFACE: u32 = 24;
-const HEAD: usize = 9;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// Parts of one frame in a bucket: a new stream forgives half a reset.
 const PARTS: u64 = 2;
@@ -27,10 +16,8 @@ const EXPLAINING: u64 = 512;
 #[derive(Debug)]
 pub(super) struct Meter {
     limits: Limits,
-    head: [u8; HEAD],
-    filled: usize,
-    /// Bytes that are no head.
-    left: u32,
+    heads: Heads,
+    answers: Status,
     /// Of the header block under way.
     block: Block,
     control: Bucket,
@@ -54,9 +41,8 @@ impl Meter {
     /// Before the preface.
     pub(super) fn new(limits: Limits, now: Instant) -> Self {
         Self {
-            head: [0; HEAD],
-            filled: 0,
-            left: PREFACE,
+            heads: Heads::of_client(),
+            answers: Status::default(),
             block: Block::default(),
             control: Bucket::new(limits.of(Limit::Http2ControlFrames), now),
             resets: Bucket::new(limits.of(Limit::Http2Resets), now),
@@ -69,28 +55,23 @@ impl Meter {
 
     /// These bytes pass.
     pub(super) fn advance(&mut self, mut bytes: &[u8]) -> Result<(), Limit> {
-        while !bytes.is_empty() {
-            let skipped = (self.left as usize).min(bytes.len());
-            // No more than `left`.
-            self.left -= skipped as u32;
-            bytes = &bytes[skipped..];
-            let taken = (HEAD - self.filled).min(bytes.len());
-            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
-            if self.filled == HEAD {
-                self.filled = 0;
-                self.frame()?;
-            }
+        while let Some(head) = self.heads.next(&mut bytes) {
+            self.frame(head)?;
         }
         Ok(())
     }
 
-    /// So much was sent to the client.
-    pub(super) fn wrote(&mut self, bytes: usize) {
-        self.written += bytes as u64;
+    /// These bytes were sent to the client.
+    pub(super) fn wrote(&mut self, bytes: &[u8]) {
+        self.answers.advance(bytes);
+        self.written += bytes.len() as u64;
         self.control.forgive(self.written / EXPLAINING * PARTS);
         self.written %= EXPLAINING;
+    }
+
+    /// Whether the HTTP library refused a request whose headers are too long, since this was asked last.
+    pub(super) fn has_large_head(&mut self) -> bool {
+        self.answers.has_large_head()
     }
 
     /// What the HTTP library might end the connection for by itself, and not say so.
@@ -101,10 +82,7 @@ impl Meter {
         (self.empty >= LIBRARY_EMPTY).then_some(Limit::Http2ControlFrames)
     }
 
-    fn frame(&mut self) -> Result<(), Limit> {
-        let [a, b, c, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, a, b, c]);
-        self.left = length;
+    fn frame(&mut self, Head { length, kind, flags }: Head) -> Result<(), Limit> {
         match kind {
             DATA if length > 0 || flags & END_STREAM != 0 => self.control.forgive(2 * PARTS),
             HEADERS => {

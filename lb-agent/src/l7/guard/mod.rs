@@ -3,6 +3,7 @@
 //! and end and refuses what could be read differently; `http2` counts frames. `stream` stops before what is refused.
 
 mod fault;
+mod heads;
 mod http1;
 mod http2;
 mod line;

@@ -19,6 +19,7 @@ pub(in crate::l7) struct Passage {
     is_taking_back: AtomicBool,
     is_sending_empty: AtomicBool,
     is_stopped: AtomicBool,
+    has_large_head: AtomicBool,
     held: Mutex<Held>,
 }
 
@@ -95,6 +96,16 @@ impl Passage {
             return Some(Limit::Http2PendingResets);
         }
         self.is_sending_empty.load(Ordering::Relaxed).then_some(Limit::Http2ControlFrames)
+    }
+
+    /// The HTTP library refused a request whose headers are too long.
+    pub(super) fn large_head(&self) {
+        self.has_large_head.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it did since this was asked last.
+    pub(in crate::l7) fn has_large_head(&self) -> bool {
+        self.has_large_head.load(Ordering::Relaxed) && self.has_large_head.swap(false, Ordering::Relaxed)
     }
 
     /// Why reading has ended, if it has.

@@ -84,12 +84,20 @@ impl<T> Guarded<T> {
         }
     }
 
-    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn wrote(&mut self, data: &[IoSlice<'_>], written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &written {
             Poll::Ready(Ok(bytes)) => {
                 self.passage.wrote(Some(*bytes));
                 if let Guard::Http2(meter) = &mut self.guard {
-                    meter.wrote(*bytes);
+                    let mut left = *bytes;
+                    for part in data {
+                        let part = &part[..left.min(part.len())];
+                        left -= part.len();
+                        meter.wrote(part);
+                    }
+                    if meter.has_large_head() {
+                        self.passage.large_head();
+                    }
                 }
             }
             Poll::Ready(Err(_)) => {}
@@ -152,7 +160,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, data);
-        self.wrote(written)
+        self.wrote(&[IoSlice::new(data)], written)
     }
 
     fn poll_write_vectored(
@@ -161,7 +169,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = coalesce::poll_write(&mut self.stream, cx, data);
-        self.wrote(written)
+        self.wrote(data, written)
     }
 
     fn is_write_vectored(&self) -> bool {

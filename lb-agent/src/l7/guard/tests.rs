@@ -245,7 +245,7 @@ fn clients_that_only_receive_and_those_that_cancel_what_they_asked_are_no_flood(
     let mut meter = Meter::new(limits(&["http2-control-frames=10"]), Instant::now());
     meter.advance(&[0; 24]).expect("the preface");
     for _ in 0..1000 {
-        meter.wrote(1024);
+        meter.wrote(&frame(0, 0, 1015));
         meter.advance(&frame(8, 0, 4).repeat(2)).expect("what was written explains them");
     }
     // Half of all requests are taken back.

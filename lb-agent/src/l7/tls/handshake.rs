@@ -10,6 +10,9 @@ use super::failure::HandshakeFailure;
 use super::index::CertificateIndex;
 use crate::model::TlsVersion;
 
+/// What is encrypted and waits for its client to read: one record of the largest size.
+const UNSENT: usize = 16 * 1024;
+
 /// Makes the handshake with whatever certificate the client's name has. Its time is the caller's to limit.
 pub(in crate::l7) async fn shake_hands(
     stream: TcpStream,
@@ -18,7 +21,9 @@ pub(in crate::l7) async fn shake_hands(
     let why = |error| HandshakeFailure::of(&error);
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(why)?;
     let config = index.config(&hello.client_hello());
-    hello.into_stream(config).await.map_err(why)
+    let mut stream = hello.into_stream(config).await.map_err(why)?;
+    stream.get_mut().1.set_buffer_limit(Some(UNSENT));
+    Ok(stream)
 }
 
 /// What was agreed on, for metrics: the version, and whether an earlier session is resumed.

@@ -1,0 +1,203 @@
+//! Endpoints that break the rules of HTTP: in which ways, and where it is told. What the client gets instead is said by
+//! `Reply`; where its response has begun already, that breaks off.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::pool::Keeping;
+
+/// How an endpoint breaks the rules.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Breach {
+    /// It closed the connection in the place of a response.
+    Closed,
+    /// Nothing of a response came in time.
+    Silent,
+    /// The head of a response began in time, and did not end in time.
+    SlowHead,
+    /// The head of a response is too long, or has too many headers.
+    LargeHead,
+    /// What came is no response: not HTTP, or with two lengths.
+    MalformedHead,
+    /// It switches protocols, and nobody asked for that.
+    UnaskedSwitch,
+    /// It took a stream of HTTP/2 back.
+    Reset,
+    /// The response's body broke off.
+    CutBody,
+    /// The response's body is not framed as it must be, or contradicts its length.
+    MalformedBody,
+    /// More came than the response: the rest of it, a second one.
+    Surplus,
+}
+
+impl Breach {
+    /// All of them; the position is the metric's index.
+    pub const ALL: [Self; 10] = [
+        Self::Closed,
+        Self::Silent,
+        Self::SlowHead,
+        Self::LargeHead,
+        Self::MalformedHead,
+        Self::UnaskedSwitch,
+        Self::Reset,
+        Self::CutBody,
+        Self::MalformedBody,
+        Self::Surplus,
+    ];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Silent => "silent",
+            Self::SlowHead => "slow_head",
+            Self::LargeHead => "large_head",
+            Self::MalformedHead => "malformed_head",
+            Self::UnaskedSwitch => "unasked_switch",
+            Self::Reset => "reset",
+            Self::CutBody => "cut_body",
+            Self::MalformedBody => "malformed_body",
+            Self::Surplus => "surplus",
+        }
+    }
+
+    /// What came over HTTP/1.1 in the place of a response's head.
+    pub(super) fn of_head(error: &hyper::Error) -> Self {
+        if error.is_parse_too_large() {
+            Self::LargeHead
+        } else if error.is_parse() {
+            Self::MalformedHead
+        } else if is_surplus(error) {
+            Self::Surplus
+        } else {
+            Self::Closed
+        }
+    }
+
+    /// Why the body of a response over HTTP/1.1 broke off.
+    pub(super) fn of_body(error: &hyper::Error) -> Self {
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+        match cause.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Self::MalformedBody,
+            _ => Self::CutBody,
+        }
+    }
+
+    /// What came over HTTP/2 in the place of a response's head.
+    pub(super) fn of_stream_head(error: &h2::Error) -> Self {
+        Self::of_stream(error, Self::Closed, Self::MalformedHead)
+    }
+
+    /// Why the body of a response over HTTP/2 broke off.
+    pub(super) fn of_stream_body(error: &h2::Error) -> Self {
+        Self::of_stream(error, Self::CutBody, Self::MalformedBody)
+    }
+
+    fn of_stream(error: &h2::Error, closed: Self, malformed: Self) -> Self {
+        if error.is_remote() && error.is_reset() {
+            Self::Reset
+        } else if error.is_library() {
+            malformed
+        } else {
+            closed
+        }
+    }
+
+    /// What came over an idle HTTP/1.1 connection, if that is why a request could not be sent over it.
+    pub(super) fn of_unsent(error: &hyper::Error) -> Option<Self> {
+        let cause: &hyper::Error = error.source()?.downcast_ref()?;
+        is_surplus(cause).then_some(Self::Surplus)
+    }
+
+    /// What came over an HTTP/1.1 connection of which nobody waited for anything.
+    pub(super) fn of_connection(error: &hyper::Error) -> Option<Self> {
+        is_surplus(error).then_some(Self::Surplus)
+    }
+}
+
+/// Whether bytes came that nobody waited for. The HTTP library has no question for that kind of error: it is the one
+/// that is of no other kind and has no cause.
+fn is_surplus(error: &hyper::Error) -> bool {
+    let is_other = error.is_parse()
+        || error.is_user()
+        || error.is_canceled()
+        || error.is_closed()
+        || error.is_incomplete_message()
+        || error.is_timeout();
+    !is_other && error.source().is_none()
+}
+
+/// The log is told of one endpoint's breaches so seldom, at each worker; the metric counts all.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Those of one endpoint, as a worker sees them.
+pub(super) struct Breaches {
+    endpoint: SocketAddr,
+    keeping: Rc<Keeping>,
+    news: News,
+}
+
+impl Breaches {
+    /// None yet.
+    pub(super) fn new(endpoint: SocketAddr, keeping: &Rc<Keeping>) -> Rc<Self> {
+        Rc::new(Self { endpoint, keeping: keeping.clone(), news: News::default() })
+    }
+
+    /// One more.
+    pub(super) fn tell(&self, breach: Breach) {
+        self.keeping.metrics().upstream_breach(breach);
+        if let Some(untold) = self.news.at(Instant::now()) {
+            let (endpoint, reason) = (self.endpoint, breach.label());
+            tracing::warn!(%endpoint, reason, untold, "an endpoint breaks the rules of HTTP");
+        }
+    }
+}
+
+/// When the log was told last, and of how many it was not since.
+#[derive(Default)]
+struct News {
+    told: Cell<Option<Instant>>,
+    untold: Cell<u64>,
+}
+
+impl News {
+    /// Whether it is told of one more, and of how many before it was not.
+    fn at(&self, now: Instant) -> Option<u64> {
+        if self.told.get().is_some_and(|told| now.saturating_duration_since(told) < QUIET) {
+            self.untold.set(self.untold.get() + 1);
+            return None;
+        }
+        self.told.set(Some(now));
+        Some(self.untold.take())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_own_place_and_label() {
+        for (index, breach) in Breach::ALL.into_iter().enumerate() {
+            assert_eq!(breach as usize, index, "{breach:?}");
+            let same = Breach::ALL.iter().filter(|other| other.label() == breach.label());
+            assert_eq!(same.count(), 1, "{breach:?}");
+        }
+    }
+
+    #[test]
+    fn the_log_hears_of_one_a_second_and_how_many_it_missed() {
+        let (news, now) = (News::default(), Instant::now());
+        assert_eq!(news.at(now), Some(0));
+        assert_eq!(news.at(now), None);
+        assert_eq!(news.at(now + QUIET / 2), None);
+        assert_eq!(news.at(now + QUIET), Some(2));
+        assert_eq!(news.at(now + QUIET + QUIET), Some(0));
+    }
+}

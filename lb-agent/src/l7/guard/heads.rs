@@ -1,0 +1,131 @@
+//! Where the frames of HTTP/2 begin, and what their heads say (RFC 9113 section 4.1). Pure.
+
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const CONTINUATION: u8 = 9;
+
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
+
+/// Length of the connection preface.
+const PREFACE: u32 = 24;
+const HEAD: usize = 9;
+
+/// The head of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// Of its payload.
+    pub(super) length: u32,
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+}
+
+/// One direction's place in its frames.
+#[derive(Default, Debug)]
+pub(super) struct Heads {
+    head: [u8; HEAD],
+    filled: usize,
+    /// Bytes that are no head.
+    left: u32,
+}
+
+impl Heads {
+    /// Before the preface.
+    pub(super) fn of_client() -> Self {
+        Self { left: PREFACE, ..Self::default() }
+    }
+
+    /// The next head that is complete; the bytes up to its end are taken. None where all are taken.
+    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Head> {
+        let skipped = (self.left as usize).min(bytes.len());
+        // No more than `left`.
+        self.left -= skipped as u32;
+        *bytes = &bytes[skipped..];
+        let taken = (HEAD - self.filled).min(bytes.len());
+        self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+        self.filled += taken;
+        *bytes = &bytes[taken..];
+        if self.filled < HEAD {
+            return None;
+        }
+        self.filled = 0;
+        let [a, b, c, kind, flags, ..] = self.head;
+        self.left = u32::from_be_bytes([0, a, b, c]);
+        Some(Head { length: self.left, kind, flags })
+    }
+}
+
+/// The field `:status: 431` as an encoder has it that did not have it before (RFC 7541 section 6.2.1). It is all that the
+/// HTTP library says to a request whose headers are too long; its answer may begin with new sizes of the table.
+const LARGE_HEAD: [u8; 5] = [0x48, 0x83, 0x69, 0x90, 0xff];
+const LONGEST: usize = LARGE_HEAD.len() + 8;
+
+/// Looks at what we answer, for what the HTTP library answers by itself and does not tell.
+#[derive(Default, Debug)]
+pub(super) struct Status {
+    heads: Heads,
+    /// What came of a payload that may be such an answer, and how much there is to come.
+    payload: [u8; LONGEST],
+    filled: usize,
+    wanted: usize,
+    has_large_head: bool,
+}
+
+impl Status {
+    /// These bytes pass.
+    pub(super) fn advance(&mut self, mut bytes: &[u8]) {
+        loop {
+            let taken = (self.wanted - self.filled).min(bytes.len());
+            self.payload[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            if self.wanted > 0 && self.filled == self.wanted {
+                self.has_large_head |= self.payload[..self.wanted].ends_with(&LARGE_HEAD);
+                (self.filled, self.wanted) = (0, 0);
+            }
+            let Some(head) = self.heads.next(&mut bytes) else { return };
+            let is_whole = head.kind == HEADERS && head.flags == END_HEADERS | END_STREAM;
+            if is_whole && head.length as usize <= LONGEST {
+                self.wanted = head.length as usize;
+            }
+        }
+    }
+
+    /// Whether there was such an answer since this was asked last.
+    pub(super) fn has_large_head(&mut self) -> bool {
+        std::mem::take(&mut self.has_large_head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).expect("short");
+        [&[0, 0, length, kind, flags, 0, 0, 0, 1], payload].concat()
+    }
+
+    fn check(frames: &[Vec<u8>], expected: bool) {
+        let bytes = frames.concat();
+        for size in 1..=bytes.len() {
+            let mut status = Status::default();
+            bytes.chunks(size).for_each(|part| status.advance(part));
+            assert_eq!(status.has_large_head(), expected, "{size} bytes at a time");
+            assert!(!status.has_large_head(), "it is said once");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_library_is_found_however_it_is_cut() {
+        let both = END_HEADERS | END_STREAM;
+        let answer = frame(HEADERS, both, &LARGE_HEAD);
+        let data = frame(DATA, END_STREAM, &LARGE_HEAD);
+        check(std::slice::from_ref(&answer), true);
+        check(&[data.clone(), answer.clone(), data.clone()], true);
+        check(&[frame(HEADERS, both, &[&[0x3f, 0xe1, 0x1f][..], &LARGE_HEAD].concat())], true);
+        check(&[data, frame(HEADERS, both, &[0x88]), frame(HEADERS, END_HEADERS, &LARGE_HEAD)], false);
+        // One of ours says more.
+        check(&[frame(HEADERS, both, &[&LARGE_HEAD[..], &[0x61; 20]].concat())], false);
+    }
+}
