@@ -81,8 +81,8 @@ async fn all_tries_have_a_time_together() {
     let site = open(Shop::of(service), &[&one, &two, &three]).await;
     let began = Instant::now();
     assert_eq!(ask(&site, Method::GET).await, 504);
-    // Times are kept in ticks of a worker's clock.
-    assert!(began.elapsed() >= Duration::from_millis(4_900), "{:?}", began.elapsed());
+    // Times are kept in ticks of a worker's clock, half a second each: the first had begun, and one may be noticed late.
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(one.requests() + two.requests() + three.requests(), 2, "there is no time for a third");
 }
 
