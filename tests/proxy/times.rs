@@ -81,7 +81,7 @@ async fn all_tries_have_a_time_together() {
     let site = open(Shop::of(service), &[&one, &two, &three]).await;
     let began = Instant::now();
     assert_eq!(ask(&site, Method::GET).await, 504);
-    // Times are kept in ticks of a worker's clock, half a second each: the first had begun, and one may be noticed late.
+    // Times are kept in ticks of half a second, of which the first had begun.
     assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(one.requests() + two.requests() + three.requests(), 2, "there is no time for a third");
 }
