@@ -55,7 +55,9 @@ where
             }
         }
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            refused = ended.err().as_ref().and_then(|error| refuse::by_http2(client, error));
+            // Its last words say more than its error.
+            let large = client.passage.has_large_head().then(|| Limit::Http2HeaderListBytes.into());
+            refused = large.or_else(|| refuse::by_http2(client, ended.as_ref().err()?));
             return Poll::Ready(End::Http);
         }
         client.watch_reading();

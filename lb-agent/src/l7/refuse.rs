@@ -52,10 +52,6 @@ pub(super) fn by_http2(client: &Client, error: &hyper::Error) -> Option<Fault> {
     if !error.is_go_away() || !error.is_library() || error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
         return None;
     }
-    // Of its reasons it tells this one, to the client.
-    if error.to_string().contains("header_list_way_too_large") {
-        return Some(Fault::Limit(Limit::Http2HeaderListBytes));
-    }
     Some(Fault::Limit(client.passage.suspected().unwrap_or(Limit::Http2LocalResets)))
 }
 

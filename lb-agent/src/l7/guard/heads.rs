@@ -3,6 +3,7 @@
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
 pub(super) const CONTINUATION: u8 = 9;
 
 pub(super) const END_STREAM: u8 = 1;
@@ -59,17 +60,29 @@ impl Heads {
 /// The field `:status: 431` as an encoder has it that did not have it before (RFC 7541 section 6.2.1). It is all that the
 /// HTTP library says to a request whose headers are too long; its answer may begin with new sizes of the table.
 const LARGE_HEAD: [u8; 5] = [0x48, 0x83, 0x69, 0x90, 0xff];
-const LONGEST: usize = LARGE_HEAD.len() + 8;
+const LONGEST_ANSWER: usize = LARGE_HEAD.len() + 8;
+
+/// What it says at the end of a connection on which they were far too long, behind a stream and a code; to us it says
+/// nothing of it.
+const FAR_TOO_LARGE: &[u8] = b"header_list_way_too_large";
+const LAST_WORDS: usize = 8 + FAR_TOO_LARGE.len();
 
 /// Looks at what we answer, for what the HTTP library answers by itself and does not tell.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Status {
     heads: Heads,
     /// What came of a payload that may be such an answer, and how much there is to come.
-    payload: [u8; LONGEST],
+    payload: [u8; LAST_WORDS],
     filled: usize,
     wanted: usize,
     has_large_head: bool,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        let heads = Heads::default();
+        Self { heads, payload: [0; LAST_WORDS], filled: 0, wanted: 0, has_large_head: false }
+    }
 }
 
 impl Status {
@@ -80,13 +93,19 @@ impl Status {
             self.payload[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
             self.filled += taken;
             if self.wanted > 0 && self.filled == self.wanted {
-                self.has_large_head |= self.payload[..self.wanted].ends_with(&LARGE_HEAD);
+                let payload = &self.payload[..self.wanted];
+                self.has_large_head |= payload.ends_with(&LARGE_HEAD) || payload.ends_with(FAR_TOO_LARGE);
                 (self.filled, self.wanted) = (0, 0);
             }
             let Some(head) = self.heads.next(&mut bytes) else { return };
-            let is_whole = head.kind == HEADERS && head.flags == END_HEADERS | END_STREAM;
-            if is_whole && head.length as usize <= LONGEST {
-                self.wanted = head.length as usize;
+            let (length, is_whole) = (head.length as usize, head.flags == END_HEADERS | END_STREAM);
+            let may_be = match head.kind {
+                HEADERS => is_whole && length <= LONGEST_ANSWER,
+                GOAWAY => length == LAST_WORDS,
+                _ => false,
+            };
+            if may_be {
+                self.wanted = length;
             }
         }
     }
@@ -125,6 +144,9 @@ mod tests {
         check(&[data.clone(), answer.clone(), data.clone()], true);
         check(&[frame(HEADERS, both, &[&[0x3f, 0xe1, 0x1f][..], &LARGE_HEAD].concat())], true);
         check(&[data, frame(HEADERS, both, &[0x88]), frame(HEADERS, END_HEADERS, &LARGE_HEAD)], false);
+        let last = [&[0, 0, 0, 1, 0, 0, 0, 11][..], FAR_TOO_LARGE].concat();
+        check(&[frame(DATA, 0, &last), frame(GOAWAY, 0, &last)], true);
+        check(&[frame(DATA, 0, &last), frame(GOAWAY, 0, &last[..8])], false);
         // One of ours says more.
         check(&[frame(HEADERS, both, &[&LARGE_HEAD[..], &[0x61; 20]].concat())], false);
     }
