@@ -16,6 +16,7 @@ use lb_tests::lab::{Lab, Node};
 use lb_tests::packet::flags::SYN;
 use lb_tests::proc::connections_to;
 
+use crate::silent::settle;
 use crate::{PATIENCE, connect, edges, with_site};
 
 /// Rows of the first seconds are over by then.
@@ -30,6 +31,8 @@ const GUE: usize = 20 + 8;
 #[test]
 fn packets_without_a_right_tag_are_dropped_and_counted() -> Result<()> {
     with_site("packets_without_a_right_tag_are_dropped_and_counted", &edges(2), |lab, _| {
+        // Until then a member may ask others.
+        settle(lab)?;
         let real = captured(lab)?;
         let member = receiver(lab, &real)?;
         // As it was, it is taken again: only its content is looked at, not who sent it.
@@ -64,6 +67,7 @@ const TIMES: usize = 20;
 #[test]
 fn what_is_recorded_and_sent_again_opens_nothing() -> Result<()> {
     with_site("what_is_recorded_and_sent_again_opens_nothing", &edges(2), |lab, _| {
+        settle(lab)?;
         let Recorded { mut connection, opening, request } = recorded(lab)?;
         let client = connection.stream().local_addr()?;
         let address = receiver(lab, &opening)?.link.host;
@@ -72,7 +76,6 @@ fn what_is_recorded_and_sent_again_opens_nothing() -> Result<()> {
         let again = |lab: &Lab| {
             let owner = receiver(lab, &opening)?;
             let before = owner.verdict(Verdict::DeliveredMember)?;
-            // In the first seconds nodes have asked each other.
             let passed_on =
                 || lab.edges.iter().map(|node| node.verdict(Verdict::PassedOn)).sum::<Result<f64>>();
             let passed_on_before = passed_on()?;

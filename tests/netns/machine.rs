@@ -102,6 +102,9 @@ fn a_node_whose_link_was_away_serves_again() -> Result<()> {
 /// Fits the uplink, but no longer when it is encapsulated, once the uplink takes less.
 const LESS: u16 = 1_400;
 
+/// The flag in an IPv4 header's field of fragments.
+const DONT_FRAGMENT: u16 = 0x4000;
+
 #[test]
 fn a_change_of_the_mtu_counts_at_once() -> Result<()> {
     with_site("a_change_of_the_mtu_counts_at_once", &edges(2), |lab, _| {
@@ -120,12 +123,14 @@ fn a_change_of_the_mtu_counts_at_once() -> Result<()> {
     })
 }
 
-/// Sends segments of several flows, so that other nodes own some, each as long as a link takes.
+/// Sends segments of several flows, so that other nodes own some, each as long as a link takes; none may be cut.
 fn long_packets(lab: &Lab) -> Result<()> {
     let payload = vec![7; usize::from(LESS) - 40];
     for port in 50_000..50_016 {
         let segment = Transport::tcp(port, 80, &payload);
-        let packet = Ip::new(Link::client().host.v4.into(), lab.vip().v4.into(), segment).summed();
+        let packet = Ip::new(Link::client().host.v4.into(), lab.vip().v4.into(), segment)
+            .fragment(DONT_FRAGMENT)
+            .summed();
         inject(&lab.client, &packet.bytes())?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use lb_tests::lab::spread::measure;
 use lb_tests::lab::{Topology, run};
 
 use crate::connect;
-use crate::liveness::await_all_up;
+use crate::silent::settle;
 
 #[test]
 fn nodes_reach_each_other_over_ipv6() -> Result<()> {
@@ -20,7 +20,7 @@ fn nodes_reach_each_other_over_ipv6() -> Result<()> {
             lab.edges.iter().map(|node| (node.name.as_str(), node.link.host.v6.into())).collect();
         lab.manifests.write("nodes.yaml", &nodes(&all, &[]))?;
         lab.run_agents()?;
-        await_all_up(lab)?;
+        settle(lab)?;
         let body = vec![b'u'; 100_000];
         for vip in lab.vip().both() {
             let to = SocketAddr::new(vip, 80);

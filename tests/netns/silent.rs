@@ -118,7 +118,7 @@ fn the_only_node_serves_again_as_soon_as_its_agent_does() -> Result<()> {
 }
 
 /// Until rows lead to no other node than that at which flows open.
-fn settle(lab: &Lab) -> Result<()> {
+pub(crate) fn settle(lab: &Lab) -> Result<()> {
     await_all_up(lab)?;
     let all = || lab.edges.iter().map(rows).collect::<Result<Vec<_>>>();
     until("nobody needs what may have been before", SETTLED, || {
