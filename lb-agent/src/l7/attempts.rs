@@ -7,11 +7,11 @@ use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
+use super::allowed::Allowed;
 use super::body::{Body, RequestBody};
 use super::breach::Breach;
 use super::candidates::Tries;
 use super::client::Client;
-use super::config::Timeouts;
 use super::deadline::Deadline;
 use super::ejection::Offence;
 use super::endpoint::{EndpointConnection, Failure};
@@ -68,38 +68,10 @@ pub(super) struct Attempts<'a> {
     spare: Option<Request<RequestBody>>,
     /// Whose request it is.
     ends: Ends,
-    /// In ticks of the worker's deadlines.
-    started: u64,
     time: Allowed,
     is_repeated: bool,
     /// How often it still may be.
     repeats: u32,
-}
-
-/// How long a request may take.
-struct Allowed {
-    connect: Duration,
-    /// An endpoint to take the next part of the request.
-    send: Duration,
-    /// One try.
-    attempt: Duration,
-    in_all: Duration,
-}
-
-impl Allowed {
-    /// As the backend wants it, or as is usual; what the request itself says bounds it.
-    fn new(usual: &Timeouts, treatment: &Treatment, own: Option<Duration>) -> Self {
-        let Treatment { times, retries, .. } = treatment;
-        let most = own.unwrap_or(Duration::MAX);
-        let attempt = times.attempt.or(times.request).unwrap_or(usual.response);
-        let all = times.attempt.map_or(usual.response, |attempt| attempt.saturating_mul(retries.tries));
-        Self {
-            connect: times.connect.unwrap_or(usual.connect),
-            send: times.send.unwrap_or(attempt),
-            attempt: attempt.min(most),
-            in_all: times.request.unwrap_or(all).min(most),
-        }
-    }
 }
 
 impl<'a> Attempts<'a> {
@@ -111,12 +83,11 @@ impl<'a> Attempts<'a> {
         own_time: Option<Duration>,
     ) -> Self {
         let (worker, ends) = (&*client.worker, client.ends());
-        let started = worker.deadlines.now();
         let treatment = tries.treatment();
-        let time = Allowed::new(&worker.config.timeouts, treatment, own_time);
+        let time = Allowed::new(&worker.deadlines, &worker.config.timeouts, treatment, own_time);
         let repeats = treatment.retries.tries.saturating_sub(1);
         let (place, spare, is_repeated) = (Some(request), None, false);
-        Self { worker, tries, place, spare, ends, started, time, is_repeated, repeats }
+        Self { worker, tries, place, spare, ends, time, is_repeated, repeats }
     }
 
     /// Until an endpoint answers, or none is left, or no time.
@@ -124,7 +95,7 @@ impl<'a> Attempts<'a> {
         let first = self.tries.first(&self.worker.metrics).await?;
         let (mut next, mut last_word) = (Some(first), Reply::ConnectFailed);
         while let Some(turn) = next {
-            let Some(left) = self.left() else { break };
+            let Some(left) = self.time.left() else { break };
             self.tries.tried(&turn);
             match self.ask(&turn, left.min(self.time.attempt)).await {
                 Ok(answered) => {
@@ -155,18 +126,6 @@ impl<'a> Attempts<'a> {
             response.body_mut().watch(Quiet::new(&self.worker.deadlines, gap));
         }
         response
-    }
-
-    /// What is left of the time for all attempts together.
-    fn left(&self) -> Option<Duration> {
-        let gone = self.gone();
-        self.time.in_all.checked_sub(gone).filter(|left| !left.is_zero())
-    }
-
-    fn gone(&self) -> Duration {
-        let deadlines = &self.worker.deadlines;
-        let ticks = u32::try_from(deadlines.now() - self.started).unwrap_or(u32::MAX);
-        deadlines.tick().saturating_mul(ticks)
     }
 
     /// Over idle connections as long as they prove to be closed, then over a new one. What is sent a second time goes
@@ -352,7 +311,7 @@ impl<'a> Attempts<'a> {
 
     /// It goes out again, for no endpoint has looked at it.
     fn send_unseen(&self) {
-        self.worker.metrics.upstream_unseen();
+        self.worker.metrics.upstream.unseen();
         self.tries.retried();
     }
 
@@ -368,7 +327,9 @@ impl<'a> Attempts<'a> {
     /// Whether the backend wants another try, and there is time for it.
     fn may_repeat(&self) -> bool {
         let within = self.tries.treatment().retries.within;
-        self.may_go_elsewhere() && self.left().is_some() && within.is_none_or(|within| self.gone() < within)
+        self.may_go_elsewhere()
+            && self.time.left().is_some()
+            && within.is_none_or(|within| self.time.gone() < within)
     }
 
     /// Another one if the budget allows it; where there is no other, the same one if it may be.
@@ -377,7 +338,7 @@ impl<'a> Attempts<'a> {
         self.is_repeated = true;
         self.repeats = self.repeats.saturating_sub(1);
         let may = self.tries.may_repeat();
-        self.worker.metrics.upstream_retry(may);
+        self.worker.metrics.upstream.retry(may);
         if !may {
             return None;
         }

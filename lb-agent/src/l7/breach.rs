@@ -151,7 +151,7 @@ impl Breaches {
 
     /// One more.
     pub(super) fn tell(&self, breach: Breach) {
-        self.keeping.metrics().upstream_breach(breach);
+        self.keeping.metrics().upstream.breach(breach);
         if let Some(untold) = self.news.at(Instant::now()) {
             let (endpoint, reason) = (self.endpoint, breach.label());
             tracing::warn!(%endpoint, reason, untold, "an endpoint breaks the rules of HTTP");

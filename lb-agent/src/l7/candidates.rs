@@ -244,7 +244,7 @@ impl Tries {
 
     async fn wait(&mut self, metrics: &Metrics) -> Option<Turn> {
         let Candidates { queue, upstreams, bounds, counted, .. } = &*self.candidates.clone();
-        let place = queue.enter(metrics.upstream_pending());
+        let place = queue.enter(metrics.upstream.pending());
         let _waits = counted.waits();
         upstreams.iter().for_each(|upstream| upstream.queues.add(queue));
         let end = tokio::time::Instant::now() + bounds.time;
@@ -307,7 +307,7 @@ impl Tries {
         let is_known = upstream.places.get() > 0;
         if upstream.conduct.failed(rules) && is_known && self.candidates.has_room(rules) {
             upstream.conduct.eject(Instant::now(), rules);
-            metrics.upstream_ejected(offence);
+            metrics.upstream.ejected(offence);
             tracing::info!(endpoint = %upstream.address, offence = offence.label(), "an endpoint is set aside");
         }
     }

@@ -18,6 +18,7 @@
 pub mod access_log;
 mod account;
 mod admission;
+mod allowed;
 mod attempts;
 mod authority;
 mod balance;

@@ -1,10 +1,13 @@
 //! PROXY headers to endpoints: the first that comes over a connection says whose it is.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use proxy_header::{ProxiedAddress, ProxyHeader};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use crate::model::ProxyVersion;
+use crate::model::{BackendProtocol, ProxyVersion};
 
 /// The ends of a client's connection.
 #[derive(Clone, Copy, Debug)]
@@ -15,9 +18,23 @@ pub(super) struct Ends {
     pub(super) listener: SocketAddr,
 }
 
+/// A connection to an endpoint, with the header that its protocol begins with, if any; whose it is, if it is a client's.
+pub(super) async fn connect(
+    address: SocketAddr,
+    protocol: &BackendProtocol,
+    ends: Option<Ends>,
+) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    if let Some(version) = protocol.proxy_header {
+        stream.write_all(&header(version, ends)).await?;
+    }
+    Ok(stream)
+}
+
 /// The header for a connection; of one that is nobody's but ours it says just that. Empty if it cannot be written,
 /// which does not happen with addresses.
-pub(super) fn header(version: ProxyVersion, ends: Option<Ends>) -> Vec<u8> {
+fn header(version: ProxyVersion, ends: Option<Ends>) -> Vec<u8> {
     let header = match ends {
         None => ProxyHeader::with_local(),
         Some(Ends { client, listener }) => {

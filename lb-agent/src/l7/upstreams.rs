@@ -78,7 +78,7 @@ impl Upstreams {
         self.all.borrow_mut().retain(|_, upstream| {
             let is_used = upstream.places.get() > 0;
             if upstream.conduct.take_back(now) || (!is_used && upstream.conduct.is_out()) {
-                metrics.upstream_back();
+                metrics.upstream.back();
             }
             if is_used {
                 upstream.sweep(&self.keeping)

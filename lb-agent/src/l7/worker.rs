@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
@@ -222,18 +221,14 @@ impl Worker {
         let deadline = Deadline::new(&self.deadlines);
         deadline.set(within);
         let opened = deadline.bound(opening).await.flatten();
-        self.metrics.upstream_connect(opened.is_some());
+        self.metrics.upstream.connect(opened.is_some());
         opened
     }
 
     async fn dial(&self, endpoint: &Upstream, ends: Ends) -> io::Result<EndpointStream> {
-        let mut stream = TcpStream::connect(endpoint.address).await?;
-        stream.set_nodelay(true)?;
-        if let Some(version) = endpoint.protocol.proxy_header {
-            stream.write_all(&send_proxy::header(version, Some(ends))).await?;
-        }
+        let stream = send_proxy::connect(endpoint.address, &endpoint.protocol, Some(ends)).await?;
         let secured = self.secured.secure(&endpoint.protocol, stream).await;
-        secured.inspect_err(|error| self.metrics.upstream_handshake_failed(EndpointTlsFailure::of(error)))
+        secured.inspect_err(|error| self.metrics.upstream.handshake_failed(EndpointTlsFailure::of(error)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use prometheus_client::registry::Registry;
 
-use super::sharded::{ShardedCounter, family, resolve};
+use super::sharded::{ShardedCounter, counters};
 
 /// What became of a line of the access log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,8 +27,7 @@ impl AccessLogMetrics {
     /// Registers it.
     pub fn new(registry: &mut Registry) -> Self {
         let help = "Lines of the access log, by what became of them";
-        let lines = family(registry, "lb_l7_access_log_lines", help);
-        Self(LineEnd::LABELS.map(|result| resolve(&lines, vec![("result", result)])))
+        Self(counters(registry, "lb_l7_access_log_lines", help, "result", LineEnd::LABELS))
     }
 
     /// A line's end.

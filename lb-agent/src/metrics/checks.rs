@@ -3,7 +3,8 @@
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::sharded::{ShardedCounter, family, resolve};
+use super::gauge;
+use super::sharded::{ShardedCounter, counters};
 use crate::model::CheckResult;
 
 /// What health checks count. A clone counts into the same metrics.
@@ -18,13 +19,12 @@ pub struct CheckMetrics {
 
 impl CheckMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let results = family(registry, "lb_l7_health_checks", "Health checks of endpoints, by result");
-        let results = CheckResult::LABELS.map(|result| resolve(&results, vec![("result", result)]));
-        let (failing, panicking) = (Gauge::default(), Gauge::default());
+        let help = "Health checks of endpoints, by result";
+        let results = counters(registry, "lb_l7_health_checks", help, "result", CheckResult::LABELS);
         let help = "Endpoints that fail their health checks";
-        registry.register("lb_l7_failing_endpoints", help, failing.clone());
+        let failing = gauge(registry, "lb_l7_failing_endpoints", help);
         let help = "Backends of which most endpoints fail their health checks, so that all get requests";
-        registry.register("lb_l7_panicking_backends", help, panicking.clone());
+        let panicking = gauge(registry, "lb_l7_panicking_backends", help);
         Self { results, failing, panicking }
     }
 

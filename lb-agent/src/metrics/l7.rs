@@ -5,9 +5,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::sharded::{ShardedCounter, family, resolve, results};
-use super::{CheckMetrics, Labels, TrafficMetrics};
-use crate::l7::{Breach, EndpointTlsFailure, HandshakeFailure, Limit, Malformed, Offence, Reply};
+use super::sharded::{ShardedCounter, counters, family, resolve};
+use super::{CheckMetrics, Labels, TrafficMetrics, UpstreamMetrics};
+use crate::l7::{HandshakeFailure, Limit, Malformed, Reply};
 use crate::model::{ConnectionKind, ListenerProtocol, TlsVersion};
 
 const ENDS: [&str; 2] = ["in_order", "deadline"];
@@ -28,13 +28,8 @@ pub struct Metrics {
     limits: [ShardedCounter; Limit::ALL.len()],
     handshakes: [[ShardedCounter; 2]; TlsVersion::ALL.len()],
     failed_handshakes: [ShardedCounter; HandshakeFailure::ALL.len()],
-    upstream_connects: [ShardedCounter; 2],
-    upstream_handshakes: [ShardedCounter; EndpointTlsFailure::ALL.len()],
-    upstream_retries: [ShardedCounter; 3],
-    upstream_ejections: [ShardedCounter; Offence::ALL.len()],
-    upstream_breaches: [ShardedCounter; Breach::ALL.len()],
-    upstream_ejected: Gauge,
-    upstream_pending: Gauge,
+    /// What is done with endpoints.
+    pub upstream: UpstreamMetrics,
     connections: [Gauge; ConnectionKind::ALL.len()],
     drained: [[ShardedCounter; ENDS.len()]; ConnectionKind::ALL.len()],
     cut_responses: ShardedCounter,
@@ -48,92 +43,53 @@ pub struct Metrics {
 impl Metrics {
     /// Registers all of them.
     pub fn new(registry: &mut Registry) -> Self {
-        let requests =
-            family(registry, "lb_l7_requests", "Requests answered, by listener protocol and status class");
-        let replies =
-            family(registry, "lb_l7_replies", "Requests that the proxy answered by itself, by reason");
-        let malformed = family(
-            registry,
-            "lb_l7_malformed_requests",
-            "HTTP/1 requests that were refused because two servers could read them differently, by reason",
-        );
-        let help = "Connections and requests that reached a limit, by the limit's name";
-        let limits = family(registry, "lb_l7_limits_reached", help);
-        let help = "TLS handshakes with clients, by version, and whether they resume an earlier session";
-        let handshakes = family(registry, "lb_l7_tls_handshakes", help);
-        let help = "TLS handshakes with clients that failed, by reason";
-        let failed_handshakes = family(registry, "lb_l7_tls_handshake_failures", help);
-        let connects =
-            family(registry, "lb_l7_upstream_connects", "Connections opened to endpoints, by result");
-        let help = "TLS handshakes with endpoints that failed, by reason";
-        let upstream_handshakes = family(registry, "lb_l7_upstream_tls_failures", help);
-        let help = "Requests that could be sent again: because no endpoint had looked at them, or as the budget allowed or not";
-        let retries = family(registry, "lb_l7_upstream_retries", help);
-        let help = "Endpoints set aside for a while, by each worker, by how they failed last";
-        let ejections = family(registry, "lb_l7_upstream_ejections", help);
-        let help = "Times that endpoints broke the rules of HTTP, by how";
-        let breaches = family(registry, "lb_l7_upstream_breaches", help);
-        let connections = Family::<Labels, Gauge>::default();
-        let help = "Client connections that are open, tunnels included, by what they carry";
-        registry.register("lb_l7_connections", help, connections.clone());
-        let drained = family(
-            registry,
-            "lb_l7_drained_connections",
-            "Connections that ended in a drain: in order, or closed at its deadline with something under way",
-        );
-        let metrics = Self {
-            requests: ["http", "https"].map(|protocol| {
-                CLASSES.map(|class| resolve(&requests, vec![("protocol", protocol), ("class", class)]))
-            }),
-            replies: Reply::ALL.map(|reply| resolve(&replies, vec![("reason", reply.label())])),
-            malformed: Malformed::ALL.map(|kind| resolve(&malformed, vec![("reason", kind.label())])),
-            limits: Limit::ALL.map(|limit| resolve(&limits, vec![("limit", limit.name())])),
-            handshakes: TlsVersion::ALL.map(|version| {
-                ["full", "resumed"]
-                    .map(|kind| resolve(&handshakes, vec![("version", version.label()), ("kind", kind)]))
-            }),
-            failed_handshakes: HandshakeFailure::ALL
-                .map(|failure| resolve(&failed_handshakes, vec![("reason", failure.label())])),
-            upstream_connects: results(&connects),
-            upstream_handshakes: EndpointTlsFailure::ALL
-                .map(|failure| resolve(&upstream_handshakes, vec![("reason", failure.label())])),
-            upstream_retries: ["refused", "retried", "unseen"]
-                .map(|outcome| resolve(&retries, vec![("outcome", outcome)])),
-            upstream_ejections: Offence::ALL
-                .map(|offence| resolve(&ejections, vec![("reason", offence.label())])),
-            upstream_breaches: Breach::ALL.map(|breach| resolve(&breaches, vec![("reason", breach.label())])),
-            upstream_ejected: Gauge::default(),
-            upstream_pending: Gauge::default(),
-            connections: ConnectionKind::ALL
-                .map(|kind| connections.get_or_create_owned(&vec![("kind", kind.label())])),
-            drained: ConnectionKind::ALL
-                .map(|kind| ENDS.map(|end| resolve(&drained, vec![("kind", kind.label()), ("end", end)]))),
-            cut_responses: ShardedCounter::default(),
-            strays: ShardedCounter::default(),
+        Self {
+            requests: requests(registry),
+            replies: counters(
+                registry,
+                "lb_l7_replies",
+                "Requests that the proxy answered by itself, by reason",
+                "reason",
+                Reply::ALL.map(Reply::label),
+            ),
+            malformed: counters(
+                registry,
+                "lb_l7_malformed_requests",
+                "HTTP/1 requests that were refused because two servers could read them differently, by reason",
+                "reason",
+                Malformed::ALL.map(Malformed::label),
+            ),
+            limits: counters(
+                registry,
+                "lb_l7_limits_reached",
+                "Connections and requests that reached a limit, by the limit's name",
+                "limit",
+                Limit::ALL.map(Limit::name),
+            ),
+            handshakes: handshakes(registry),
+            failed_handshakes: counters(
+                registry,
+                "lb_l7_tls_handshake_failures",
+                "TLS handshakes with clients that failed, by reason",
+                "reason",
+                HandshakeFailure::ALL.map(HandshakeFailure::label),
+            ),
+            upstream: UpstreamMetrics::new(registry),
+            connections: connections(registry),
+            drained: drained(registry),
+            cut_responses: counter(
+                registry,
+                "lb_l7_cut_responses",
+                "Requests without a complete response at a drain's deadline",
+            ),
+            strays: counter(
+                registry,
+                "lb_l7_stray_connections",
+                "Connections to addresses without a listener",
+            ),
             checks: CheckMetrics::new(registry),
             traffic: TrafficMetrics::new(registry),
-        };
-        registry.register(
-            "lb_l7_upstream_ejected",
-            "Endpoints that are set aside now, summed over the workers",
-            metrics.upstream_ejected.clone(),
-        );
-        registry.register(
-            "lb_l7_upstream_pending",
-            "Requests that wait until an endpoint of their backend has less to do",
-            metrics.upstream_pending.clone(),
-        );
-        registry.register(
-            "lb_l7_stray_connections",
-            "Connections to addresses without a listener",
-            metrics.strays.clone(),
-        );
-        registry.register(
-            "lb_l7_cut_responses",
-            "Requests without a complete response at a drain's deadline",
-            metrics.cut_responses.clone(),
-        );
-        metrics
+        }
     }
 
     /// A connection to an address that is no listener: closed.
@@ -171,16 +127,6 @@ impl Metrics {
         self.failed_handshakes[why as usize].inc();
     }
 
-    /// The end of an attempt to connect to an endpoint.
-    pub fn upstream_connect(&self, succeeded: bool) {
-        self.upstream_connects[usize::from(succeeded)].inc();
-    }
-
-    /// A TLS handshake with an endpoint that failed.
-    pub fn upstream_handshake_failed(&self, why: EndpointTlsFailure) {
-        self.upstream_handshakes[why as usize].inc();
-    }
-
     /// Open connections of a kind.
     #[must_use]
     pub fn connections(&self, kind: ConnectionKind) -> &Gauge {
@@ -198,38 +144,46 @@ impl Metrics {
         self.drained[kind as usize][usize::from(cut.is_some())].inc();
         self.cut_responses.inc_by(cut.unwrap_or_default().into());
     }
+}
 
-    /// An endpoint breaks the rules of HTTP.
-    pub fn upstream_breach(&self, breach: Breach) {
-        self.upstream_breaches[breach as usize].inc();
-    }
+/// By listener protocol and status class.
+fn requests(registry: &mut Registry) -> [[ShardedCounter; CLASSES.len()]; 2] {
+    let help = "Requests answered, by listener protocol and status class";
+    let requests = family(registry, "lb_l7_requests", help);
+    ["http", "https"].map(|protocol| {
+        CLASSES.map(|class| resolve(&requests, vec![("protocol", protocol), ("class", class)]))
+    })
+}
 
-    /// An endpoint is set aside.
-    pub fn upstream_ejected(&self, offence: Offence) {
-        self.upstream_ejections[offence as usize].inc();
-        self.upstream_ejected.inc();
-    }
+/// By version, and whether they resume.
+fn handshakes(registry: &mut Registry) -> [[ShardedCounter; 2]; TlsVersion::ALL.len()] {
+    let help = "TLS handshakes with clients, by version, and whether they resume an earlier session";
+    let handshakes = family(registry, "lb_l7_tls_handshakes", help);
+    TlsVersion::ALL.map(|version| {
+        ["full", "resumed"]
+            .map(|kind| resolve(&handshakes, vec![("version", version.label()), ("kind", kind)]))
+    })
+}
 
-    /// It is so no more.
-    pub fn upstream_back(&self) {
-        self.upstream_ejected.dec();
-    }
+fn connections(registry: &mut Registry) -> [Gauge; ConnectionKind::ALL.len()] {
+    let connections = Family::<Labels, Gauge>::default();
+    let help = "Client connections that are open, tunnels included, by what they carry";
+    registry.register("lb_l7_connections", help, connections.clone());
+    ConnectionKind::ALL.map(|kind| connections.get_or_create_owned(&vec![("kind", kind.label())]))
+}
 
-    /// Requests that wait for an endpoint.
-    #[must_use]
-    pub const fn upstream_pending(&self) -> &Gauge {
-        &self.upstream_pending
-    }
+fn drained(registry: &mut Registry) -> [[ShardedCounter; ENDS.len()]; ConnectionKind::ALL.len()] {
+    let help =
+        "Connections that ended in a drain: in order, or closed at its deadline with something under way";
+    let drained = family(registry, "lb_l7_drained_connections", help);
+    ConnectionKind::ALL
+        .map(|kind| ENDS.map(|end| resolve(&drained, vec![("kind", kind.label()), ("end", end)])))
+}
 
-    /// A request that could be sent a second time, and whether it was.
-    pub fn upstream_retry(&self, retried: bool) {
-        self.upstream_retries[usize::from(retried)].inc();
-    }
-
-    /// A request is sent again that an endpoint has taken and not looked at.
-    pub fn upstream_unseen(&self) {
-        self.upstream_retries[2].inc();
-    }
+fn counter(registry: &mut Registry, name: &str, help: &str) -> ShardedCounter {
+    let counter = ShardedCounter::default();
+    registry.register(name, help, counter.clone());
+    counter
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Every metric that the agent exports: names, help texts and labels stand in this folder and nowhere else, in a file for each
 //! stage.
 
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
 mod access_log;
 mod agent;
 mod checks;
@@ -13,6 +16,7 @@ mod status;
 mod times;
 mod trace;
 mod traffic;
+mod upstream;
 
 pub use self::access_log::{AccessLogMetrics, LineEnd};
 pub(crate) use self::agent::{AGENT, GENERATION, PROBLEMS};
@@ -28,8 +32,15 @@ pub(crate) use self::source::{SOURCE_FAILURES, SOURCE_SINCE, SOURCE_STORED, SOUR
 pub use self::status::{StatusMetrics, WriteOutcome, Written};
 pub use self::trace::{SpanEnd, TraceMetrics};
 pub use self::traffic::{RouteCounts, RouteTally, ServiceCounts, ServiceTally, TrafficMetrics};
+pub use self::upstream::UpstreamMetrics;
 
 /// A metric's name and help text.
 pub(crate) type Named = (&'static str, &'static str);
 
 type Labels = Vec<(&'static str, &'static str)>;
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}

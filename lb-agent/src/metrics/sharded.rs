@@ -22,8 +22,16 @@ pub(super) fn family(
     family
 }
 
-pub(super) fn results(family: &Family<Labels, ShardedCounter, NewCounter>) -> [ShardedCounter; 2] {
-    RESULTS.map(|result| resolve(family, vec![("result", result)]))
+/// A counter for each of a label's values.
+pub(super) fn counters<const N: usize>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: [&'static str; N],
+) -> [ShardedCounter; N] {
+    let family = family(registry, name, help);
+    values.map(|value| resolve(&family, vec![(label, value)]))
 }
 
 /// Of an attempt that fails or succeeds, by whether it succeeded.

@@ -5,7 +5,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Labels;
+use super::{Labels, gauge};
 
 /// What is written to the cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,11 +65,6 @@ impl StatusMetrics {
         let writes = Family::<Labels, Counter>::default();
         let help = "Requests that change the cluster, by what they write and how they ended";
         registry.register("lb_status_writes", help, writes.clone());
-        let gauge = |registry: &mut Registry, name: &str, help: &str| {
-            let gauge = Gauge::default();
-            registry.register(name, help, gauge.clone());
-            gauge
-        };
         Self {
             writes: Written::LABELS.map(|kind| {
                 let resolve =

@@ -2,7 +2,7 @@
 
 use prometheus_client::registry::Registry;
 
-use super::sharded::{ShardedCounter, family, resolve};
+use super::sharded::{ShardedCounter, counters};
 
 /// What became of a span.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,8 +26,8 @@ pub struct TraceMetrics([ShardedCounter; SpanEnd::LABELS.len()]);
 impl TraceMetrics {
     /// Registers it.
     pub fn new(registry: &mut Registry) -> Self {
-        let spans = family(registry, "lb_l7_spans", "Spans of sampled requests, by what became of them");
-        Self(SpanEnd::LABELS.map(|result| resolve(&spans, vec![("result", result)])))
+        let help = "Spans of sampled requests, by what became of them";
+        Self(counters(registry, "lb_l7_spans", help, "result", SpanEnd::LABELS))
     }
 
     /// So many spans' end.

@@ -8,8 +8,6 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -32,12 +30,8 @@ pub(super) async fn probe(subject: &Subject, secured: &Secured) -> CheckResult {
 }
 
 async fn ask(subject: &Subject, secured: &Secured) -> CheckResult {
-    let Ok(mut stream) = TcpStream::connect(subject.address).await else { return CheckResult::Connect };
-    if let Some(version) = subject.protocol.proxy_header
-        && stream.write_all(&send_proxy::header(version, None)).await.is_err()
-    {
-        return CheckResult::Connect;
-    }
+    let connected = send_proxy::connect(subject.address, &subject.protocol, None).await;
+    let Ok(stream) = connected else { return CheckResult::Connect };
     let Ok(stream) = secured.secure(&subject.protocol, stream).await else { return CheckResult::Connect };
     let Some(request) = request(subject) else { return CheckResult::Broken };
     // Its tasks end with it.

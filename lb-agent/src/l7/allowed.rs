@@ -1,0 +1,55 @@
+//! How long a request may take on its way to an endpoint.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::config::Timeouts;
+use super::deadline::Deadlines;
+use crate::model::Treatment;
+
+/// Its times, from now on.
+pub(super) struct Allowed {
+    deadlines: Rc<Deadlines>,
+    /// In ticks of them.
+    started: u64,
+    pub(super) connect: Duration,
+    /// An endpoint to take the next part of the request.
+    pub(super) send: Duration,
+    /// One try.
+    pub(super) attempt: Duration,
+    in_all: Duration,
+}
+
+impl Allowed {
+    /// As the backend wants it, or as is usual; what the request itself says bounds it.
+    pub(super) fn new(
+        deadlines: &Rc<Deadlines>,
+        usual: &Timeouts,
+        treatment: &Treatment,
+        own: Option<Duration>,
+    ) -> Self {
+        let Treatment { times, retries, .. } = treatment;
+        let most = own.unwrap_or(Duration::MAX);
+        let attempt = times.attempt.or(times.request).unwrap_or(usual.response);
+        let all = times.attempt.map_or(usual.response, |attempt| attempt.saturating_mul(retries.tries));
+        Self {
+            deadlines: deadlines.clone(),
+            started: deadlines.now(),
+            connect: times.connect.unwrap_or(usual.connect),
+            send: times.send.unwrap_or(attempt),
+            attempt: attempt.min(most),
+            in_all: times.request.unwrap_or(all).min(most),
+        }
+    }
+
+    /// What is left of the time for all attempts together.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.in_all.checked_sub(self.gone()).filter(|left| !left.is_zero())
+    }
+
+    /// What is gone of it.
+    pub(super) fn gone(&self) -> Duration {
+        let ticks = u32::try_from(self.deadlines.now() - self.started).unwrap_or(u32::MAX);
+        self.deadlines.tick().saturating_mul(ticks)
+    }
+}

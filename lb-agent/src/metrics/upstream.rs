@@ -1,0 +1,86 @@
+//! What becomes of connections to endpoints, and of endpoints that fail.
+
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::gauge;
+use super::sharded::{RESULTS, ShardedCounter, counters};
+use crate::l7::{Breach, EndpointTlsFailure, Offence};
+
+/// What is counted of endpoints. A clone counts into the same metrics.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    connects: [ShardedCounter; RESULTS.len()],
+    failed_handshakes: [ShardedCounter; EndpointTlsFailure::ALL.len()],
+    retries: [ShardedCounter; 3],
+    ejections: [ShardedCounter; Offence::ALL.len()],
+    breaches: [ShardedCounter; Breach::ALL.len()],
+    ejected: Gauge,
+    pending: Gauge,
+}
+
+impl UpstreamMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let help = "Connections opened to endpoints, by result";
+        let connects = counters(registry, "lb_l7_upstream_connects", help, "result", RESULTS);
+        let help = "TLS handshakes with endpoints that failed, by reason";
+        let reasons = EndpointTlsFailure::ALL.map(EndpointTlsFailure::label);
+        let failed_handshakes = counters(registry, "lb_l7_upstream_tls_failures", help, "reason", reasons);
+        let help = "Requests that could be sent again: because no endpoint had looked at them, or as the budget allowed or not";
+        let outcomes = ["refused", "retried", "unseen"];
+        let retries = counters(registry, "lb_l7_upstream_retries", help, "outcome", outcomes);
+        let help = "Endpoints set aside for a while, by each worker, by how they failed last";
+        let reasons = Offence::ALL.map(Offence::label);
+        let ejections = counters(registry, "lb_l7_upstream_ejections", help, "reason", reasons);
+        let help = "Times that endpoints broke the rules of HTTP, by how";
+        let reasons = Breach::ALL.map(Breach::label);
+        let breaches = counters(registry, "lb_l7_upstream_breaches", help, "reason", reasons);
+        let help = "Endpoints that are set aside now, summed over the workers";
+        let ejected = gauge(registry, "lb_l7_upstream_ejected", help);
+        let help = "Requests that wait until an endpoint of their backend has less to do";
+        let pending = gauge(registry, "lb_l7_upstream_pending", help);
+        Self { connects, failed_handshakes, retries, ejections, breaches, ejected, pending }
+    }
+
+    /// The end of an attempt to connect to an endpoint.
+    pub fn connect(&self, succeeded: bool) {
+        self.connects[usize::from(succeeded)].inc();
+    }
+
+    /// A TLS handshake with an endpoint that failed.
+    pub fn handshake_failed(&self, why: EndpointTlsFailure) {
+        self.failed_handshakes[why as usize].inc();
+    }
+
+    /// An endpoint breaks the rules of HTTP.
+    pub fn breach(&self, breach: Breach) {
+        self.breaches[breach as usize].inc();
+    }
+
+    /// An endpoint is set aside.
+    pub fn ejected(&self, offence: Offence) {
+        self.ejections[offence as usize].inc();
+        self.ejected.inc();
+    }
+
+    /// It is so no more.
+    pub fn back(&self) {
+        self.ejected.dec();
+    }
+
+    /// Requests that wait for an endpoint.
+    #[must_use]
+    pub const fn pending(&self) -> &Gauge {
+        &self.pending
+    }
+
+    /// A request that could be sent a second time, and whether it was.
+    pub fn retry(&self, retried: bool) {
+        self.retries[usize::from(retried)].inc();
+    }
+
+    /// A request is sent again that an endpoint has taken and not looked at.
+    pub fn unseen(&self) {
+        self.retries[2].inc();
+    }
+}
