@@ -77,7 +77,7 @@ impl Absences {
         let mut is_kept: Vec<bool> = Vec::new();
         for former in self.over.iter().rev() {
             let mut has_room = false;
-            for name in absent(in_force, former) {
+            for name in in_force.members.keys().filter(|name| former.lacks(name)) {
                 let times = newer.entry(name).or_default();
                 *times += 1;
                 has_room |= *times <= MOST_OF_ONE;
@@ -89,7 +89,7 @@ impl Absences {
 
     /// Whether one of them is this member's.
     pub(super) fn is_of(&self, name: &str) -> bool {
-        self.over.iter().any(|former| !former.generation.members.contains_key(name))
+        self.over.iter().any(|former| former.lacks(name))
     }
 
     /// What time, and what nodes say they need, change. Whether they did.
@@ -111,8 +111,7 @@ impl Absences {
         let known: BTreeSet<_> = known.iter().map(|generation| fingerprint(&generation.members)).collect();
         let is_other = |former: &&Former| !known.contains(&fingerprint(&former.generation.members));
         let others: Vec<&Former> = self.over.iter().filter(is_other).collect();
-        let is_of = |former: &Former, name| !former.generation.members.contains_key(name);
-        let times = |name| others.iter().filter(|former| is_of(former, name)).count();
+        let times = |name: &String| others.iter().filter(|former| former.lacks(name)).count();
         newest.members.keys().map(times).max().unwrap_or_default()
     }
 
@@ -125,9 +124,4 @@ impl Absences {
     pub(super) fn generations(&self) -> impl Iterator<Item = Arc<Generation>> {
         self.over.iter().map(|former| Arc::clone(&former.generation))
     }
-}
-
-/// The members that were away.
-fn absent<'a>(in_force: &'a Generation, former: &'a Former) -> impl Iterator<Item = &'a str> {
-    in_force.members.keys().map(String::as_str).filter(|&name| !former.generation.members.contains_key(name))
 }

@@ -44,6 +44,11 @@ impl Former {
         Self { generation, since, free: None }
     }
 
+    /// Whether it was in force without this member.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        !self.generation.members.contains_key(name)
+    }
+
     pub(super) fn is_over(&mut self, needs: Needs<'_>, now: Duration) -> bool {
         let is_needed = self.needed_by(needs).next().is_some();
         self.free = if is_needed { None } else { self.free.or(Some(now)) };
