@@ -20,6 +20,7 @@ mod listeners;
 mod members;
 mod merge;
 mod parameters;
+mod parsed;
 mod policy;
 mod ports;
 mod protocol;

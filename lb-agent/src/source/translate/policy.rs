@@ -6,9 +6,14 @@ use std::collections::BTreeMap;
 use http::HeaderName;
 use http::header::HOST;
 
+use super::parsed::Parsed;
 use super::sticky::cookie;
+use super::treatment::unread;
 use crate::model::{HashBy, ObjectRef, Policy, Problem};
 use crate::source::names;
+
+/// By what requests are shared out with ingress-nginx.
+const HASH_BY: &str = "upstream-hash-by";
 
 /// The policy that a Service with these annotations names; a key stands above a rule.
 pub(super) fn of_service(
@@ -20,8 +25,7 @@ pub(super) fn of_service(
         let value = annotations.get(key)?.trim();
         let policy = parse(value);
         if policy.is_none() {
-            let message = format!("{value:?} is none of {known}: it is ignored");
-            problems.push(Problem::error(service, format!("metadata.annotations[{key}]"), message));
+            problems.push(unread(service, key, &format!("{value:?} is none of {known}"), "it is ignored"));
         }
         policy
     };
@@ -37,27 +41,20 @@ pub(super) fn of_nginx<'a>(
     read: impl Fn(&'static str) -> Option<&'a str>,
     mut wrong: impl FnMut(&'static str, &str),
 ) -> Option<Policy> {
-    let rule = read("load-balance").and_then(|value| {
-        let rule = match value {
-            "ewma" => Some(Policy::PeakEwma),
-            "round_robin" => Some(Policy::RoundRobin),
-            _ => None,
-        };
-        if rule.is_none() {
-            wrong("load-balance", "ewma or round_robin");
-        }
-        rule
-    });
-    let key = read("upstream-hash-by").filter(|value| !value.is_empty()).and_then(|value| {
-        let key = variables(value);
-        if key.is_none() {
-            let known =
-                "made of $request_uri, $uri, $host, $remote_addr, $http_NAME, $cookie_NAME, $arg_NAME";
-            wrong("upstream-hash-by", known);
-        }
-        key.map(Policy::Hash)
-    });
-    key.or(rule)
+    // An empty text is none.
+    let read = |name| read(name).filter(|text| name != HASH_BY || !text.is_empty());
+    let mut parsed = Parsed { read: &read, wrong: &mut wrong };
+    let rule = parsed.of("load-balance", rule_of_nginx, "ewma or round_robin");
+    let known = "made of $request_uri, $uri, $host, $remote_addr, $http_NAME, $cookie_NAME, $arg_NAME";
+    parsed.of(HASH_BY, variables, known).map(Policy::Hash).or(rule)
+}
+
+fn rule_of_nginx(value: &str) -> Option<Policy> {
+    match value {
+        "ewma" => Some(Policy::PeakEwma),
+        "round_robin" => Some(Policy::RoundRobin),
+        _ => None,
+    }
 }
 
 fn rule(value: &str) -> Option<Policy> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::listed::{Listed, positive};
+use super::parsed::Parsed;
 use crate::model::{SameSite, Sticky};
 
 const KEYS: &str = "cookie, path, domain, max-age, same-site, secure, change-on-failure";
@@ -62,30 +63,6 @@ pub(super) fn of_nginx<'a>(
         is_secure: parsed.of("session-cookie-secure", truth, TRUTH),
         changes_on_failure: parsed.of("session-cookie-change-on-failure", truth, TRUTH).unwrap_or_default(),
     })
-}
-
-struct Parsed<'a, R, W> {
-    read: &'a R,
-    wrong: &'a mut W,
-}
-
-impl<'a, R, W> Parsed<'_, R, W>
-where
-    R: Fn(&'static str) -> Option<&'a str>,
-    W: FnMut(&'static str, &str),
-{
-    fn of<T>(
-        &mut self,
-        name: &'static str,
-        parse: impl FnOnce(&str) -> Option<T>,
-        wanted: &str,
-    ) -> Option<T> {
-        let parsed = parse((self.read)(name)?);
-        if parsed.is_none() {
-            (self.wrong)(name, wanted);
-        }
-        parsed
-    }
 }
 
 /// A token, as the name of a header is (RFC 6265 section 4.1.1), but for its case.

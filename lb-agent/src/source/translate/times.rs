@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::listed::{Listed, positive, time};
+use super::parsed::Parsed;
 use crate::model::{RequestLimits, Retries, Times};
 
 const TIMES: &str = "connect, try, request, read, send";
@@ -11,6 +12,11 @@ const LIMITS: &str = "endpoint-requests, pending-requests, pending-time";
 const RETRIES: &str = "tries, within, on";
 const ON: &str =
     "some of connect, error, timeout, any-method and statuses from 400 on, with spaces between them";
+
+const SECONDS: &str = "a number of seconds, up to a day";
+
+/// How long ingress-nginx goes on to ask others.
+const WITHIN: &str = "proxy-next-upstream-timeout";
 
 /// What our annotation says of times, or what is wrong with it.
 pub(super) fn times(text: &str) -> Result<Times, String> {
@@ -91,13 +97,8 @@ pub(super) fn times_of_nginx<'a>(
     read: impl Fn(&'static str) -> Option<&'a str>,
     mut wrong: impl FnMut(&'static str, &str),
 ) -> Option<Times> {
-    let mut time = |name| {
-        let parsed = seconds(read(name)?);
-        if parsed.is_none() {
-            wrong(name, "a number of seconds, up to a day");
-        }
-        parsed
-    };
+    let mut parsed = Parsed { read: &read, wrong: &mut wrong };
+    let mut time = |name| parsed.of(name, seconds, SECONDS);
     let (connect, send) = (time("proxy-connect-timeout"), time("proxy-send-timeout"));
     // It is the time between two reads, of which the first one is that of the head.
     let quiet = time("proxy-read-timeout");
@@ -110,40 +111,24 @@ pub(super) fn retries_of_nginx<'a>(
     read: impl Fn(&'static str) -> Option<&'a str>,
     mut wrong: impl FnMut(&'static str, &str),
 ) -> Option<Retries> {
-    let (on, tries, within) =
-        (read("proxy-next-upstream"), read("proxy-next-upstream-tries"), read("proxy-next-upstream-timeout"));
+    let (on, tries, within) = (read("proxy-next-upstream"), read("proxy-next-upstream-tries"), read(WITHIN));
     if on.is_none() && tries.is_none() && within.is_none() {
         return None;
     }
-    let known = on.map_or(Some(Retries::default()), |on| match on {
+    let known = |on| match on {
         "off" => Some(Retries::none()),
         on => conditions(on, condition_of_nginx),
-    });
-    let retries = known.unwrap_or_else(|| {
-        wrong(
-            "proxy-next-upstream",
-            "off, or some of error, timeout, invalid_header, http_STATUS, non_idempotent",
-        );
-        Retries::default()
-    });
-    let mut read_count = |name, text: Option<&str>, usual: u32| match text {
-        None => usual,
-        // Without a limit: each endpoint has its turn.
-        Some("0") => u32::MAX,
-        Some(text) => positive(text).unwrap_or_else(|| {
-            wrong(name, "a number");
-            usual
-        }),
     };
-    let most = read_count("proxy-next-upstream-tries", tries, 3);
+    // Without a limit.
+    let read = |name| read(name).filter(|text| name != WITHIN || *text != "0");
+    let mut parsed = Parsed { read: &read, wrong: &mut wrong };
+    let wanted = "off, or some of error, timeout, invalid_header, http_STATUS, non_idempotent";
+    let retries = parsed.of("proxy-next-upstream", known, wanted).unwrap_or_default();
+    // Without a limit, each endpoint has its turn.
+    let count = |text: &str| if text == "0" { Some(u32::MAX) } else { positive(text) };
+    let most = parsed.of("proxy-next-upstream-tries", count, "a number").unwrap_or(3);
     let tries = if on == Some("off") { 1 } else { most };
-    let within = within.filter(|text| *text != "0").and_then(|text| {
-        let parsed = seconds(text);
-        if parsed.is_none() {
-            wrong("proxy-next-upstream-timeout", "a number of seconds, up to a day");
-        }
-        parsed
-    });
+    let within = parsed.of(WITHIN, seconds, SECONDS);
     Some(Retries { tries, within, ..retries })
 }
 

@@ -116,6 +116,6 @@ impl Own<'_> {
 }
 
 /// An annotation that cannot be read, and what comes of it.
-fn unread(object: &ObjectRef, key: &str, wrong: &str, so: &str) -> Problem {
+pub(super) fn unread(object: &ObjectRef, key: &str, wrong: &str, so: &str) -> Problem {
     Problem::error(object, format!("metadata.annotations[{key}]"), format!("{wrong}: {so}"))
 }
