@@ -1,5 +1,6 @@
 //! What a process uses, by the kernel's account in `/proc`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 
@@ -10,9 +11,35 @@ use anyhow::{Context, Result, bail};
 /// # Errors
 /// If there is no such process.
 pub fn resident_kib(pid: u32) -> Result<u64> {
-    let status = read(pid, "status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    Ok(line.and_then(|line| line.trim().strip_suffix("kB")).context("VmRSS")?.trim().parse()?)
+    kib(&read(pid, "status")?, "VmRSS:")
+}
+
+/// The same, with what several processes share divided among them, KiB: of a family's sum nothing is counted twice.
+///
+/// # Errors
+/// As `resident_kib`.
+pub fn proportional_kib(pid: u32) -> Result<u64> {
+    kib(&read(pid, "smaps_rollup")?, "Pss:")
+}
+
+/// The processes that a process has started and that still run.
+///
+/// # Errors
+/// As `resident_kib`.
+pub fn children(pid: u32) -> Result<BTreeSet<u32>> {
+    let is_child = |other: &u32| {
+        // One may end while we look.
+        let status = read(*other, "status").unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        parent.is_some_and(|parent| parent.trim() == pid.to_string())
+    };
+    let entries = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(entries.filter(is_child).collect())
+}
+
+fn kib(text: &str, name: &str) -> Result<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"));
+    Ok(value.with_context(|| name.to_owned())?.trim().parse()?)
 }
 
 /// Established connections of a process to an IPv4 address.

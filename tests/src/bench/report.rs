@@ -1,10 +1,10 @@
 //! What every benchmark prints and writes: rows of a case, a subject and a value, as a table and as JSON.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 /// A benchmark's result.
@@ -16,6 +16,15 @@ pub struct Report {
     pub machine: String,
     /// The figures.
     pub rows: Vec<Row>,
+    /// What has no figure, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The same in short, printed last.
+    #[serde(skip)]
+    pub summary: String,
+    /// Why this is no result to go by, though it is to be seen.
+    #[serde(skip)]
+    pub failure: Option<String>,
 }
 
 /// One figure.
@@ -35,12 +44,38 @@ pub struct Row {
     /// This value over that one's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
+    /// What the ratio was to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
+}
+
+/// What a ratio was to be.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Goal {
+    /// No greater.
+    pub at_most: f64,
+    /// Whether it is.
+    pub held: bool,
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.at_most, if self.held { "held" } else { "not held" })
+    }
 }
 
 impl Row {
     /// A figure without a ratio.
     pub fn new(case: impl Into<String>, subject: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { case: case.into(), subject: subject.into(), value, unit, ratio_to: None, ratio: None }
+        Self {
+            case: case.into(),
+            subject: subject.into(),
+            value,
+            unit,
+            ratio_to: None,
+            ratio: None,
+            goal: None,
+        }
     }
 
     /// With its ratio to another value.
@@ -56,7 +91,14 @@ impl Report {
     /// An empty report of this machine.
     #[must_use]
     pub fn new(bench: &'static str) -> Self {
-        Self { bench, machine: machine(), rows: Vec::new() }
+        Self {
+            bench,
+            machine: machine(),
+            rows: Vec::new(),
+            notes: Vec::new(),
+            summary: String::new(),
+            failure: None,
+        }
     }
 
     /// The table.
@@ -70,15 +112,21 @@ impl Report {
         let mut table = format!("{} on {}\n", self.bench, self.machine);
         let _ = writeln!(table, "{:case$}  {:subject$}  {:>10}  unit      ratio", "case", "subject", "value");
         for row in &self.rows {
-            let ratio = match (&row.ratio, &row.ratio_to) {
+            let mut ratio = match (&row.ratio, &row.ratio_to) {
                 (Some(ratio), Some(to)) => format!("{ratio:.2} of {to}"),
                 _ => String::new(),
             };
+            if let Some(goal) = row.goal {
+                let _ = write!(ratio, ", goal {goal}");
+            }
             let _ = writeln!(
                 table,
                 "{:case$}  {:subject$}  {:>10.2}  {:8}  {ratio}",
                 row.case, row.subject, row.value, row.unit
             );
+        }
+        for note in &self.notes {
+            let _ = writeln!(table, "{note}");
         }
         table
     }
@@ -86,7 +134,7 @@ impl Report {
     /// Prints the table and writes `target/bench/<name>.json` below `target`.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the file cannot be written, or the benchmark has failed.
     pub fn publish(&self, target: &Path) -> Result<PathBuf> {
         print!("{}", self.table());
         let folder = target.join("bench");
@@ -94,8 +142,12 @@ impl Report {
         let path = folder.join(format!("{}.json", self.bench));
         let json = serde_json::to_string_pretty(self)? + "\n";
         std::fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
+        print!("{}", self.summary);
         println!("written to {}", path.display());
-        Ok(path)
+        match &self.failure {
+            Some(failure) => bail!("{failure}"),
+            None => Ok(path),
+        }
     }
 }
 

@@ -33,17 +33,24 @@ enum Bench {
     Control,
     /// Time until a change of one file among many is live, and the agent's memory.
     Folder,
-    /// CPU time per request and latency of the proxy, beside nginx and HAProxy.
+    /// CPU time per request, latency and memory of the proxy, beside nginx, HAProxy, Envoy and Traefik.
+    #[command(after_help = format!("Scenarios:\n{}", l7::list()))]
     L7 {
+        /// The scenarios. [default: all]
+        #[arg(value_name = "SCENARIO")]
+        scenarios: Vec<String>,
+        /// Whom edgelb is measured beside: nginx, haproxy, envoy, traefik. [default: all]
+        #[arg(long, value_name = "NAME", value_delimiter = ',')]
+        peers: Vec<String>,
         /// Times that each proxy has its turn.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 3)]
         rounds: usize,
         /// Seconds of a turn.
-        #[arg(long, default_value_t = 5)]
-        seconds: u64,
-        /// Connections of the load generator.
-        #[arg(long, default_value_t = 64)]
-        connections: usize,
+        #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+        turn: Duration,
+        /// Say which scenarios there are.
+        #[arg(long)]
+        list: bool,
     },
     /// Packets per second of one core, live, beside Linux' own forwarding and NAT.
     Live,
@@ -59,12 +66,20 @@ fn main() -> Result<()> {
         Bench::Xdp { pin } => xdp::run(&xdp::Options { pin })?,
         Bench::Control => control::run()?,
         Bench::Folder => folder::run()?,
-        Bench::L7 { rounds, seconds, connections } => {
-            l7::run(&l7::Options { rounds, turn: Duration::from_secs(seconds), connections })?
+        Bench::L7 { list: true, .. } => {
+            print!("{}", l7::list());
+            return Ok(());
+        }
+        Bench::L7 { scenarios, peers, rounds, turn, .. } => {
+            l7::run(&l7::Options { scenarios, peers, rounds, turn })?
         }
         Bench::Live => live::run()?,
         Bench::Tables => tables::run()?,
         Bench::Translate => translate::run()?,
     };
     report.publish(&cli.target).map(drop)
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    Ok(Duration::try_from_secs_f64(text.parse()?)?)
 }

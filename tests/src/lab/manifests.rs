@@ -59,18 +59,24 @@ impl Manifests {
     /// # Errors
     /// Those of the file system.
     pub fn write_secret(&self, name: &str, certificate: &Certificate) -> Result<Instant> {
-        let secret = json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "kubernetes.io/tls",
-            "metadata": { "name": name, "namespace": NAMESPACE },
-            "data": {
-                "tls.crt": ByteString(certificate.chain.clone().into_bytes()),
-                "tls.key": ByteString(certificate.key.clone().into_bytes()),
-            },
-        });
-        self.write(&format!("tls-{name}.yaml"), &format!("{secret:#}\n"))
+        self.write(&format!("tls-{name}.yaml"), &secret(name, certificate))
     }
+}
+
+/// A Secret of the lab's namespace with a certificate and its key.
+#[must_use]
+pub fn secret(name: &str, certificate: &Certificate) -> String {
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": { "name": name, "namespace": NAMESPACE },
+        "data": {
+            "tls.crt": ByteString(certificate.chain.clone().into_bytes()),
+            "tls.key": ByteString(certificate.key.clone().into_bytes()),
+        },
+    });
+    format!("{secret:#}\n")
 }
 
 /// An Ingress of the class `edgelb` in the lab's namespace. Rules are `(host, path, Service)`, paths are prefixes;

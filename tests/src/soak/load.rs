@@ -22,7 +22,6 @@ use super::site::Targets;
 use super::tally::{Kind, Tally};
 use crate::chaos::client::http1::Http;
 use crate::chaos::client::messages;
-use crate::chaos::fate::Failure;
 use crate::lab::site::SHOP;
 use crate::pattern::Pattern;
 
@@ -117,17 +116,13 @@ impl Client {
     }
 }
 
-fn wrong(failure: Failure) -> anyhow::Error {
-    anyhow!("{:?}: {}", failure.end, failure.why)
-}
-
 async fn keep_alive(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     exchanges: usize,
 ) -> Result<()> {
     let mut http = Http::new(stream);
     for _ in 0..exchanges {
-        http.exchange("").await.map_err(wrong)?;
+        http.exchange("").await?;
         sleep(PAUSE / 10).await;
     }
     Ok(())
@@ -155,22 +150,22 @@ async fn http2(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Result<()>
 
 async fn websocket(stream: TcpStream, seed: u64) -> Result<()> {
     let mut http = Http::new(stream);
-    let head = http.get("/messages", messages::UPGRADE).await.map_err(wrong)?;
+    let head = http.get("/messages", messages::UPGRADE).await?;
     ensure!(head.status == 101, "status {}", head.status);
     let mut pattern = Pattern::new(seed);
     for _ in 0..EXCHANGES {
-        messages::echo(&mut http, &mut pattern).await.map_err(wrong)?;
+        messages::echo(&mut http, &mut pattern).await?;
     }
-    messages::close(&mut http).await.map_err(wrong)
+    Ok(messages::close(&mut http).await?)
 }
 
 async fn download(stream: TcpStream, seed: u64) -> Result<()> {
     let mut http = Http::new(stream);
-    let head = http.get(&format!("/pattern/{seed}/{LARGE}/{LARGE}"), "").await.map_err(wrong)?;
+    let head = http.get(&format!("/pattern/{seed}/{LARGE}/{LARGE}"), "").await?;
     ensure!((head.status, head.length) == (200, LARGE), "{head:?}");
     let mut pattern = Pattern::new(seed);
     while pattern.at() < LARGE {
-        let part = http.some().await.map_err(wrong)?;
+        let part = http.some().await?;
         pattern.check(&part).map_err(|wrong| anyhow!("wrong byte at {}", wrong.at))?;
     }
     Ok(())
@@ -179,13 +174,13 @@ async fn download(stream: TcpStream, seed: u64) -> Result<()> {
 async fn upload(stream: TcpStream, seed: u64) -> Result<()> {
     let mut http = Http::new(stream);
     let head = format!("POST /check/{seed} HTTP/1.1\r\nHost: {SHOP}\r\nContent-Length: {LARGE}\r\n\r\n");
-    http.send(head.as_bytes()).await.map_err(wrong)?;
+    http.send(head.as_bytes()).await?;
     let mut pattern = Pattern::new(seed);
     while pattern.at() < LARGE {
-        http.send(&pattern.take(64 * 1024)).await.map_err(wrong)?;
+        http.send(&pattern.take(64 * 1024)).await?;
     }
-    let head = http.head().await.map_err(wrong)?;
-    let body = http.body(head.length).await.map_err(wrong)?;
+    let head = http.head().await?;
+    let body = http.body(head.length).await?;
     ensure!(head.status == 200 && body == format!("{LARGE}\n"), "status {}: {body:?}", head.status);
     Ok(())
 }

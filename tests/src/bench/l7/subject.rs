@@ -1,133 +1,109 @@
-//! The proxies under test: how each is started, on its core, with its own configuration file of `tests/bench/l7`.
+//! A peer that runs, on its core: what it has used so far, and its end.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{LOAD_CORE, PROXY_CORE, free_port};
+use super::peer::Peer;
+use super::site::{Listen, Site};
+use super::{LOAD_CORE, PROXY_CORE};
 use crate::bench::affinity;
-use crate::lab::program;
+use crate::proc;
 
-/// The host that every subject routes.
-pub(super) const HOST: &str = "bench.example.org";
-
-const CONFIGURATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/l7");
+/// For a start with thousands of routes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A proxy that runs. Dropped, it is ended.
 pub(super) struct Subject {
-    pub(super) name: &'static str,
-    pub(super) address: SocketAddr,
+    pub(super) peer: &'static dyn Peer,
+    pub(super) listen: Listen,
     process: Child,
-    _folder: TempDir,
-}
-
-/// Every subject, started; edgelb first.
-pub(super) fn all(backend: SocketAddr) -> Result<Vec<Subject>> {
-    Ok(vec![edgelb(backend)?, nginx(backend)?, haproxy(backend)?])
+    folder: TempDir,
 }
 
 impl Subject {
-    fn start(
-        name: &'static str,
-        address: SocketAddr,
-        folder: TempDir,
-        command: &mut Command,
-    ) -> Result<Self> {
+    /// Started, and answering by the last of the site's routes.
+    pub(super) fn start(peer: &'static dyn Peer, site: &Site) -> Result<Self> {
+        let (listen, folder) = (Listen::new()?, TempDir::new()?);
+        let mut command = peer.prepare(site, listen, folder.path())?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         // The child inherits the core.
         affinity::pin(PROXY_CORE)?;
         let process = command.spawn();
         affinity::pin(LOAD_CORE)?;
-        let process = process.with_context(|| format!("starting {name}: is it installed?"))?;
-        let mut subject = Self { name, address, process, _folder: folder };
-        subject.wait_until_it_answers()?;
+        let process = process.with_context(|| format!("starting {}", command.get_program().display()))?;
+        let mut subject = Self { peer, listen, process, folder };
+        let (host, path) = site.targets().last().context("a site has a route")?;
+        subject.wait_until_it_answers(host, path)?;
         Ok(subject)
     }
 
-    fn wait_until_it_answers(&mut self) -> Result<()> {
+    fn wait_until_it_answers(&mut self, host: &str, path: &str) -> Result<()> {
         let started = Instant::now();
-        while !answers(self.address).unwrap_or(false) {
+        while !self.answers(host, path).unwrap_or(false) {
             let ended = self.process.try_wait()?;
-            ensure!(ended.is_none(), "{} ended at its start: {ended:?}", self.name);
-            ensure!(started.elapsed() < Duration::from_secs(10), "{} does not answer", self.name);
+            ensure!(ended.is_none(), "it ended at its start: {ended:?}");
+            ensure!(started.elapsed() < PATIENCE, "it does not answer");
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
     }
 
-    /// User and system time that it has used so far.
+    /// Whether a request on a new connection is answered by the backend.
+    pub(super) fn answers(&self, host: &str, path: &str) -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(self.listen.http)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer.starts_with(b"HTTP/1.1 200 "))
+    }
+
+    /// Has the last host of the site served, too.
+    pub(super) fn add_last_host(&self, site: &Site) -> Result<()> {
+        self.peer.add_last_host(site, self.listen, self.folder.path(), self.process.id())
+    }
+
+    /// User and system time that its processes have used so far.
     pub(super) fn cpu_time(&self) -> Result<Duration> {
-        let path = format!("/proc/{}/schedstat", self.process.id());
-        let tasks = format!("/proc/{}/task", self.process.id());
-        let mut nanoseconds = 0;
-        for task in std::fs::read_dir(&tasks).context(path)? {
-            let schedstat = std::fs::read_to_string(task?.path().join("schedstat"))?;
-            let running = schedstat.split(' ').next().unwrap_or_default();
-            nanoseconds += running.parse::<u64>().context("schedstat")?;
+        let mut time = Duration::ZERO;
+        for pid in self.processes()? {
+            let clock = clock_getcpuclockid(Pid::from_raw(pid.cast_signed()))?;
+            time += Duration::from(clock.now()?);
         }
-        Ok(Duration::from_nanos(nanoseconds))
+        Ok(time)
+    }
+
+    /// Memory of its processes, MiB: what they share counts once.
+    pub(super) fn memory(&self) -> Result<f64> {
+        let sizes = self.processes()?.into_iter().map(proc::proportional_kib);
+        Ok(sizes.sum::<Result<u64>>()? as f64 / 1_024.0)
+    }
+
+    /// The process and those that it has started, which start none.
+    fn processes(&self) -> Result<BTreeSet<u32>> {
+        let own = self.process.id();
+        let mut all = proc::children(own)?;
+        all.insert(own);
+        Ok(all)
     }
 }
 
 impl Drop for Subject {
     fn drop(&mut self) {
+        let children = proc::children(self.process.id()).unwrap_or_default();
         drop(self.process.kill());
         drop(self.process.wait());
+        for child in children {
+            let _ = kill(Pid::from_raw(child.cast_signed()), Signal::SIGKILL);
+        }
     }
-}
-
-/// Whether a request is answered by the backend.
-fn answers(address: SocketAddr) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200 "))
-}
-
-fn edgelb(backend: SocketAddr) -> Result<Subject> {
-    let (address, folder) = (free_port()?, TempDir::new()?);
-    let manifest = fill("edgelb/bench.yaml", folder.path(), address, backend)?;
-    let mut command = Command::new(program("lb-agent", "LB_AGENT")?);
-    command.args(["run", "--no-xdp", "--workers", "1", "--http", &address.to_string(), "--manifests"]);
-    command.arg(manifest.parent().unwrap_or(&manifest)).env("RUST_LOG", "error");
-    command.args(["--admin", &free_port()?.to_string(), "--admin-socket"]).arg(folder.path().join("admin"));
-    Subject::start("edgelb", address, folder, &mut command)
-}
-
-fn nginx(backend: SocketAddr) -> Result<Subject> {
-    let (address, folder) = (free_port()?, TempDir::new()?);
-    let configuration = fill("nginx.conf", folder.path(), address, backend)?;
-    let mut command = Command::new("nginx");
-    command.arg("-p").arg(folder.path()).arg("-e").arg("stderr").arg("-c").arg(configuration);
-    Subject::start("nginx", address, folder, &mut command)
-}
-
-fn haproxy(backend: SocketAddr) -> Result<Subject> {
-    let (address, folder) = (free_port()?, TempDir::new()?);
-    let configuration = fill("haproxy.cfg", folder.path(), address, backend)?;
-    let mut command = Command::new("haproxy");
-    command.arg("-db").arg("-f").arg(configuration);
-    Subject::start("haproxy", address, folder, &mut command)
-}
-
-/// Writes a configuration with the addresses filled in.
-fn fill(name: &str, folder: &Path, listen: SocketAddr, backend: SocketAddr) -> Result<PathBuf> {
-    let template = std::fs::read_to_string(Path::new(CONFIGURATIONS).join(name))?;
-    let filled = template
-        .replace("@LISTEN@", &listen.to_string())
-        .replace("@BACKEND@", &backend.to_string())
-        .replace("@BACKEND_IP@", &backend.ip().to_string())
-        .replace("@BACKEND_PORT@", &backend.port().to_string());
-    let path = folder.join(name);
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    std::fs::write(&path, filled)?;
-    Ok(path)
 }

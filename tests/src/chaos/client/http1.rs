@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::super::fate::{End, Failure};
@@ -10,6 +10,9 @@ use crate::lab::site::SHOP;
 
 /// A head, lines and all, is never longer.
 const LONGEST_HEAD: usize = 16 * 1024;
+
+/// Of a body that is not kept, so much is read at once.
+const PART: usize = 64 * 1024;
 
 /// A connection.
 #[derive(Debug)]
@@ -73,6 +76,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
             self.more().await?;
         }
         Ok(self.received.split_to(length))
+    }
+
+    /// Takes a body that nobody looks at.
+    pub(crate) async fn skip(&mut self, mut length: u64) -> Result<(), Failure> {
+        loop {
+            let here = self.received.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+            self.received.advance(here);
+            length -= here as u64;
+            if length == 0 {
+                return Ok(());
+            }
+            self.received.reserve(PART);
+            self.more().await?;
+        }
     }
 
     /// What comes next, at least one byte of it.

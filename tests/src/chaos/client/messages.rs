@@ -1,5 +1,6 @@
 //! WebSocket messages that come back, one each second.
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Duration;
 
@@ -55,7 +56,10 @@ pub(super) async fn live(life: &Life, stream: TcpStream) -> Result<(), Failure> 
 }
 
 /// Sends the next message and has it back.
-pub(crate) async fn echo(http: &mut Http<TcpStream>, pattern: &mut Pattern) -> Result<(), Failure> {
+pub(crate) async fn echo<S: AsyncRead + AsyncWrite + Unpin>(
+    http: &mut Http<S>,
+    pattern: &mut Pattern,
+) -> Result<(), Failure> {
     let sent = Message::binary(pattern.take(LENGTH));
     http.send(&sent.frame(MASK)).await?;
     let back = next(http).await?;
@@ -63,7 +67,7 @@ pub(crate) async fn echo(http: &mut Http<TcpStream>, pattern: &mut Pattern) -> R
 }
 
 /// The closing handshake.
-pub(crate) async fn close(http: &mut Http<TcpStream>) -> Result<(), Failure> {
+pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin>(http: &mut Http<S>) -> Result<(), Failure> {
     http.send(&Message::close(NORMAL).frame(MASK)).await?;
     match next(http).await? {
         Message { opcode: Opcode::Close, .. } => Ok(()),
@@ -72,7 +76,7 @@ pub(crate) async fn close(http: &mut Http<TcpStream>) -> Result<(), Failure> {
 }
 
 /// The next message. It can be given up.
-async fn next(http: &mut Http<TcpStream>) -> Result<Message, Failure> {
+async fn next<S: AsyncRead + AsyncWrite + Unpin>(http: &mut Http<S>) -> Result<Message, Failure> {
     loop {
         if let Some(message) = Message::parse(&mut http.received)? {
             return Ok(message);

@@ -1,12 +1,14 @@
 //! `cargo xtask bench NAME`: builds what is shipped, and lets `lb-bench` measure it.
 
+mod peers;
+
 use std::{convert::Infallible, ffi::OsString};
 
 use anyhow::Result;
 
 use crate::cluster;
 use crate::lab_program::{DEV, DIST, LabProgram};
-use crate::programs::{self, L7_PEERS};
+use crate::programs;
 
 /// Benchmarks that start no agent.
 const WITHOUT_AGENT: [&str; 3] = ["live", "tables", "xdp"];
@@ -17,7 +19,8 @@ const UNDER_ANY_PROFILE: [&str; 2] = ["live", "xdp"];
 /// What `lb-bench` is told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The benchmark: `xdp` (ns per packet), `live` (packets per second of one core, beside Linux' own), `l7` (CPU per request beside nginx and HAProxy), `folder`
+    /// The benchmark: `xdp` (ns per packet), `live` (packets per second of one core, beside Linux' own), `l7` (CPU per request and more
+    /// beside nginx, HAProxy, Envoy and Traefik), `folder`
     /// (time until a change of a file is live, memory), `control` (the same from a real API server),
     /// `translate` (what a change costs from the index to the proxy, within one process), or `tables` (filling and
     /// changing those of many backend sets).
@@ -29,9 +32,6 @@ pub(crate) struct Options {
 
 /// Returns only if it fails: else the benchmark runs in this process's place.
 pub(crate) fn run(options: Options) -> Result<Infallible> {
-    if options.name == "l7" {
-        programs::ensure(&L7_PEERS)?;
-    }
     let name = options.name.as_str();
     if name == "live" {
         programs::ensure(&[programs::NFT])?;
@@ -39,11 +39,12 @@ pub(crate) fn run(options: Options) -> Result<Infallible> {
     let needs_agent = !WITHOUT_AGENT.contains(&name);
     let profile = if UNDER_ANY_PROFILE.contains(&name) { DEV } else { DIST };
     let bench = LabProgram { name: "lb-bench", profile, helpers: &["lb-lab"], needs_agent };
+    let peers = if name == "l7" { peers::install(&options.arguments)? } else { Vec::new() };
     bench.build()?;
     let arguments: Vec<_> = [OsString::from(options.name)].into_iter().chain(options.arguments).collect();
     let environment = match arguments.first() {
         Some(name) if name == "control" => cluster::build(cluster::Extent::ControlPlane)?,
-        _ => Vec::new(),
+        _ => peers,
     };
     bench.replace_us(&arguments, &environment)
 }
