@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::{Method, Response};
 use http_body_util::{BodyExt, StreamBody};
@@ -135,4 +135,74 @@ async fn an_early_response_to_an_upload_arrives() {
         stream.read_to_string(&mut answer).await.expect("an answer, and no reset");
         assert!(answer.starts_with("HTTP/1.1 413") && answer.ends_with("too big"), "{answer:?}");
     }
+}
+
+/// Byte `at` of a body: no two places that a mistake would confuse have the same.
+fn byte(at: usize) -> u8 {
+    (at.wrapping_mul(2_654_435_761) >> 13) as u8
+}
+
+const LONG: usize = 9 * 1024 * 1024 + 77;
+
+const SPLICED: &str = "lb_l7_upstream_spliced_bytes_total";
+
+/// Reads a response to its end, with a pause after each part; its body. What came of the next one stays.
+async fn read_long(client: &mut TcpStream, came: &mut BytesMut, pause: Duration) -> BytesMut {
+    loop {
+        let head = came.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(head) = head.filter(|head| came.len() >= head + 4 + LONG) {
+            return came.split_to(head + 4 + LONG).split_off(head + 4);
+        }
+        came.reserve(64 * 1024);
+        let read = tokio::time::timeout(Duration::from_secs(20), client.read_buf(came)).await;
+        let read = read.unwrap_or_else(|_| panic!("no more than {} of {LONG} bytes come", came.len()));
+        assert!(read.expect("more") > 0, "{} bytes came", came.len());
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[tokio::test]
+async fn long_bodies_go_from_socket_to_socket_whole_and_in_order() {
+    let body: Bytes = (0..LONG).map(byte).collect::<Vec<_>>().into();
+    let sent = body.clone();
+    let backend = Backend::start(move |_| {
+        let body = http_body_util::Full::new(sent.clone());
+        async { Response::new(body_of(body)) }
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+    // The next request is there before the response to the one before has been read.
+    let get = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    client.write_all(&get.repeat(2)).await.expect("sent");
+    let mut came = BytesMut::new();
+    for pause in [Duration::ZERO, Duration::from_micros(200)] {
+        assert!(read_long(&mut client, &mut came, pause).await == body, "what came is what was sent");
+    }
+    let spliced = fixture.metric(SPLICED);
+    assert!(spliced > LONG as u64, "{spliced} bytes of two bodies of {LONG}");
+    // Over TLS and HTTP/2 they are copied.
+    let whole = Http::two(fixture.http()).await.send(request("a", "http://a/")).await;
+    assert!(whole.body == body, "the same over HTTP/2");
+    assert_eq!(fixture.metric(SPLICED), spliced);
+    assert_eq!(backend.connections(), 1, "the connection is kept after a long body");
+}
+
+#[tokio::test]
+async fn a_long_body_that_breaks_off_is_not_whole() {
+    let backend = RawBackend::start(|_, mut stream| async move {
+        super::support::read_head(&mut stream).await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LONG}\r\n\r\n");
+        drop(stream.write_all(head.as_bytes()).await);
+        drop(stream.write_all(&vec![b'x'; LONG / 2]).await);
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+    let mut came = Vec::new();
+    drop(client.read_to_end(&mut came).await);
+    assert!(came.len() < LONG && fixture.metric(SPLICED) > 0, "{} bytes", came.len());
+    assert_eq!(fixture.metric("lb_l7_upstream_breaches_total{reason=\"cut_body\"}"), 1);
+    eventually("the connection is closed", || fixture.proxy.left().total() == 0).await;
 }

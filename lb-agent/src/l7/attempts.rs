@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::allowed::Allowed;
 use super::body::{Body, RequestBody};
@@ -32,7 +31,7 @@ const SENDS: usize = 3;
 
 /// A response, by what its body comes over.
 enum Answered {
-    Alone(Response<Incoming>, Box<EndpointConnection>),
+    Alone(Response<()>, Box<EndpointConnection>),
     Shared(Response<Answering>),
 }
 
@@ -47,7 +46,7 @@ impl Answered {
     fn with(self, turn: Turn) -> Response<Body> {
         match self {
             Self::Alone(response, connection) => {
-                response.map(|incoming| Body::exchange(Box::new(Exchange::new(incoming, connection, turn))))
+                response.map(|()| Body::exchange(Box::new(Exchange::new(connection, Some(turn)))))
             }
             Self::Shared(response) => {
                 response.map(|answering| Body::stream(Box::new(Stream::new(answering, turn))))
@@ -62,9 +61,9 @@ impl Answered {
 pub(super) struct Attempts<'a> {
     worker: &'a Worker,
     tries: Tries,
-    /// Where the request waits to be sent. Empty once it has been sent, but for a copy that may be sent again.
+    /// Where the request waits to be sent. Empty once it has been sent and may not be sent again.
     place: Option<Request<RequestBody>>,
-    /// A copy of what is under way.
+    /// A copy of what is under way over HTTP/2.
     spare: Option<Request<RequestBody>>,
     /// Whose request it is.
     ends: Ends,
@@ -133,52 +132,53 @@ impl<'a> Attempts<'a> {
     async fn ask(&mut self, turn: &Turn, left: Duration) -> Result<Answered, Failure> {
         let upstream = turn.upstream();
         if upstream.protocol.is_http2 {
-            return self.ask_over_shared(turn, left).await;
+            // What is rare, or large, takes no room in each request's own state, which is moved as a whole.
+            return Box::pin(self.ask_over_shared(turn, left)).await;
         }
         while !self.is_repeated
             && let Some(connection) = upstream.pool.take()
         {
-            self.spare = self.copy();
             match self.exchange(connection, turn, left).await {
                 Err(Failure::NotSent) => {}
                 Err(Failure::Broken(breach)) => {
                     if breach != Breach::Closed {
                         upstream.breaches.tell(breach);
                     }
-                    self.place = self.spare.take();
                     return Err(Failure::Stale);
                 }
-                result => return self.with_spare(result),
+                result => return result,
             }
         }
         let within = left.min(self.time.connect);
-        let connection = self.worker.connect(turn, self.ends, within).await.ok_or(Failure::NotSent)?;
+        let connection = Box::pin(self.worker.connect(turn, self.ends, within));
+        let connection = connection.await.ok_or(Failure::NotSent)?;
         turn.connected();
-        self.spare = if self.may_go_elsewhere() { self.copy() } else { None };
-        let result = self.exchange(connection, turn, left).await;
-        self.with_spare(result)
+        self.exchange(connection, turn, left).await
     }
 
-    /// Whether there may be a use for a second copy, beyond that of an idle connection that proves to be closed.
+    /// Whether it may be sent a second time, beyond what an idle connection that proves to be closed asks for.
     fn may_go_elsewhere(&self) -> bool {
         self.repeats > 0 && self.tries.has_others()
     }
 
-    /// A second copy of the request, if it may be sent twice: without a body, of a method that RFC 9110 calls
-    /// idempotent, or of any if the backend wants it so.
-    fn copy(&self) -> Option<Request<RequestBody>> {
-        let request = self.place.as_ref()?;
+    /// Whether an endpoint may see a request twice: without a body, of a method that RFC 9110 calls idempotent, or of any
+    /// if the backend wants it so.
+    fn may_be_seen_twice(&self, request: &Request<RequestBody>) -> bool {
         let is_any = self.tries.treatment().retries.of_all_methods;
-        let may = request.body().is_empty() && (is_any || request.method().is_idempotent());
-        may.then(|| copy(request))
+        request.body().is_empty() && (is_any || request.method().is_idempotent())
     }
 
-    /// After what an endpoint may have seen, the copy takes the place of the request.
-    fn with_spare(&mut self, result: Result<Answered, Failure>) -> Result<Answered, Failure> {
-        if matches!(result, Err(Failure::Broken(_) | Failure::TimedOut(_))) && self.place.is_none() {
+    /// A second copy of the request, if there may be a use for it.
+    fn copy(&self) -> Option<Request<RequestBody>> {
+        let request = self.place.as_ref().filter(|request| self.may_be_seen_twice(request))?;
+        self.may_go_elsewhere().then(|| copy(request))
+    }
+
+    /// What an endpoint may have seen is at hand once more, if it may be sent again.
+    fn recover(&mut self) {
+        if self.place.is_none() {
             self.place = self.spare.take();
         }
-        result
     }
 
     async fn exchange(
@@ -188,9 +188,13 @@ impl<'a> Attempts<'a> {
         left: Duration,
     ) -> Result<Answered, Failure> {
         connection.deadline.set(left);
-        let body = self.place.as_mut().map(Request::body_mut);
-        let upload = body.and_then(|body| follow(self.worker, &self.time, body, &connection.deadline));
-        let sent = connection.send(&mut self.place).await;
+        let Some(mut request) = self.place.take() else { return Err(Failure::Stale) };
+        let may_be_seen_twice = self.may_be_seen_twice(&request);
+        let upload = follow(self.worker, &self.time, request.body_mut(), &connection.deadline);
+        let sent = connection.send(&mut request).await;
+        if may_be_seen_twice || matches!(sent, Err(Failure::NotSent)) {
+            self.place = Some(request);
+        }
         let response = sent.map_err(|failure| too_slow(failure, upload.as_ref()))?;
         // Nobody asked this endpoint to switch protocols.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -207,7 +211,7 @@ impl<'a> Attempts<'a> {
         let Treatment { times, retries, .. } = self.tries.treatment();
         // What breaks off is given back by whoever sends it.
         let wants_spare = times.attempt.is_some() || !retries.on_status.is_empty() || retries.of_all_methods;
-        self.spare = if wants_spare && self.may_go_elsewhere() { self.copy() } else { None };
+        self.spare = if wants_spare { self.copy() } else { None };
         let mut result = Err(Failure::NotSent);
         for _ in 0..SENDS {
             result = self.exchange_over_shared(turn, &deadline).await;
@@ -221,7 +225,10 @@ impl<'a> Attempts<'a> {
             }
             self.send_unseen();
         }
-        self.with_spare(result)
+        if matches!(result, Err(Failure::Broken(_) | Failure::TimedOut(_))) {
+            self.recover();
+        }
+        result
     }
 
     async fn exchange_over_shared(
@@ -320,7 +327,7 @@ impl<'a> Attempts<'a> {
         if !self.tries.treatment().retries.on_status.contains(&status.as_u16()) || !self.may_repeat() {
             return None;
         }
-        self.place = self.spare.take();
+        self.recover();
         self.repeat(None)
     }
 

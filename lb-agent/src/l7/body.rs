@@ -12,8 +12,10 @@ use thiserror::Error;
 
 use super::access_log::Notes;
 use super::account::Account;
+use super::endpoint::BrokenOff;
 use super::exchange::Exchange;
 use super::quiet::Quiet;
+use super::splice::Splice;
 use super::stream::Stream;
 use super::upload::Upload;
 
@@ -105,8 +107,8 @@ impl http_body::Body for RequestBody {
 #[derive(Debug, Error)]
 pub(super) enum BodyError {
     /// Over HTTP/1.1.
-    #[error("the endpoint's response broke off")]
-    Http1(#[from] hyper::Error),
+    #[error(transparent)]
+    Http1(#[from] BrokenOff),
     /// Over HTTP/2; a client that speaks it, too, hears the reason.
     #[error("the endpoint's stream broke off")]
     Http2(#[from] h2::Error),
@@ -131,12 +133,10 @@ const UNWRITTEN: u64 = 8 * 1024;
 enum Content {
     /// Ours, or nothing.
     Text(Option<Bytes>),
-    /// The backend's, read by driving its connection.
+    /// The backend's, as it comes over its connection.
     Exchange(Box<Exchange>),
     /// The backend's, over HTTP/2.
     Stream(Box<Stream>),
-    /// The backend's, over a connection that drives itself.
-    Incoming(Incoming),
 }
 
 impl Body {
@@ -160,11 +160,6 @@ impl Body {
         Content::Stream(stream).into()
     }
 
-    /// A backend's, whose connection is somebody else's concern.
-    pub(super) fn incoming(incoming: Incoming) -> Self {
-        Content::Incoming(incoming).into()
-    }
-
     /// It breaks off if nothing comes for too long.
     pub(super) fn watch(&mut self, quiet: Quiet) {
         self.quiet = Some(Box::new(quiet));
@@ -185,9 +180,13 @@ impl Body {
     /// as it can; where it has not tried yet, it is told to.
     fn has_enough(&self, cx: &Context<'_>) -> bool {
         let Some(busy) = self.account.as_ref().map(Account::busy) else { return false };
-        let has_enough = busy.written().is_some_and(|written| self.given > written + UNWRITTEN);
-        if has_enough && !busy.is_blocked() {
-            cx.waker().wake_by_ref();
+        let has_enough = busy.written().is_some_and(|written| self.given > written + UNWRITTEN)
+            || busy.splice().is_some_and(Splice::is_full);
+        if has_enough {
+            busy.holds_back();
+            if !busy.is_blocked() {
+                cx.waker().wake_by_ref();
+            }
         }
         has_enough
     }
@@ -210,11 +209,12 @@ impl http_body::Body for Body {
         if self.has_enough(cx) {
             return Poll::Pending;
         }
-        let mut frame = match &mut self.content {
+        let this = &mut *self;
+        let splice = this.account.as_ref().and_then(|account| account.busy().splice());
+        let mut frame = match &mut this.content {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Content::Exchange(exchange) => exchange.poll_frame(cx).map_err(BodyError::Http1),
+            Content::Exchange(exchange) => exchange.poll_frame(cx, splice).map_err(BodyError::Http1),
             Content::Stream(stream) => stream.poll_frame(cx).map_err(BodyError::Http2),
-            Content::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Http1),
         };
         if let Some(quiet) = &mut self.quiet {
             if frame.is_ready() {
@@ -241,7 +241,6 @@ impl http_body::Body for Body {
             Content::Text(text) => text.is_none(),
             Content::Exchange(exchange) => exchange.is_end_stream(),
             Content::Stream(stream) => stream.is_end_stream(),
-            Content::Incoming(incoming) => incoming.is_end_stream(),
         }
     }
 
@@ -250,7 +249,6 @@ impl http_body::Body for Body {
             Content::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Content::Exchange(exchange) => exchange.size_hint(),
             Content::Stream(stream) => stream.size_hint(),
-            Content::Incoming(incoming) => incoming.size_hint(),
         }
     }
 }

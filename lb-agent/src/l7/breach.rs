@@ -2,8 +2,6 @@
 //! `Reply`; where its response has begun already, that breaks off.
 
 use std::cell::Cell;
-use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -67,28 +65,6 @@ impl Breach {
         }
     }
 
-    /// What came over HTTP/1.1 in the place of a response's head.
-    pub(super) fn of_head(error: &hyper::Error) -> Self {
-        if error.is_parse_too_large() {
-            Self::LargeHead
-        } else if error.is_parse() {
-            Self::MalformedHead
-        } else if is_surplus(error) {
-            Self::Surplus
-        } else {
-            Self::Closed
-        }
-    }
-
-    /// Why the body of a response over HTTP/1.1 broke off.
-    pub(super) fn of_body(error: &hyper::Error) -> Self {
-        let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-        match cause.map(io::Error::kind) {
-            Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Self::MalformedBody,
-            _ => Self::CutBody,
-        }
-    }
-
     /// What came over HTTP/2 in the place of a response's head.
     pub(super) fn of_stream_head(error: &h2::Error) -> Self {
         Self::of_stream(error, Self::Closed, Self::MalformedHead)
@@ -108,29 +84,6 @@ impl Breach {
             closed
         }
     }
-
-    /// What came over an idle HTTP/1.1 connection, if that is why a request could not be sent over it.
-    pub(super) fn of_unsent(error: &hyper::Error) -> Option<Self> {
-        let cause: &hyper::Error = error.source()?.downcast_ref()?;
-        is_surplus(cause).then_some(Self::Surplus)
-    }
-
-    /// What came over an HTTP/1.1 connection of which nobody waited for anything.
-    pub(super) fn of_connection(error: &hyper::Error) -> Option<Self> {
-        is_surplus(error).then_some(Self::Surplus)
-    }
-}
-
-/// Whether bytes came that nobody waited for. The HTTP library has no question for that kind of error: it is the one
-/// that is of no other kind and has no cause.
-fn is_surplus(error: &hyper::Error) -> bool {
-    let is_other = error.is_parse()
-        || error.is_user()
-        || error.is_canceled()
-        || error.is_closed()
-        || error.is_incomplete_message()
-        || error.is_timeout();
-    !is_other && error.source().is_none()
 }
 
 /// The log is told of one endpoint's breaches so seldom, at each worker; the metric counts all.

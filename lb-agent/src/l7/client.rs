@@ -15,6 +15,7 @@ use super::forwarded::Origin;
 use super::guard::Passage;
 use super::reading::Reading;
 use super::send_proxy::Ends;
+use super::splice::Splice;
 use super::streams::Streams;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
@@ -41,6 +42,8 @@ pub(super) struct Client {
     pub(super) uploads: Cell<bool>,
     /// Whether the end of the connection may be that of a response: with HTTP/1.0, which knows no chunks.
     pub(super) ends_by_closing: Cell<bool>,
+    /// Whether the response under way, or the one before, was held back until more of it was written.
+    pub(super) was_held_back: Cell<bool>,
     /// Of TLS, if requests are logged.
     pub(super) session: OnceCell<Arc<Session>>,
     /// Among the worker's connections.
@@ -84,9 +87,10 @@ impl Client {
             source: peer,
             asked_for: OnceCell::new(),
             deadline,
-            passage: Arc::default(),
+            passage: Arc::new(Passage::new(Splice::new(&worker.pipes))),
             uploads: Cell::new(false),
             ends_by_closing: Cell::new(false),
+            was_held_back: Cell::new(false),
             session: OnceCell::new(),
             key,
             opened: Instant::now(),
@@ -244,6 +248,17 @@ impl Busy {
     /// Bytes that were written to its client so far, where it is the only one that writes.
     pub(super) fn written(&self) -> Option<u64> {
         self.stream.is_none().then(|| self.client.passage.written())
+    }
+
+    /// The way round user space to its client, where there may be one: where nobody else writes, and in the clear.
+    pub(super) fn splice(&self) -> Option<&Splice> {
+        let may_be = self.stream.is_none() && self.client.protocol == ListenerProtocol::Http;
+        may_be.then_some(&self.client.passage.splice)
+    }
+
+    /// Its response waits until more of it is written.
+    pub(super) fn holds_back(&self) {
+        self.client.was_held_back.set(true);
     }
 
     /// Whether bytes wait for the client to read.

@@ -1,6 +1,7 @@
 //! A client's connection from accept to close: who it is of, TLS, and the choice of protocol.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,7 +103,7 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<Cert
         Ok(under_way) => under_way,
         Err(limit) => return worker.metrics.limit_reached(limit),
     };
-    let accepted = client.within(tls::shake_hands(stream, &certificates)).await;
+    let accepted = Box::pin(client.within(tls::shake_hands(stream, &certificates))).await;
     // A connection does not keep the certificates of a state that is gone.
     drop((certificates, under_way));
     let stream = match accepted.unwrap_or(Err(HandshakeFailure::TimeOut)) {
@@ -125,14 +126,21 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<Cert
     serve_http(client, stream, Bytes::new(), is_http2).await;
 }
 
-async fn serve_http<S>(client: Rc<Client>, stream: S, prefix: Bytes, is_http2: bool)
+/// In a place of its own: a connection's task is as large as the largest of its phases, and each has as many as there are
+/// connections.
+fn serve_http<S>(
+    client: Rc<Client>,
+    stream: S,
+    prefix: Bytes,
+    is_http2: bool,
+) -> Pin<Box<dyn Future<Output = ()>>>
 where
     S: Transport,
 {
     let (passage, limits) = (client.passage.clone(), client.worker.config.limits);
     match is_http2 {
-        true => http2::serve(client, Guarded::http2(prefix, stream, passage, limits)).await,
-        false => http1::serve(client, Guarded::http1(prefix, stream, passage, limits)).await,
+        true => Box::pin(http2::serve(client, Guarded::http2(prefix, stream, passage, limits))),
+        false => Box::pin(http1::serve(client, Guarded::http1(prefix, stream, passage, limits))),
     }
 }
 

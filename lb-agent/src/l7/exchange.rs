@@ -1,65 +1,59 @@
 //! The body of a response that is under way, with the connection that it comes over.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 
-use super::endpoint::EndpointConnection;
+use super::endpoint::{BrokenOff, EndpointConnection};
+use super::splice::Splice;
 use super::upstream::Turn;
 
 /// Dropped before its end, it closes the endpoint's connection: nobody would read the rest.
 pub(super) struct Exchange {
-    incoming: Incoming,
-    under_way: Option<(Box<EndpointConnection>, Turn)>,
+    /// Until the end. Without a turn, the connection is of no further use.
+    under_way: Option<(Box<EndpointConnection>, Option<Turn>)>,
 }
 
 impl Exchange {
-    /// A response's body; the connection goes to the pool after it.
-    pub(super) fn new(incoming: Incoming, connection: Box<EndpointConnection>, turn: Turn) -> Self {
-        let mut exchange = Self { incoming, under_way: Some((connection, turn)) };
+    /// A response's body; the connection goes to the pool after it, if there is a turn that ends with it.
+    pub(super) fn new(connection: Box<EndpointConnection>, turn: Option<Turn>) -> Self {
+        let mut exchange = Self { under_way: Some((connection, turn)) };
         exchange.release_at_end();
         exchange
     }
 
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        // Frames come in by driving the connection, so they need not wake anyone.
-        let unwoken = &mut Context::from_waker(Waker::noop());
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(unwoken);
-        if let (Poll::Pending, Some((connection, _))) = (&frame, &mut self.under_way) {
-            connection.drive(cx);
-            frame = Pin::new(&mut self.incoming).poll_frame(unwoken);
-        }
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        splice: Option<&Splice>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let Some((connection, _)) = &mut self.under_way else { return Poll::Ready(None) };
+        let frame = connection.poll_frame(cx, splice);
         match &frame {
-            Poll::Ready(Some(Ok(_))) => self.release_at_end(),
-            Poll::Ready(None) => self.release(),
-            Poll::Ready(Some(Err(error))) => {
-                self.under_way.take().iter().for_each(|(connection, _)| connection.broke(error));
-            }
+            Poll::Ready(Some(Err(_))) => self.under_way = None,
+            // With a known length, the end is seen with the last byte.
+            Poll::Ready(_) => self.release_at_end(),
             Poll::Pending => {}
         }
         frame
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.under_way.is_none()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let known = |(connection, _): &(Box<EndpointConnection>, _)| connection.size_hint();
+        self.under_way.as_ref().map_or_else(|| SizeHint::with_exact(0), known)
     }
 
-    /// With a known length, the end is seen with the last byte.
     fn release_at_end(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.release();
-        }
-    }
-
-    fn release(&mut self) {
-        if let Some((connection, turn)) = self.under_way.take() {
+        let is_over = |(connection, _): &mut (Box<EndpointConnection>, _)| connection.is_at_end();
+        if let Some((mut connection, turn)) = self.under_way.take_if(is_over)
+            && connection.settle()
+            && let Some(turn) = turn
+        {
             turn.finish(connection);
         }
     }

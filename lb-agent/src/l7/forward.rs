@@ -27,7 +27,8 @@ pub(super) fn handle(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> {
     let busy = Busy::new(&client);
-    respond(client, busy, request)
+    // The HTTP library moves it.
+    Box::pin(respond(client, busy, request))
 }
 
 async fn respond(
@@ -87,7 +88,7 @@ async fn answer(
     account.tell_trace(&mut parts.headers);
     into_origin_form(&mut parts);
     if is_websocket {
-        return tunnel::open(client, &route, parts, account.notes()).await;
+        return Box::pin(tunnel::open(client, &route, parts, account.notes())).await;
     }
     let hints = Hints::of(&route, &parts, client.protocol == ListenerProtocol::Https);
     let own_time = if is_call { grpc::timeout(&parts.headers) } else { None };

@@ -89,6 +89,10 @@ pub(super) fn set_websocket(headers: &mut HeaderMap) {
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Mostly there are none: a look at each is less than seven searches.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         strip_named(headers);
     }
@@ -99,6 +103,11 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // Most others have other lengths.
+    matches!(name.as_str().len(), 2 | 7 | 10 | 14 | 16 | 17) && HOP_BY_HOP.contains(name)
 }
 
 /// To CGI and its heirs `X_Forwarded_Proto` and `X-Forwarded-Proto` are one variable: a name with `_` does not pass
@@ -145,7 +154,8 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
     headers.contains_key(TE) && has_token(headers, &TE, "trailers")
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+/// Whether a list of tokens has this one.
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name);
     values
         .iter()
@@ -220,6 +230,11 @@ mod tests {
         );
         check(v, &[("te", "gzip")], &[]);
         check(v, &[("te", "gzip, trailers")], &["te: trailers", "connection: te"]);
+    }
+
+    #[test]
+    fn each_of_them_is_known_by_its_length() {
+        assert!(HOP_BY_HOP.iter().all(is_hop_by_hop));
     }
 
     #[test]

@@ -39,6 +39,12 @@ where
             is_broken = ended.is_err_and(|error| error.is_user());
             return Poll::Ready(End::Http);
         }
+        // Where the last part was let go and written in one go, the HTTP library (1.12) does not look for a request that has
+        // come meanwhile.
+        if client.was_held_back.get() && !client.is_busy() {
+            client.was_held_back.set(false);
+            cx.waker().wake_by_ref();
+        }
         client.watch_head();
         client.watch_reading();
         let goes_on = client.poll_deadline(cx).is_pending() || client.has_read_enough(cx);

@@ -8,11 +8,10 @@ use std::time::Duration;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::client::Client;
-use super::connection::{End, close, linger};
+use super::connection::{End, Transport, close, linger};
 use super::guard::Guarded;
 use super::limits::{Limit, Limits};
 use super::streams::Spawner;
@@ -25,7 +24,7 @@ const SEND_BUFFER: usize = 8 * 1024;
 /// Serves it to its end.
 pub(super) async fn serve<S>(client: Rc<Client>, mut stream: Guarded<S>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     client.carries(ConnectionKind::Http2);
     match serve_requests(&client, &mut stream).await {
@@ -37,7 +36,7 @@ where
 
 async fn serve_requests<S>(client: &Rc<Client>, stream: &mut Guarded<S>) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     let service = service_fn(|request| forward::handle(client.clone(), request));
     let builder = builder(Spawner(client.clone()), &client.worker.config.limits);

@@ -3,7 +3,7 @@
 //! The life of a request: `worker` accepts its connection, `connection` speaks TLS and HTTP with the client,
 //! `forward` settles its host and path (`settle`) and headers (`headers`), asks the `router` of
 //! the current `live` state for a `target`, and has it sent to one of its `candidates` (`attempts`), over an `endpoint` connection of that
-//! one's `pool`; the response streams back as an `exchange`. To an endpoint that speaks HTTP/2 it goes as a `stream` of one
+//! one's `pool`; the response streams back as an `exchange`, by `splice` if it is long. To an endpoint that speaks HTTP/2 it goes as a `stream` of one
 //! that is shared (`multiplex`); TLS below either is in `secured`. What the proxy answers by itself is in `reply`, and for
 //! gRPC in `grpc`.
 //!
@@ -51,6 +51,7 @@ mod http1;
 mod http2;
 mod in_use;
 mod limits;
+mod line;
 mod listen;
 mod live;
 mod moment;
@@ -80,6 +81,7 @@ mod secured;
 mod send_proxy;
 mod settle;
 mod sniff;
+mod splice;
 mod sticky;
 mod stream;
 mod streams;

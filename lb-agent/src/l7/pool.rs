@@ -61,17 +61,11 @@ impl Pool {
         self.idle.borrow_mut().pop()
     }
 
-    /// Keeps a connection, if another request could go over it.
+    /// Keeps a connection over which another request could go.
     pub(super) fn put(&self, mut connection: Box<EndpointConnection>) {
         connection.deadline.clear();
         if self.is_closed.get() {
             return;
-        }
-        if !connection.is_reusable() {
-            connection.refresh();
-            if !connection.is_reusable() {
-                return;
-            }
         }
         connection.used_at = self.keeping.deadlines.now();
         let mut idle = self.idle.borrow_mut();
@@ -89,8 +83,7 @@ impl Pool {
     pub(super) fn sweep(&self) {
         let (_, oldest) = self.keeping.times();
         let mut idle = self.idle.borrow_mut();
-        idle.iter_mut().for_each(|connection| connection.refresh());
-        idle.retain(|connection| connection.used_at >= oldest && connection.is_reusable());
+        idle.retain_mut(|connection| connection.used_at >= oldest && connection.refresh());
     }
 
     /// Closes all of them.

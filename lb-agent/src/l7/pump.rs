@@ -21,9 +21,11 @@ pub(super) struct Pump<R, W> {
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pump<R, W> {
-    pub(super) fn new(from: R, to: W) -> Self {
-        let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self { from, to, buffer, begin: 0, end: 0, frames: Frames::default() }
+    /// What came of it already goes first.
+    pub(super) fn new(from: R, to: W, came: &[u8]) -> Self {
+        let mut buffer = vec![0; came.len().max(BUFFER)].into_boxed_slice();
+        buffer[..came.len()].copy_from_slice(came);
+        Self { from, to, buffer, begin: 0, end: came.len(), frames: Frames::default() }
     }
 
     /// Passes on whatever comes, and then its end.
@@ -105,7 +107,7 @@ mod tests {
     async fn a_close_waits_for_the_end_of_the_frame() {
         let (mut backend, from) = duplex(64);
         let (to, mut client) = duplex(64);
-        let mut pump = Pump::new(from, to);
+        let mut pump = Pump::new(from, to, &[]);
         // A whole frame, and the first half of one.
         backend.write_all(&[0x82, 1, 7, 0x82, 4, 1, 2]).await.expect("room");
         let mut seen = [0; 7];
@@ -127,7 +129,7 @@ mod tests {
     async fn nothing_follows_a_close() {
         let (mut backend, from) = duplex(64);
         let (to, mut client) = duplex(64);
-        let mut pump = Pump::new(from, to);
+        let mut pump = Pump::new(from, to, &[]);
         backend.write_all(&CLOSE_TO_CLIENT).await.expect("room");
         let mut seen = [0; 4];
         tokio::select! {

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use http::header::SEC_WEBSOCKET_ACCEPT;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::Builder;
+use http::{Request, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, split};
@@ -19,11 +17,13 @@ use tokio::time::timeout;
 
 use super::access_log::Notes;
 use super::body::{Body, RequestBody};
-use super::breach::{Breach, Breaches};
+use super::breach::Breaches;
 use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::deadline::Deadline;
 use super::ejection::Offence;
+use super::endpoint::{EndpointConnection, Failure};
+use super::exchange::Exchange;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::headers;
 use super::policy::Hints;
@@ -54,9 +54,9 @@ pub(super) async fn open(
     let request = Request::from_parts(parts, RequestBody::default());
     let (stream, turn, tries) = connect(client, &route.target, hints, notes.clone()).await?;
     let within = route.target.treatment.times.attempt.unwrap_or(client.worker.config.timeouts.response);
-    let breaches = turn.upstream().breaches.clone();
-    let shaken = shake_hands(&client.worker, &breaches, within, stream, request).await;
-    let mut response = shaken.inspect_err(|_| turn.failed())?;
+    let breaches = &turn.upstream().breaches;
+    let shaken = shake_hands(&client.worker, breaches, within, stream, request).await;
+    let (response, connection) = shaken.inspect_err(|_| turn.failed())?;
     turn.answered(None);
     notes.iter().for_each(|notes| notes.answered());
     drop(turn);
@@ -65,17 +65,16 @@ pub(super) async fn open(
         if is_stream && response.status().is_success() {
             return Err(Reply::BadResponse);
         }
-        let mut response = pass_back(response);
+        let mut response = pass_back(response, connection);
         tries.tell_client(response.headers_mut());
         return Ok(response);
     }
     let downstream = downstream.filter(|_| headers::wants_websocket(response.headers()));
     let Some(downstream) = downstream else { return Err(Reply::BadResponse) };
-    let upstream = hyper::upgrade::on(&mut response);
     if !is_stream {
         client.passage.become_tunnel();
     }
-    tokio::task::spawn_local(carry(Busy::tunnel(client), is_stream, downstream, upstream));
+    tokio::task::spawn_local(carry(Busy::tunnel(client), is_stream, downstream, connection));
     let (mut parts, _) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
     if is_stream {
@@ -88,10 +87,11 @@ pub(super) async fn open(
     Ok(Response::from_parts(parts, Body::empty()))
 }
 
-fn pass_back(response: Response<Incoming>) -> Response<Body> {
-    let (mut parts, incoming) = response.into_parts();
+fn pass_back(response: Response<()>, connection: Box<EndpointConnection>) -> Response<Body> {
+    let (mut parts, ()) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
-    Response::from_parts(parts, Body::incoming(incoming))
+    parts.version = Version::HTTP_11;
+    Response::from_parts(parts, Body::exchange(Box::new(Exchange::new(connection, None))))
 }
 
 /// The turn lasts until the endpoint has answered: a tunnel says nothing of its load.
@@ -119,36 +119,38 @@ async fn connect(
 
 async fn shake_hands(
     worker: &Worker,
-    breaches: &Breaches,
+    breaches: &Rc<Breaches>,
     within: Duration,
     stream: EndpointStream,
-    request: Request<RequestBody>,
-) -> Result<Response<Incoming>, Reply> {
-    let (mut sender, connection) =
-        Builder::new().handshake(TokioIo::new(stream)).await.map_err(|_| Reply::BadResponse)?;
-    // Lives on after the handshake: it hands over the socket.
-    tokio::task::spawn_local(connection.with_upgrades());
-    let deadline = Deadline::new(&worker.deadlines);
-    deadline.set(within);
-    match deadline.bound(sender.send_request(request)).await {
-        Some(response) => response.map_err(|error| {
-            breaches.tell(Breach::of_head(&error));
-            Reply::BadResponse
-        }),
-        None => {
-            breaches.tell(Breach::Silent);
+    mut request: Request<RequestBody>,
+) -> Result<(Response<()>, Box<EndpointConnection>), Reply> {
+    let mut connection = Box::new(EndpointConnection::new(stream, &worker.deadlines, breaches));
+    connection.deadline.set(within);
+    match connection.send(&mut request).await {
+        Ok(response) => Ok((response, connection)),
+        Err(Failure::TimedOut(breach)) => {
+            breaches.tell(breach);
             Err(Reply::ResponseTimeout)
+        }
+        Err(failure) => {
+            if let Failure::Broken(breach) = failure {
+                breaches.tell(breach);
+            }
+            Err(Reply::BadResponse)
         }
     }
 }
 
 /// Both sides end together; how is theirs to say, up to the deadline of a drain. A stream of HTTP/2 is not all of its
 /// client's connection.
-async fn carry(busy: Busy, is_stream: bool, downstream: OnUpgrade, upstream: OnUpgrade) {
-    let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else { return };
+async fn carry(busy: Busy, is_stream: bool, downstream: OnUpgrade, connection: Box<EndpointConnection>) {
+    let Ok(downstream) = downstream.await else { return };
+    let (upstream, came) = connection.into_stream();
     let (from_client, to_client) = split(TokioIo::new(downstream));
-    let (from_endpoint, to_endpoint) = split(TokioIo::new(upstream));
-    let (mut down, mut up) = (Pump::new(from_endpoint, to_client), Pump::new(from_client, to_endpoint));
+    let (from_endpoint, to_endpoint) = split(upstream);
+    let mut down = Pump::new(from_endpoint, to_client, &came);
+    let mut up = Pump::new(from_client, to_endpoint, &[]);
+    drop(came);
     let client = busy.client();
     if !is_stream {
         client.carries(ConnectionKind::WebSocket);

@@ -34,6 +34,7 @@ use super::request_id::RequestIds;
 use super::route::Route;
 use super::secured::{EndpointStream, EndpointTlsFailure, Secured};
 use super::send_proxy::Ends;
+use super::splice::Pipes;
 use super::sticky::CookieKeys;
 use super::tls::CertificateIndex;
 use super::upstream::{Turn, Upstream};
@@ -76,6 +77,8 @@ pub(super) struct Worker {
     pub(super) metrics: Metrics,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) upstreams: Upstreams,
+    /// For long bodies.
+    pub(super) pipes: Arc<Pipes>,
     secured: Secured,
     pub(super) admission: Rc<Admission>,
     pub(super) overload: Overload,
@@ -155,6 +158,7 @@ impl Worker {
         Rc::new(Self {
             overload,
             config,
+            pipes: Pipes::new(&metrics.upstream),
             metrics,
             upstreams: Upstreams::new(keeping, bounds, cookies),
             secured,
@@ -197,7 +201,8 @@ impl Worker {
         within: Duration,
     ) -> Option<Box<EndpointConnection>> {
         let stream = self.open(turn, ends, within).await?;
-        EndpointConnection::new(stream, &self.deadlines, &turn.upstream().breaches).await.ok().map(Box::new)
+        let connection = EndpointConnection::new(stream, &self.deadlines, &turn.upstream().breaches);
+        Some(Box::new(connection))
     }
 
     /// A new HTTP/2 connection, counted.
@@ -286,6 +291,7 @@ async fn tick(worker: Rc<Worker>, beat: Beat) {
             until_sweep = sweep_every;
             worker.live.borrow_mut().load();
             worker.upstreams.sweep(&worker.metrics);
+            worker.pipes.sweep();
         }
     }
 }

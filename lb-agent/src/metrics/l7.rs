@@ -5,7 +5,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::sharded::{ShardedCounter, counters, family, resolve};
+use super::sharded::{ShardedCounter, counter, counters, family, resolve};
 use super::{CheckMetrics, Labels, TrafficMetrics, UpstreamMetrics};
 use crate::l7::{HandshakeFailure, Limit, Malformed, Reply};
 use crate::model::{ConnectionKind, ListenerProtocol, TlsVersion};
@@ -178,12 +178,6 @@ fn drained(registry: &mut Registry) -> [[ShardedCounter; ENDS.len()]; Connection
     let drained = family(registry, "lb_l7_drained_connections", help);
     ConnectionKind::ALL
         .map(|kind| ENDS.map(|end| resolve(&drained, vec![("kind", kind.label()), ("end", end)])))
-}
-
-fn counter(registry: &mut Registry, name: &str, help: &str) -> ShardedCounter {
-    let counter = ShardedCounter::default();
-    registry.register(name, help, counter.clone());
-    counter
 }
 
 #[cfg(test)]

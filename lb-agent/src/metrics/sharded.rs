@@ -22,6 +22,13 @@ pub(super) fn family(
     family
 }
 
+/// A counter without labels.
+pub(super) fn counter(registry: &mut Registry, name: &str, help: &str) -> ShardedCounter {
+    let counter = ShardedCounter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
 /// A counter for each of a label's values.
 pub(super) fn counters<const N: usize>(
     registry: &mut Registry,

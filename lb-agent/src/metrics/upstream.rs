@@ -4,7 +4,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::gauge;
-use super::sharded::{RESULTS, ShardedCounter, counters};
+use super::sharded::{RESULTS, ShardedCounter, counter, counters};
 use crate::l7::{Breach, EndpointTlsFailure, Offence};
 
 /// What is counted of endpoints. A clone counts into the same metrics.
@@ -17,6 +17,7 @@ pub struct UpstreamMetrics {
     breaches: [ShardedCounter; Breach::ALL.len()],
     ejected: Gauge,
     pending: Gauge,
+    spliced: ShardedCounter,
 }
 
 impl UpstreamMetrics {
@@ -39,7 +40,9 @@ impl UpstreamMetrics {
         let ejected = gauge(registry, "lb_l7_upstream_ejected", help);
         let help = "Requests that wait until an endpoint of their backend has less to do";
         let pending = gauge(registry, "lb_l7_upstream_pending", help);
-        Self { connects, failed_handshakes, retries, ejections, breaches, ejected, pending }
+        let help = "Bytes of responses that went from socket to socket without a copy";
+        let spliced = counter(registry, "lb_l7_upstream_spliced_bytes", help);
+        Self { connects, failed_handshakes, retries, ejections, breaches, ejected, pending, spliced }
     }
 
     /// The end of an attempt to connect to an endpoint.
@@ -72,6 +75,11 @@ impl UpstreamMetrics {
     #[must_use]
     pub const fn pending(&self) -> &Gauge {
         &self.pending
+    }
+
+    /// Bytes of a response went from socket to socket.
+    pub fn spliced(&self, bytes: u64) {
+        self.spliced.inc_by(bytes);
     }
 
     /// A request that could be sent a second time, and whether it was.

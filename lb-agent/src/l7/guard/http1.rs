@@ -4,8 +4,8 @@
 use std::mem;
 
 use super::fault::{Fault, Malformed};
-use super::line::{self, RequestLine};
 use crate::l7::limits::{Limit, Limits};
+use crate::l7::line::{self, RequestLine};
 
 /// One direction's place in its messages.
 #[derive(Debug)]

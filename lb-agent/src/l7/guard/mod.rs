@@ -6,7 +6,6 @@ mod fault;
 mod heads;
 mod http1;
 mod http2;
-mod line;
 mod passage;
 mod stream;
 

@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 
 use super::fault::Fault;
 use crate::l7::limits::Limit;
+use crate::l7::splice::Splice;
 
 /// Shared by a connection's stream and its `Client`.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub(in crate::l7) struct Passage {
     is_stopped: AtomicBool,
     has_large_head: AtomicBool,
     held: Mutex<Held>,
+    /// For long bodies.
+    pub(in crate::l7) splice: Splice,
 }
 
 #[derive(Default)]
@@ -30,6 +33,11 @@ struct Held {
 }
 
 impl Passage {
+    /// Of a connection that has just been accepted.
+    pub(in crate::l7) fn new(splice: Splice) -> Self {
+        Self { splice, ..Self::default() }
+    }
+
     /// Something came in.
     pub(super) fn receive(&self) {
         self.received.store(true, Ordering::Relaxed);
@@ -64,12 +72,20 @@ impl Passage {
     /// None is under way any more: a reader that waits for that goes on.
     pub(in crate::l7) fn rest(&self) {
         self.is_busy.store(false, Ordering::Relaxed);
+        self.end_splice();
         self.received.store(false, Ordering::Relaxed);
         // Nobody waits before reading has ended: nearly always there is no lock to take.
         if self.is_stopped.load(Ordering::Relaxed)
             && let Some(reader) = self.held().reader.take()
         {
             reader.wake();
+        }
+    }
+
+    /// The way round user space is given up once the last response is over and all of it is written.
+    pub(super) fn end_splice(&self) {
+        if self.splice.is_on() && !self.splice.is_full() && !self.is_busy.load(Ordering::Relaxed) {
+            self.splice.end();
         }
     }
 

@@ -14,7 +14,9 @@ use super::http1::{Scanner, Stop};
 use super::http2::Meter;
 use super::passage::Passage;
 use crate::l7::coalesce;
+use crate::l7::connection::Transport;
 use crate::l7::limits::Limits;
+use crate::l7::splice::stands_in;
 
 /// A stream that first gives back what was read of it, and ends before what is refused.
 pub(in crate::l7) struct Guarded<T> {
@@ -157,10 +159,23 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, data);
-        self.wrote(&[IoSlice::new(data)], written)
+impl<T: Transport> Guarded<T> {
+    /// Where some of these are no bytes but stand for what is in a pipe, it is emptied in their place.
+    fn poll_splice(&mut self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let stands_in = data.iter().position(|part| stands_in(part));
+        let written = match stands_in {
+            Some(0) => self.passage.splice.poll_empty(cx, self.stream.socket(), data[0].len()),
+            Some(first) => coalesce::poll_write(&mut self.stream, cx, &data[..first]),
+            None => coalesce::poll_write(&mut self.stream, cx, data),
+        };
+        self.passage.end_splice();
+        written
+    }
+}
+
+impl<T: Transport> AsyncWrite for Guarded<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(data)])
     }
 
     fn poll_write_vectored(
@@ -168,7 +183,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = coalesce::poll_write(&mut self.stream, cx, data);
+        let written = match self.passage.splice.is_on() {
+            true => self.poll_splice(cx, data),
+            false => coalesce::poll_write(&mut self.stream, cx, data),
+        };
         self.wrote(data, written)
     }
 

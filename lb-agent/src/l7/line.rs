@@ -1,6 +1,6 @@
 //! Lines of an HTTP/1 message and what may stand in them. Pure.
 
-use super::fault::Malformed;
+use super::guard::Malformed;
 
 /// A line's text, without its end.
 pub(super) fn text(line: &[u8]) -> Result<&[u8], Malformed> {

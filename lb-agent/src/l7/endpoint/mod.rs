@@ -1,0 +1,278 @@
+//! One HTTP/1.1 connection to an endpoint, read and written by whoever waits for its response, within his own task: a
+//! request costs no second task, no wake-up between two, and no copy of what it can be sent again from.
+
+mod chunks;
+mod framing;
+mod head;
+mod sending;
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response};
+use http_body::{Frame, SizeHint};
+use thiserror::Error;
+use tokio::io::AsyncReadExt;
+
+use self::framing::{Framing, Step};
+use self::head::{Head, MOST};
+use self::sending::{SendError, Sending};
+use super::body::RequestBody;
+use super::breach::{Breach, Breaches};
+use super::deadline::{Deadline, Deadlines};
+use super::secured::EndpointStream;
+use super::splice::Splice;
+
+/// Read of a head at once, and of as much of its body as came with it: at least, and at most. In between, as much as the
+/// response before took.
+const LEAST_ROOM: usize = 4 * 1024;
+const MOST_ROOM: usize = 64 * 1024;
+
+/// An idle connection keeps no more room than this.
+const KEPT_ROOM: usize = 16 * 1024;
+
+/// A connection to an endpoint, on which one request at a time is under way.
+pub(super) struct EndpointConnection {
+    /// For the response that is waited for.
+    pub(super) deadline: Rc<Deadline>,
+    /// When it was last used, in ticks of the worker's deadlines.
+    pub(super) used_at: u64,
+    stream: EndpointStream,
+    /// What came and was not passed on yet.
+    received: BytesMut,
+    /// Bytes that came since the request was sent, and room for as many as came after the one before.
+    came: usize,
+    room: usize,
+    sending: Sending,
+    /// Of the response under way.
+    framing: Framing,
+    /// Whether another request may follow.
+    is_open: bool,
+    breaches: Rc<Breaches>,
+}
+
+/// Why no response came.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing of the request was sent: it is whole.
+    NotSent,
+    /// The endpoint ends the connection and has not looked at the request.
+    Unprocessed,
+    /// The endpoint takes no request more for now and has not looked at this one.
+    Refused,
+    /// The connection broke, or what came was not HTTP.
+    Broken(Breach),
+    /// The connection had been idle and was closed while the request was on its way: so it is kept or closed anywhere.
+    Stale,
+    /// The request's own body could not be had: nothing is wrong with the endpoint.
+    BadBody,
+    /// The client did not send the request's body in time: nothing is wrong with the endpoint.
+    SlowBody,
+    /// The deadline passed.
+    TimedOut(Breach),
+}
+
+/// A response does not come to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub(super) enum BrokenOff {
+    /// The endpoint broke the rules.
+    #[error("the endpoint's response broke off")]
+    Response(Breach),
+    /// The body of its request did: the connection goes with it.
+    #[error("the body of the request broke off")]
+    Request,
+}
+
+impl EndpointConnection {
+    /// Over a stream that is ready.
+    pub(super) fn new(stream: EndpointStream, deadlines: &Rc<Deadlines>, breaches: &Rc<Breaches>) -> Self {
+        Self {
+            deadline: Rc::new(Deadline::new(deadlines)),
+            used_at: 0,
+            stream,
+            received: BytesMut::new(),
+            came: 0,
+            room: LEAST_ROOM,
+            sending: Sending::default(),
+            framing: Framing::None,
+            is_open: true,
+            breaches: breaches.clone(),
+        }
+    }
+
+    /// Sends a request and waits for the head of its response. Its body is taken, unless nothing was sent of it; the
+    /// response's comes by `poll_frame`.
+    pub(super) async fn send(&mut self, request: &mut Request<RequestBody>) -> Result<Response<()>, Failure> {
+        if !self.is_quiet() {
+            return Err(Failure::NotSent);
+        }
+        let is_head = request.method() == Method::HEAD;
+        self.sending.begin(request);
+        self.came = 0;
+        let result = poll_fn(|cx| match self.poll_response(cx, is_head) {
+            Poll::Pending => self.deadline.poll(cx).map(|()| Err(Failure::TimedOut(self.silence()))),
+            ready => ready,
+        })
+        .await;
+        if result.is_err() {
+            self.is_open = false;
+        }
+        if matches!(result, Err(Failure::NotSent)) {
+            *request.body_mut() = self.sending.take_back();
+        }
+        result
+    }
+
+    /// Whether nothing came while nobody waited: an end, or bytes that nobody asked for.
+    fn is_quiet(&mut self) -> bool {
+        self.is_open
+            && match self.poll_receive(&mut Context::from_waker(Waker::noop()), LEAST_ROOM) {
+                Poll::Pending => true,
+                Poll::Ready(came) => {
+                    if came.is_ok_and(|bytes| bytes > 0) {
+                        self.breaches.tell(Breach::Surplus);
+                    }
+                    self.is_open = false;
+                    false
+                }
+            }
+    }
+
+    fn poll_response(&mut self, cx: &mut Context<'_>, is_head: bool) -> Poll<Result<Response<()>, Failure>> {
+        match self.sending.poll(&mut self.stream, cx) {
+            Poll::Ready(Err(SendError::Body)) => return Poll::Ready(Err(Failure::BadBody)),
+            Poll::Ready(Err(SendError::Unsent)) => return Poll::Ready(Err(Failure::NotSent)),
+            // Who closes before the end of a request may have answered before that.
+            Poll::Ready(Err(SendError::Broken)) => self.is_open = false,
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        loop {
+            match head::parse(&mut self.received, is_head) {
+                Ok(Some(head)) if head.response.status().is_informational() && !head.switches() => {}
+                Ok(Some(head)) => return Poll::Ready(Ok(self.begin(head))),
+                Ok(None) if self.received.len() >= MOST => {
+                    return Poll::Ready(Err(Failure::Broken(Breach::LargeHead)));
+                }
+                Ok(None) => match ready!(self.poll_receive(cx, self.room)) {
+                    Ok(0) | Err(_) => return Poll::Ready(Err(Failure::Broken(Breach::Closed))),
+                    Ok(_) => {}
+                },
+                Err(breach) => return Poll::Ready(Err(Failure::Broken(breach))),
+            }
+        }
+    }
+
+    fn begin(&mut self, head: Head) -> Response<()> {
+        self.framing = head.framing;
+        self.is_open &= head.keeps_alive;
+        head.response
+    }
+
+    /// The next part of the response's body, round user space if that can be.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        splice: Option<&Splice>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.sending.poll(&mut self.stream, cx) {
+            Poll::Ready(Err(SendError::Body)) => {
+                self.is_open = false;
+                return Poll::Ready(Some(Err(BrokenOff::Request)));
+            }
+            Poll::Ready(Err(SendError::Unsent | SendError::Broken)) => self.is_open = false,
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        let frame = ready!(self.poll_step(cx, splice));
+        if let Err(breach) = frame {
+            self.is_open = false;
+            self.breaches.tell(breach);
+        }
+        Poll::Ready(frame.map_err(BrokenOff::Response).transpose())
+    }
+
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        splice: Option<&Splice>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, Breach>> {
+        loop {
+            if let (Some(splice), Some(left)) = (splice, self.framing.known())
+                && let EndpointStream::Clear(stream) = &self.stream
+                && self.received.is_empty()
+                && splice.takes(left)
+            {
+                let part = ready!(splice.poll_fill(cx, stream, left));
+                let part = part.ok().filter(|part| !part.is_empty()).ok_or(Breach::CutBody)?;
+                self.framing.pass(part.len());
+                return Poll::Ready(Ok(Some(Frame::data(part))));
+            }
+            let room = match self.framing.step(&mut self.received)? {
+                Step::Part(part) => return Poll::Ready(Ok(Some(Frame::data(part)))),
+                Step::Trailers(trailers) => return Poll::Ready(Ok(Some(Frame::trailers(trailers)))),
+                Step::End => return Poll::Ready(Ok(None)),
+                Step::More(room) => room,
+            };
+            match ready!(self.poll_receive(cx, room)) {
+                Ok(0) if self.framing == Framing::UntilClose => {
+                    self.framing = Framing::None;
+                    return Poll::Ready(Ok(None));
+                }
+                Ok(0) | Err(_) => return Poll::Ready(Err(Breach::CutBody)),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        self.received.reserve(room);
+        let read = pin!(self.stream.read_buf(&mut self.received)).poll(cx);
+        if let Poll::Ready(Ok(bytes)) = read {
+            self.came += bytes;
+        }
+        read
+    }
+
+    /// Whether all of the response has been passed on, as far as can be known without reading on.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.framing == Framing::None
+    }
+
+    /// How much is left of the response's body.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.framing.size_hint()
+    }
+
+    /// After a response: whether another request could go over it, as far as is known. Who sent more than a response
+    /// gets none.
+    pub(super) fn settle(&mut self) -> bool {
+        if !self.received.is_empty() && self.framing == Framing::None {
+            self.breaches.tell(Breach::Surplus);
+            self.is_open = false;
+        }
+        self.is_open &= self.framing == Framing::None && self.sending.is_done();
+        self.room = self.came.next_power_of_two().clamp(LEAST_ROOM, MOST_ROOM);
+        if self.received.capacity() > KEPT_ROOM {
+            self.received = BytesMut::new();
+        }
+        self.is_open
+    }
+
+    /// Hears of what came while it was idle, and forgets the task that waited; whether it is still of use.
+    pub(super) fn refresh(&mut self) -> bool {
+        self.is_quiet()
+    }
+
+    /// After an answer that switches protocols: the stream, and what came after the answer.
+    pub(super) fn into_stream(self) -> (EndpointStream, BytesMut) {
+        (self.stream, self.received)
+    }
+
+    /// What was waited for in vain: a response, or the rest of its head.
+    fn silence(&self) -> Breach {
+        if self.received.is_empty() { Breach::Silent } else { Breach::SlowHead }
+    }
+}
