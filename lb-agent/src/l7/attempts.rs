@@ -191,7 +191,8 @@ impl<'a> Attempts<'a> {
         let Some(mut request) = self.place.take() else { return Err(Failure::Stale) };
         let may_be_seen_twice = self.may_be_seen_twice(&request);
         let upload = follow(self.worker, &self.time, request.body_mut(), &connection.deadline);
-        let sent = connection.send(&mut request).await;
+        let may_go_again = !self.tries.treatment().retries.on_status.is_empty();
+        let sent = connection.send(&mut request, may_go_again).await;
         if may_be_seen_twice || matches!(sent, Err(Failure::NotSent)) {
             self.place = Some(request);
         }

@@ -43,7 +43,9 @@ impl Deadlines {
 
     /// A time in whole ticks, rounded up.
     pub(super) fn ticks(&self, after: Duration) -> u64 {
-        u64::try_from(after.as_nanos().div_ceil(self.tick.as_nanos())).unwrap_or(NEVER / 2)
+        // Numbers of 128 bits are slow to divide, and this is asked several times for each request.
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        nanos(after).div_ceil(nanos(self.tick)).min(NEVER / 2)
     }
 
     /// Moves the clock and wakes whatever has passed.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::header::ACCEPT;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri, Version};
@@ -40,7 +41,8 @@ async fn respond(
     client.uploads.set(!body.is_end_stream());
     let is_http1 = parts.version < Version::HTTP_2;
     client.ends_by_closing.set(parts.version == Version::HTTP_10);
-    let (is_call, form) = (grpc::is_call(&parts), Form::wanted(&parts.headers));
+    // What it says is read where we answer ourselves.
+    let (is_call, accept) = (grpc::is_call(&parts), parts.headers.get(ACCEPT).cloned());
     let id = client.worker.ids.settle(&mut parts.headers);
     let mut account = Account::new(busy, &parts, &id, is_call);
     let answered = match client.worker.overload.refuses() {
@@ -53,7 +55,7 @@ async fn respond(
     let own = answered.as_ref().err().copied();
     let mut response = answered.unwrap_or_else(|reply| {
         client.worker.metrics.reply(reply);
-        if is_call { grpc::response(reply, id) } else { reply.response(form, id) }
+        if is_call { grpc::response(reply, id) } else { reply.response(Form::wanted(accept.as_ref()), id) }
     });
     if is_http1 && client.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers::close_after(response.headers_mut());

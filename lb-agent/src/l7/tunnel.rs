@@ -126,7 +126,7 @@ async fn shake_hands(
 ) -> Result<(Response<()>, Box<EndpointConnection>), Reply> {
     let mut connection = Box::new(EndpointConnection::new(stream, &worker.deadlines, breaches));
     connection.deadline.set(within);
-    match connection.send(&mut request).await {
+    match connection.send(&mut request, false).await {
         Ok(response) => Ok((response, connection)),
         Err(Failure::TimedOut(breach)) => {
             breaches.tell(breach);

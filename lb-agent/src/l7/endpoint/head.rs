@@ -33,10 +33,15 @@ impl Head {
     }
 }
 
-/// Takes a head out of what came, if it is whole; of a response to HEAD, or to another method.
-pub(super) fn parse(received: &mut BytesMut, is_head: bool) -> Result<Option<Head>, Breach> {
+/// Takes a head out of what came, if it is whole; of a response to HEAD, or to another method. Its headers come into an
+/// empty map that is at hand.
+pub(super) fn parse(
+    received: &mut BytesMut,
+    is_head: bool,
+    spare: &mut HeaderMap,
+) -> Result<Option<Head>, Breach> {
     match end(received) {
-        Some(end) => read(&received.split_to(end).freeze(), is_head).map(Some),
+        Some(end) => read(&received.split_to(end).freeze(), is_head, std::mem::take(spare)).map(Some),
         None if received.is_empty() => Ok(None),
         // What is no head need not be waited for.
         None => with_parsed(received, |_| Ok(None)),
@@ -66,16 +71,22 @@ fn with_parsed<T>(
     }
 }
 
-fn read(bytes: &Bytes, is_head: bool) -> Result<Head, Breach> {
-    let mut response = with_parsed(bytes, |parsed| response(bytes, parsed).ok_or(Breach::MalformedHead))?;
+fn read(bytes: &Bytes, is_head: bool, headers: HeaderMap) -> Result<Head, Breach> {
+    let mut response = with_parsed(bytes, |parsed| {
+        parsed.and_then(|parsed| response(bytes, parsed, headers)).ok_or(Breach::MalformedHead)
+    })?;
     let framing = framing(&mut response, is_head)?;
     let keeps_alive = framing != Framing::UntilClose && keeps_alive(&response);
     Ok(Head { response, framing, keeps_alive })
 }
 
-fn response(bytes: &Bytes, parsed: Option<httparse::Response<'_, '_>>) -> Option<Response<()>> {
-    let httparse::Response { version, code, headers: lines, .. } = parsed?;
-    let mut headers = HeaderMap::with_capacity(lines.len());
+fn response(
+    bytes: &Bytes,
+    parsed: httparse::Response<'_, '_>,
+    mut headers: HeaderMap,
+) -> Option<Response<()>> {
+    let httparse::Response { version, code, headers: lines, .. } = parsed;
+    headers.reserve(lines.len());
     for line in lines {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
         headers.append(name, HeaderValue::from_maybe_shared(bytes.slice_ref(line.value)).ok()?);
@@ -146,7 +157,7 @@ mod tests {
 
     fn parsed(head: &str, is_head: bool) -> Result<Option<(u16, Framing, bool)>, Breach> {
         let mut received = BytesMut::from(head);
-        let found = parse(&mut received, is_head)?;
+        let found = parse(&mut received, is_head, &mut HeaderMap::new())?;
         Ok(found.map(|head| (head.response.status().as_u16(), head.framing, head.keeps_alive)))
     }
 
@@ -222,7 +233,7 @@ mod tests {
     fn what_follows_a_head_stays() {
         let mut received =
             BytesMut::from("HTTP/1.1 200 OK\r\nA: b\r\na: c\r\ncontent-length: 3, 3\r\n\r\nabc");
-        let head = parse(&mut received, false).expect("a head").expect("a whole one");
+        let head = parse(&mut received, false, &mut HeaderMap::new()).expect("a head").expect("a whole one");
         assert_eq!(&received[..], b"abc");
         let headers = head.response.headers();
         assert_eq!(headers.get_all("a").iter().collect::<Vec<_>>(), ["b", "c"]);

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::{Frame, SizeHint};
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
@@ -35,6 +35,9 @@ const MOST_ROOM: usize = 64 * 1024;
 /// An idle connection keeps no more room than this.
 const KEPT_ROOM: usize = 16 * 1024;
 
+/// Nor a larger map of headers.
+const KEPT_HEADERS: usize = 64;
+
 /// A connection to an endpoint, on which one request at a time is under way.
 pub(super) struct EndpointConnection {
     /// For the response that is waited for.
@@ -50,6 +53,8 @@ pub(super) struct EndpointConnection {
     sending: Sending,
     /// Of the response under way.
     framing: Framing,
+    /// For the headers of the next response. A map is costly to make: one goes round from message to message.
+    spare: HeaderMap,
     /// Whether another request may follow.
     is_open: bool,
     breaches: Rc<Breaches>,
@@ -99,14 +104,20 @@ impl EndpointConnection {
             room: LEAST_ROOM,
             sending: Sending::default(),
             framing: Framing::None,
+            spare: HeaderMap::new(),
             is_open: true,
             breaches: breaches.clone(),
         }
     }
 
-    /// Sends a request and waits for the head of its response. Its body is taken, unless nothing was sent of it; the
-    /// response's comes by `poll_frame`.
-    pub(super) async fn send(&mut self, request: &mut Request<RequestBody>) -> Result<Response<()>, Failure> {
+    /// Sends a request and waits for the head of its response, whose body comes by `poll_frame`. The request's body is
+    /// taken, unless nothing was sent of it; so are its headers once there is a response, if it is not to be sent again
+    /// for what that says.
+    pub(super) async fn send(
+        &mut self,
+        request: &mut Request<RequestBody>,
+        may_go_again: bool,
+    ) -> Result<Response<()>, Failure> {
         if !self.is_quiet() {
             return Err(Failure::NotSent);
         }
@@ -118,8 +129,16 @@ impl EndpointConnection {
             ready => ready,
         })
         .await;
-        if result.is_err() {
-            self.is_open = false;
+        match &result {
+            Ok(_) if !may_go_again => {
+                let mut spare = std::mem::take(request.headers_mut());
+                if spare.capacity() <= KEPT_HEADERS {
+                    spare.clear();
+                    self.spare = spare;
+                }
+            }
+            Ok(_) => {}
+            Err(_) => self.is_open = false,
         }
         if matches!(result, Err(Failure::NotSent)) {
             *request.body_mut() = self.sending.take_back();
@@ -151,7 +170,7 @@ impl EndpointConnection {
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         loop {
-            match head::parse(&mut self.received, is_head) {
+            match head::parse(&mut self.received, is_head, &mut self.spare) {
                 Ok(Some(head)) if head.response.status().is_informational() && !head.switches() => {}
                 Ok(Some(head)) => return Poll::Ready(Ok(self.begin(head))),
                 Ok(None) if self.received.len() >= MOST => {
