@@ -249,7 +249,10 @@ async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: watch::Rece
         // A connection that is gone already has no address any more.
         let Some(key) = key.or_else(|| stream.local_addr().ok()) else { return };
         match worker.admission.admit(peer.ip()) {
-            Ok(guest) => drop(spawn_local(connection::serve(worker.clone(), guest, stream, peer, key))),
+            Ok(guest) => {
+                // The runtime wants tasks at addresses of 128 bytes, which is slow to allocate where they are large.
+                drop(spawn_local(Box::pin(connection::serve(worker.clone(), guest, stream, peer, key))));
+            }
             Err(limit) => worker.metrics.limit_reached(limit),
         }
     };
