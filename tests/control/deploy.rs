@@ -103,7 +103,7 @@ fn is_the_agent(set: &Value) -> Result<()> {
         ("/priorityClassName", json!("system-node-critical")),
         ("/nodeSelector/edgelb.dev~1edge", json!("true")),
         ("/tolerations", json!([{ "operator": "Exists" }])),
-        ("/containers/0/readinessProbe/exec/command", json!(["/lb-agent", "health"])),
+        ("/containers/0/readinessProbe/exec/command", json!(["/lb-agent", "health", "--exclude-drain"])),
         ("/containers/0/livenessProbe/exec/command", json!(["/lb-agent", "health", "--live"])),
     ];
     holds(pod, &expected)?;

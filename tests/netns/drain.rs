@@ -13,10 +13,10 @@ use lb_tests::lab::spread::owner;
 use lb_tests::lab::wait::eventually;
 use lb_tests::lab::{Lab, run};
 
-use crate::membership::hold;
+use crate::membership::{await_rows, hold, is_alone};
 use crate::{connect, edges, with_site};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_node_that_drains_is_not_attracted() -> Result<()> {
@@ -42,6 +42,86 @@ fn a_node_that_drains_is_not_attracted() -> Result<()> {
         lab.edges[0].run_agent(&[])?;
         spread_over(lab, &[0, 1])?;
         drop(announcing);
+        Ok(())
+    })
+}
+
+/// The Node's word is as good as the operator's, who has the last one.
+#[test]
+fn a_node_that_is_cordoned_drains() -> Result<()> {
+    with_site("a_node_that_is_cordoned_drains", &edges(3), |lab, _| {
+        await_rows(lab, "nobody needs what may have been before", is_alone)?;
+        let announcing = lab.announce()?;
+        spread_over(lab, &[0, 1, 2])?;
+        let mut kept = hold(lab, "edge-1")?;
+        lab.cordon(&["edge-1"])?;
+        spread_over(lab, &[1, 2])?;
+        let readiness = lab.edges[0].admin("/readyz")?;
+        let words = String::from_utf8_lossy(&readiness.body).into_owned();
+        ensure!(readiness.status == 503 && words.contains("draining (cordoned)"), "{words}");
+        ensure!(lab.edges[0].lb_agent(&["health", "--exclude-drain"])?.0.success(), "it works");
+        await_drain(lab, "\"opens_here\": false")?;
+        // Workers hear of it a little later than who asks.
+        eventually("the last request of a connection", SOON, || {
+            let last = kept.fetch(SHOP, "/")?;
+            ensure!((last.status, last.header("connection")) == (200, Some("close")), "{last:?}");
+            Ok(())
+        })?;
+        kept.await_end()?;
+        // Half closed, it would be a flow still.
+        drop(kept);
+        let to = SocketAddr::new(lab.vip().v4.into(), 80);
+        for _ in 0..32 {
+            let late = owner(lab, &mut connect(lab, to)?, SHOP)?;
+            ensure!(late.name != "edge-1", "a new flow opened there");
+        }
+        let (status, said) = lab.edges[0].lb_agent(&["drain", "--cancel"])?;
+        ensure!(!status.success() && said.contains("spec.unschedulable"), "{said}");
+        lab.edges[0].lb_agent(&["drain"])?;
+        lab.cordon(&["edge-2"])?;
+        spread_over(lab, &[2])?;
+        let (status, said) = lab.edges[0].lb_agent(&["drain", "--cancel"])?;
+        ensure!(status.success() && said == "not draining\n", "{said}");
+        spread_over(lab, &[0, 2])?;
+        lab.cordon(&[])?;
+        spread_over(lab, &[0, 1, 2])?;
+        drop(announcing);
+        Ok(())
+    })
+}
+
+#[test]
+fn when_all_are_cordoned_all_go_on() -> Result<()> {
+    with_site("when_all_are_cordoned_all_go_on", &edges(2), |lab, _| {
+        let announcing = lab.announce()?;
+        spread_over(lab, &[0, 1])?;
+        lab.cordon(&["edge-1", "edge-2"])?;
+        await_drain(lab, "draining (cordoned): new flows still open here")?;
+        spread_over(lab, &[0, 1])?;
+        let to = SocketAddr::new(lab.vip().v4.into(), 80);
+        eventually("nobody is sent away", SOON, || {
+            for _ in 0..32 {
+                let answer = connect(lab, to)?.fetch(SHOP, "/")?;
+                ensure!(answer.header("connection").is_none(), "{answer:?}");
+            }
+            Ok(())
+        })?;
+        // One that begins so does, too.
+        lab.edges[0].kill_agent()?;
+        lab.edges[0].start_agent(&[])?;
+        spread_over(lab, &[0, 1])?;
+        lab.cordon(&[])?;
+        await_drain(lab, "not draining")?;
+        drop(announcing);
+        Ok(())
+    })
+}
+
+/// Waits until the first node says this of its drain.
+fn await_drain(lab: &Lab, words: &str) -> Result<()> {
+    eventually(words, SOON, || {
+        let report = String::from_utf8_lossy(&lab.edges[0].admin("/drain")?.body).into_owned();
+        ensure!(report.contains(words), "{report}");
         Ok(())
     })
 }

@@ -216,7 +216,7 @@ pub(crate) fn is_alone(rows: &[Row]) -> bool {
 }
 
 /// Waits until all nodes have such rows, each the same.
-fn await_rows(lab: &Lab, what: &str, is_it: impl Fn(&[Row]) -> bool) -> Result<()> {
+pub(crate) fn await_rows(lab: &Lab, what: &str, is_it: impl Fn(&[Row]) -> bool) -> Result<()> {
     eventually(what, SOON, || {
         ensure!(is_it(&agreed(lab).with_context(|| said(lab))?), "other rows: {}", said(lab));
         Ok(())

@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::capture::{Question, SUMMARY};
-use super::endpoints::{CAPTURE, HOLDERS, METRICS, OVERVIEW, REQUEST};
+use super::endpoints::{CAPTURE, EXCLUDE_DRAIN, HOLDERS, METRICS, OVERVIEW, REQUEST};
 use super::holders::query;
 use super::{AdminError, Asked, DrainReport, Overview, explain};
 use crate::model::{RequestAsked, RequestExplained};
@@ -34,8 +34,10 @@ const MAX_BODY: usize = 64 << 20;
 pub enum Probe {
     /// Whether it runs and answers.
     Live,
-    /// Whether a first complete state is live in kernel and proxy.
+    /// Whether a first complete state is live in kernel and proxy, and the node does not drain.
     Ready,
+    /// The same of a node that may drain.
+    Works,
 }
 
 /// What an agent says of itself.
@@ -64,10 +66,11 @@ pub enum Ask {
 /// `AdminError` if there is no answer.
 pub async fn health(socket: &Path, probe: Probe) -> Result<Health, AdminError> {
     let path = match probe {
-        Probe::Live => "/livez",
-        Probe::Ready => "/readyz",
+        Probe::Live => "/livez".to_owned(),
+        Probe::Ready => "/readyz".to_owned(),
+        Probe::Works => format!("/readyz?{EXCLUDE_DRAIN}"),
     };
-    let (status, message) = ask(socket, Method::GET, path).await?;
+    let (status, message) = ask(socket, Method::GET, &path).await?;
     Ok(Health { is_well: status.is_success(), message: message.trim_end().to_owned() })
 }
 

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Live;
-use crate::model::{ConnectionKind, DrainProgress, Draining};
-
-/// As long as a drain lasts unless told otherwise, in seconds.
-pub const DEFAULT_SECONDS: u32 = 300;
+use crate::model::{ConnectionKind, DRAIN_SECONDS, Drain, DrainProgress, DrainedBy, Draining};
 
 /// How it goes, as JSON.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
 pub struct DrainReport {
     /// Whether this node was told to drain.
     pub draining: bool,
+    /// What of its Node says so, if nobody else does: only there it can be called off.
+    #[serde(default)]
+    pub node_says: Option<String>,
     /// Whether its connections have ended, by themselves or at the deadline.
     pub complete: bool,
     /// In words.
@@ -41,9 +41,14 @@ impl DrainReport {
         let is_told = told.is_some() && progress.of.is_none();
         let words = if is_told { "draining".to_owned() } else { progress.to_string() };
         let by_kind = ConnectionKind::ALL.iter().zip(progress.left.by_kind);
+        let node_says = told.and_then(|told| match told.by {
+            DrainedBy::Node(drain) => Some(drain.field().to_owned()),
+            DrainedBy::Operator | DrainedBy::Stop => None,
+        });
         let deadline = progress.ends_by.or(told.map(|draining| draining.deadline));
         Self {
             draining: told.is_some(),
+            node_says,
             complete: progress.is_complete(),
             words,
             opens_here: progress.ends_by.is_none(),
@@ -60,13 +65,28 @@ impl DrainReport {
 /// What a `POST` asks for: `deadline` in the query, in seconds.
 pub(super) fn asked(query: Option<&str>) -> Result<Draining, String> {
     let seconds = match query.unwrap_or_default().split_once('=') {
-        None => Ok(DEFAULT_SECONDS),
+        None => Ok(DRAIN_SECONDS),
         Some(("deadline", seconds)) => {
             seconds.parse().map_err(|_| format!("{seconds:?} is no number of seconds"))
         }
         Some((other, _)) => Err(format!("{other:?} is unknown: there is `deadline`, in seconds")),
     };
     seconds.map(|seconds| Draining::within(Duration::from_secs(seconds.into())))
+}
+
+/// What counts once an operator has said this, while the Node says that; `None` if the agent stops: it drains already, and
+/// cannot be held up.
+pub(super) fn said(
+    told: Option<Draining>,
+    wish: Option<Draining>,
+    node: Option<Drain>,
+) -> Option<Option<Draining>> {
+    match told {
+        Some(told) if told.stops() => None,
+        // What an operator calls off is no cordon.
+        Some(told) if told.is_nodes() => Some(Draining::beside_node(wish.or(Some(told)), node)),
+        _ => Some(Draining::beside_node(wish, node)),
+    }
 }
 
 #[cfg(test)]
@@ -81,5 +101,26 @@ mod tests {
         for wrong in ["deadline=", "deadline=-1", "deadline=1.5", "dead=1", "deadline=1&x=2"] {
             assert!(seconds(Some(wrong)).is_err(), "{wrong}");
         }
+    }
+    #[test]
+    fn an_operator_has_the_last_word_but_for_the_agents_end() {
+        let by = |told: Option<Option<Draining>>| told.map(|told| told.map(|told| told.by));
+        let time = Duration::from_secs(9);
+        let [operator, stop] = [Draining::within(time), Draining::stop_within(time)].map(Some);
+        let (cordoned, node) = (Some(Drain::Cordoned), Some(Some(DrainedBy::Node(Drain::Cordoned))));
+        let nodes = Draining::beside_node(None, cordoned);
+        for (told, wish, drain, expected) in [
+            (None, operator, None, Some(Some(DrainedBy::Operator))),
+            (operator, None, None, Some(None)),
+            (operator, None, cordoned, node),
+            (nodes, operator, cordoned, Some(Some(DrainedBy::Operator))),
+            (nodes, None, cordoned, node),
+            (nodes, None, None, Some(None)),
+            (stop, None, cordoned, None),
+            (stop, operator, None, None),
+        ] {
+            assert_eq!(by(said(told, wish, drain)), expected, "{told:?} {wish:?} {drain:?}");
+        }
+        assert_eq!(said(nodes, None, cordoned), Some(nodes), "it keeps its deadline");
     }
 }

@@ -104,7 +104,7 @@ impl Dump {
             started: live.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             drain: DrainReport::new(live),
             attracted: live.attracted.borrow().clone(),
-            not_ready: live.missing(),
+            not_ready: live.not_ready(),
             generation: Generations {
                 snapshot: snapshot.as_ref().map(|snapshot| snapshot.generation),
                 kernel: live.kernel_generation().and_then(known),
@@ -254,6 +254,7 @@ pub(super) mod tests {
             generation: 7,
             membership: Mark::default(),
             generations: Vec::new(),
+            drains: BTreeMap::new(),
             members: BTreeMap::from([("edge-1".to_owned(), member)]),
             vips: BTreeSet::from([vip]),
             services: BTreeMap::from([(

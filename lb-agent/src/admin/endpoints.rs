@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use prometheus_client::encoding::text::encode;
 use serde::Serialize;
 
-use super::drain::{DrainReport, asked};
+use super::drain::{DrainReport, asked, said};
 use super::dump::Dump;
 use super::explain;
 use super::holders;
@@ -33,6 +33,9 @@ pub(super) enum Scope {
 
 /// How the words of a node begin that is not ready.
 pub(super) const NOT_READY: &str = "not ready: ";
+
+/// The query by which a node is ready that drains, if nothing is missing.
+pub(super) const EXCLUDE_DRAIN: &str = "exclude=drain";
 
 /// Where the metrics are.
 pub(super) const METRICS: &str = "/metrics";
@@ -69,7 +72,7 @@ pub(super) async fn answer<B>(request: Request<B>, scope: Scope, state: &State) 
     }
     match endpoint {
         Endpoint::Live => text(StatusCode::OK, "alive\n"),
-        Endpoint::Ready => ready(state),
+        Endpoint::Ready => ready(state, request.uri().query()),
         Endpoint::Metrics => metrics(state),
         Endpoint::Drain => json(&DrainReport::new(&state.live)),
         Endpoint::Attracted => attracted(state),
@@ -143,7 +146,7 @@ impl Endpoint {
         match self {
             Self::Live => "200 while the agent runs",
             Self::Ready => {
-                "200 once a first complete state is live in kernel and proxy, else what is missing"
+                "200 once a first complete state is live in kernel and proxy, else what is missing, and while the node drains (?exclude=drain: then, too)"
             }
             Self::Metrics => "metrics as OpenMetrics text",
             Self::Drain => {
@@ -161,8 +164,12 @@ impl Endpoint {
     }
 }
 
-fn ready(state: &State) -> Response<Body> {
-    let missing = state.live.missing();
+/// With `exclude=drain` a node that drains is ready, as it works. (The API server's own `/readyz` has `exclude`, too.)
+fn ready(state: &State, query: Option<&str>) -> Response<Body> {
+    let missing = match query {
+        Some(EXCLUDE_DRAIN) => state.live.missing(),
+        _ => state.live.not_ready(),
+    };
     if missing.is_empty() {
         return text(StatusCode::OK, format!("{}\n", state.live.ready()));
     }
@@ -193,14 +200,16 @@ fn call_off(state: &State) -> Response<Body> {
 
 /// An agent that is told to stop drains already, and cannot be held up.
 fn tell(state: &State, wish: Option<Draining>) -> Response<Body> {
-    let is_told = state.tell.send_if_modified(|told| {
-        let is_last = told.is_some_and(|told| told.stops);
-        if !is_last {
-            *told = wish;
-        }
-        !is_last
+    let node = state.live.node_drain();
+    let mut is_heard = true;
+    state.tell.send_if_modified(|told| {
+        let said = said(*told, wish, node);
+        is_heard = said.is_some();
+        let is_other = said.is_some_and(|said| said != *told);
+        *told = said.unwrap_or(*told);
+        is_other
     });
-    match is_told {
+    match is_heard {
         true => json(&DrainReport::new(&state.live)),
         false => text(StatusCode::CONFLICT, "the agent stops: it drains already\n"),
     }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 pub(super) use self::readiness::utc;
 use crate::model::{
-    DrainProgress, Draining, FlowKeys, Following, Heard, History, Holdings, Loaded, PeerState, Peers,
+    Drain, DrainProgress, Draining, FlowKeys, Following, Heard, History, Holdings, Loaded, PeerState, Peers,
     Snapshot, Turn,
 };
 
@@ -79,6 +79,12 @@ impl Live {
     #[must_use]
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.snapshots.borrow().clone()
+    }
+
+    /// What of this node's object says that it is to get no new flows.
+    #[must_use]
+    pub fn node_drain(&self) -> Option<Drain> {
+        self.snapshots.borrow().as_ref().and_then(|snapshot| snapshot.drains.get(&self.node).copied())
     }
 
     /// The generation in the kernel's maps; `None` without a packet path.

@@ -22,7 +22,7 @@ pub use client::{
     Ask, Capturing, Health, Probe, ask_drain, ask_members, capture, end_capture, explain_request, health,
     overview,
 };
-pub use drain::{DEFAULT_SECONDS, DrainReport};
+pub use drain::DrainReport;
 pub use error::AdminError;
 pub use flow_keys::FlowKeysReport;
 pub use holders::{AskMembers, Asked};

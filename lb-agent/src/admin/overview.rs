@@ -91,7 +91,7 @@ impl Overview {
         Self {
             node: live.node.clone(),
             version: live.version.to_owned(),
-            not_ready: live.missing(),
+            not_ready: live.not_ready(),
             drain: DrainReport::new(live),
             alone: live.is_alone(),
             stood_in: live.is_stood_in(),

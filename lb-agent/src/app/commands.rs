@@ -32,7 +32,11 @@ pub(super) fn check_folder(check: &Check) -> Result<ExitCode> {
 }
 
 pub(super) async fn health(probe: &Health) -> Result<ExitCode> {
-    let asked = if probe.live { admin::Probe::Live } else { admin::Probe::Ready };
+    let asked = match (probe.live, probe.exclude_drain) {
+        (true, _) => admin::Probe::Live,
+        (false, true) => admin::Probe::Works,
+        (false, false) => admin::Probe::Ready,
+    };
     let health = admin::health(&probe.admin_socket.admin_socket, asked).await?;
     say(format_args!("{}\n", health.message))?;
     Ok(if health.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -46,6 +50,10 @@ pub(super) async fn drain(drain: &Drain) -> Result<ExitCode> {
     let ask = if drain.cancel { Ask::CallOff } else { Ask::Begin(drain.deadline) };
     let mut report = ask_drain(socket, ask).await?;
     say(format_args!("{}\n", report.words))?;
+    if let Some(field) = report.node_says.as_ref().filter(|_| drain.cancel) {
+        eprintln!("error: this node drains as its Node says ({field}): that is called off there");
+        return Ok(ExitCode::FAILURE);
+    }
     if !drain.wait {
         return Ok(ExitCode::SUCCESS);
     }
@@ -186,6 +194,7 @@ mod tests {
         let agent = UnixListener::bind(&socket).expect("the folder is there");
         let report = DrainReport {
             draining: true,
+            node_says: None,
             complete: false,
             words: "draining: 1 connection left".to_owned(),
             opens_here: false,

@@ -75,6 +75,29 @@ impl Drain {
 
     /// Carries out what is told.
     pub(super) async fn run(&self, proxy: &Proxy, history: Option<&Histories>) -> Infallible {
+        tokio::select! {
+            never = self.obey(proxy, history) => never,
+            never = self.follow_node() => never,
+        }
+    }
+
+    /// A cordon or a taint is told as an operator tells it, and called off with it.
+    async fn follow_node(&self) -> Infallible {
+        let mut snapshots = self.snapshots.clone();
+        loop {
+            let snapshot = snapshots.borrow_and_update().clone();
+            let says = snapshot.and_then(|snapshot| snapshot.drains.get(&self.node).copied());
+            self.told.send_if_modified(|told| {
+                let before = std::mem::replace(told, Draining::beside_node(*told, says));
+                before != *told
+            });
+            if snapshots.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
+    async fn obey(&self, proxy: &Proxy, history: Option<&Histories>) -> Infallible {
         let mut told = self.told.subscribe();
         loop {
             let now = *told.borrow_and_update();
@@ -111,7 +134,7 @@ impl Drain {
             }
         };
         loop {
-            let patience = if draining.stops { draining.span() / 2 } else { Duration::MAX };
+            let patience = if draining.stops() { draining.span() / 2 } else { Duration::MAX };
             tokio::select! {
                 _ = timeout(patience, self.elsewhere(history.clone(), draining)) => {}
                 () = tell_left() => {}
@@ -149,7 +172,7 @@ impl Drain {
     /// Waits until new flows open here after all, for every other node drains, too. Who stops stays with its decision.
     async fn here_again(&self, history: Option<Histories>, draining: Draining) {
         let opens = |history: &History| history.opens_at(&self.node);
-        if let Some(mut history) = history.filter(|_| !draining.stops)
+        if let Some(mut history) = history.filter(|_| !draining.stops())
             && history.wait_for(opens).await.is_ok()
         {
             return;
@@ -162,7 +185,7 @@ impl Drain {
     async fn elsewhere(&self, history: Option<Histories>, draining: Draining) {
         let Some(mut history) = history else { return };
         let is_so = |history: &History| {
-            let is_last = draining.stops && !history.opens_beside(&self.node);
+            let is_last = draining.stops() && !history.opens_beside(&self.node);
             is_last || !history.opens_at(&self.node)
         };
         if history.wait_for(is_so).await.is_err() {

@@ -108,17 +108,16 @@ impl Parts {
     }
 
     /// Only who has the packet path speaks for the node; until it is known who has, it starts. So does who does not know
-    /// the key by which the others find flows: it is no first hop, and nobody waits for it.
+    /// the key by which the others find flows: it is no first hop, and nobody waits for it. What its Node says is no word of
+    /// its own: the leader knows it, and has nodes join that are cordoned, in case all are.
     fn state(&self) -> Option<AgentState> {
         let is_in_kernel = self.kernel.as_ref().is_none_or(|loaded| loaded.borrow().generation > 0);
         let lacks_key = self.keys.as_ref().is_some_and(|keys| keys.borrow().lacks.is_some());
         match *self.turn.borrow() {
             Turn::Waiting | Turn::After => None,
             Turn::Holding if is_in_kernel && !lacks_key && *self.proxy.borrow() > 0 => {
-                Some(match *self.draining.borrow() {
-                    None => AgentState::Ready,
-                    Some(_) => AgentState::Draining,
-                })
+                let is_told = self.draining.borrow().is_some_and(|told| !told.is_nodes());
+                Some(if is_told { AgentState::Draining } else { AgentState::Ready })
             }
             Turn::Before | Turn::Holding => Some(AgentState::Starting),
         }
@@ -135,14 +134,14 @@ pub(super) async fn changed<T>(part: &mut Option<watch::Receiver<T>>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Drain;
 
     #[test]
     fn who_has_the_packet_path_speaks_for_the_node() {
-        let state = |turn, kernel, proxy, draining: bool| {
+        let state = |turn, kernel, proxy, draining: Option<Draining>| {
             let loaded = Loaded { generation: kernel, ..Loaded::default() };
             let kernel = Some(watch::Sender::new(loaded).subscribe());
             let (turn, proxy) = (watch::Sender::new(turn).subscribe(), watch::Sender::new(proxy).subscribe());
-            let draining = draining.then(|| Draining::within(Duration::ZERO));
             let draining = watch::Sender::new(draining).subscribe();
             Parts { turn, kernel, proxy, draining, keys: None }.state()
         };
@@ -154,12 +153,16 @@ mod tests {
             (Turn::Holding, 1, 1, Some(AgentState::Ready)),
             (Turn::After, 1, 1, None),
         ] {
-            assert_eq!(state(turn, kernel, proxy, false), expected, "{turn:?} {kernel} {proxy}");
+            let cordoned = Draining::beside_node(None, Some(Drain::Cordoned));
+            for told in [None, cordoned] {
+                assert_eq!(state(turn, kernel, proxy, told), expected, "{turn:?} {kernel} {proxy}");
+            }
+            let told = Some(Draining::within(Duration::ZERO));
             let draining = expected.map(|state| match state {
                 AgentState::Ready => AgentState::Draining,
                 other => other,
             });
-            assert_eq!(state(turn, kernel, proxy, true), draining, "{turn:?} {kernel} {proxy}");
+            assert_eq!(state(turn, kernel, proxy, told), draining, "{turn:?} {kernel} {proxy}");
         }
     }
 

@@ -13,6 +13,9 @@ pub struct Health {
     /// Ask only whether it runs and answers, ready or not.
     #[arg(long)]
     pub live: bool,
+    /// Count a node that drains as ready, if it works: for who replaces agents one by one and would wait for it for ever.
+    #[arg(long, conflicts_with = "live")]
+    pub exclude_drain: bool,
     /// Where it listens.
     #[command(flatten)]
     pub admin_socket: AdminSocket,
@@ -28,7 +31,7 @@ pub struct Drain {
     #[arg(long, conflicts_with_all = ["wait", "deadline"])]
     pub cancel: bool,
     /// After this time, connections that are left are closed. Told again, the new one counts.
-    #[arg(long, value_name = "SECONDS", default_value_t = crate::admin::DEFAULT_SECONDS)]
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::model::DRAIN_SECONDS)]
     pub deadline: u32,
     /// Where the agent listens.
     #[command(flatten)]

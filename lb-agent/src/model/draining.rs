@@ -3,6 +3,11 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::Drain;
+
+/// As long as a drain lasts unless told otherwise, in seconds.
+pub const DRAIN_SECONDS: u32 = 300;
+
 /// How long a connection that is closed at the deadline may take to say so.
 pub const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -13,22 +18,59 @@ pub struct Draining {
     pub since: Instant,
     /// What is left then is closed.
     pub deadline: Instant,
-    /// Whether the agent stops after it: then it does not wait for ever until new flows open elsewhere.
-    pub stops: bool,
+    /// Who told it.
+    pub by: DrainedBy,
+}
+
+/// Who told a node to drain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DrainedBy {
+    /// An operator, by the agent's own socket. That is the last word, whatever the Node says.
+    Operator,
+    /// Its Node.
+    Node(Drain),
+    /// The agent, which stops after it: then it does not wait for ever until new flows open elsewhere.
+    Stop,
 }
 
 impl Draining {
-    /// From now on, for so long.
+    /// From now on, for so long, as an operator has it.
     #[must_use]
     pub fn within(time: Duration) -> Self {
         let since = Instant::now();
-        Self { since, deadline: since + time, stops: false }
+        Self { since, deadline: since + time, by: DrainedBy::Operator }
     }
 
     /// The same, at the end of the agent.
     #[must_use]
     pub fn stop_within(grace: Duration) -> Self {
-        Self { stops: true, ..Self::within(grace) }
+        Self { by: DrainedBy::Stop, ..Self::within(grace) }
+    }
+
+    /// What counts when somebody `told` this, or nobody has, while the Node says that.
+    #[must_use]
+    pub fn beside_node(told: Option<Self>, node: Option<Drain>) -> Option<Self> {
+        let of_node = |drain| {
+            let by = DrainedBy::Node(drain);
+            Self { by, ..Self::within(Duration::from_secs(DRAIN_SECONDS.into())) }
+        };
+        match (told, node) {
+            (None, node) => node.map(of_node),
+            (Some(told), None) if told.is_nodes() => None,
+            (told, _) => told,
+        }
+    }
+
+    /// Whether the agent stops after it.
+    #[must_use]
+    pub fn stops(&self) -> bool {
+        self.by == DrainedBy::Stop
+    }
+
+    /// Whether it is the Node that says so.
+    #[must_use]
+    pub fn is_nodes(&self) -> bool {
+        matches!(self.by, DrainedBy::Node(_))
     }
 
     /// How long it lasts.
@@ -61,11 +103,12 @@ impl DrainProgress {
 impl fmt::Display for DrainProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = self.left;
-        match (self.of, self.ends_by) {
-            (None, _) => f.write_str("not draining"),
-            (Some(_), None) => write!(f, "draining: new flows still open here, {left}"),
-            (Some(_), Some(_)) if self.is_complete() => write!(f, "drained: {left}"),
-            (Some(_), Some(_)) => write!(f, "draining: {left}"),
+        let Some(of) = self.of else { return f.write_str("not draining") };
+        let step = if self.is_complete() { "drained" } else { "draining" };
+        let here = if self.ends_by.is_none() { "new flows still open here, " } else { "" };
+        match of.by {
+            DrainedBy::Node(drain) => write!(f, "{step} ({drain}): {here}{left}"),
+            DrainedBy::Operator | DrainedBy::Stop => write!(f, "{step}: {here}{left}"),
         }
     }
 }
@@ -153,6 +196,7 @@ mod tests {
         let closing = Left { at_kernel: 1, ..Left::default() };
         let (past, future) = (Instant::now().checked_sub(LAST_WORDS), Instant::now() + LAST_WORDS);
         let of = Some(Draining::within(LAST_WORDS));
+        let cordoned = Draining::beside_node(None, Some(Drain::Cordoned));
         for (of, ends_by, left, is_complete, words) in [
             (None, None, Left::default(), false, "not draining"),
             (of, None, left, false, "draining: new flows still open here, 2 connections left"),
@@ -160,9 +204,35 @@ mod tests {
             (of, Some(future), closing, false, "draining: 1 connection left"),
             (of, Some(future), Left::default(), true, "drained: no connection left"),
             (of, past, left, true, "drained: 2 connections left"),
+            (
+                cordoned,
+                None,
+                left,
+                false,
+                "draining (cordoned): new flows still open here, 2 connections left",
+            ),
+            (cordoned, Some(future), Left::default(), true, "drained (cordoned): no connection left"),
         ] {
             let progress = DrainProgress { of, ends_by, left };
             assert_eq!((progress.is_complete(), progress.to_string().as_str()), (is_complete, words));
+        }
+    }
+
+    #[test]
+    fn what_the_node_says_counts_while_nobody_else_says_more() {
+        let by = |told: Option<Draining>| told.map(|told| told.by);
+        let [operator, stop] = [Draining::within(LAST_WORDS), Draining::stop_within(LAST_WORDS)].map(Some);
+        let node = Draining::beside_node(None, Some(Drain::Cordoned));
+        assert_eq!(by(node), Some(DrainedBy::Node(Drain::Cordoned)));
+        assert_eq!(node.map(|node| node.span().as_secs()), Some(DRAIN_SECONDS.into()));
+        assert_eq!(Draining::beside_node(None, None), None);
+        assert_eq!(Draining::beside_node(node, None), None, "it is uncordoned");
+        // One that goes on keeps its deadline.
+        assert_eq!(Draining::beside_node(node, Some(Drain::Tainted)), node);
+        for told in [operator, stop] {
+            for drain in [None, Some(Drain::Cordoned)] {
+                assert_eq!(Draining::beside_node(told, drain), told);
+            }
         }
     }
 

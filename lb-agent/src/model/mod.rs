@@ -40,7 +40,7 @@ pub use backend::{
 pub use capture::{CaptureEnd, CaptureFilter, CaptureProtocol, Captured, Hop, InvalidEnd};
 pub use certificate::{Certificate, Chain, KeyKind, Staple};
 pub use change::changes;
-pub use draining::{ConnectionKind, DrainProgress, Draining, LAST_WORDS, Left};
+pub use draining::{ConnectionKind, DRAIN_SECONDS, DrainProgress, DrainedBy, Draining, LAST_WORDS, Left};
 pub use edge_node::{Drain, EdgeNode};
 pub use flow_keys::{FlowKeys, Followed, KeyPrints, Roll};
 pub use following::{Basis, Condition, Following, Watch};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Generation, Listener, Mark, Member, Problems, Service, ServiceAddress};
+use super::{Drain, Generation, Listener, Mark, Member, Problems, Service, ServiceAddress};
 
 /// Everything that the objects ask for, translated. Snapshots of the same objects are equal on all nodes,
 /// but for the generation, which counts the changes seen by this agent, and for backends whose requests are to stay in
@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub members: BTreeMap<String, Member>,
     /// The memberships that may own flows, the oldest first. At most the last one is only learned.
     pub generations: Vec<Arc<Generation>>,
+    /// Nodes whose objects say that they are to get no new flows, by name.
+    pub drains: BTreeMap<String, Drain>,
     /// Addresses that clients use.
     pub vips: BTreeSet<IpAddr>,
     /// Ports of VIPs, for the packet path.

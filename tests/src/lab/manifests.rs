@@ -112,12 +112,27 @@ const IS_EDGE: &str = "edgelb.dev/edge: \"true\"";
 /// Node objects after the pattern of the examples' first one; those in `out` are no edge nodes.
 #[must_use]
 pub fn nodes(all: &[(&str, IpAddr)], out: &[&str]) -> String {
+    objects(all, |node, text| match out.contains(&node) {
+        true => text.replace(IS_EDGE, "edgelb.dev/edge: \"false\""),
+        false => text,
+    })
+}
+
+/// As `nodes`, all edge nodes; those in `cordoned` are.
+#[must_use]
+pub(crate) fn cordoned(all: &[(&str, IpAddr)], cordoned: &[&str]) -> String {
+    objects(all, |node, text| match cordoned.contains(&node) {
+        true => text + "spec: { unschedulable: true }\n",
+        false => text,
+    })
+}
+
+fn objects(all: &[(&str, IpAddr)], change: impl Fn(&str, String) -> String) -> String {
     let (head, rest) = EXAMPLE_NODES.split_at(EXAMPLE_NODES.find("apiVersion").unwrap_or(0));
     let pattern = rest.split("---\n").next().unwrap_or_default();
     let (name, address) = ("edge-1", Link::edge(1).host.v4.to_string());
-    let objects = all.iter().map(|(node, at)| {
-        let text = pattern.replace(name, node).replace(&address, &at.to_string());
-        if out.contains(node) { text.replace(IS_EDGE, "edgelb.dev/edge: \"false\"") } else { text }
-    });
+    let objects = all
+        .iter()
+        .map(|(node, at)| change(node, pattern.replace(name, node).replace(&address, &at.to_string())));
     format!("{head}{}", objects.collect::<Vec<_>>().join("---\n"))
 }

@@ -34,6 +34,7 @@ mod view;
 pub mod wait;
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Instant;
@@ -143,9 +144,19 @@ impl Lab {
     /// # Errors
     /// Those of the file system.
     pub fn write_nodes(&self, out: &[&str]) -> Result<Instant> {
-        let nodes: Vec<_> =
-            self.edges.iter().map(|node| (node.name.as_str(), node.link.host.v4.into())).collect();
-        self.manifests.write("nodes.yaml", &manifests::nodes(&nodes, out))
+        self.manifests.write("nodes.yaml", &manifests::nodes(&self.all_nodes(), out))
+    }
+
+    /// Says in the folder that these nodes, and no others, are cordoned.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn cordon(&self, nodes: &[&str]) -> Result<Instant> {
+        self.manifests.write("nodes.yaml", &manifests::cordoned(&self.all_nodes(), nodes))
+    }
+
+    fn all_nodes(&self) -> Vec<(&str, IpAddr)> {
+        self.edges.iter().map(|node| (node.name.as_str(), node.link.host.v4.into())).collect()
     }
 
     /// Starts the agent on every node and waits until all are ready.

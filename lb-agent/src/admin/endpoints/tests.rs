@@ -87,6 +87,7 @@ async fn a_drain_is_told_on_the_agents_own_socket_alone() {
     assert_eq!(status, StatusCode::OK, "{body}");
     assert!(body.contains("\"draining\": true"), "{body}");
     check("/readyz", Scope::All, &state, 503, "not ready: draining").await;
+    check("/readyz?exclude=drain", Scope::Metrics, &state, 200, "; draining").await;
     check("/drain", Scope::All, &state, 200, "\"complete\": false").await;
     assert_eq!(ask(Method::POST, "/drain?deadline=x", Scope::Own, &state).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(ask(Method::DELETE, "/drain", Scope::Own, &state).await.0, StatusCode::OK);

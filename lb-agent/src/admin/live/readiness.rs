@@ -33,7 +33,7 @@ impl Live {
             "ready: generation {generation}{membership}, {places}{}{}{}",
             stored.unwrap_or_default(),
             self.stale(),
-            self.silent()
+            self.drains().map(|words| format!("; {words}")).unwrap_or_default() + &self.silent()
         )
     }
 
@@ -52,9 +52,18 @@ impl Live {
         each.collect()
     }
 
-    /// What keeps this node from being ready, in words. Ready is a node on which a first complete snapshot
-    /// is live in kernel and proxy, at which packets come in, and that is not told to drain; later snapshots that fail leave it ready, with the
-    /// last good state.
+    /// What keeps this node from being ready, in words: what is missing, or that it drains.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<String> {
+        self.missing().into_iter().chain(self.drains()).collect()
+    }
+
+    fn drains(&self) -> Option<String> {
+        self.draining.borrow().is_some().then(|| DrainReport::new(self).words)
+    }
+
+    /// What is missing, in words. Nothing is on a node on which a first complete snapshot is live in kernel and proxy, and at
+    /// which packets come in, whether it drains or not; later snapshots that fail leave it so, with the last good state.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
@@ -78,9 +87,6 @@ impl Live {
         let (attachments, gone) = (self.attachments(), self.gone());
         if !gone.is_empty() && attachments.iter().all(|place| gone.contains_key(&place.interface)) {
             missing.extend(gone.into_values());
-        }
-        if self.draining.borrow().is_some() {
-            missing.push(DrainReport::new(self).words);
         }
         missing
     }
@@ -122,10 +128,12 @@ mod tests {
     fn a_node_that_drains_is_not_ready() {
         let told = watch::Sender::new(Some(Draining::within(Duration::from_secs(9)))).subscribe();
         let draining = Live { draining: told, ..live(Some(1), 1, Some(Snapshot::default())) };
-        assert_eq!(draining.missing(), ["draining"]);
+        assert_eq!(draining.not_ready(), ["draining"]);
         let progress = DrainProgress { of: *draining.draining.borrow(), ..DrainProgress::default() };
         let draining = Live { drain: watch::Sender::new(progress).subscribe(), ..draining };
-        assert_eq!(draining.missing(), ["draining: new flows still open here, no connection left"]);
+        assert_eq!(draining.not_ready(), ["draining: new flows still open here, no connection left"]);
+        assert_eq!(draining.missing(), [""; 0], "it works");
+        assert!(draining.ready().contains("; draining: new flows"), "{}", draining.ready());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::metrics::{PACKETS, SERVICE_PACKETS};
 fn sample(sent: u64, lost: u64, packets: u64) -> Sample {
     let drain = DrainReport {
         draining: false,
+        node_says: None,
         complete: false,
         words: "not draining".to_owned(),
         opens_here: true,

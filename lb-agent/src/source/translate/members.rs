@@ -54,13 +54,17 @@ pub(super) fn translate(index: &Index, problems: &mut Vec<Problem>) -> BTreeMap<
         .collect()
 }
 
-/// The members' weights. When none has any, all have to go on.
+/// The members' weights: one that drains has none. When none has any, all have to go on.
 fn weights(edge: &[(&ObjectRef, &Node)], problems: &mut Vec<Problem>) -> BTreeMap<String, u32> {
-    let mut weights = BTreeMap::new();
+    let (mut weights, mut open) = (BTreeMap::new(), BTreeMap::new());
     for (name, node) in edge {
         let (weight, problem) = weight(name, node);
         weights.insert(name.name.clone(), weight);
+        open.insert(name.name.clone(), if drain(node).is_none() { weight } else { 0 });
         problems.extend(problem);
+    }
+    if open.values().any(|weight| *weight > 0) {
+        return open;
     }
     if weights.values().all(|weight| *weight == 0) {
         weights.values_mut().for_each(|weight| *weight = 1);
@@ -97,6 +101,11 @@ fn drain(node: &Node) -> Option<Drain> {
         Some(true) => Some(Drain::Cordoned),
         _ => is_tainted().then_some(Drain::Tainted),
     }
+}
+
+/// The Nodes that are to get no new flows, with the edge label or without it: one that lost it may have flows still.
+pub(super) fn drains(index: &Index) -> BTreeMap<String, Drain> {
+    index.nodes().filter_map(|(name, node)| Some((name.name.clone(), drain(node)?))).collect()
 }
 
 /// The Nodes with the edge label, by name: what a leader makes the history of.
@@ -269,6 +278,25 @@ mod tests {
             });
             assert!(bad.iter().flatten().all(|weight| *weight == 100), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn who_is_cordoned_takes_no_new_flows_unless_all_are() {
+        let nodes = |specs: [&str; 3]| {
+            let node = |(name, spec)| annotated(name, "edgelb.dev/weight: '7'", spec);
+            let yaml: String = ["a", "b", "c"].into_iter().zip(specs).map(node).collect();
+            let found = snapshot(&yaml, &Settings::default());
+            let weights: Vec<_> = found.members.values().map(|member| member.weight).collect();
+            (weights, found.drains.into_iter().collect::<Vec<_>>())
+        };
+        let (cordon, taint) =
+            ("unschedulable: true", "taints: [{key: edgelb.dev/drain, effect: NoSchedule}]");
+        let [a, b, c] = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(nodes(["", "", ""]), (vec![7, 7, 7], vec![]));
+        let expected = vec![(a.clone(), Drain::Cordoned), (c.clone(), Drain::Tainted)];
+        assert_eq!(nodes([cordon, "", taint]), (vec![0, 7, 0], expected.clone()));
+        let all = [expected, vec![(b, Drain::Cordoned)]].concat().into_iter().collect::<BTreeMap<_, _>>();
+        assert_eq!(nodes([cordon, cordon, taint]), (vec![7, 7, 7], all.into_iter().collect()));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::services::{self, Services};
 use super::tables::{Sources, Tables};
 use super::{backends, certificates, history, listeners, members, zone};
 use crate::model::{
-    Generation, HostPattern, Kind, Listener, Mark, Member, ObjectRef, Problems, Snapshot, Step,
+    Drain, Generation, HostPattern, Kind, Listener, Mark, Member, ObjectRef, Problems, Snapshot, Step,
 };
 use crate::source::{Changes, Index, Membership, Settings};
 
@@ -29,6 +29,7 @@ pub struct Translator {
     found: Parts,
     members: BTreeMap<String, Member>,
     generations: Vec<Arc<Generation>>,
+    drains: BTreeMap<String, Drain>,
     pub(super) services: Services,
     pub(super) classes: Classes,
     pub(super) listeners: BTreeMap<SocketAddr, Listener>,
@@ -71,6 +72,7 @@ impl Translator {
             found: Parts::default(),
             members: BTreeMap::new(),
             generations: Vec::new(),
+            drains: BTreeMap::new(),
             services: Services::default(),
             classes: Classes::default(),
             listeners: BTreeMap::new(),
@@ -132,6 +134,7 @@ impl Translator {
             membership: Mark::of(&self.generations),
             members: self.members.clone(),
             generations: self.generations.clone(),
+            drains: self.drains.clone(),
             vips: self.services.vips.clone(),
             services: self.services.services.clone(),
             listeners: self.listeners.clone(),
@@ -155,6 +158,7 @@ impl Translator {
             }
         };
         self.members = history::members(&self.generations);
+        self.drains = members::drains(round.index);
         self.register.replace(&mut self.found.members, found, round.index);
     }
 
