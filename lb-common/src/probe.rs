@@ -11,7 +11,7 @@
 //! +---------------+---------------+---------------+---------------+
 //! |  cluster id                                                   |
 //! +-------------------------------+-------------------------------+
-//! |  from (member id)             |  to (member id)               |
+//! |  from (member id)             |  to (member id)               |  0: a node that is no member
 //! +-------------------------------+-------------------------------+
 //! |  sequence (64 bits)                                           |
 //! +---------------------------------------------------------------+
@@ -94,6 +94,17 @@ const ANSWER: u8 = 2;
 const ASK_FLOW: u8 = 3;
 const ANSWER_FLOW: u8 = 4;
 
+impl Kind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Ask => ASK,
+            Self::Answer => ANSWER,
+            Self::AskFlow => ASK_FLOW,
+            Self::AnswerFlow => ANSWER_FLOW,
+        }
+    }
+}
+
 /// Bits of a message's state.
 mod state {
     /// The sender takes no new flows.
@@ -170,12 +181,7 @@ impl Message {
     #[must_use]
     pub const fn new(probe: &Probe, key: &FlowKey) -> Self {
         let said = &probe.said;
-        let kind = match probe.kind {
-            Kind::Ask => ASK,
-            Kind::Answer => ANSWER,
-            Kind::AskFlow => ASK_FLOW,
-            Kind::AnswerFlow => ANSWER_FLOW,
-        };
+        let kind = probe.kind.code();
         let (counted, [n0, n1, n2]) = match said.needed {
             Some(needed) => (state::COUNTED, needed),
             None => (0, [0; MOST_NEEDED]),
@@ -244,6 +250,13 @@ impl Message {
             (VERSION, _) => Err(HeaderError::NotGue),
             _ => Err(HeaderError::Version),
         }
+    }
+
+    /// Whether it is of this kind; of one that is no message of this version, too.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(&self, kind: Kind) -> bool {
+        (self.0[0] >> 40) as u8 == kind.code()
     }
 
     /// The cluster that it belongs to.

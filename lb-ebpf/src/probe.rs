@@ -4,7 +4,7 @@
 use lb_common::checksum;
 use lb_common::encap::HeaderError;
 use lb_common::map::{Config, member};
-use lb_common::probe::{LEN, Message, STAMP, STAMPED, is_control};
+use lb_common::probe::{Kind, LEN, Message, STAMP, STAMPED, is_control};
 use lb_common::row::NO_MEMBER;
 use lb_common::verdict::{DropReason, Verdict};
 
@@ -53,10 +53,15 @@ pub(crate) fn receive<F: Family, K: Keys>(
     {
         return Ok(fate);
     }
-    if maps.member(message.from()).is_none_or(|from| from.flags & member::KNOWN == 0) {
+    // A node that is no member asks, and is answered: it is nobody in both.
+    let is_known = match message.from() {
+        NO_MEMBER => message.is(Kind::Ask),
+        from => maps.member(from).is_some_and(|from| from.flags & member::KNOWN != 0),
+    };
+    if !is_known {
         return Err(DropReason::UnknownChain);
     }
-    if config.member == NO_MEMBER || message.to() != config.member {
+    if message.to() != config.member || (message.to() == NO_MEMBER && !message.is(Kind::Answer)) {
         return Err(DropReason::NotMyHop);
     }
     stamp(window);

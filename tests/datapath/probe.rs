@@ -111,7 +111,17 @@ fn what_is_not_proven_is_dropped() {
             ("an ask made an answer", changed(5, 2), DropReason::BadTag),
             ("what is to be 0", changed(STAMP + 1, 1), DropReason::BadTag),
             ("from an unknown member", of(Probe { from: 77, ..GOOD }), DropReason::UnknownChain),
-            ("from nobody", of(Probe { from: 0, ..GOOD }), DropReason::UnknownChain),
+            (
+                "an answer of nobody's",
+                of(Probe { from: 0, kind: Kind::Answer, ..GOOD }),
+                DropReason::UnknownChain,
+            ),
+            (
+                "a question of nobody's",
+                of(Probe { from: 0, kind: Kind::AskFlow, ..GOOD }),
+                DropReason::UnknownChain,
+            ),
+            ("from nobody to nobody", of(Probe { from: 0, to: 0, ..GOOD }), DropReason::NotMyHop),
             ("for another member", of(Probe { to: FAR, ..GOOD }), DropReason::NotMyHop),
             ("for nobody", of(Probe { to: 0, ..GOOD }), DropReason::NotMyHop),
         ] {
@@ -120,11 +130,27 @@ fn what_is_not_proven_is_dropped() {
     }
 }
 
+/// It is a first hop, too, and has to know who is down.
 #[test]
-fn a_node_that_is_no_member_takes_none() {
-    let mut wanted = fixture::wanted(Outer::V4);
-    wanted.config.member = 0;
-    Both::with(&wanted).drops("to nobody", &frame(Outer::V4), DropReason::NotMyHop);
+fn a_node_that_is_no_member_asks_and_is_answered() {
+    for outer in [Outer::V4, Outer::V6] {
+        let mut wanted = fixture::wanted(outer);
+        let ask = message(&Probe { from: 0, ..GOOD });
+        let passed = Both::with(&wanted).run("its ask", &datagram(outer, &ask).frame());
+        assert_eq!((passed.verdicts[0], passed.action), (Verdict::Probe, Action::Pass));
+        wanted.config.member = 0;
+        let mut both = Both::with(&wanted);
+        let answer = message(&Probe { to: 0, kind: Kind::Answer, ..GOOD });
+        let passed = both.run("its answer", &datagram(outer, &answer).frame());
+        assert_eq!((passed.verdicts[0], passed.action), (Verdict::Probe, Action::Pass));
+        for kind in [Kind::Ask, Kind::AskFlow, Kind::AnswerFlow] {
+            let other = message(&Probe { to: 0, kind, ..GOOD });
+            both.drops(&format!("{kind:?}"), &datagram(outer, &other).frame(), DropReason::NotMyHop);
+        }
+        both.drops("a member's", &frame(outer), DropReason::NotMyHop);
+        let forged = message(&Probe { from: 0, to: 0, kind: Kind::Answer, ..GOOD });
+        both.drops("of nobody", &datagram(outer, &forged).frame(), DropReason::UnknownChain);
+    }
 }
 
 #[test]

@@ -53,6 +53,60 @@ fn a_member_that_is_cut_off_is_down_for_the_others_and_alone() -> Result<()> {
     })
 }
 
+/// So long a silent member may get new flows, whichever node the router sends them to.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// A machine that does much else may be late, but not each time.
+const ATTEMPTS: usize = 5;
+
+/// A first hop that is no member has to know who is down, too.
+#[test]
+fn a_silent_member_gets_no_new_flows_from_any_first_hop() -> Result<()> {
+    with_site("a_silent_member_gets_no_new_flows_from_any_first_hop", &edges(4), |lab, _| {
+        await_all_up(lab)?;
+        lab.write_nodes(&["edge-4"])?;
+        let (silent, others) = (&lab.edges[2], [0, 1, 3].map(|at| &lab.edges[at]));
+        eventually("edge-4 is a first hop alone", SETTLED, || {
+            for node in &lab.edges {
+                let left = dump(node)?["memberships"]["agreed"][0]["members"]["edge-4"].clone();
+                ensure!(left.is_null() && is_alone(&rows(node)?), "{}: {left}", node.name);
+            }
+            Ok(())
+        })?;
+        let id = dump(others[0])?["peers"].as_array().and_then(|all| {
+            all.iter().find(|peer| peer["name"] == "edge-3").and_then(|peer| peer["id"].as_u64())
+        });
+        let id = id.context("it is a peer")?;
+        let opens_at =
+            |node: &Node| -> Result<bool> { Ok(rows(node)?.iter().any(|row| u64::from(row.opener()) == id)) };
+        let mut took = Vec::new();
+        for _ in 0..ATTEMPTS {
+            for node in others {
+                eventually("edge-3 is up", SETTLED, || expect_state(node, "edge-3", "up"))?;
+                until("it has new flows", SETTLED, || opens_at(node).unwrap_or(false))?;
+            }
+            let start = Instant::now();
+            silent.link_down()?;
+            for node in others {
+                until("it gets no new flows", SOON, || opens_at(node).is_ok_and(|opens| !opens))?;
+            }
+            took.push(start.elapsed());
+            println!("no first hop sends new flows there after {:?}", start.elapsed());
+            if start.elapsed() < AT_ONCE {
+                lab.spread_vips(&[&lab.edges[3]])?;
+                let to = SocketAddr::new(lab.vip().v4.into(), 80);
+                for _ in 0..32 {
+                    let answer = connect(lab, to)?.fetch(SHOP, "/")?;
+                    ensure!(answer.status == 200, "{answer:?}");
+                }
+                return Ok(());
+            }
+            silent.link_up()?;
+        }
+        anyhow::bail!("late each time: {took:?}")
+    })
+}
+
 /// Its link has a carrier again, but it reaches nobody: what the network sent it would be lost.
 #[test]
 fn a_node_without_routes_attracts_nothing() -> Result<()> {

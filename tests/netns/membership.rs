@@ -83,12 +83,7 @@ fn a_change_waits_until_flows_need_less() -> Result<()> {
         until("the time after which it may go", SOON, || start.elapsed() > LEAST + LEAST)?;
         ensure!(openers(&agreed(lab)?) == openers(&one), "it did not wait");
         drop(second);
-        // edge-2 is in none of them any more, and nobody tells it what flows need.
-        eventually("edge-3 is back", SOON, || {
-            let found = rows(&lab.edges[0])?;
-            ensure!(found == rows(&lab.edges[2])? && openers(&found) != openers(&one), "{}", said(lab));
-            Ok(())
-        })?;
+        await_rows(lab, "edge-3 is back", |rows| openers(rows) != openers(&one))?;
         let mut third = third;
         ensure!(owner(lab, &mut third, SHOP)?.name == "edge-3", "its flow is found all the time");
         Ok(())

@@ -134,8 +134,9 @@ impl Memberships {
         let own = self.own.get_or_insert_default();
         let before = own.generations();
         let members = weighed(members, before.last().map(Arc::as_ref), sight);
-        // Nobody tells a node that is no member what flows need: for it to wait would be to fall behind.
-        self.waits = before.iter().any(|generation| generation.members.contains_key(sight.node));
+        // To wait where nobody says what flows need would be to fall behind: not all earlier agents tell one that is no member.
+        let is_member = before.iter().any(|generation| generation.members.contains_key(sight.node));
+        self.waits = is_member || !sight.heard.is_empty();
         self.roll = sight.roll;
         own.observe(&members, self.waits.then(|| beside(&self.absences, &before, self.roll)), now);
         self.agreed = own.generations();

@@ -31,6 +31,7 @@ pub use inquiries::{PATIENCE, Question};
 pub use missed::Missed;
 pub use prober::Cluster;
 pub use roster::{Roster, said};
+pub use sign::fall_silent;
 pub(in crate::l4) use sign::miss_alike;
 pub use thread::{Probing, start};
 
@@ -45,7 +46,7 @@ use crate::model::{Heard, PeerState, Peers};
 pub struct Inputs {
     /// The flow keys to go by.
     pub keys: watch::Receiver<Keys>,
-    /// Whom to ask; `None` while this node is no member.
+    /// Whom to ask; `None` while there is nobody.
     pub roster: watch::Receiver<Option<Roster>>,
     /// What to say.
     pub said: watch::Receiver<Said>,

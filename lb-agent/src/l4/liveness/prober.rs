@@ -90,11 +90,12 @@ impl Prober {
         }
     }
 
-    /// Nobody was asked until now: all begin anew.
-    pub(super) fn begin(&mut self, now: Instant) {
+    /// Nobody was asked until now: all begin anew, but that some were up when the agent before asked last.
+    pub(super) fn begin(&mut self, was_up: impl Fn(MemberId) -> bool, now: Instant) {
         self.looked = now;
-        for peer in self.peers.values_mut() {
-            (peer.verdict, peer.due) = (Verdict::new(now), now);
+        for (&id, peer) in &mut self.peers {
+            let new = if was_up(id) { Verdict::of_one_that_was_up } else { Verdict::new };
+            (peer.verdict, peer.due) = (new(now), now);
         }
     }
 
@@ -122,10 +123,10 @@ impl Prober {
         asks
     }
 
-    /// Asks all others which of them has a connection.
+    /// Asks all others which of them has a connection: they tell members alone.
     pub(super) fn inquire(&mut self, question: Question, now: Instant) -> Vec<Outgoing> {
         let Question { client, vip, answers } = question;
-        let Some(tuple) = tuple(client, vip) else { return Vec::new() };
+        let Some(tuple) = tuple(client, vip).filter(|_| self.own != NO_MEMBER) else { return Vec::new() };
         let flow = flow_hash(&self.cluster.keys.in_force, &tuple);
         let (cluster, from) = (self.cluster.id, self.own);
         let mut asks = Vec::new();
@@ -160,14 +161,23 @@ impl Prober {
         self.peers.values().map(|peer| peer.due).min()
     }
 
-    /// What came in. An ask is answered to where its sender is known to be, never to where it says it came from; and
-    /// only if there is something to say.
-    pub(super) fn take(&mut self, bytes: &[u8], now: Instant, said: Option<&Said>) -> Option<Outgoing> {
+    /// What came in. A member's ask is answered to where it is known to be, never to where it says it came from; that of a
+    /// node that is none to where it came from, by as many bytes; and only if there is something to say.
+    pub(super) fn take(
+        &mut self,
+        (bytes, source): (&[u8], SocketAddr),
+        now: Instant,
+        said: Option<&Said>,
+    ) -> Option<Outgoing> {
         let message = Message::from_bytes(bytes)?;
         // Without a stamp our packet path is not there: then nobody should think that it is.
         let is_ours =
             message.is_stamped() && message.cluster() == self.cluster.id && message.to() == self.own;
         let key = self.cluster.keys.all().find(|key| message.is_tagged(key)).filter(|_| is_ours)?;
+        if message.from() == NO_MEMBER {
+            let is_ours = source.port() == self.cluster.port;
+            return self.answer(&message.probe().ok()?, false, source, said).filter(|_| is_ours);
+        }
         let peer = self.peers.get_mut(&message.from())?;
         if let Ok(inquiry) = message.inquiry() {
             // Who may not answer has nothing to look up.
@@ -187,12 +197,20 @@ impl Prober {
             }
             Kind::Ask => {
                 let is_down = peer.verdict.state().0 == PeerState::Down;
-                let (from, to) = (self.own, probe.from);
-                let answer = Probe { kind: Kind::Answer, from, to, said: *said?, is_down, ..probe };
                 let to = SocketAddr::new(peer.address, self.cluster.port);
-                Some((to, Message::new(&answer, &self.cluster.keys.in_force).bytes()))
+                self.answer(&probe, is_down, to, said)
             }
         }
+    }
+
+    /// The answer to an ask.
+    fn answer(&self, probe: &Probe, is_down: bool, to: SocketAddr, said: Option<&Said>) -> Option<Outgoing> {
+        if probe.kind != Kind::Ask || self.own == NO_MEMBER {
+            return None;
+        }
+        let said = *said?;
+        let answer = Probe { kind: Kind::Answer, from: self.own, to: probe.from, said, is_down, ..*probe };
+        Some((to, Message::new(&answer, &self.cluster.keys.in_force).bytes()))
     }
 
     /// Time has passed. To be called after all that came in was taken. True if a peer is in another state since the

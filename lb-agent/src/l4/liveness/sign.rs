@@ -22,6 +22,9 @@ const EVERY: Duration = Duration::from_millis(50);
 /// One that is older than this is noticed here, a little before the packet path does.
 const LATE: Duration = Duration::from_nanos(BEAT_LIMIT).saturating_sub(EVERY);
 
+/// A sign that is older than any other; 0 is none, which no packet path waits for.
+const LONG_AGO: u64 = 1;
+
 /// Where the sign is given.
 pub(super) struct Sign {
     pins: Pins,
@@ -41,6 +44,20 @@ pub(in crate::l4) fn miss_alike(pins: &Pins) {
         // One that cannot be written is not read by a packet path.
         let _ = map.set(0, last.as_nanos() as u64, 0);
     }
+}
+
+/// Has the packet path do at once what it does without an agent: none comes after this one. Its opens no flow from here on,
+/// and hands on those that others still open at it.
+pub fn fall_silent(pins: &Pins) {
+    for mut map in open_all(pins) {
+        // One that cannot be written has its last sign, and is silent when that is old.
+        let _ = map.set(0, LONG_AGO, 0);
+    }
+}
+
+/// Whether the packet path has one, of whichever agent: then what that one found is as recent.
+pub(super) fn is_there(pins: &Pins) -> bool {
+    last(&open_all(pins)).is_some_and(|last| !is_late(last, clock::now()))
 }
 
 /// When it is this agent's turn to give one. Pure.

@@ -8,15 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use aya::maps::{Array, Map, MapData};
+use lb_common::map::{Member, member, name};
 use lb_common::probe::LEN;
+use lb_common::row::MemberId;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{info, warn};
 
 use super::look_up::LookUp;
 use super::prober::{Cluster, Outgoing, Prober};
-use super::sign::Sign;
+use super::sign::{self, Sign};
 use super::{Inputs, Outlook};
+use crate::l4::pins::Pins;
 use crate::model::Peers;
 
 /// Longest time without a look at the inputs and the peers.
@@ -73,7 +77,7 @@ struct Line {
     sign: Sign,
     inputs: Inputs,
     outlook: Outlook,
-    /// Open while this agent has the packet path and is a member.
+    /// Open while this agent has the packet path, and there is somebody to ask.
     socket: Option<(SocketAddr, UdpSocket)>,
     /// When an address could not be had.
     refused: Option<Instant>,
@@ -117,14 +121,18 @@ impl Line {
         if address == self.socket.as_ref().map(|(bound, _)| *bound) {
             return;
         }
-        self.socket = None;
+        let has_asked = self.socket.take().is_some();
         let is_early = self.refused.is_some_and(|at| now.saturating_duration_since(at) < RETRY);
         let Some(address) = address.filter(|_| !is_early) else { return };
         match bind(address) {
             Ok(socket) => {
-                info!(%address, "probes are asked and answered");
+                info!(%address, "probes are asked, and answered by a member");
                 (self.socket, self.refused) = (Some((address, socket)), None);
-                self.prober.begin(now);
+                // Who becomes a member goes on with what it knows as a first hop.
+                if !has_asked {
+                    let told = told_of_members(&self.inputs.pins);
+                    self.prober.begin(|id| was_up(&told, id), now);
+                }
             }
             Err(error) => {
                 if self.refused.replace(now).is_none() {
@@ -151,8 +159,9 @@ impl Line {
         let mut bytes = [0; LEN + 1];
         loop {
             match socket.recv_from(&mut bytes) {
-                Ok((len, _)) => {
-                    if let Some(answer) = self.prober.take(&bytes[..len], Instant::now(), said.as_ref()) {
+                Ok((len, source)) => {
+                    let came = (&bytes[..len], source);
+                    if let Some(answer) = self.prober.take(came, Instant::now(), said.as_ref()) {
                         send(socket, answer);
                     }
                 }
@@ -195,6 +204,23 @@ impl Line {
     }
 }
 
+/// What the agent before, which was there a moment ago, told the packet path of members, in each layout.
+fn told_of_members(pins: &Pins) -> Vec<Array<MapData, Member>> {
+    if !sign::is_there(pins) {
+        return Vec::new();
+    }
+    let maps = pins.map_of_each_layout(name::MEMBERS);
+    let opened = maps.iter().filter_map(|pin| MapData::from_pin(pin).ok());
+    opened.filter_map(|map| Array::try_from(Map::Array(map)).ok()).collect()
+}
+
+/// Whether it is one that was not down.
+fn was_up(told: &[Array<MapData, Member>], id: MemberId) -> bool {
+    let mut flags =
+        told.iter().filter_map(|members| members.get(&id.into(), 0).ok()).map(|member| member.flags);
+    flags.any(|flags| flags & (member::KNOWN | member::DOWN) == member::KNOWN)
+}
+
 /// Others' agents on this node may still have the address, on their way out.
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let domain = match address.ip() {
@@ -203,6 +229,9 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     };
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())

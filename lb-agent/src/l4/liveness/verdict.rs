@@ -7,6 +7,7 @@
 //!      |                   +-- answers all asks for 1 s --|-+
 //!      +------- silent 2 s -------------------------------+
 //! ```
+//! One that was up when the agent before this one asked it has no 2 s, but 300 ms.
 //! Who flaps has to answer longer each time: twice as long, up to 30 s; each quiet minute takes one flap back. Time
 //! in which this node itself did not run is not the peer's silence.
 //!
@@ -43,6 +44,8 @@ const CALM: Duration = Duration::from_secs(60);
 pub(super) struct Verdict {
     state: PeerState,
     since: Instant,
+    /// What an unheard one has to answer.
+    patience: Duration,
     /// When it answered last, or began to be asked; later by what was not its fault.
     quiet_since: Instant,
     answered: Option<Instant>,
@@ -63,6 +66,7 @@ impl Verdict {
         Self {
             state: PeerState::Unheard,
             since: now,
+            patience: PATIENCE,
             quiet_since: now,
             answered: None,
             open: VecDeque::new(),
@@ -73,6 +77,12 @@ impl Verdict {
             lost: 0,
             flaps: 0,
         }
+    }
+
+    /// The same of one that was up a moment ago, as the agent before this one saw it: its silence is not that of one
+    /// that has just joined.
+    pub(super) fn of_one_that_was_up(now: Instant) -> Self {
+        Self { patience: SILENCE, ..Self::new(now) }
     }
 
     /// The state, and since when.
@@ -140,7 +150,7 @@ impl Verdict {
     }
 
     fn is_silent(&self, now: Instant) -> bool {
-        let patience = if self.state == PeerState::Unheard { PATIENCE } else { SILENCE };
+        let patience = if self.state == PeerState::Unheard { self.patience } else { SILENCE };
         now.saturating_duration_since(self.quiet_since) >= patience && self.open.len() >= ASKS
     }
 

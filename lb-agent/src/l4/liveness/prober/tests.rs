@@ -1,5 +1,7 @@
 //! Two nodes that ask each other, with the tests as the network between them.
 
+use std::net::Ipv4Addr;
+
 use lb_common::hash::{FlowKey, KEY_WORDS};
 use lb_common::probe::{STAMP, STAMPED};
 use tokio::sync::mpsc::error::TryRecvError;
@@ -10,6 +12,8 @@ use crate::l4::liveness::PATIENCE;
 use crate::model::{Holder, PeerState};
 
 const PORT: u16 = 6080;
+
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)), PORT);
 
 fn key(word: u64) -> FlowKey {
     FlowKey::new([word; KEY_WORDS])
@@ -40,6 +44,11 @@ fn stamped((_, mut bytes): Outgoing) -> [u8; LEN] {
     bytes
 }
 
+/// Whoever sent it: what a member says it is, is what its tag proves.
+fn came(bytes: &[u8]) -> (&[u8], SocketAddr) {
+    (bytes, ANYWHERE)
+}
+
 fn states(prober: &Prober) -> Vec<PeerState> {
     prober.peers().iter().map(|peer| peer.state).collect()
 }
@@ -56,11 +65,11 @@ fn an_answer_brings_the_peer_up_and_says_what_it_says() {
         [2, 3].map(|id| SocketAddr::new(address(id), PORT))
     );
     assert!(first.asks(now, &Said::default()).is_empty(), "nothing is due again at once");
-    let answer = second.take(&stamped(asks[0]), now, Some(&SAID)).expect("it is for this node");
+    let answer = second.take(came(&stamped(asks[0])), now, Some(&SAID)).expect("it is for this node");
     assert_eq!(answer.0, SocketAddr::new(address(1), PORT));
     assert!(second.heard().is_empty(), "an ask may be a replay: its words do not count");
     let answer = stamped(answer);
-    assert_eq!(first.take(&answer, now, None), None);
+    assert_eq!(first.take(came(&answer), now, None), None);
     assert_eq!(states(&first), [PeerState::Up, PeerState::Unheard]);
     let Said { is_draining, in_force, needed, room, was_away } = SAID;
     let said = Heard {
@@ -80,7 +89,7 @@ fn what_is_not_a_fresh_answer_of_a_peer_changes_nothing() {
     let now = Instant::now();
     let (mut first, mut second) = (prober(1, &[2], now), prober(2, &[1], now));
     let ask = first.asks(now, &Said::default()).remove(0);
-    let plain = second.take(&stamped(ask), now, Some(&SAID)).expect("it is for this node");
+    let plain = second.take(came(&stamped(ask)), now, Some(&SAID)).expect("it is for this node");
     let forge = |change: &dyn Fn(&mut Probe), key: [u64; KEY_WORDS]| {
         let mut probe = Message::from_bytes(&plain.1).expect("a message").probe().expect("a probe");
         change(&mut probe);
@@ -94,11 +103,11 @@ fn what_is_not_a_fresh_answer_of_a_peer_changes_nothing() {
         ("of an unknown member", forge(&|probe| probe.from = 9, [7; KEY_WORDS])),
         ("to another ask", forge(&|probe| probe.sequence += 1, [7; KEY_WORDS])),
     ] {
-        assert_eq!(first.take(&bytes, now, Some(&SAID)), None, "{what}");
+        assert_eq!(first.take(came(&bytes), now, Some(&SAID)), None, "{what}");
         assert_eq!((states(&first), first.heard().len()), (vec![PeerState::Unheard], 0), "{what}");
     }
-    assert_eq!(first.take(&plain.1[1..], now, Some(&SAID)), None, "another length");
-    assert_eq!(second.take(&stamped(ask), now, None), None, "a node that is stuck is silent");
+    assert_eq!(first.take(came(&plain.1[1..]), now, Some(&SAID)), None, "another length");
+    assert_eq!(second.take(came(&stamped(ask)), now, None), None, "a node that is stuck is silent");
 }
 
 #[test]
@@ -106,8 +115,8 @@ fn who_stays_keeps_its_verdict() {
     let now = Instant::now();
     let (mut first, mut second) = (prober(1, &[2], now), prober(2, &[1], now));
     let ask = first.asks(now, &Said::default()).remove(0);
-    let answer = second.take(&stamped(ask), now, Some(&SAID)).expect("it is for this node");
-    first.take(&stamped(answer), now, None);
+    let answer = second.take(came(&stamped(ask)), now, Some(&SAID)).expect("it is for this node");
+    first.take(came(&stamped(answer)), now, None);
     first.follow(Some(&roster(1, &[2, 3])), now);
     assert_eq!(states(&first), [PeerState::Up, PeerState::Unheard]);
     let mut moved = roster(1, &[2]);
@@ -125,8 +134,8 @@ fn own_absence_is_nobodys_silence() {
     let mut now = start;
     let mut exchange = |first: &mut Prober, now, is_answered: bool| {
         for ask in first.asks(now, &Said::default()) {
-            let answer = second.take(&stamped(ask), now, Some(&SAID)).filter(|_| is_answered);
-            answer.map(|answer| first.take(&stamped(answer), now, None));
+            let answer = second.take(came(&stamped(ask)), now, Some(&SAID)).filter(|_| is_answered);
+            answer.map(|answer| first.take(came(&stamped(answer)), now, None));
         }
         first.look(now);
     };
@@ -171,7 +180,7 @@ fn all_others_are_asked_for_a_flow_and_each_answers_once() {
         [2, 3].map(|id| SocketAddr::new(address(id), PORT))
     );
     for ask in &asks {
-        assert_eq!(second.take(&stamped(*ask), now, Some(&SAID)), None, "it has to be looked up");
+        assert_eq!(second.take(came(&stamped(*ask)), now, Some(&SAID)), None, "it has to be looked up");
     }
     let asked = second.unanswered();
     assert_eq!(asked.iter().map(|asked| (asked.from, asked.flow)).collect::<Vec<_>>(), [(1, flow)]);
@@ -179,7 +188,7 @@ fn all_others_are_asked_for_a_flow_and_each_answers_once() {
     assert_eq!(answer.0, SocketAddr::new(address(1), PORT));
     let other = Inquiry { flow: flow + 1, has: Some(false), ..asked[0] };
     for answer in [second.looked_up(&other).expect("the same"), answer, answer] {
-        first.take(&stamped(answer), now, None);
+        first.take(came(&stamped(answer)), now, None);
     }
     assert_eq!(answered.try_recv(), Ok(holder(2, Some(true))));
     assert_eq!(answered.try_recv(), Err(TryRecvError::Empty));
@@ -193,11 +202,11 @@ fn what_is_asked_again_and_again_is_not_looked_up() {
     let now = Instant::now();
     let (mut first, mut second) = (prober(1, &[2], now), prober(2, &[1], now));
     let ask = stamped(first.inquire(question().0, now)[0]);
-    assert_eq!(second.take(&ask, now, None), None);
+    assert_eq!(second.take(came(&ask), now, None), None);
     assert!(second.unanswered().is_empty(), "who does not answer probes does not answer this");
-    (0..100).for_each(|_| _ = second.take(&ask, now, Some(&SAID)));
+    (0..100).for_each(|_| _ = second.take(came(&ask), now, Some(&SAID)));
     assert_eq!(second.unanswered().len(), 20);
-    second.take(&ask, now + Duration::from_secs(1), Some(&SAID));
+    second.take(came(&ask), now + Duration::from_secs(1), Some(&SAID));
     assert_eq!(second.unanswered().len(), 1);
 }
 
@@ -212,13 +221,13 @@ fn nodes_hear_each_other_while_a_key_comes_and_the_former_one_goes() {
             first.go_by(keys[0]);
             second.go_by(keys[1]);
             let ask = first.asks(now, &Said::default()).remove(0);
-            let answer = second.take(&stamped(ask), now, Some(&SAID)).expect("it hears the ask");
-            first.take(&stamped(answer), now, None);
+            let answer = second.take(came(&stamped(ask)), now, Some(&SAID)).expect("it hears the ask");
+            first.take(came(&stamped(answer)), now, None);
             assert_eq!(states(&first), [PeerState::Up], "{keys:?}");
             first
                 .inquire(question().0, now)
                 .iter()
-                .for_each(|ask| _ = second.take(&stamped(*ask), now, Some(&SAID)));
+                .for_each(|ask| _ = second.take(came(&stamped(*ask)), now, Some(&SAID)));
             assert_eq!(second.unanswered().len(), 1, "{keys:?}");
         }
     }
@@ -227,5 +236,40 @@ fn nodes_hear_each_other_while_a_key_comes_and_the_former_one_goes() {
     before.go_by(steps[0]);
     after.go_by(steps[3]);
     let ask = before.asks(now, &Said::default()).remove(0);
-    assert_eq!(after.take(&stamped(ask), now, Some(&SAID)), None, "the former key is gone");
+    assert_eq!(after.take(came(&stamped(ask)), now, Some(&SAID)), None, "the former key is gone");
+}
+
+#[test]
+fn a_node_that_is_no_member_asks_and_nobody_asks_it() {
+    let now = Instant::now();
+    let (mut first_hop, mut member) = (prober(NO_MEMBER, &[2], now), prober(2, &[1], now));
+    let ask = stamped(first_hop.asks(now, &Said::default()).remove(0));
+    let answer = member.take((&ask, ANYWHERE), now, Some(&SAID)).expect("it is answered");
+    assert_eq!(answer.0, ANYWHERE, "to where it came from");
+    assert_eq!(member.take((&ask, SocketAddr::new(ANYWHERE.ip(), 53)), now, Some(&SAID)), None);
+    assert_eq!(member.take((&ask, ANYWHERE), now, None), None, "a member that is stuck is silent");
+    assert_eq!(first_hop.take(came(&stamped(answer)), now, Some(&SAID)), None);
+    assert_eq!(states(&first_hop), [PeerState::Up]);
+    assert!(first_hop.heard()[&2].is_draining);
+    // It is nobody's peer, and has no connections to tell of.
+    assert_eq!(member.take(came(&stamped(answer)), now, Some(&SAID)), None);
+    let mut other = prober(NO_MEMBER, &[2], now);
+    assert_eq!(other.take(came(&ask), now, Some(&SAID)), None);
+    let (answers, _) = unbounded_channel();
+    let (client, vip) = (SocketAddr::new(address(9), 9), SocketAddr::new(address(10), 80));
+    assert!(first_hop.inquire(Question { client, vip, answers }, now).is_empty());
+}
+
+#[test]
+fn who_was_up_when_the_agent_before_asked_has_no_patience_to_hope_for() {
+    let start = Instant::now();
+    let mut prober = prober(1, &[2, 3], start);
+    prober.begin(|id| id == 2, start);
+    let at = |millis| start + Duration::from_millis(millis);
+    for millis in (0..400).step_by(20) {
+        prober.asks(at(millis), &Said::default());
+        prober.look(at(millis));
+        let second = if millis < 300 { PeerState::Unheard } else { PeerState::Down };
+        assert_eq!(states(&prober), [second, PeerState::Unheard], "{millis} ms");
+    }
 }
