@@ -56,6 +56,9 @@ use crate::source::{Membership, Settings};
 /// Looked this often whether the last snapshot is published.
 const PUBLISHING: Duration = Duration::from_millis(10);
 
+/// Longer than most round trips: an ACK that comes later finds nobody.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
+
 type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// Carries out a command line.
@@ -157,6 +160,12 @@ async fn agent(run: Run) -> Result<ExitCode> {
         never = admin => match never {},
         left = drain.until_told_to_stop(&mut signals, turn, grace) => left,
     };
+    // Nobody gives signs of life any more, and no agent comes after this one.
+    if *live.turn.borrow() == Turn::Holding && !run.no_xdp && !left.is_zero() {
+        packet_path::fall_silent(&run);
+        // From here on SYNs go elsewhere: those that came before have their handshakes done.
+        sleep(LAST_HANDSHAKES).await;
+    }
     tokio::join!(stop(proxy, left, signals), async {
         if let Some(writer) = writer {
             writer.stop().await;

@@ -1,6 +1,7 @@
 //! One agent after the other on a node that serves: clients open connections throughout, and failures are counted.
 
 use std::io::{Read, Write};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
@@ -11,13 +12,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lb_tests::lab::http::Connection;
 use lb_tests::lab::manifests::ingress;
-use lb_tests::lab::site::SHOP;
+use lb_tests::lab::site::{SHOP, Site};
 use lb_tests::lab::spread::owner;
 use lb_tests::lab::wait::{eventually, until};
-use lb_tests::lab::{Namespace, Node, Process};
+use lb_tests::lab::{Namespace, Node, Process, run};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
+use crate::liveness::await_all_up;
 use crate::{PATIENCE, connect, edges, with_site};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -56,6 +59,50 @@ fn updates_fail_no_new_connection() -> Result<()> {
         })?;
         let answer = lab.edges[0].admin("/readyz")?;
         ensure!(answer.status == 200, "{answer:?}");
+        Ok(())
+    })
+}
+
+/// Told to stop with no time for others to learn it, it is one whose packet path needs no time to notice its end.
+#[test]
+fn an_agent_that_stops_at_once_refuses_no_connection() -> Result<()> {
+    run("an_agent_that_stops_at_once_refuses_no_connection", &edges(2), |lab| {
+        Site::publish(lab)?;
+        lab.run_agents_with(&["--grace", "1"])?;
+        await_all_up(lab)?;
+        let to = [SocketAddr::new(lab.vip().v4.into(), 80), SocketAddr::new(lab.vip().v6.into(), 80)];
+        let calls = Calls::default();
+        calls.during(&lab.client.clone(), &to, || {
+            calls.some_more()?;
+            let agent = lab.edges[0].agent().context("it was started")?;
+            agent.ask_to_stop()?;
+            let end = agent.wait(SOON)?;
+            ensure!(end.success(), "{end}: {}", agent.log());
+            calls.some_more()
+        })
+    })
+}
+
+/// Without one, what listens on all addresses of the node would answer on VIPs, or nobody.
+#[test]
+fn there_is_a_socket_lookup_at_each_moment() -> Result<()> {
+    with_site("there_is_a_socket_lookup_at_each_moment", &edges(1), |lab, _| {
+        let node = &mut lab.edges[0];
+        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        let links = node.bpffs().join("edgelb/links");
+        inotify::add_watch(&watch, &links, WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE)?;
+        node.kill_agent()?;
+        node.run_agent(&[])?;
+        node.run_next_agent()?.stop()?;
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = Vec::new();
+        let mut reader = inotify::Reader::new(&watch, &mut buffer);
+        while let Ok(event) = reader.next() {
+            if event.file_name() == Some(c"sk_lookup") {
+                events.push(event.events());
+            }
+        }
+        ensure!(events == [ReadFlags::MOVED_TO; 2], "{events:?}");
         Ok(())
     })
 }

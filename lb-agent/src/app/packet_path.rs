@@ -258,6 +258,11 @@ async fn armed(orders: mpsc::Sender<Order>, filter: CaptureFilter) -> Result<Arm
     Ok(Armed { packets, lost })
 }
 
+/// Has the packet path go on without an agent at once.
+pub(super) fn fall_silent(run: &Run) {
+    l4::liveness::fall_silent(&pins(run));
+}
+
 fn pins(run: &Run) -> Pins {
     let pins = Pins::new(run.bpffs.clone());
     #[cfg(debug_assertions)]

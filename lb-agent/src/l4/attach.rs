@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::L4Error;
 use super::interface::{self, Interface};
-use super::pins::Pins;
+use super::pins::{Pins, pin_error, remove_pin};
 use super::probe;
 
 /// How an interface runs the program.
@@ -87,7 +87,7 @@ pub(crate) async fn found(netlink: &Handle, interfaces: &[String]) -> Result<Vec
 fn detach_others(pins: &Pins, interfaces: &[String]) -> Result<(), L4Error> {
     for (interface, pin) in pins.xdp_links()? {
         if !interfaces.contains(&interface) {
-            std::fs::remove_file(&pin).map_err(super::pins::pin_error(&pin))?;
+            std::fs::remove_file(&pin).map_err(pin_error(&pin))?;
             info!(interface, "XDP detached: no longer named by --interface");
         }
     }
@@ -146,12 +146,15 @@ fn sk_lookup(object: &mut Ebpf, pins: &Pins) -> Result<(), L4Error> {
         .map_err(|source| L4Error::System { action: "open /proc/self/ns/net", source })?;
     let name = program::SK_LOOKUP;
     let program: &mut SkLookup = typed(object, name)?;
-    // aya has no atomic replacement for this kind of link. Several may hang on one namespace and the first
-    // that chooses a socket wins, so the new one is attached before the old one goes.
+    // aya has no replacement for this kind of link. Several may hang on one namespace and the first that chooses a socket
+    // wins: the new one is there before the old one goes, and its pin takes the old one's place in one step. An agent
+    // that dies in between leaves both.
+    let next = pins.next_sk_lookup_link();
+    remove_pin(&next)?;
     let id = program.attach(namespace).map_err(L4Error::program(name))?;
     let link = program.take_link(id).map_err(L4Error::program(name))?;
-    drop(unpin(&pin, "the network namespace")?);
-    keep(link.into(), &pin, "the network namespace")
+    keep(link.into(), &next, "the network namespace")?;
+    std::fs::rename(&next, &pin).map_err(pin_error(&pin))
 }
 
 enum Replaced {
@@ -217,7 +220,7 @@ fn unpin_later(pin: &Path, label: &str) -> Result<Option<PinnedLink>, L4Error> {
 /// Removes a pin and gives its link: dropped, it detaches.
 fn unpin(pin: &Path, label: &str) -> Result<Option<FdLink>, L4Error> {
     let Some(link) = unpin_later(pin, label)? else { return Ok(None) };
-    link.unpin().map(Some).map_err(super::pins::pin_error(pin))
+    link.unpin().map(Some).map_err(pin_error(pin))
 }
 
 fn keep(link: FdLink, pin: &Path, label: &str) -> Result<(), L4Error> {

@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/v<layout>/<map>       maps, by version of their layout; those of one agent are for its own programs only
 //! <root>/links/xdp-<interface> XDP links
-//! <root>/links/sk_lookup       the socket lookup's link
+//! <root>/links/sk_lookup       the socket lookup's link; `sk_lookup_next` for a moment while it is replaced
 //! ```
 
 use std::fs::{self, File};
@@ -130,6 +130,11 @@ impl Pins {
     #[must_use]
     pub fn sk_lookup_link(&self) -> PathBuf {
         self.links().join("sk_lookup")
+    }
+
+    /// Where the next one is pinned, until it takes that one's place.
+    pub(super) fn next_sk_lookup_link(&self) -> PathBuf {
+        self.links().join("sk_lookup_next")
     }
 
     /// Pinned XDP links: interface and pin.
