@@ -114,8 +114,13 @@ fn is_the_agent(set: &Value) -> Result<()> {
     for name in ["NODE", "TAKE_OVER", "INTERFACES", "HTTP", "HTTPS", "METRICS_ADDR", "SECRETS"] {
         ensure!(of(&format!("EDGELB_{name}")).is_some(), "no EDGELB_{name}: {}", agent["env"]);
     }
-    let grace = of("EDGELB_GRACE").and_then(|set| set["value"].as_str()?.parse::<u64>().ok());
-    ensure!(grace.is_some() && grace < pod["terminationGracePeriodSeconds"].as_u64(), "{grace:?}");
+    for name in ["EDGELB_GRACE", "EDGELB_GRACE_FOLLOWED"] {
+        let grace = of(name).and_then(|set| set["value"].as_str()?.parse::<u64>().ok());
+        ensure!(
+            grace.is_some() && grace < pod["terminationGracePeriodSeconds"].as_u64(),
+            "{name}: {grace:?}"
+        );
+    }
     Ok(())
 }
 

@@ -39,7 +39,7 @@ impl Grace {
         let told = run.grace.map(u32::from);
         Self {
             serving: seconds(told.unwrap_or(DEFAULT_GRACE.into())),
-            followed: seconds(told.unwrap_or(run.drain_deadline)),
+            followed: seconds(run.grace_followed.map(u32::from).or(told).unwrap_or(run.drain_deadline)),
         }
     }
 
@@ -73,7 +73,7 @@ impl Drain {
         self.progress.subscribe()
     }
 
-    /// Carries out what is told.
+    /// Carries out what is told, and what the Node says.
     pub(super) async fn run(&self, proxy: &Proxy, history: Option<&Histories>) -> Infallible {
         tokio::select! {
             never = self.obey(proxy, history) => never,
@@ -259,5 +259,7 @@ mod tests {
         check(&["--drain-deadline", "600"], 10, 600);
         check(&["--grace", "110"], 110, 110);
         check(&["--grace", "0"], 0, 0);
+        check(&["--grace", "110", "--grace-followed", "3600"], 110, 3600);
+        check(&["--grace-followed", "60"], 10, 60);
     }
 }

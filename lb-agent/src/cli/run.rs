@@ -58,6 +58,9 @@ pub struct Run {
     /// serves the node meanwhile]
     #[arg(long, env = "EDGELB_GRACE", value_name = "SECONDS")]
     pub grace: Option<u16>,
+    /// The same once another agent has taken over. [default: --grace if that is set, else --drain-deadline]
+    #[arg(long, env = "EDGELB_GRACE_FOLLOWED", value_name = "SECONDS")]
+    pub grace_followed: Option<u16>,
     /// How long connections may hold up a change of the edge nodes: a node that drains counts as drained after that, and
     /// flows that opened before a change are looked for where it was before. The default outlasts downloads, long
     /// polling and most WebSocket sessions, and lets all nodes of a site be replaced one by one within a day. Of the
