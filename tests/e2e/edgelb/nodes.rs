@@ -15,13 +15,6 @@ const LOST: Duration = Duration::from_secs(30);
 /// a whole period from when it began to listen.
 const LEADER_LOST: Duration = Duration::from_secs(45);
 
-/// A node that says so leaves at once; its flows wait for the next generation to be in all kernels.
-const LEFT: Duration = Duration::from_secs(10);
-
-/// Connections that a change of members may break: each of the four clients has one open, and nodes take the new
-/// table up one after the other.
-const MOST_BROKEN: usize = 8;
-
 /// `kubectl drain` leaves what DaemonSets put there, so an edge node stays one; the app's pod that ran there goes, and
 /// requests to it go elsewhere.
 pub(super) fn drained(site: &mut Site<'_>) -> Result<()> {
@@ -40,12 +33,25 @@ pub(super) fn drained(site: &mut Site<'_>) -> Result<()> {
     ensure!(site.agents()?.contains_key(node), "its agent is gone");
     site.await_members(&["node-1", "node-2", "node-3"])?;
     calls.some_more()?;
+    await_drain(site, node, true)?;
     site.kubectl(&["uncordon", node])?;
+    await_drain(site, node, false)?;
     println!("  {pod} left {node}; {} calls, none failed", calls.none_failed()?);
     Ok(())
 }
 
-/// As a careful operator does: the router first, then the label. New flows of the node wait for the next generation.
+/// Its connections end in order, as after `lb-agent drain`; and its pod stays ready, for no rolling update would get past it.
+fn await_drain(site: &Site<'_>, node: &str, drains: bool) -> Result<()> {
+    let pod = &site.agents()?[node];
+    let ask = ["exec", "--namespace", SYSTEM, pod, "--", "/lb-agent", "health", "--exclude-drain"];
+    soon("the agent knows whether its node is cordoned", || {
+        let said = site.kubectl(&ask)?;
+        ensure!(said.starts_with("ready:") && said.contains("(cordoned)") == drains, "{said}");
+        Ok(())
+    })
+}
+
+/// As a careful operator does: the router first, then the label. The node's flows live on there, and no call fails.
 pub(super) fn unlabelled(site: &mut Site<'_>) -> Result<()> {
     let calls = site.calls();
     site.route_to(&["node-1", "node-3"])?;
@@ -55,8 +61,7 @@ pub(super) fn unlabelled(site: &mut Site<'_>) -> Result<()> {
     site.await_members(&["node-1", "node-3"])?;
     println!("  members after {:.1} s", at.elapsed().as_secs_f64());
     calls.some_more()?;
-    let (answered, failures) = calls.end()?;
-    ended_within(at, LEFT, answered, &failures)?;
+    println!("  {} calls, none failed", calls.none_failed()?);
     soon("its pod is gone", || {
         let agents = site.agents()?;
         ensure!(!agents.contains_key("node-2"), "{agents:?}");
@@ -105,21 +110,16 @@ fn lose(site: &mut Site<'_>, lost: &str, bound: Duration) -> Result<()> {
     calls.none_failed().map(drop)
 }
 
-/// A new member takes flows over from the others. A connection that is open at that moment may break (it lands at a
-/// node that does not know it); none that begins when all have the new members does.
+/// A new member takes new flows over from the others, who keep those that they have: no call fails.
 pub(super) fn comes_back(site: &mut Site<'_>) -> Result<()> {
     let off = site.cluster.nodes.iter().find(|node| !node.is_on()).map(|node| node.name.clone());
     let calls = site.calls();
     site.cluster.switch_on(&off.context("a node that is switched off")?)?;
     site.await_members(&["node-1", "node-2", "node-3"])?;
-    let settled = Instant::now();
     site.rolled_out(SYSTEM, "daemonset/edgelb")?;
     site.route_to(&["node-1", "node-2", "node-3"])?;
     calls.some_more()?;
-    let (answered, failures) = calls.end()?;
-    println!("  {answered} calls answered, {} open at the change failed", failures.len());
-    ensure!(failures.len() <= MOST_BROKEN, "{failures:?}");
-    ensure!(failures.iter().all(|failure| failure.began < settled), "after the change: {failures:?}");
+    println!("  {} calls, none failed", calls.none_failed()?);
     Ok(())
 }
 
