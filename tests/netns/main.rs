@@ -19,6 +19,7 @@ mod membership;
 mod outer_v6;
 mod refused;
 mod requests;
+mod segments;
 mod silent;
 mod soak;
 mod spread;

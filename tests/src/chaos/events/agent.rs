@@ -1,5 +1,6 @@
 //! An agent stands still, dies, or is followed by the next one.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -10,10 +11,19 @@ use nix::sys::signal::Signal;
 use super::flood::Flood;
 use super::node::STALL;
 use crate::chaos::stage::{Played, Stage, pass};
+use crate::lab::Lab;
+use crate::lab::http::Connection;
+use crate::lab::site::SHOP;
 use crate::lab::wait::until;
 
 /// How long a step of an agent may take.
 const SOON: Duration = Duration::from_secs(20);
+
+/// So many good handshakes are counted under a flood.
+const HANDSHAKES: usize = 100;
+
+/// How long each of them may take.
+const HANDSHAKE: Duration = Duration::from_secs(4);
 
 /// What an agent is told whose maps are to be laid out as another version would have them.
 const OTHER_LAYOUT: [&str; 1] = ["--other-layout"];
@@ -93,8 +103,23 @@ pub fn upgraded_under_flood(stage: &mut Stage) -> Result<Played> {
     until("SYN cookies", SOON, || flood.cookies(&stage.lab).is_ok_and(|sent| sent > 0))?;
     stage.renew_agent(NODE, &[])?;
     pass(STALL);
-    played.notes.push(format!("{} cookies for {} forged SYNs", flood.cookies(&stage.lab)?, flood.sent()));
+    let good = (0..HANDSHAKES).filter(|_| is_answered(&stage.lab)).count();
+    played.notes.push(format!(
+        "{} cookies for {} forged SYNs; {good} of {HANDSHAKES} good handshakes done, and answered",
+        flood.cookies(&stage.lab)?,
+        flood.sent()
+    ));
     Ok(played)
+}
+
+/// Whether a connection that means it gets its turn, within the time that a client's first repetitions take.
+fn is_answered(lab: &Lab) -> bool {
+    let answer = || -> Result<u16> {
+        let stream = lab.client.connect(SocketAddr::new(lab.vip().v4.into(), 80), HANDSHAKE)?;
+        stream.set_read_timeout(Some(HANDSHAKE))?;
+        Ok(Connection::new(stream).fetch(SHOP, "/")?.status)
+    };
+    answer().is_ok_and(|status| status == 200)
 }
 
 /// To another layout of maps, and back.
