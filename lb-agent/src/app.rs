@@ -12,6 +12,8 @@ mod drain;
 mod explain;
 mod explain_request;
 mod flow_key;
+#[cfg(test)]
+mod flows_found;
 mod input;
 mod liveness;
 mod packet_path;

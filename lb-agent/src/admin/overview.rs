@@ -226,7 +226,7 @@ mod tests {
                 number,
                 step: Step::Settled,
                 members: members.into_iter().collect(),
-                key: None,
+                ..Generation::default()
             })
         };
         let first =
@@ -250,7 +250,7 @@ mod tests {
             number: 4,
             step: Step::Learn,
             members: BTreeMap::from([member("edge-1", 1, 9), member("edge-2", 2, 9), member("edge-4", 4, 9)]),
-            key: None,
+            ..Generation::default()
         };
         let mut history = History::default();
         assert_eq!(standing("edge-1", &history), "active", "nothing is known");
@@ -278,7 +278,7 @@ mod tests {
             number: 4,
             step: Step::Settled,
             members: BTreeMap::from([("edge-2".to_owned(), other)]),
-            key: None,
+            ..Generation::default()
         };
         let snapshot = Snapshot { generations: vec![Arc::new(former)], ..snapshot() };
         let peers = Peers { all: vec![peer(PeerState::Down)], stuck: None };

@@ -244,9 +244,8 @@ mod tests {
 
     #[test]
     fn a_scrape_has_what_rows_are_made_of() {
-        let generation = |number| {
-            Arc::new(Generation { number, step: Step::Settled, members: BTreeMap::new(), key: None })
-        };
+        let generation =
+            |number| Arc::new(Generation { number, step: Step::Settled, ..Generation::default() });
         let queued = Some("change 3 queued (edge-4 joins): edge-2 holds flows of membership 1".to_owned());
         let history = History { agreed: vec![generation(1), generation(2)], absences: Vec::new(), queued };
         let holdings = Some(Holdings { held: 3, half_open: 8192, ..Holdings::default() });

@@ -88,6 +88,17 @@ pub struct EdgeMember {
     pub state: MemberState,
 }
 
+impl EdgeMember {
+    /// Its share of new flows as it stands.
+    #[must_use]
+    pub const fn share(&self) -> u32 {
+        match self.state {
+            MemberState::Active => self.weight,
+            MemberState::Draining => 0,
+        }
+    }
+}
+
 /// What a member is up to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 pub enum MemberState {

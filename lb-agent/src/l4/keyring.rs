@@ -76,8 +76,6 @@ pub fn prints(keys: &Keys) -> KeyPrints {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::l4::keys::derive;
     use crate::model::Step;
@@ -87,7 +85,7 @@ mod tests {
         let [first, second, third] =
             [&b"the first of some keys"[..], b"the second", b"the third"].map(derive);
         let generation = |number, step, key| {
-            Arc::new(Generation { number, step, members: BTreeMap::new(), key: Some(fingerprint(key)) })
+            Arc::new(Generation { number, step, key: Some(fingerprint(key)), ..Generation::default() })
         };
         let mut ring = Keyring::new(Keys::only(first));
         let before = generation(1, Step::Settled, &first);

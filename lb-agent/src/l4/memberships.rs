@@ -196,9 +196,8 @@ impl Memberships {
     /// All members of any of them; where they disagree, the newest is right.
     pub(crate) fn members(&self) -> BTreeMap<String, Member> {
         let (mut members, mut ids) = (BTreeMap::new(), BTreeSet::new());
-        let absences = self.absences.generations();
-        let generations: Vec<_> = absences.chain(self.agreed.iter().map(Arc::clone)).collect();
-        for member in generations.iter().rev().flat_map(|generation| generation.members.values()) {
+        let generations = self.generations();
+        for member in generations.iter().rev().flat_map(|generation| generation.present()) {
             if !members.contains_key(&member.name) && ids.insert(member.id) {
                 members.insert(member.name.clone(), member.clone());
             }
@@ -245,10 +244,15 @@ impl Memberships {
     pub(crate) fn stand_in(&mut self, this: Option<MemberId>) -> Arc<Table> {
         let down: BTreeSet<_> = self.down.iter().copied().chain(this).collect();
         let is_up = |member: &Member| !down.contains(&member.id);
-        if !in_force(&self.agreed).is_some_and(|in_force| in_force.members.values().any(is_up)) {
+        if !in_force(&self.agreed).is_some_and(|in_force| in_force.present().any(is_up)) {
             return self.rows();
         }
         let generations = self.generations();
+    /// How many members a row may have to name beside those of what is agreed on: they opened flows for one that was away.
+    pub(crate) fn stood_in(&self) -> usize {
+        self.absences.beside(&self.agreed)
+    }
+
         self.stand_in.make(generations, down, &mut self.openers)
     }
 
@@ -258,20 +262,17 @@ impl Memberships {
         let in_force = generations.iter().rev().filter(|generation| generation.step >= Step::Switch);
         let opened = in_force.map(|generation| Opened {
             number: generation.number,
-            fingerprint: fingerprint(&generation.members),
+            fingerprint: fingerprint(generation),
             key: generation.key,
-            openers: self.openers.of(&generation.members),
+            openers: self.openers.of(generation),
         });
         opened.collect()
     }
 
-    /// With what was in force while members were down, the oldest first.
+    /// With what was in force while members were down, the oldest first. Those come before all that nodes agree on: where a row
+    /// has no place for all, it is what opened in a short time that is not found.
     fn generations(&self) -> Vec<Arc<Generation>> {
-        let newest = self.agreed.iter().rposition(|generation| generation.step >= Step::Switch);
-        let mut generations = self.agreed.clone();
-        let at = newest.unwrap_or(0);
-        generations.splice(at..at, self.absences.generations());
-        generations
+        self.absences.generations().chain(self.agreed.iter().map(Arc::clone)).collect()
     }
 
     /// So that the next agent goes on with it.

@@ -11,9 +11,12 @@ use siphasher::sip::SipHasher24;
 use super::maglev::{self, Table};
 use crate::model::{Generation, Member, Step};
 
-/// Openers that are kept: of the generations that can be in a row, each with all members and without those that are down,
-/// before a change and after it.
-const KEPT: usize = 24;
+/// Openers that are kept: of the generations that can be in a row, each with all members and without those that are down
+/// (by itself each of them, too), before a change and after it.
+const KEPT: usize = 32;
+
+/// Of so many that are down, one is taken out after the other: each set of them is a table to fill. Of more, all at once.
+const MOST_IN_TURN: usize = 3;
 
 /// The opener of each bucket of a table.
 pub type Column = Arc<[MemberId]>;
@@ -24,62 +27,75 @@ type Takers = Vec<Member>;
 /// The openers of memberships, kept: a step and a member that goes down or comes back fill nothing twice.
 #[derive(Debug, Default)]
 pub struct Openers {
-    /// Those last used come last.
-    kept: Vec<(Takers, Column)>,
+    /// By the takers, and who of them is down. Those last used come last.
+    kept: Vec<(Takers, BTreeSet<MemberId>, Column)>,
 }
 
-/// The rows of generations, the oldest first, while some members are down. In each row stands
-/// 1. the opener: that of the newest generation that is at least at `Switch`;
-/// 2. the opener of a generation that is being learned, for another first hop may have switched already;
-/// 3. the opener that is down, for it may only be stalled, and have its flows still;
-/// 4. the openers of earlier generations, newest to oldest.
-///
-/// A generation that was in force while some members were down, and has the number of the whole one, counts only where it
-/// had other openers than that.
-///
-/// In each generation, who is down opens nothing as long as anyone is up; and who is down is asked last, for a packet
-/// that goes to a dead member comes to no other.
+/// The rows of generations, the oldest first, while some members are down: whom each bucket's `Columns` name.
 #[must_use]
 pub fn rows(generations: &[Arc<Generation>], down: &BTreeSet<MemberId>, openers: &mut Openers) -> Table {
-    let first_learned = generations.iter().rposition(|generation| generation.step >= Step::Switch);
-    let (in_force, learned) = generations.split_at(first_learned.map_or(0, |newest| newest + 1));
-    let mut of = |generation: &Arc<Generation>| {
-        let opening = Opening::new(&generation.members, down, openers);
-        match present(generations, generation) {
-            Some(all) => opening.without(&openers.of(&all.members), &generation.members),
-            None => opening,
-        }
-    };
-    let learned: Vec<Opening> = learned.iter().map(&mut of).collect();
-    let mut in_force = in_force.iter().rev().map(of);
-    let newest = in_force.next();
-    let mut columns = Vec::new();
-    columns.extend(newest.as_ref().map(|newest| Arc::clone(&newest.up)));
-    columns.extend(learned.into_iter().flat_map(Opening::columns));
-    columns.extend(newest.and_then(|newest| newest.passed_over));
-    columns.extend(in_force.flat_map(Opening::columns));
-    let mut rows = join(&columns);
-    if !down.is_empty() {
-        rows.iter_mut().for_each(|row| *row = down_last(*row, down));
+    let columns = Columns::new(generations, down, openers);
+    Table::new((0..BUCKETS as usize).map(|bucket| columns.row(bucket).bits()).collect())
+}
+
+/// What rows are made of. In each stands
+/// 1. the opener: that of the newest generation that is at least at `Switch`;
+/// 2. the opener of a generation that is being learned, for another first hop may have switched already;
+/// 3. the openers of earlier generations, newest to oldest, and who would open in place of one that is down;
+/// 4. those that are down, for they may only be stalled, and have their flows still.
+///
+/// In each generation, who is down opens nothing as long as anyone is up. It is asked last, for a packet that goes to a dead
+/// member comes to no other, and takes no place of one that is up: three generations at most have flows at a time
+/// (changes wait for that, deaths do not), and each of them has one opener that is up.
+pub struct Columns {
+    asked: Vec<Column>,
+    /// By id; empty while nobody is down.
+    is_down: Vec<bool>,
+}
+
+impl Columns {
+    /// Those of generations, the oldest first, while some members are down.
+    #[must_use]
+    pub fn new(generations: &[Arc<Generation>], down: &BTreeSet<MemberId>, openers: &mut Openers) -> Self {
+        let newest = generations.iter().rposition(|generation| generation.step >= Step::Switch);
+        let (in_force, learned) = generations.split_at(newest.map_or(0, |newest| newest + 1));
+        let (before, newest) = in_force.split_at(newest.unwrap_or(0));
+        let mut openings = |generations: &[Arc<Generation>]| -> Vec<_> {
+            generations.iter().map(|generation| Opening::new(generation, down, openers)).collect()
+        };
+        let (before, opening) = (openings(before), openings(&[newest, learned].concat()));
+        let up = |opening: &Opening| Arc::clone(&opening.up);
+        let all = |opening: &Opening| opening.all.clone();
+        let asked = opening.iter().map(up).chain(opening.iter().filter_map(all));
+        // Nobody opens by these any more, but who has not switched: who had flows of them goes before who would have now.
+        let asked =
+            asked.chain(before.iter().rev().map(|opening| all(opening).unwrap_or_else(|| up(opening))));
+        let asked =
+            asked.chain(before.iter().rev().filter(|opening| all(opening).is_some()).map(up)).collect();
+        let is_down = if down.is_empty() { Vec::new() } else { of_ids(down.iter().copied()) };
+        Self { asked, is_down }
     }
-    Table::new(rows)
-}
 
-/// The whole of a generation that was in force without some members, while those were down: it has the same number.
-fn present<'a>(generations: &'a [Arc<Generation>], of: &Generation) -> Option<&'a Arc<Generation>> {
-    let is_it = |all: &&Arc<Generation>| {
-        all.number == of.number
-            && all.members.len() > of.members.len()
-            && of.members.keys().all(|name| all.members.contains_key(name))
-    };
-    generations.iter().filter(is_it).max_by_key(|all| all.members.len())
-}
+    /// The row of a bucket: each member once, as many as it has room for.
+    #[must_use]
+    pub fn row(&self, bucket: usize) -> Row {
+        let mut ids = self.asked.iter().map(|column| column[bucket]);
+        let mut row = Row::of(ids.next().unwrap_or(NO_MEMBER));
+        for id in ids.clone() {
+            // What is so nearly always: the same opener as before.
+            if id != row.opener() && !self.is_down(id) {
+                row = with(row, id);
+            }
+        }
+        if !self.is_down.is_empty() {
+            row = ids.filter(|&id| self.is_down(id)).fold(row, with);
+        }
+        row
+    }
 
-fn down_last(row: u64, down: &BTreeSet<MemberId>) -> u64 {
-    let mut members = Row::from_bits(row).members();
-    // Stable: all else stays in order. An opener that is down has nobody before it that is up.
-    members[1..].sort_by_key(|id| *id == NO_MEMBER || down.contains(id));
-    Row::new(members).bits()
+    fn is_down(&self, id: MemberId) -> bool {
+        self.is_down.get(usize::from(id)).is_some_and(|&is_down| is_down)
+    }
 }
 
 /// Who opens in one generation.
@@ -87,39 +103,18 @@ struct Opening {
     /// Without members that are down.
     up: Column,
     /// With them, if there are any.
-    passed_over: Option<Column>,
+    all: Option<Column>,
 }
 
 impl Opening {
-    fn new(members: &BTreeMap<String, Member>, down: &BTreeSet<MemberId>, openers: &mut Openers) -> Self {
-        let all = openers.of(members);
-        let up: Vec<&Member> = members.values().filter(|member| !down.contains(&member.id)).collect();
-        if up.is_empty() || up.len() == members.len() {
-            return Self { up: all, passed_over: None };
-        }
-        // Only the buckets of who is down move: Maglev alone would move some others, too.
-        let others = openers.of_takers(takers(up));
-        let is_down = of_ids(down.iter().copied());
-        let opener = |(&opener, &other)| if is_down[usize::from(opener)] { other } else { opener };
-        Self { up: all.iter().zip(others.iter()).map(opener).collect(), passed_over: Some(all) }
-    }
-
-    /// Only what members opened in place of others that were down: whom Maglev moves besides never opened there, and would
-    /// take the place of somebody who did.
-    fn without(self, all: &Column, members: &BTreeMap<String, Member>) -> Self {
-        let was_up = of_ids(members.values().map(|member| member.id));
-        let opener = |present: MemberId, absent: MemberId| match was_up[usize::from(present)] {
-            true => present,
-            false => absent,
+    fn new(generation: &Generation, down: &BTreeSet<MemberId>, openers: &mut Openers) -> Self {
+        let all = openers.of(generation);
+        let is_passed_over = generation.present().any(|member| down.contains(&member.id));
+        let up = match is_passed_over {
+            true => openers.without(&generation.members, &(&generation.absent | down)),
+            false => Arc::clone(&all),
         };
-        let restrict = |column: Column| {
-            all.iter().zip(column.iter()).map(|(&present, &absent)| opener(present, absent)).collect()
-        };
-        Self { up: restrict(self.up), passed_over: self.passed_over.map(restrict) }
-    }
-
-    fn columns(self) -> impl Iterator<Item = Column> {
-        [Some(self.up), self.passed_over].into_iter().flatten()
+        Self { up, all: is_passed_over.then_some(all) }
     }
 }
 
@@ -132,34 +127,80 @@ fn of_ids(ids: impl Iterator<Item = MemberId>) -> Vec<bool> {
 
 /// What tells memberships apart by their openers alone, the same on all nodes, and never 0.
 #[must_use]
-pub fn fingerprint(members: &BTreeMap<String, Member>) -> u32 {
+pub fn fingerprint(generation: &Generation) -> u32 {
     let mut hasher = SipHasher24::new();
-    for Member { name, id, weight, .. } in takers(members.values().collect()) {
+    for Member { name, id, weight, .. } in takers(generation.members.values().collect()) {
         hasher.write(name.as_bytes());
         hasher.write(&[0]);
         hasher.write(&id.to_le_bytes());
         hasher.write(&weight.to_le_bytes());
     }
+    generation.absent.iter().for_each(|id| hasher.write(&id.to_le_bytes()));
     (hasher.finish() as u32).max(1)
 }
 
 impl Openers {
-    /// Who opens in a membership of which nobody is down.
-    pub fn of(&mut self, members: &BTreeMap<String, Member>) -> Column {
-        self.of_takers(takers(members.values().collect()))
+    /// Who opens in a membership, with nobody else down.
+    pub fn of(&mut self, generation: &Generation) -> Column {
+        self.without(&generation.members, &generation.absent)
+    }
+
+    /// Who opens while some are down: only their buckets move. Such a bucket opens where it would without its opener; if that
+    /// one is down, too, where it would without both, and so on. So each of them moves nothing of the others', whatever the
+    /// order in which they went down, and gets back what was its own alone.
+    fn without(&mut self, members: &BTreeMap<String, Member>, down: &BTreeSet<MemberId>) -> Column {
+        let ids = members.values().map(|member| member.id);
+        let down: BTreeSet<_> = ids.filter(|id| down.contains(id)).collect();
+        let beside = |out: &BTreeSet<MemberId>| {
+            takers(members.values().filter(|member| !out.contains(&member.id)).collect())
+        };
+        let all = beside(&BTreeSet::new());
+        if down.is_empty() || down.len() == members.len() {
+            return self.of_takers(all);
+        }
+        self.kept(all, down.clone(), |openers, all| {
+            let mut column = openers.of_takers(all.clone()).to_vec();
+            let is_down = of_ids(down.iter().copied());
+            // The buckets that still open at one that is down, by those that are out of it.
+            let mut closed: BTreeMap<BTreeSet<MemberId>, Vec<usize>> = BTreeMap::new();
+            let buckets = column.iter().enumerate().filter(|(_, id)| is_down[usize::from(**id)]);
+            buckets.for_each(|(bucket, &id)| closed.entry([id].into()).or_default().push(bucket));
+            while let Some((out, buckets)) = closed.pop_first() {
+                let out = if down.len() > MOST_IN_TURN { down.clone() } else { out };
+                let others = openers.of_takers(beside(&out));
+                for bucket in buckets {
+                    let id = others[bucket];
+                    column[bucket] = id;
+                    if is_down[usize::from(id)] {
+                        closed.entry(&out | &[id].into()).or_default().push(bucket);
+                    }
+                }
+            }
+            column.into()
+        })
     }
 
     fn of_takers(&mut self, takers: Takers) -> Column {
-        let known = self.kept.iter().position(|(known, _)| alike(known, &takers));
-        let entry = match known {
+        self.kept(takers, BTreeSet::new(), |_, takers| maglev::openers(takers).into())
+    }
+
+    /// What was made of these before, or is now.
+    fn kept(
+        &mut self,
+        takers: Takers,
+        down: BTreeSet<MemberId>,
+        make: impl FnOnce(&mut Self, &Takers) -> Column,
+    ) -> Column {
+        let is_it = |kept: &(Takers, BTreeSet<MemberId>, Column)| alike(&kept.0, &takers) && kept.1 == down;
+        let entry = match self.kept.iter().position(is_it) {
             Some(at) => self.kept.remove(at),
             None => {
-                let column = maglev::openers(&takers).into();
-                (takers, column)
+                let column = make(self, &takers);
+                (takers, down, column)
             }
         };
-        let column = Arc::clone(&entry.1);
-        if self.kept.len() == KEPT {
+        let column = Arc::clone(&entry.2);
+        if self.kept.len() >= KEPT {
             self.kept.remove(0);
         }
         self.kept.push(entry);
@@ -181,20 +222,7 @@ fn alike(some: &[Member], others: &[Member]) -> bool {
         && some.iter().zip(others).all(|(one, other)| of(one) == of(other) && one.name == other.name)
 }
 
-/// Packs columns into rows: each member once, as many as a row has room for.
-fn join(columns: &[Column]) -> Box<[u64]> {
-    let mut rows = vec![Row::EMPTY; BUCKETS as usize];
-    for column in columns {
-        for (row, &member) in rows.iter_mut().zip(column.iter()) {
-            // What is so nearly always: the same opener as before.
-            if row.opener() != member {
-                *row = with(*row, member);
-            }
-        }
-    }
-    rows.into_iter().map(Row::bits).collect()
-}
-
+/// The same with one member more, if it is new and there is a place.
 fn with(row: Row, member: MemberId) -> Row {
     let mut members = row.members();
     if member != NO_MEMBER

@@ -115,8 +115,6 @@ impl FlowKeys {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     const A: u32 = 0xa;
@@ -125,7 +123,7 @@ mod tests {
 
     fn history(generations: &[(Step, Option<u32>)]) -> Vec<Arc<Generation>> {
         let generation = |(at, &(step, key)): (usize, &(Step, Option<u32>))| {
-            Arc::new(Generation { number: at as u64 + 1, step, members: BTreeMap::new(), key })
+            Arc::new(Generation { number: at as u64 + 1, step, key, ..Generation::default() })
         };
         generations.iter().enumerate().map(generation).collect()
     }

@@ -1,6 +1,6 @@
 //! A generation of the membership: who owns flows, from one change to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::Member;
 
 /// One membership of the history. Rows are made of all of them that a snapshot holds, so that flows which opened
 /// under an earlier one are found.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Generation {
     /// Its number: the later, the higher. 0 without a history.
     pub number: u64,
@@ -16,8 +16,23 @@ pub struct Generation {
     pub step: Step,
     /// Its members by name.
     pub members: BTreeMap<String, Member>,
+    /// The ids of those of them that were down while it was in force: others opened flows in their place.
+    pub absent: BTreeSet<u16>,
     /// The fingerprint of the flow key by which its flows are found; `None` where nobody says it for all nodes.
     pub key: Option<u32>,
+}
+
+impl Generation {
+    /// Its members but those that are absent: all at which flows opened by it.
+    pub fn present(&self) -> impl Iterator<Item = &Member> + Clone {
+        self.members.values().filter(|member| !self.absent.contains(&member.id))
+    }
+
+    /// Whether nothing opened at this node by it.
+    #[must_use]
+    pub fn lacks(&self, node: &str) -> bool {
+        self.members.get(node).is_none_or(|member| self.absent.contains(&member.id))
+    }
 }
 
 /// The steps of a generation. It is retired by leaving the history.
@@ -37,7 +52,7 @@ pub enum Step {
 pub(super) fn openers(generations: &[Arc<Generation>]) -> impl Iterator<Item = &Member> {
     let in_force = generations.iter().rev().find(|generation| generation.step >= Step::Switch);
     let in_force = in_force.filter(|generation| generation.number > 0);
-    let members = in_force.into_iter().flat_map(|generation| generation.members.values());
+    let members = in_force.into_iter().flat_map(|generation| generation.present());
     let has_weight = members.clone().any(|member| member.weight > 0);
     members.filter(move |member| member.weight > 0 || !has_weight)
 }
@@ -90,8 +105,7 @@ mod tests {
 
     #[test]
     fn marks_rise_with_each_step_of_a_history() {
-        let generation =
-            |(number, step)| Arc::new(Generation { number, step, members: BTreeMap::new(), key: None });
+        let generation = |(number, step)| Arc::new(Generation { number, step, ..Generation::default() });
         let mark =
             |history: &[(u64, Step)]| Mark::of(&history.iter().copied().map(generation).collect::<Vec<_>>());
         let marks = [

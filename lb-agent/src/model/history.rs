@@ -19,7 +19,7 @@ pub struct History {
 impl History {
     /// All members of any of them, the newest word on each last.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.absences.iter().chain(&self.agreed).flat_map(|generation| generation.members.values())
+        self.absences.iter().chain(&self.agreed).flat_map(|generation| generation.present())
     }
 
     /// The newest membership by which flows open.
@@ -31,8 +31,8 @@ impl History {
     /// Whether no member is to have new flows: then all go on.
     #[must_use]
     pub fn all_drain(&self) -> bool {
-        let members = self.in_force().map(|in_force| &in_force.members).filter(|members| !members.is_empty());
-        members.is_some_and(|members| members.values().all(|member| member.weight == 0))
+        let mut members = self.in_force().into_iter().flat_map(Generation::present).peekable();
+        members.peek().is_some() && members.all(|member| member.weight == 0)
     }
 
     /// Whether new flows open at this node. Without a history, nobody knows of a node that it drains, and nobody needs
@@ -62,7 +62,13 @@ mod tests {
                 Member { name: name.clone(), id: 1, address: IpAddr::from([192, 0, 2, 1]), weight: *weight };
             (name, member)
         };
-        Arc::new(Generation { number, step, members: members.iter().map(member).collect(), key: None })
+        Arc::new(Generation {
+            number,
+            step,
+            members: members.iter().map(member).collect(),
+            key: None,
+            ..Generation::default()
+        })
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Loaded {
     pub former: Option<[u32; 3]>,
     /// Whether its rows say where flows opened while this node was away.
     pub was_away: bool,
+    /// How many members a row may name because they opened flows in place of another one that was away.
+    pub stood_in: u64,
     /// Open connections to VIPs on this node, without those that are half open.
     pub held: u64,
     /// The age of the oldest of them.

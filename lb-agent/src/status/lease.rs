@@ -70,6 +70,8 @@ pub(super) struct NodeLease {
     pub(super) rows: Option<u64>,
     /// The oldest generation that flows on the node still need.
     pub(super) needed: Option<u64>,
+    /// How many members a row there may name because they opened flows in place of another one that was away.
+    pub(super) stood_in: u64,
     /// Open connections to VIPs there.
     pub(super) held: u64,
     /// The age of the oldest of them, in whole seconds.
@@ -95,6 +97,7 @@ impl NodeLease {
             acknowledged: Mark::default(),
             rows: None,
             needed: None,
+            stood_in: 0,
             held: 0,
             oldest: None,
             key: None,
@@ -118,6 +121,7 @@ impl NodeLease {
             acknowledged: annotation(names::ACKNOWLEDGED).and_then(mark).unwrap_or_default(),
             rows: annotation(names::ROWS).and_then(|text| u64::from_str_radix(text, 16).ok()),
             needed: number(names::NEEDED),
+            stood_in: number(names::STOOD_IN).unwrap_or(0),
             held: number(names::HELD).unwrap_or(0),
             oldest: number(names::OLDEST).map(Duration::from_secs),
             key: annotation(names::FLOW_KEY).and_then(print),
@@ -139,7 +143,13 @@ impl NodeLease {
             annotations.insert(names::ROWS.to_owned(), format!("{rows:016x}"));
         }
         let oldest = self.oldest.map(|oldest| oldest.as_secs());
-        let numbers = [(names::NEEDED, self.needed), (names::HELD, Some(self.held)), (names::OLDEST, oldest)];
+        let stood_in = Some(self.stood_in).filter(|stood_in| *stood_in > 0);
+        let numbers = [
+            (names::NEEDED, self.needed),
+            (names::STOOD_IN, stood_in),
+            (names::HELD, Some(self.held)),
+            (names::OLDEST, oldest),
+        ];
         for (name, number) in numbers {
             annotations.extend(number.map(|number| (name.to_owned(), number.to_string())));
         }
@@ -213,6 +223,7 @@ mod tests {
             acknowledged: Mark { number: 7, step: Step::Switch, oldest: 6 },
             rows: Some(0xab),
             needed: Some(6),
+            stood_in: 1,
             held: 3,
             oldest: Some(Duration::from_secs(240)),
             key: Some(0xabc),
@@ -226,7 +237,14 @@ mod tests {
         let node = format!("{}.example.org", "n".repeat(240));
         for lease in [
             lease(),
-            NodeLease { rows: None, needed: None, oldest: None, addresses: Vec::new(), ..lease() },
+            NodeLease {
+                rows: None,
+                needed: None,
+                stood_in: 0,
+                oldest: None,
+                addresses: Vec::new(),
+                ..lease()
+            },
             NodeLease { key: None, given_key: None, ..lease() },
             NodeLease { node, state: AgentState::Stopped, ..lease() },
         ] {
@@ -242,7 +260,7 @@ mod tests {
         }
         let read = NodeLease::read(&object).expect("it is a node's");
         assert_eq!((read.state, read.acknowledged, read.rows), (AgentState::Starting, Mark::default(), None));
-        assert_eq!((read.needed, read.held, read.oldest), (None, 0, None));
+        assert_eq!((read.needed, read.stood_in, read.held, read.oldest), (None, 0, 0, None));
         assert_eq!((read.key, read.given_key), (None, None));
         object.metadata.annotations = None;
         assert_eq!(NodeLease::read(&object).map(|lease| lease.node).as_deref(), Some("edge-1"));

@@ -16,7 +16,7 @@ pub(super) mod steps;
 mod waiting;
 
 #[cfg(test)]
-mod property;
+pub(crate) mod property;
 #[cfg(test)]
 mod tests;
 

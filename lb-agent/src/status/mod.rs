@@ -15,6 +15,8 @@ mod history;
 mod keys;
 mod lease;
 mod membership;
+#[cfg(test)]
+pub(crate) use self::membership::property;
 mod names;
 mod node_lease;
 mod office;

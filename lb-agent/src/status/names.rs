@@ -29,6 +29,9 @@ pub(super) const ROWS: &str = "edgelb.dev/rows";
 /// Annotation: the oldest generation whose rows flows on the node still need; not there if the newest will do.
 pub(super) const NEEDED: &str = "edgelb.dev/needed";
 
+/// Annotation: how many members a row there may name because they opened flows in place of another one that was away.
+pub(super) const STOOD_IN: &str = "edgelb.dev/stood-in";
+
 /// Annotation: open connections to VIPs on the node.
 pub(super) const HELD: &str = "edgelb.dev/held";
 

@@ -57,11 +57,11 @@ impl Says {
     /// What is worth a write before its time. How many connections there are is not: the next renewal tells, but for the
     /// end of the last one, which somebody waits for.
     fn words(&mut self) -> Words {
-        let Loaded { membership, rows, needed, held, .. } = *self.loaded.borrow_and_update();
+        let Loaded { membership, rows, needed, stood_in, held, .. } = *self.loaded.borrow_and_update();
         let state = *self.state.borrow_and_update();
         let is_drained = state == Some(AgentState::Draining) && held == 0;
         let keys = keys(&self.keys.borrow_and_update());
-        Words { state, membership, rows, needed, is_drained, keys }
+        Words { state, membership, rows, needed, stood_in, is_drained, keys }
     }
 
     /// Waits until there is something else to say. Most snapshots change neither members nor rows: endpoints come and
@@ -91,6 +91,7 @@ struct Words {
     membership: Mark,
     rows: Option<u64>,
     needed: Option<u64>,
+    stood_in: u64,
     is_drained: bool,
     keys: (Option<u32>, Option<u32>),
 }
@@ -210,7 +211,8 @@ impl Keeper {
     }
 
     fn lease(&mut self, state: AgentState) -> NodeLease {
-        let Loaded { membership, rows, needed, held, oldest, .. } = *self.says.loaded.borrow_and_update();
+        let Loaded { membership, rows, needed, stood_in, held, oldest, .. } =
+            *self.says.loaded.borrow_and_update();
         let (key, given_key) = keys(&self.says.keys.borrow_and_update());
         NodeLease {
             node: self.node.clone(),
@@ -221,6 +223,7 @@ impl Keeper {
             acknowledged: membership,
             rows: rows.filter(|_| membership.number > 0),
             needed,
+            stood_in,
             held,
             oldest: oldest.map(|oldest| Duration::from_secs(oldest.as_secs())),
             key,

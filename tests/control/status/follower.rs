@@ -1,6 +1,5 @@
 //! What goes into the kernel of a node that has none, by the history.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ fn followed(keys: &watch::Sender<FlowKeys>, history: &EdgeMembership) -> Option<
     let generation = |generation: &MembershipGeneration| {
         let step = [Step::Learn, Step::Switch, Step::Settled][generation.step as usize];
         let key = generation.flow_key.map(|key| key.0);
-        Arc::new(Generation { number: generation.number, step, members: BTreeMap::new(), key })
+        Arc::new(Generation { number: generation.number, step, key, ..Generation::default() })
     };
     let generations: Vec<_> = history.spec.generations.iter().map(generation).collect();
     let now = keys.borrow().clone();

@@ -130,7 +130,13 @@ impl Set {
         let generations: Vec<_> = (1..)
             .zip(all)
             .map(|(number, members)| {
-                Arc::new(Generation { number, step: Step::Settled, members: members.clone(), key: None })
+                Arc::new(Generation {
+                    number,
+                    step: Step::Settled,
+                    members: members.clone(),
+                    key: None,
+                    ..Generation::default()
+                })
             })
             .collect();
         rows(&generations, &BTreeSet::new(), &mut self.openers)

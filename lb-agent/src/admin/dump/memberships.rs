@@ -73,7 +73,7 @@ impl MembershipsDump {
 
 impl MembershipDump {
     fn new(generation: &Generation) -> Self {
-        let members = generation.members.values().map(|member| (member.name.clone(), member.weight));
+        let members = generation.present().map(|member| (member.name.clone(), member.weight));
         Self {
             number: generation.number,
             step: generation.step.to_string().to_lowercase(),

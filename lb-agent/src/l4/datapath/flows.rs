@@ -48,11 +48,11 @@ impl Flows {
         held: Option<&Holdings>,
         learned: Option<u32>,
     ) -> Loaded {
-        let (newest, oldest) = (self.opened.first(), self.opened.last());
+        let newest = self.opened.first();
         let counted = self.counted(held);
         let needed = match counted {
             Some(held) => held.needed,
-            None => oldest.map(|oldest| oldest.number),
+            None => self.opened.iter().map(|opened| opened.number).min(),
         };
         Loaded {
             generation,

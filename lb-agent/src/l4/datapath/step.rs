@@ -47,7 +47,8 @@ impl Datapath {
         self.mark = acknowledged(&snapshot.generations, prints(&self.local.keys)).unwrap_or(self.mark);
         let learned = self.other_key(Roll::Comes);
         let loaded = self.flows.loaded(snapshot.generation, self.mark, rows, held, learned);
-        Loaded { was_away: self.memberships.was_away(&self.local.node), ..loaded }
+        let (was_away, stood_in) = (self.memberships.was_away(&self.local.node), self.memberships.stood_in());
+        Loaded { was_away, stood_in: stood_in as u64, ..loaded }
     }
 
     /// The other key, if that is what it is there for.

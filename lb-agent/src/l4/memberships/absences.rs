@@ -1,4 +1,5 @@
-//! Members that were down and are back: the flows that opened at others meanwhile are looked for there still.
+//! Members that were down: the flows that opened at others meanwhile are looked for there still when they are back, and when
+//! one of those others is down, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,38 +33,42 @@ impl Absences {
     /// Takes note of who is down now. `in_force` is what is in force when nobody is.
     pub(super) fn observe(&mut self, in_force: &Generation, down: &BTreeSet<MemberId>, now: Duration) {
         let before = std::mem::replace(&mut self.down, down.clone());
-        let mut others = in_force.clone();
-        others.members.retain(|_, member| !before.contains(&member.id));
-        let is_back = in_force.members.values().any(|m| before.contains(&m.id) && !down.contains(&m.id));
-        if is_back {
-            self.keep(in_force, others, now);
+        let changes = |from: &BTreeSet<_>, to: &BTreeSet<_>| {
+            in_force.present().any(|member| from.contains(&member.id) && !to.contains(&member.id))
+        };
+        // Who goes down now may have opened flows in place of one that went before, and come back with them.
+        if changes(&before, down) || changes(down, &before) {
+            self.keep(in_force, before, now);
         }
     }
 
     /// A member was taken for down by others, or its own packet path went without it: what was its own to take meanwhile
     /// opened elsewhere.
     pub(super) fn was_away(&mut self, in_force: &Generation, id: MemberId, now: Duration) {
-        let mut others = in_force.clone();
-        others.members.retain(|_, member| member.id != id && !self.down.contains(&member.id));
-        if others.members.len() < in_force.members.len() {
-            self.keep(in_force, others, now);
-        }
+        let absent = self.down.iter().copied().chain([id]).collect();
+        self.keep(in_force, absent, now);
     }
 
-    fn keep(&mut self, in_force: &Generation, mut others: Generation, now: Duration) {
-        // When all were down, it was as if none were.
-        if others.members.is_empty() {
+    /// Keeps what was in force without those that were `absent`.
+    fn keep(&mut self, in_force: &Generation, mut absent: BTreeSet<MemberId>, now: Duration) {
+        absent.retain(|id| in_force.present().any(|member| member.id == *id));
+        if absent.is_empty() {
             return;
         }
-        others.step = Step::Settled;
-        let known = fingerprint(&others.members);
+        let absence =
+            Generation { step: Step::Settled, absent: &absent | &in_force.absent, ..in_force.clone() };
+        // When all were down, it was as if none were.
+        if absence.present().next().is_none() {
+            return;
+        }
+        let known = fingerprint(&absence);
         // Where it stands already, it stays: another order would be other rows.
-        match self.over.iter_mut().find(|former| fingerprint(&former.generation.members) == known) {
+        match self.over.iter_mut().find(|former| fingerprint(&former.generation) == known) {
             Some(former) if now < former.since + ANEW => {}
-            Some(former) if *former.generation == others => former.since = now,
-            Some(former) => *former = Former::new(Arc::new(others), now),
+            Some(former) if *former.generation == absence => former.since = now,
+            Some(former) => *former = Former::new(Arc::new(absence), now),
             None => {
-                self.over.push(Former::new(Arc::new(others), now));
+                self.over.push(Former::new(Arc::new(absence), now));
                 self.drop_oldest(in_force);
             }
         }
@@ -77,7 +82,7 @@ impl Absences {
         let mut is_kept: Vec<bool> = Vec::new();
         for former in self.over.iter().rev() {
             let mut has_room = false;
-            for name in in_force.members.keys().filter(|name| former.lacks(name)) {
+            for name in in_force.members.keys().filter(|name| former.generation.lacks(name)) {
                 let times = newer.entry(name).or_default();
                 *times += 1;
                 has_room |= *times <= MOST_OF_ONE;
@@ -89,7 +94,7 @@ impl Absences {
 
     /// Whether one of them is this member's.
     pub(super) fn is_of(&self, name: &str) -> bool {
-        self.over.iter().any(|former| former.lacks(name))
+        self.over.iter().any(|former| former.generation.lacks(name))
     }
 
     /// What time, and what nodes say they need, change. Whether they did.
@@ -108,10 +113,10 @@ impl Absences {
     /// opened elsewhere. One that opens as a known one does takes none.
     pub(super) fn beside(&self, known: &[Arc<Generation>]) -> usize {
         let Some(newest) = known.last() else { return 0 };
-        let known: BTreeSet<_> = known.iter().map(|generation| fingerprint(&generation.members)).collect();
-        let is_other = |former: &&Former| !known.contains(&fingerprint(&former.generation.members));
+        let known: BTreeSet<_> = known.iter().map(|generation| fingerprint(generation)).collect();
+        let is_other = |former: &&Former| !known.contains(&fingerprint(&former.generation));
         let others: Vec<&Former> = self.over.iter().filter(is_other).collect();
-        let times = |name: &String| others.iter().filter(|former| former.lacks(name)).count();
+        let times = |name: &String| others.iter().filter(|former| former.generation.lacks(name)).count();
         newest.members.keys().map(times).max().unwrap_or_default()
     }
 

@@ -44,11 +44,6 @@ impl Former {
         Self { generation, since, free: None }
     }
 
-    /// Whether it was in force without this member.
-    pub(super) fn lacks(&self, name: &str) -> bool {
-        !self.generation.members.contains_key(name)
-    }
-
     pub(super) fn is_over(&mut self, needs: Needs<'_>, now: Duration) -> bool {
         let is_needed = self.needed_by(needs).next().is_some();
         self.free = if is_needed { None } else { self.free.or(Some(now)) };
@@ -58,12 +53,12 @@ impl Former {
 
     /// The members of which it is not known that they need it no more.
     pub(super) fn needed_by<'a>(&'a self, needs: Needs<'a>) -> impl Iterator<Item = &'a Member> {
-        let fingerprint = fingerprint(&self.generation.members);
+        let fingerprint = fingerprint(&self.generation);
         let may_need = move |member: &&Member| {
             let said = needs.of.get(&member.id);
             !needs.gone.contains(&member.id) && said.is_none_or(|needed| needed.contains(&fingerprint))
         };
-        self.generation.members.values().filter(may_need)
+        self.generation.present().filter(may_need)
     }
 
     /// When it may be over, if nobody says anything new until then.

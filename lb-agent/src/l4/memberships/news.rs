@@ -60,13 +60,14 @@ fn difference(former: &Generation, now: &Generation) -> String {
 /// The names of who is in force, but not in this one.
 fn missing(absence: &Generation, known: &Known) -> Option<String> {
     let in_force = known.agreed.iter().rev().find(|generation| generation.step >= Step::Switch)?;
-    let names = in_force.members.keys().filter(|&name| !absence.members.contains_key(name));
+    let names = in_force.members.keys().filter(|&name| absence.lacks(name));
     let names: Vec<_> = names.map(String::as_str).collect();
     (!names.is_empty()).then(|| names.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::IpAddr;
 
     use super::*;
@@ -77,7 +78,13 @@ mod tests {
             let (name, address) = (format!("edge-{id}"), IpAddr::from([198, 51, 100, id as u8]));
             (name.clone(), Member { name, id, address, weight: 100 })
         };
-        Arc::new(Generation { number, step, members: ids.iter().map(member).collect(), key: Some(7) })
+        Arc::new(Generation {
+            number,
+            step,
+            members: ids.iter().map(member).collect(),
+            key: Some(7),
+            ..Generation::default()
+        })
     }
 
     #[test]
@@ -89,7 +96,7 @@ mod tests {
             absences: absences.iter().map(|&one| Arc::clone(one)).collect(),
         };
         let [learned, switched, settled] = [Step::Learn, Step::Switch, Step::Settled].map(second);
-        let without = generation(2, Step::Settled, &[1, 3]);
+        let without = Arc::new(Generation { absent: BTreeSet::from([2]), ..Generation::clone(&settled) });
         let with_key = Arc::new(Generation { number: 3, key: Some(8), ..Generation::clone(&settled) });
         let mut before = known(&[&first], &[]);
         for (now, words) in [

@@ -120,7 +120,7 @@ impl OwnHistory {
 }
 
 fn generation(number: u64, step: Step, members: &Members) -> Arc<Generation> {
-    Arc::new(Generation { number, step, members: members.clone(), key: None })
+    Arc::new(Generation { number, step, members: members.clone(), key: None, ..Generation::default() })
 }
 
 /// Whether the same members open the same buckets.

@@ -55,6 +55,9 @@ struct Membership {
     number: u64,
     since: f64,
     members: Vec<Entry>,
+    /// An agent of before named no member that was absent.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    absent: BTreeSet<u16>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,7 +137,8 @@ fn kept(saved: File, now: Duration) -> Kept {
         let member =
             |Entry { name, id, address, weight }| (name.clone(), Member { name, id, address, weight });
         let members: BTreeMap<_, _> = membership.members.into_iter().map(member).collect();
-        (Arc::new(Generation { number: membership.number, step, members, key: None }), since)
+        let Membership { number, absent, .. } = membership;
+        (Arc::new(Generation { number, step, members, absent, key: None }), since)
     };
     let settled = |saved: Vec<Membership>| -> Vec<_> {
         let all = saved.into_iter().map(|membership| read(membership, Step::Settled));
@@ -156,6 +160,7 @@ fn saved(Kept { own, absences }: &Kept) -> File {
         number: generation.number,
         since: since.as_secs_f64(),
         members: generation.members.values().map(entry).collect(),
+        absent: generation.absent.clone(),
     };
     let former = |all: &[Former]| all.iter().map(|one| membership(&one.generation, one.since)).collect();
     let in_force = own.as_ref().and_then(|own| own.in_force.as_deref());
@@ -186,7 +191,13 @@ mod tests {
             let address = Ipv4Addr::new(198, 51, 100, id as u8).into();
             (name.clone(), Member { name, id, address, weight: 100 })
         };
-        Arc::new(Generation { number, step, members: ids.iter().map(member).collect(), key: None })
+        Arc::new(Generation {
+            number,
+            step,
+            members: ids.iter().map(member).collect(),
+            key: None,
+            ..Generation::default()
+        })
     }
 
     /// The file as people could edit it.
@@ -215,7 +226,11 @@ mod tests {
             learned: Some((generation(3, Step::Learn, &[1, 2, 3]), now)),
             ..OwnHistory::default()
         };
-        let over = vec![Former::new(generation(2, Step::Settled, &[1]), now / 2)];
+        let absence = Generation {
+            absent: BTreeSet::from([2]),
+            ..Generation::clone(&generation(2, Step::Settled, &[1, 2]))
+        };
+        let over = vec![Former::new(Arc::new(absence), now / 2)];
         let absences = Absences { down: BTreeSet::from([2]), over };
         let of_a_cluster = Kept { own: None, absences: absences.clone() };
         let kept = Kept { own: Some(own), absences };

@@ -16,7 +16,19 @@ pub(super) fn generation(number: u64, step: Step, ids: &[MemberId]) -> Arc<Gener
         let name = format!("edge-{id}");
         (name.clone(), Member { name, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), weight: 100 })
     };
-    Arc::new(Generation { number, step, members: ids.iter().map(member).collect(), key: None })
+    Arc::new(Generation {
+        number,
+        step,
+        members: ids.iter().map(member).collect(),
+        key: None,
+        ..Generation::default()
+    })
+}
+
+/// The same as it was in force while some were down.
+fn absence(of: &Generation, absent: &[MemberId]) -> Arc<Generation> {
+    let absent = absent.iter().copied().collect();
+    Arc::new(Generation { step: Step::Settled, absent, ..of.clone() })
 }
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(3600);
@@ -127,8 +139,8 @@ fn the_next_agent_knows_who_was_away() {
 #[test]
 fn who_was_away_says_so_and_its_flows_are_looked_for_elsewhere() {
     let told = [generation(5, Step::Settled, &[1, 2, 3])];
-    let without = [generation(5, Step::Settled, &[1, 3])];
-    let calm = Heard { needed: Some([0; 3]), in_force: fingerprint(&told[0].members), ..Heard::default() };
+    let without = [absence(&told[0], &[2])];
+    let calm = Heard { needed: Some([0; 3]), in_force: fingerprint(&told[0]), ..Heard::default() };
     let (all, mut says) = (heard(&[1, 2, 3], calm), heard(&[1, 2, 3], calm));
     says.get_mut(&2).expect("it was heard").was_away = true;
     let mut known = memberships();
@@ -216,6 +228,50 @@ fn flows_that_opened_during_an_absence_are_found_after_it() {
     assert_eq!(memberships.rows(), agreed);
 }
 
+/// What is agreed on comes first in rows that have no place for all; and with one former membership less, all have one.
+#[test]
+fn an_absence_puts_nobody_of_what_is_agreed_on_out_of_a_row() {
+    let told: Vec<_> = (1..=3)
+        .map(|first| generation(first.into(), Step::Settled, &(first..=6).collect::<Vec<_>>()))
+        .collect();
+    for told in [&told[..], &told[1..]] {
+        let mut memberships = memberships();
+        memberships.observe(told, sight(&NONE), NOW);
+        let opened: Vec<_> = memberships.opened().into_iter().map(|opened| opened.openers).collect();
+        memberships.observe(told, sight(&BTreeSet::from([5])), NOW);
+        let during = memberships.rows();
+        memberships.observe(told, sight(&NONE), NOW);
+        let after = memberships.rows();
+        let mut not_found = 0;
+        for bucket in 0..after.rows.len() {
+            let names = row(&after, bucket);
+            assert!(opened.iter().all(|openers| names.contains(&openers[bucket])), "{bucket}: {names:?}");
+            not_found += usize::from(!names.contains(&row(&during, bucket)[0]));
+        }
+        println!("{not_found} openers of meanwhile are not found");
+        assert_eq!(not_found > 0, told.len() == 3);
+    }
+}
+
+/// Who stalled while another one was down has flows in that one's buckets, too.
+#[test]
+fn what_opened_in_place_of_a_dead_member_is_found_after_a_stall() {
+    let told = [generation(1, Step::Settled, &[1, 2, 3, 4])];
+    let mut memberships = memberships();
+    let mut opened = Vec::new();
+    for down in [&[][..], &[2], &[2, 3], &[2], &[]] {
+        let down: BTreeSet<MemberId> = down.iter().copied().collect();
+        memberships.observe(&told, sight(&down), NOW);
+        let rows = memberships.rows();
+        for bucket in 0..rows.rows.len() {
+            let names = row(&rows, bucket);
+            let finds = |before: &Arc<Table>| names.contains(&row(before, bucket)[0]);
+            assert!(opened.iter().all(finds), "{bucket} with {down:?} down: {names:?}");
+        }
+        opened.push(rows);
+    }
+}
+
 #[test]
 fn a_node_that_drains_opens_nothing_without_a_word_of_the_folder() {
     let mut memberships = memberships();
@@ -250,7 +306,7 @@ fn who_opens_by_another_membership_needs_it() {
     memberships.observe(&new, sight(&NONE), NOW);
     let switched = NOW + Duration::from_secs(2);
     memberships.observe(&new, sight(&NONE), switched);
-    let late = Heard { in_force: fingerprint(&old[0].members), needed: Some([0; 3]), ..Heard::default() };
+    let late = Heard { in_force: fingerprint(&old[0]), needed: Some([0; 3]), ..Heard::default() };
     let says = |heard: &BTreeMap<MemberId, Heard>, memberships: &mut Memberships| {
         for seconds in [5, 6] {
             memberships.observe(
@@ -264,7 +320,7 @@ fn who_opens_by_another_membership_needs_it() {
     assert_eq!(says(&heard(&[1, 2], late), &mut memberships), 2);
     let unknown = Heard { needed: None, ..late };
     assert_eq!(says(&heard(&[1, 2], unknown), &mut memberships), 2);
-    let done = Heard { in_force: fingerprint(&new[0].members), ..late };
+    let done = Heard { in_force: fingerprint(&new[0]), ..late };
     assert_eq!(says(&heard(&[1, 2], done), &mut memberships), 1);
 }
 

@@ -18,7 +18,13 @@ fn generation(number: u64, step: Step, members: &[(MemberId, u32)]) -> Arc<Gener
         let name = format!("edge-{id}");
         (name.clone(), Member { name, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), weight })
     };
-    Arc::new(Generation { number, step, members: members.iter().map(member).collect(), key: None })
+    Arc::new(Generation {
+        number,
+        step,
+        members: members.iter().map(member).collect(),
+        key: None,
+        ..Generation::default()
+    })
 }
 
 /// Each with weight 100.
@@ -61,8 +67,9 @@ fn a_row_asks_in_the_order_of_the_rule() {
     assert_eq!(of(&all, &[]), [c[0], d[0], b[0]]);
     let passed = of(&all, &[down]);
     assert!(passed[0] != down && all[2].members.values().any(|member| member.id == passed[0]));
-    assert_eq!(passed[1..], [d[0], down]);
-    assert_eq!(of(&all[..3], &[down])[1..], [b[0], down], "who is down is asked last");
+    assert_eq!(passed[1..], [d[0], b[0]], "who is down has no place before one that is up");
+    assert_eq!(of(&all[..3], &[down])[1..], [b[0], a[0]]);
+    assert_eq!(of(&all[1..3], &[down])[1..], [b[0], down], "who is down is asked last");
 }
 
 #[test]
@@ -85,13 +92,55 @@ fn who_is_down_opens_nothing_and_nobody_else_moves() {
 /// While it was down, only its buckets had other openers.
 #[test]
 fn who_was_away_has_another_behind_it_and_nobody_else_has() {
-    let (all, without) = (plain(7, Step::Settled, &[1, 2, 3, 4]), plain(7, Step::Settled, &[1, 3, 4]));
+    let all = plain(7, Step::Settled, &[1, 2, 3, 4]);
+    let without = Arc::new(Generation { absent: BTreeSet::from([2]), ..Generation::clone(&all) });
     let meanwhile = table(std::slice::from_ref(&all), &[2]);
     for (&row, &meanwhile) in table(&[without, all], &[]).rows.iter().zip(&meanwhile.rows) {
         match opener(row) {
             2 => assert_eq!(members(row), [2, opener(meanwhile)]),
             present => assert_eq!(members(row), [present]),
         }
+    }
+}
+
+/// Six members, of which two were drained one after the other while both had flows that last.
+fn two_drained() -> [Arc<Generation>; 3] {
+    [(1, 0), (2, 1), (3, 2)].map(|(number, drained)| {
+        let members: Vec<_> = (1..=6).map(|id| (id, if id <= drained { 0 } else { 100 })).collect();
+        generation(number, Step::Settled, &members)
+    })
+}
+
+/// Only what the dead one held may break.
+#[test]
+fn a_death_puts_nobody_who_lives_out_of_a_row() {
+    let all = two_drained();
+    let opened: Vec<_> = all.iter().map(|generation| openers(generation)).collect();
+    for down in 1..=6 {
+        let mut left_out = [0; 2];
+        for (bucket, &row) in table(&all, &[down]).rows.iter().enumerate() {
+            for owner in opened.iter().map(|openers| openers[bucket]).filter(|id| !members(row).contains(id))
+            {
+                left_out[usize::from(owner == down)] += 1;
+            }
+        }
+        println!("{down} is down: rows leave out {left_out:?}, up and down");
+        assert_eq!(left_out[0], 0, "{down} is down");
+    }
+}
+
+/// What opened in place of the first one stays where it is when the second one dies.
+#[test]
+fn a_second_death_moves_only_what_the_second_one_had() {
+    let all = [plain(1, Step::Settled, &[1, 2, 3, 4, 5, 6])];
+    for (first, second) in [(1, 2), (3, 5), (5, 3), (6, 1)] {
+        let (one, both) = (table(&all, &[first]), table(&all, &[first, second]));
+        let moved = one
+            .rows
+            .iter()
+            .zip(&both.rows)
+            .filter(|(one, both)| opener(**one) != second && opener(**one) != opener(**both));
+        assert_eq!(moved.count(), 0, "{first}, then {second}");
     }
 }
 

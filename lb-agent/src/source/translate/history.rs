@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::api::{
-    EdgeMember, EdgeMembership, FlowKeyPrint, MemberState, MembershipGeneration, MembershipStep, Nonsense,
-};
+use crate::api::{EdgeMember, EdgeMembership, FlowKeyPrint, MembershipGeneration, MembershipStep, Nonsense};
 use crate::model::{Generation, Kind, Member, ObjectRef, Problem, Step};
 use crate::source::Index;
 
@@ -41,9 +39,9 @@ fn refused(nonsense: &Nonsense, stays: Option<&EdgeMembership>) -> Problem {
 
 fn translated(generation: &MembershipGeneration) -> Generation {
     // When nobody takes new flows, everybody has to go on.
-    let is_open = generation.members.iter().any(|member| weight(member) > 0);
+    let is_open = generation.members.iter().any(|member| member.share() > 0);
     let member = |member: &EdgeMember| {
-        let weight = if is_open { weight(member) } else { member.weight.max(1) };
+        let weight = if is_open { member.share() } else { member.weight.max(1) };
         let &EdgeMember { id, address, .. } = member;
         (member.name.clone(), Member { name: member.name.clone(), id, address, weight })
     };
@@ -52,6 +50,7 @@ fn translated(generation: &MembershipGeneration) -> Generation {
         step: step(generation.step),
         members: generation.members.iter().map(member).collect(),
         key: generation.flow_key.map(|FlowKeyPrint(print)| print),
+        ..Generation::default()
     }
 }
 
@@ -60,14 +59,6 @@ const fn step(step: MembershipStep) -> Step {
         MembershipStep::Learn => Step::Learn,
         MembershipStep::Switch => Step::Switch,
         MembershipStep::Settled => Step::Settled,
-    }
-}
-
-/// The member's share of new flows.
-fn weight(member: &EdgeMember) -> u32 {
-    match member.state {
-        MemberState::Active => member.weight,
-        MemberState::Draining => 0,
     }
 }
 

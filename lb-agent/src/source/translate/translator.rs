@@ -150,7 +150,13 @@ impl Translator {
         self.generations = match self.settings.membership {
             Membership::Nodes => {
                 let members = members::translate(round.index, &mut found);
-                vec![Arc::new(Generation { number: 0, step: Step::Settled, members, key: None })]
+                vec![Arc::new(Generation {
+                    number: 0,
+                    step: Step::Settled,
+                    members,
+                    key: None,
+                    ..Generation::default()
+                })]
             }
             Membership::History => {
                 members::check(round.index, &mut found);

@@ -1,25 +1,30 @@
 //! Random histories of joins, deaths, drains, outages, changes of leader: what must hold whatever happens. Above all,
-//! that no flow is lost but with its owner: `flows` has the nodes' side of it.
+//! that no flow is lost but with its owner: `flows` has the nodes' side of it. The app plays the same with rows as they are.
 //!
 //! Two leaders at a time are allowed here (an election can only make that rare): what they write is decided by
 //! the server, which takes an update only of what it holds.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use proptest::prelude::*;
 
+use self::flows::AnyFunction;
+pub(crate) use self::flows::{BUCKETS, Tables};
 use self::world::{World, name};
 use crate::api::MembershipStep;
 
 mod flows;
 mod world;
 
-const NODES: usize = 5;
+pub(crate) const NODES: usize = 5;
 const LEADERS: usize = 2;
 const KEYS: u32 = 3;
 
+/// What may happen, to nodes and leaders by their places.
 #[derive(Clone, Copy, Debug)]
-enum Event {
+pub(crate) enum Event {
     /// So many seconds go by, and living agents renew.
     Pass(u64),
     /// An agent starts, or is ready again.
@@ -54,7 +59,8 @@ enum Event {
     GiveAll(u32),
 }
 
-fn event() -> impl Strategy<Value = Event> {
+/// Any of them.
+pub(crate) fn event() -> impl Strategy<Value = Event> {
     let node = 0..NODES;
     let leader = 0..LEADERS;
     prop_oneof![
@@ -85,7 +91,7 @@ proptest! {
 
     #[test]
     fn whatever_happens(events in proptest::collection::vec(event(), 1..120)) {
-        let mut world = World::new();
+        let mut world = World::new(any_function());
         for event in events {
             world.happen(event);
         }
@@ -94,7 +100,7 @@ proptest! {
     /// In the end, those that are ready are the members, in one settled generation.
     #[test]
     fn calm_settles(events in proptest::collection::vec(event(), 1..80)) {
-        let mut world = World::new();
+        let mut world = World::new(any_function());
         for event in events {
             world.happen(event);
         }
@@ -132,32 +138,40 @@ proptest! {
     /// after it was put out: before, the others know by their probes that it was away, which is not looked at here.
     #[test]
     fn no_flow_is_lost_but_with_its_owner(events in proptest::collection::vec(event(), 1..160)) {
-        no_flow_is_lost(events);
+        no_flow_is_lost(any_function(), events);
     }
 }
 
 /// The only member of a generation stops before the node that was it before has switched: flows open there as before.
 #[test]
 fn who_has_not_switched_learns_of_those_that_come_then() {
-    no_flow_is_lost([
-        Event::Start(2),
-        Event::Write(0),
-        Event::Label(2, false),
-        Event::Start(4),
-        Event::Write(0),
-        Event::Acknowledge(2),
-        Event::Read(1),
-        Event::Acknowledge(4),
-        Event::Write(1),
-        Event::Stop(4),
-        Event::Start(0),
-        Event::Write(1),
-        Event::Start(1),
-    ]);
+    no_flow_is_lost(
+        any_function(),
+        [
+            Event::Start(2),
+            Event::Write(0),
+            Event::Label(2, false),
+            Event::Start(4),
+            Event::Write(0),
+            Event::Acknowledge(2),
+            Event::Read(1),
+            Event::Acknowledge(4),
+            Event::Write(1),
+            Event::Stop(4),
+            Event::Start(0),
+            Event::Write(1),
+            Event::Start(1),
+        ],
+    );
 }
 
-fn no_flow_is_lost(events: impl IntoIterator<Item = Event>) {
-    let mut world = World::new();
+fn any_function() -> Rc<RefCell<dyn Tables>> {
+    Rc::new(RefCell::new(AnyFunction))
+}
+
+/// Plays events. Whatever they are, every node finds every flow of an owner that lives by these tables.
+pub(crate) fn no_flow_is_lost(tables: Rc<RefCell<dyn Tables>>, events: impl IntoIterator<Item = Event>) {
+    let mut world = World::new(tables);
     for event in events {
         if let Event::Start(at) = event
             && !world.agents[at].alive

@@ -252,6 +252,30 @@ fn further_changes_wait_and_merge_and_it_is_said_for_whom() {
     world.check(&["5 a1* b2 e5"]);
 }
 
+/// Rows have no place for those of a further generation.
+#[test]
+fn a_change_waits_for_flows_that_opened_while_a_member_was_away() {
+    let mut world = World::settled(&["a", "b"]);
+    world.write("b", |lease| lease.stood_in = 1);
+    world.nodes.push(node("c", &["198.51.100.3"]));
+    world.say("c", AgentState::Ready);
+    world.write("c", |lease| lease.needed = Some(1));
+    world.settle(&["a", "b", "c"]);
+    world.check(&["1 a1 b2", "2 a1 b2 c3"]);
+    world.nodes[1].drain = Some(Drain::Cordoned);
+    let words =
+        "change 3 queued (b drains): rows of b lead to flows that opened elsewhere while a member was away";
+    assert_eq!(world.step().waiting, [words]);
+    world.write("b", |lease| lease.stood_in = 0);
+    world.check(&["1 a1 b2", "2 a1 b2 c3", "3? a1 b2* c3"]);
+    let mut world = World::settled(&["a", "b"]);
+    world.write("a", |lease| lease.stood_in = 2);
+    world.nodes[1].weight = 50;
+    world.check(&["1 a1 b2"]);
+    world.say("b", AgentState::Stopped);
+    world.check(&["1 a1 b2", "2! a1"]);
+}
+
 #[test]
 fn addresses_are_of_the_members_family() {
     let mut world = World::settled(&["b"]);

@@ -16,7 +16,14 @@ pub(super) fn reason(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Option<
     }
     let is_learned = history.generations.last().is_some_and(|newest| newest.step == MembershipStep::Learn);
     let is_full = history.generations.len() >= MOST_AT_ONCE;
-    if is_learned || is_full { next_step(history, sight) } else { None }
+    if is_learned || is_full { next_step(history, sight) } else { away(history, sight) }
+}
+
+/// Who opened flows in place of one that was away takes a place in its rows as a generation does.
+fn away(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Option<String> {
+    let room = MOST_AT_ONCE.saturating_sub(history.generations.len()) as u64;
+    let full = sight.agents.live(sight.now).find(|lease| lease.stood_in >= room)?;
+    Some(format!("rows of {} lead to flows that opened elsewhere while a member was away", full.node))
 }
 
 /// What is to be said of flow keys: of one that takes the place of another, and of one that was given.

@@ -75,7 +75,8 @@ impl Test {
 
     /// All the members say that they need only these.
     fn say(&mut self, ids: &[MemberId], needed: &[&[MemberId]]) {
-        let needed: BTreeSet<_> = needed.iter().map(|ids| fingerprint(&members(ids))).collect();
+        let needed: BTreeSet<_> =
+            needed.iter().map(|ids| fingerprint(&generation(0, Settled, &members(ids)))).collect();
         self.of = ids.iter().map(|&id| (id, needed.clone())).collect();
     }
 }

@@ -1,16 +1,28 @@
-//! Nodes as first hops and owners, with a table function of their own: what holds for any function of the members and of
-//! those that are down holds for Maglev.
+//! Nodes as first hops and owners. How members are put into rows is a stage's that this one does not know: here any function
+//! of members will do, with as much room as it takes, and the app looks at rows as they are.
 
+use std::cell::RefCell;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::api::{EdgeMembershipSpec, MemberState, MembershipGeneration, MembershipStep};
-use crate::model::{Generation, KeyPrints, Mark, Step};
+use crate::api::{EdgeMember, EdgeMembershipSpec, MembershipGeneration, MembershipStep};
+use crate::model::{Generation, KeyPrints, Mark, Member, Step};
 
-const BUCKETS: u8 = 24;
+/// Buckets that are looked at.
+pub(crate) const BUCKETS: usize = 24;
 const CLIENTS: u8 = 24;
+
+/// How generations become rows.
+pub(crate) trait Tables {
+    /// Whom each bucket's row names while some members are down, its opener first.
+    fn rows(&mut self, generations: &[Arc<Generation>], down: &BTreeSet<u16>) -> Vec<Vec<u16>>;
+
+    /// Who opens each bucket by one generation.
+    fn openers(&mut self, generation: &Generation) -> Vec<u16>;
+}
 
 /// What is in a node's kernel.
 #[derive(Clone, Debug, Default)]
@@ -21,11 +33,14 @@ struct View {
     lacks: bool,
     /// Who was seen to be down since then, by probes.
     down: BTreeSet<String>,
+    rows: Vec<Vec<u16>>,
+    /// Of the generations by which flows open, the newest first: number, key, and who opens each bucket.
+    opened: Vec<(u64, Option<u32>, Vec<u16>)>,
 }
 
 /// The flows that are open, and what each node forwards by.
-#[derive(Clone, Debug, Default)]
 pub(super) struct Flows {
+    tables: Rc<RefCell<dyn Tables>>,
     views: BTreeMap<String, View>,
     /// The keys that nodes keep, through their deaths.
     kept: BTreeMap<String, KeyPrints>,
@@ -35,6 +50,11 @@ pub(super) struct Flows {
 }
 
 impl Flows {
+    pub(super) fn new(tables: Rc<RefCell<dyn Tables>>) -> Self {
+        let (views, kept) = (BTreeMap::new(), BTreeMap::new());
+        Self { tables, views, kept, down: BTreeSet::new(), open: BTreeSet::new() }
+    }
+
     /// The history goes into the kernel of a node that was given a key; what it acknowledges then, if anything.
     pub(super) fn load(&mut self, node: &str, history: &EdgeMembershipSpec, given: u32) -> Option<Mark> {
         self.down.remove(node);
@@ -43,8 +63,9 @@ impl Flows {
         let followed = keys.follow(&generations(history), Some(given));
         self.kept.insert(node.to_owned(), followed.keys);
         let lacks = followed.lacks.is_some();
-        let down = self.down.clone();
-        let view = View { history: history.clone(), keys: Some(followed.keys), lacks, down };
+        let (history, keys, down) = (history.clone(), Some(followed.keys), self.down.clone());
+        let mut view = View { history, keys, lacks, down, ..View::default() };
+        view.fill(&mut *self.tables.borrow_mut());
         self.views.insert(node.to_owned(), view);
         (!lacks).then(|| Mark::of(&followed.known))
     }
@@ -66,6 +87,7 @@ impl Flows {
         self.down.insert(node.to_owned());
         for view in self.views.values_mut() {
             view.down.insert(node.to_owned());
+            view.fill(&mut *self.tables.borrow_mut());
         }
     }
 
@@ -115,65 +137,94 @@ impl Flows {
 }
 
 impl View {
-    fn in_force(&self) -> impl Iterator<Item = &MembershipGeneration> {
-        self.history.generations.iter().rev().filter(|generation| generation.step > MembershipStep::Learn)
+    fn fill(&mut self, tables: &mut dyn Tables) {
+        let generations = generations(&self.history);
+        let ids: BTreeSet<_> = self.members().filter(|m| self.down.contains(&m.name)).map(|m| m.id).collect();
+        self.rows = tables.rows(&generations, &ids);
+        let opened = generations.iter().rev().filter(|generation| generation.step > Step::Learn);
+        self.opened = opened.map(|one| (one.number, one.key, tables.openers(one))).collect();
     }
 
+    fn members(&self) -> impl Iterator<Item = &EdgeMember> {
+        self.history.generations.iter().flat_map(|generation| &generation.members)
+    }
+
+    fn name(&self, id: u16) -> Option<String> {
+        self.members().find(|member| member.id == id).map(|member| member.name.clone())
+    }
+
+    /// `None` if all are down.
     fn opener(&self, client: u8) -> Option<String> {
-        owner(self.in_force().next()?, bucket(client, self.keys?.in_force), &self.down)
+        let row = &self.rows[bucket(client, self.keys?.in_force)];
+        self.name(*row.first()?).filter(|name| !self.down.contains(name))
     }
 
-    /// By all generations, with those that are down and without, and by both keys.
+    /// By both keys, if there are two.
     fn row(&self, client: u8) -> BTreeSet<String> {
-        let nobody = BTreeSet::new();
         let keys = self.keys.into_iter().flat_map(|keys| [Some(keys.in_force), keys.other]).flatten();
-        let buckets: Vec<_> = keys.map(|key| bucket(client, key)).collect();
-        let of =
-            |generation, bucket| [owner(generation, bucket, &nobody), owner(generation, bucket, &self.down)];
-        let generations = self.history.generations.iter();
-        let all =
-            generations.flat_map(|generation| buckets.iter().flat_map(move |&bucket| of(generation, bucket)));
-        all.flatten().collect()
+        let ids = keys.flat_map(|key| &self.rows[bucket(client, key)]);
+        ids.filter_map(|&id| self.name(id)).collect()
     }
 
     /// `None` if the generation in force will do.
     fn needed(&self, client: u8, flow: &str) -> Option<u64> {
-        let nobody = BTreeSet::new();
         let in_force = self.keys?.in_force;
-        let bucket = |generation: &MembershipGeneration| {
-            bucket(client, generation.flow_key.map_or(in_force, |key| key.0))
+        let finds = |(_, key, openers): &&(u64, Option<u32>, Vec<u16>)| {
+            self.name(openers[bucket(client, key.unwrap_or(in_force))]).as_deref() == Some(flow)
         };
-        let finds = |generation: &&MembershipGeneration| {
-            owner(generation, bucket(generation), &nobody).as_deref() == Some(flow)
-        };
-        let newest = self.in_force().next()?.number;
+        let (newest, ..) = self.opened.first()?;
         let oldest = self.history.generations.first()?.number;
-        Some(self.in_force().find(finds).map_or(oldest, |found| found.number))
-            .filter(|number| *number < newest)
+        Some(self.opened.iter().find(finds).map_or(oldest, |(number, ..)| *number))
+            .filter(|number| number < newest)
     }
 }
 
-fn bucket(client: u8, key: u32) -> u8 {
+fn bucket(client: u8, key: u32) -> usize {
     let mut hasher = DefaultHasher::new();
     (client, key).hash(&mut hasher);
-    (hasher.finish() % u64::from(BUCKETS)) as u8
+    (hasher.finish() % BUCKETS as u64) as usize
+}
+
+/// By the highest score, in rows that have room for all: what holds for it tells of steps and keys, not of places.
+#[derive(Debug, Default)]
+pub(super) struct AnyFunction;
+
+impl Tables for AnyFunction {
+    /// By all generations, with those that are down and without.
+    fn rows(&mut self, generations: &[Arc<Generation>], down: &BTreeSet<u16>) -> Vec<Vec<u16>> {
+        let in_force = generations.iter().rev().find(|generation| generation.step > Step::Learn);
+        let order: Vec<_> = in_force.into_iter().chain(generations).collect();
+        let nobody = BTreeSet::new();
+        let row = |bucket| {
+            let of = |generation: &&Arc<Generation>| {
+                [owner(generation, bucket, down), owner(generation, bucket, &nobody)]
+            };
+            order.iter().flat_map(of).flatten().collect()
+        };
+        (0..BUCKETS).map(row).collect()
+    }
+
+    fn openers(&mut self, generation: &Generation) -> Vec<u16> {
+        let nobody = BTreeSet::new();
+        (0..BUCKETS).filter_map(|bucket| owner(generation, bucket, &nobody)).collect()
+    }
 }
 
 /// The member with the highest score of those that take new flows and are not down.
-fn owner(generation: &MembershipGeneration, bucket: u8, down: &BTreeSet<String>) -> Option<String> {
-    let is_open = |member: &&crate::api::EdgeMember| member.state == MemberState::Active && member.weight > 0;
-    let up = || generation.members.iter().filter(|member| !down.contains(&member.name));
+fn owner(generation: &Generation, bucket: usize, down: &BTreeSet<u16>) -> Option<u16> {
+    let up = || generation.members.values().filter(|member| !down.contains(&member.id));
     let score = |name: &str, weight: u32| {
         let mut hasher = DefaultHasher::new();
         (name, bucket).hash(&mut hasher);
         (hasher.finish() % 1000) * u64::from(weight.max(1))
     };
-    let best = up().filter(is_open).max_by_key(|member| (score(&member.name, member.weight), &member.name));
+    let open = up().filter(|member| member.weight > 0);
+    let best = open.max_by_key(|member| (score(&member.name, member.weight), &member.name));
     let any = || up().max_by_key(|member| (score(&member.name, 1), &member.name));
-    best.or_else(any).map(|member| member.name.clone())
+    best.or_else(any).map(|member| member.id)
 }
 
-/// As the nodes read them, without their members.
+/// As the nodes read them.
 fn generations(history: &EdgeMembershipSpec) -> Vec<Arc<Generation>> {
     let generation = |generation: &MembershipGeneration| {
         let step = match generation.step {
@@ -181,8 +232,13 @@ fn generations(history: &EdgeMembershipSpec) -> Vec<Arc<Generation>> {
             MembershipStep::Switch => Step::Switch,
             MembershipStep::Settled => Step::Settled,
         };
+        let member = |member: &EdgeMember| {
+            let &EdgeMember { ref name, id, address, .. } = member;
+            (name.clone(), Member { name: name.clone(), id, address, weight: member.share() })
+        };
+        let members = generation.members.iter().map(member).collect();
         let key = generation.flow_key.map(|key| key.0);
-        Arc::new(Generation { number: generation.number, step, members: BTreeMap::new(), key })
+        Arc::new(Generation { number: generation.number, step, members, key, ..Generation::default() })
     };
     history.generations.iter().map(generation).collect()
 }

@@ -1,6 +1,8 @@
 //! The API server, agents and leaders, and what must hold between two histories.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
@@ -8,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::super::super::lease::NodeLease;
 use super::super::tests::{DEADLINE, PERIOD, node};
 use super::super::*;
-use super::flows::Flows;
+use super::flows::{Flows, Tables};
 use super::{Event, LEADERS, NODES};
 use crate::model::Drain;
 use crate::status::AgentState;
@@ -50,7 +52,7 @@ pub(super) fn name(at: usize) -> String {
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(tables: Rc<RefCell<dyn Tables>>) -> Self {
         let now = Instant::now();
         let lease = |at| NodeLease::saying(&name(at), PERIOD, AgentState::Stopped);
         let agent =
@@ -71,7 +73,7 @@ impl World {
             is_out: false,
             leaders: (0..LEADERS).map(|_| leader()).collect(),
             contact: vec![now; NODES],
-            flows: Flows::default(),
+            flows: Flows::new(tables),
         }
     }
 
