@@ -147,6 +147,15 @@ pub const ALL: &[Event] = &[
         ..THREE
     },
     Event {
+        name: "killed-while-draining",
+        about: "two of six nodes drain, one after the other; then a power cut of a third one",
+        nodes: 6,
+        hops: Hops::Attracting,
+        places: 3,
+        play: drain::then_killed,
+        ..THREE
+    },
+    Event {
         name: "node-stalled",
         about: "a node's cable is out for 2 s",
         places: 2,

@@ -36,12 +36,12 @@ pub struct Seen {
     pub holders: BTreeMap<Flow, String>,
     /// Nodes that died.
     pub dead: BTreeSet<String>,
+    /// When they did; when the event began, if nobody died.
+    pub died: Instant,
     /// Nodes whose agent was replaced, stopped or stalled.
     pub touched: BTreeSet<String>,
     /// Nodes that drained.
     pub drained: BTreeSet<String>,
-    /// When the event began.
-    pub began: Instant,
     /// How far down rows flows must be found, and as many openers some must have had.
     pub places: u8,
     /// Packets whose flow was found at the second and the third place of its row.
@@ -184,9 +184,10 @@ impl Seen {
         held.copied().collect()
     }
 
-    /// A failure that no death excuses: one that began before it, or soon after, is the dead node's.
+    /// A failure that no death excuses: one soon after it is the dead node's.
     fn is_refused(&self, fate: &Fate) -> bool {
-        fate.end.is_broken() && (self.dead.is_empty() || fate.at > self.began + RECOVERED)
+        let is_excused = !self.dead.is_empty() && (self.died..=self.died + RECOVERED).contains(&fate.at);
+        fate.end.is_broken() && !is_excused
     }
 
     /// Until when new connections failed, or took longer than they may.
@@ -195,7 +196,7 @@ impl Seen {
         let bad = new
             .iter()
             .filter(|fate| fate.end.is_broken() || fate.kind == Kind::Connect && fate.stall > RECOVERED);
-        let last = bad.map(|fate| fate.at.saturating_duration_since(self.began)).max();
+        let last = bad.map(|fate| fate.at.saturating_duration_since(self.died)).max();
         last.unwrap_or_default()
     }
 
@@ -237,9 +238,9 @@ mod tests {
             hops: [before.clone(), after.clone()],
             openings: vec![before, after],
             dead: BTreeSet::new(),
+            died: began,
             touched: BTreeSet::new(),
             drained: BTreeSet::new(),
-            began,
             places: 1,
             found: [0, 0],
         }
@@ -295,14 +296,16 @@ mod tests {
             killed.holders.insert(*flow, "edge-3".into());
         }
         assert_eq!(killed.judge().verdict, Verdict::Held);
-        let call =
-            |after: u64, end| fate(Kind::Connect, 99, end, killed.began + Duration::from_millis(after));
+        let call = |after: u64, end| fate(Kind::Connect, 99, end, killed.died + Duration::from_millis(after));
         let (soon, late) = (call(900, End::TimedOut), call(1_100, End::Reset));
         killed.fates.push(soon);
         assert_eq!(killed.judge().verdict, Verdict::Held);
         assert_eq!(killed.judge().recovered_s, Some(0.9));
         killed.fates.push(late);
         assert!(matches!(killed.judge().verdict, Verdict::Broken(why) if why.contains("1.1 s after")));
+        killed.fates.truncate(10);
+        killed.fates.push(fate(Kind::Connect, 99, End::Reset, killed.died - Duration::from_millis(1)));
+        assert!(matches!(killed.judge().verdict, Verdict::Broken(why) if why.contains("1 new")));
         killed.fates.truncate(10);
         killed.holders.insert(killed.flows[0], "edge-1".into());
         assert_eq!(killed.judge().verdict, Verdict::Broken("1 connections broke".into()));
@@ -311,7 +314,7 @@ mod tests {
     #[test]
     fn without_a_death_no_new_connection_may_fail() {
         let mut run = seen(Mode::Edgelb, 3, kept);
-        run.fates.push(fate(Kind::ConnectRough, 99, End::Reset, run.began));
+        run.fates.push(fate(Kind::ConnectRough, 99, End::Reset, run.died));
         assert_eq!(run.judge().verdict, Verdict::Broken("1 new connections failed".into()));
     }
 }

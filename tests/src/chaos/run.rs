@@ -86,7 +86,7 @@ impl Run {
             touched: names(&played.touched),
             drained: names(&played.deadlines.iter().map(|(index, _)| *index).collect::<Vec<_>>()),
             holders,
-            began: played.began,
+            died: played.died.unwrap_or(played.began),
             places: self.places,
             found: [Verdict::FoundSecond, Verdict::FoundThird].map(count),
             fates,

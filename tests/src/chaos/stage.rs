@@ -268,6 +268,8 @@ pub struct Played {
     pub began: Instant,
     /// Nodes that died, and the connections that they held with them.
     pub dead: Vec<usize>,
+    /// When they did, if that was later.
+    pub died: Option<Instant>,
     /// Nodes whose agent was replaced, stopped or stalled.
     pub touched: Vec<usize>,
     /// When a drain's deadline was over, of each node that drained.
@@ -281,6 +283,6 @@ impl Played {
     #[must_use]
     pub fn now() -> Self {
         let (dead, touched, notes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { began: Instant::now(), dead, touched, deadlines: Vec::new(), notes }
+        Self { began: Instant::now(), dead, died: None, touched, deadlines: Vec::new(), notes }
     }
 }

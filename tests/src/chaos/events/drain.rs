@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::node;
 use crate::chaos::picture::opens_at;
 use crate::chaos::scene::Scene;
 use crate::chaos::stage::{Mode, Played, Stage, pass};
@@ -12,6 +13,9 @@ use crate::lab::wait::eventually;
 
 /// How long connections get, in seconds.
 const DEADLINE: &str = "8";
+
+/// The same where they are to outlive the event.
+const LONG_DEADLINE: &str = "600";
 
 /// How long a step may take beyond what is asked for.
 const SOON: Duration = Duration::from_secs(30);
@@ -33,6 +37,28 @@ pub fn one(stage: &mut Stage) -> Result<Played> {
 /// If they do not come to the end.
 pub fn two(stage: &mut Stage) -> Result<Played> {
     drained(stage, &[0, 1])
+}
+
+/// The first one, then the second one, while connections at both last; then a power cut of the last one. Flows of a row may be
+/// at both and at the last one, and new ones open at a fourth.
+///
+/// # Errors
+/// If new flows go on opening at one that drains.
+pub fn then_killed(stage: &mut Stage) -> Result<Played> {
+    let mut played = Played::now();
+    for node in [0, 1] {
+        begin(stage, &[node], LONG_DEADLINE, &mut played)?;
+        let name = stage.lab.edges[node].name.clone();
+        for asked in stage.watched() {
+            eventually("flows open elsewhere at all nodes", SOON, || {
+                ensure!(!opens_at(&asked, &name)?, "not at {}", asked.name);
+                Ok(())
+            })?;
+        }
+        stage.note_openers()?;
+    }
+    node::cut(stage, &mut played)?;
+    Ok(played)
 }
 
 /// Each drains; then another machine is in its place, which knows nothing of the one before.
@@ -78,9 +104,23 @@ fn drained(stage: &mut Stage, nodes: &[usize]) -> Result<Played> {
 
 /// To the end: no connection is left at these nodes.
 fn drain(stage: &mut Stage, nodes: &[usize], played: &mut Played) -> Result<()> {
+    begin(stage, nodes, DEADLINE, played)?;
+    for &node in nodes {
+        eventually("the end of the drain", SOON, || {
+            let report = report(stage, node)?;
+            ensure!(report["complete"] == true, "{report}");
+            Ok(())
+        })?;
+    }
+    // By now, all nodes open by what these ones say of themselves.
+    stage.note_openers()
+}
+
+/// Until no new flow opens there, as these nodes see it.
+fn begin(stage: &mut Stage, nodes: &[usize], deadline: &str, played: &mut Played) -> Result<()> {
     played.touched.extend(nodes);
     for &node in nodes {
-        let (status, said) = stage.lab.edges[node].lb_agent(&["drain", "--deadline", DEADLINE])?;
+        let (status, said) = stage.lab.edges[node].lb_agent(&["drain", "--deadline", deadline])?;
         ensure!(status.success(), "{said}");
     }
     for &node in nodes {
@@ -91,15 +131,7 @@ fn drain(stage: &mut Stage, nodes: &[usize], played: &mut Played) -> Result<()> 
         })?;
         played.deadlines.push((node, deadline));
     }
-    for &node in nodes {
-        eventually("the end of the drain", SOON, || {
-            let report = report(stage, node)?;
-            ensure!(report["complete"] == true, "{report}");
-            Ok(())
-        })?;
-    }
-    // By now, all nodes open by what these ones say of themselves.
-    stage.note_openers()
+    Ok(())
 }
 
 fn report(stage: &Stage, node: usize) -> Result<Value> {

@@ -1,6 +1,6 @@
 //! A node's link goes down.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -14,11 +14,18 @@ pub(super) const STALL: Duration = Duration::from_secs(2);
 /// # Errors
 /// Those of netlink.
 pub fn killed(stage: &mut Stage) -> Result<Played> {
-    let last = stage.lab.edges.len() - 1;
     let mut played = Played::now();
+    cut(stage, &mut played)?;
+    Ok(played)
+}
+
+/// The same in the midst of an event.
+pub(super) fn cut(stage: &mut Stage, played: &mut Played) -> Result<()> {
+    let last = stage.lab.edges.len() - 1;
+    played.died = Some(Instant::now());
     stage.lab.edges[last].power_cut()?;
     played.dead = vec![last];
-    Ok(played)
+    Ok(())
 }
 
 /// The last node's link is down for a while.
