@@ -15,6 +15,7 @@ use lb_tests::lab::site::SHOP;
 use lb_tests::lab::spread::owner;
 use lb_tests::lab::wait::{eventually, until};
 use lb_tests::lab::{Lab, Node};
+use nix::sys::signal::Signal;
 
 use crate::liveness::{await_all_up, dump, expect_state};
 use crate::{connect, edges, with_site};
@@ -23,6 +24,12 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// So long a former membership stays at least.
 const LEAST: Duration = Duration::from_secs(5);
+
+/// An agent stands still for as long.
+const STALL: Duration = Duration::from_secs(4);
+
+/// So many that some are of each member's buckets.
+const CONNECTIONS: usize = 64;
 
 #[test]
 fn a_change_of_the_folder_is_learned_then_in_force_and_outlives_an_agent() -> Result<()> {
@@ -87,6 +94,34 @@ fn a_change_waits_until_flows_need_less() -> Result<()> {
         let mut third = third;
         ensure!(owner(lab, &mut third, SHOP)?.name == "edge-3", "its flow is found all the time");
         Ok(())
+    })
+}
+
+/// It does not know the openers that come: what opened there nobody would look for that comes by it.
+#[test]
+fn a_change_waits_for_a_node_whose_agent_stands_still() -> Result<()> {
+    with_site("a_change_waits_for_a_node_whose_agent_stands_still", &edges(3), |lab, _| {
+        await_rows(lab, "nobody needs what may have been before", is_alone)?;
+        let all = openers(&agreed(lab)?);
+        lab.spread_vips(&[&lab.edges[0]])?;
+        lab.edges[2].agent().context("it was started")?.signal(Signal::SIGSTOP)?;
+        lab.write_nodes(&["edge-2"])?;
+        let start = Instant::now();
+        until("the time after which it would be in force", SOON, || start.elapsed() > STALL)?;
+        let opened: Result<Vec<_>> = (0..CONNECTIONS).map(|_| connect(lab, vip(lab))).collect();
+        let mut opened = opened?;
+        let serve = |opened: &mut Vec<Connection<TcpStream>>| -> Result<()> {
+            for connection in opened {
+                ensure!(connection.fetch(SHOP, "/")?.status == 200);
+            }
+            Ok(())
+        };
+        serve(&mut opened)?;
+        lab.spread_vips(&[&lab.edges[2]])?;
+        serve(&mut opened)?;
+        lab.edges[2].agent().context("it was started")?.signal(Signal::SIGCONT)?;
+        await_rows(lab, "edge-2 is gone", |rows| openers(rows) != all)?;
+        serve(&mut opened)
     })
 }
 

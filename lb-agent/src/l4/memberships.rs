@@ -26,7 +26,7 @@ pub(crate) use self::sight::Sight;
 use self::sight::{away, weighed};
 use super::maglev::Table;
 use super::rows::{Column, Openers, fingerprint};
-use crate::model::{Generation, History, Member, Roll, Step};
+use crate::model::{Generation, Heard, History, Member, Roll, Step};
 
 /// Who is down for so long holds no flows any more: one that was only stalled may come back with all of them.
 const GONE: Duration = Duration::from_secs(30);
@@ -48,6 +48,8 @@ pub(crate) struct Memberships {
     silent: BTreeMap<MemberId, Duration>,
     down: BTreeSet<MemberId>,
     needs: BTreeMap<MemberId, BTreeSet<u32>>,
+    /// Who has learned the change that comes next.
+    knowing: Option<BTreeSet<MemberId>>,
     queued: Option<String>,
     /// What changed, in words, until somebody takes it.
     news: Vec<String>,
@@ -110,7 +112,7 @@ impl Memberships {
                 self.absences.was_away(in_force, member, now);
             }
         }
-        self.hear(sight);
+        self.hear(sight, now);
         self.advance(now);
         self.save();
         let is_stepped = !before.is_empty() && self.generations() != before;
@@ -149,7 +151,7 @@ impl Memberships {
     }
 
     /// Takes note of what flows need. Who opens by another membership than this node says so: then that one is needed.
-    fn hear(&mut self, sight: Sight<'_>) {
+    fn hear(&mut self, sight: Sight<'_>, now: Duration) {
         let said = sight.heard.iter().filter_map(|(&id, heard)| {
             let needed = heard.needed?.into_iter().chain([heard.in_force]);
             Some((id, needed.filter(|&fingerprint| fingerprint != 0).collect()))
@@ -157,13 +159,33 @@ impl Memberships {
         self.needs = said.collect();
         let this = self.members().get(sight.node).map(|member| member.id);
         self.needs.extend(this.zip(sight.needed.cloned()));
+        let Some(own) = &mut self.own else { return };
+        // Who heard of two changes at once never learns the first one alone: so nobody opens by that.
+        let is_given_up = own.learned().zip(own.instead()).is_some_and(|(learned, instead)| {
+            let is_other = |heard: &Heard| knows(heard, &instead) && !knows(heard, learned);
+            sight.heard.iter().any(|(id, heard)| is_other(heard) && !sight.down.contains(id))
+        });
+        if is_given_up {
+            own.learn_instead(now);
+            self.agreed = own.generations();
+        }
+        self.knowing = own.learned().map(|learned| {
+            let knowing = sight.heard.iter().filter(|(_, heard)| knows(heard, learned));
+            knowing.map(|(&id, _)| id).chain(this).collect()
+        });
+    }
+
+    /// How this node tells others that it has learned what comes next; with a history for all, the leader is told otherwise.
+    pub(crate) fn learned_print(&self) -> Option<u32> {
+        self.own.as_ref().and_then(OwnHistory::learned).map(learned_print)
     }
 
     /// What time, and what nodes say they need, change.
     fn advance(&mut self, now: Duration) {
         let is_gone = |(&id, &since): (&MemberId, &Duration)| (now >= since + GONE).then_some(id);
         let gone: BTreeSet<_> = self.silent.iter().filter_map(is_gone).collect();
-        let needs = Needs { of: &self.needs, gone: &gone, deadline: self.deadline };
+        let knowing = self.knowing.as_ref();
+        let needs = Needs { of: &self.needs, gone: &gone, knowing, deadline: self.deadline };
         self.absences.advance(needs, now);
         let Some(own) = &mut self.own else { return };
         let room = self.waits.then(|| beside(&self.absences, &own.generations(), self.roll));
@@ -226,6 +248,11 @@ impl Memberships {
         in_force.is_some_and(|it| it.members.contains_key(node)) && self.absences.is_of(node)
     }
 
+    /// How many members a row may have to name beside those of what is agreed on: they opened flows for one that was away.
+    pub(crate) fn stood_in(&self) -> usize {
+        self.absences.beside(&self.agreed)
+    }
+
     /// The rows that all nodes agree on, whoever is down.
     pub(crate) fn agreed_rows(&mut self) -> Arc<Table> {
         self.agreed_rows.make(self.agreed.clone(), BTreeSet::new(), &mut self.openers)
@@ -248,11 +275,6 @@ impl Memberships {
             return self.rows();
         }
         let generations = self.generations();
-    /// How many members a row may have to name beside those of what is agreed on: they opened flows for one that was away.
-    pub(crate) fn stood_in(&self) -> usize {
-        self.absences.beside(&self.agreed)
-    }
-
         self.stand_in.make(generations, down, &mut self.openers)
     }
 
@@ -295,6 +317,17 @@ fn beside(absences: &Absences, known: &[Arc<Generation>], roll: Option<Roll>) ->
         Some(Roll::Goes) => MOST_FORMER,
     };
     absences.beside(known) + key
+}
+
+/// Whether a member has learned a membership that comes, or opens by it.
+fn knows(heard: &Heard, learned: &Generation) -> bool {
+    let is_learned = || heard.needed.is_some_and(|needed| needed.contains(&learned_print(learned)));
+    heard.in_force == fingerprint(learned) || is_learned()
+}
+
+/// By which a membership that is learned is told, among those that flows need: as a former one it may be needed, too.
+fn learned_print(generation: &Generation) -> u32 {
+    (!fingerprint(generation)).max(1)
 }
 
 /// The newest that opens flows.

@@ -38,15 +38,15 @@ impl Flows {
         held.filter(is_of_now)
     }
 
-    /// What is in the kernel, with `rows` for a digest of them, and what flows need of it; and a key that is learned, which
-    /// is said to others in the same way.
+    /// What is in the kernel, with `rows` for a digest of them, and what flows need of it; and what is learned, a key or a
+    /// membership, which is said to others in the same way.
     pub(super) fn loaded(
         &self,
         generation: u64,
         membership: Mark,
         rows: Option<u64>,
         held: Option<&Holdings>,
-        learned: Option<u32>,
+        learned: impl IntoIterator<Item = u32>,
     ) -> Loaded {
         let newest = self.opened.first();
         let counted = self.counted(held);

@@ -45,7 +45,7 @@ impl Datapath {
         let is_there = self.installed.tables.contains_key(&INGRESS_TABLE);
         let rows = is_there.then(|| self.memberships.agreed_rows().digest);
         self.mark = acknowledged(&snapshot.generations, prints(&self.local.keys)).unwrap_or(self.mark);
-        let learned = self.other_key(Roll::Comes);
+        let learned = self.other_key(Roll::Comes).into_iter().chain(self.memberships.learned_print());
         let loaded = self.flows.loaded(snapshot.generation, self.mark, rows, held, learned);
         let (was_away, stood_in) = (self.memberships.was_away(&self.local.node), self.memberships.stood_in());
         Loaded { was_away, stood_in: stood_in as u64, ..loaded }

@@ -35,6 +35,8 @@ pub(crate) struct Needs<'a> {
     pub(crate) of: &'a BTreeMap<MemberId, BTreeSet<u32>>,
     /// Members that are down for so long that they hold nothing any more.
     pub(crate) gone: &'a BTreeSet<MemberId>,
+    /// Members that have learned what comes next, this node among them; `None` if nothing does.
+    pub(crate) knowing: Option<&'a BTreeSet<MemberId>>,
     /// So long a former membership stays although it is needed, or although a node does not say whether it is.
     pub(crate) deadline: Duration,
 }

@@ -1,15 +1,21 @@
 //! The history of memberships as this node sees it, where nobody writes one for all: a change is learned before it is
-//! in force, for the nodes see it at different moments, and who was a member before stays in rows behind it.
+//! in force, until the others have learned it, too, for the nodes see it at different moments; and who was a member before
+//! stays in rows behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use lb_common::row::MemberId;
 
 use super::former::{Former, Needs};
 use crate::model::{Generation, Member, Step, changes};
 
-/// By then every node has seen the same change of its folder.
+/// So long it is learned at least: nobody hears of a node that is no member when it does.
 const LEARN: Duration = Duration::from_secs(2);
+
+/// And no longer than this, whoever has not said that it has learned it.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Memberships that a row has room for beside the one in force: those that flows need are not pushed out by a change.
 pub(super) const MOST_FORMER: usize = 2;
@@ -52,7 +58,7 @@ impl OwnHistory {
     /// What time, and what nodes say they need, change. Whether they did.
     pub(super) fn advance(&mut self, needs: Needs<'_>, absences: Option<usize>, now: Duration) -> bool {
         let before = self.generations();
-        self.switch(now);
+        self.switch(needs.knowing.filter(|_| absences.is_some()), needs.gone, now);
         self.former.retain_mut(|former| !former.is_over(needs, now));
         self.learn(absences, now);
         if let Some(in_force) = self.in_force.as_mut().filter(|_| self.former.is_empty()) {
@@ -72,8 +78,28 @@ impl OwnHistory {
 
     /// When time alone changes something.
     pub(super) fn due(&self, deadline: Duration, now: Duration) -> Option<Duration> {
-        let learned = self.learned.iter().map(|(_, since)| *since + LEARN);
+        let learned = self.learned.iter().flat_map(|(_, since)| [*since + LEARN, *since + LONGEST]);
+        let learned = learned.filter(|&at| at > now);
         self.former.iter().filter_map(|former| former.due(deadline, now)).chain(learned).min()
+    }
+
+    /// What comes next.
+    pub(super) fn learned(&self) -> Option<&Generation> {
+        self.learned.as_ref().map(|(generation, _)| &**generation)
+    }
+
+    /// What waits, as it would be learned in its place.
+    pub(super) fn instead(&self) -> Option<Arc<Generation>> {
+        let (learned, waiting) = self.learned().zip(self.waiting.as_ref())?;
+        Some(generation(learned.number, Step::Learn, waiting))
+    }
+
+    /// Learns that, and gives up what was learned.
+    pub(super) fn learn_instead(&mut self, now: Duration) {
+        if let Some(instead) = self.instead() {
+            self.learned = Some((instead, now));
+            self.waiting = None;
+        }
     }
 
     /// All that may own flows, the oldest first.
@@ -94,8 +120,15 @@ impl OwnHistory {
         self.learned = Some((generation(number, Step::Learn, &members), now));
     }
 
-    fn switch(&mut self, now: Duration) {
-        let Some((learned, _)) = self.learned.take_if(|(_, since)| now >= *since + LEARN) else { return };
+    /// Has what is learned come into force: once all who may send or get its packets know it, as far as that can be known.
+    fn switch(&mut self, knowing: Option<&BTreeSet<MemberId>>, gone: &BTreeSet<MemberId>, now: Duration) {
+        let is_due = |since: Duration, known: bool| now >= since + if known { LEARN } else { LONGEST };
+        let all = self.generations();
+        let mut ids = all.iter().flat_map(|generation| generation.members.values()).map(|member| member.id);
+        let is_known =
+            knowing.is_none_or(|knowing| ids.all(|id| knowing.contains(&id) || gone.contains(&id)));
+        let learned = self.learned.take_if(|(_, since)| is_due(*since, is_known));
+        let Some((learned, _)) = learned else { return };
         let switched = generation(learned.number, Step::Switch, &learned.members);
         if let Some(before) = self.in_force.replace(switched) {
             let before = generation(before.number, Step::Settled, &before.members);

@@ -294,8 +294,45 @@ fn a_node_that_drains_opens_nothing_without_a_word_of_the_folder() {
     assert_eq!(of(&memberships), [100, 100]);
     let both = Sight { node: "edge-1", drains: true, heard: &draining, ..sight(&NONE) };
     memberships.observe(&told, both, later);
-    assert!(memberships.observe(&told, both, later + Duration::from_secs(4)));
+    assert!(!memberships.observe(&told, both, later + Duration::from_secs(4)), "edge-2 has not learned it");
+    let print = memberships.learned_print().expect("it is learned");
+    let learned = Heard { is_draining: true, needed: Some([7, print, 0]), ..Heard::default() };
+    let learned = heard(&[2], learned);
+    let both = Sight { heard: &learned, ..both };
+    assert!(memberships.observe(&told, both, later + Duration::from_secs(5)));
     assert!(memberships.history().opens_at("edge-2"), "all drain: all go on");
+}
+
+/// Two drain at once: one node hears of them one after the other, another one of both.
+#[test]
+fn a_change_that_another_node_never_learns_is_given_up_for_what_it_learns() {
+    let told = [generation(0, Step::Settled, &[1, 2, 3, 4])];
+    let drains = |ids: &[MemberId], needed: Option<[u32; 3]>| -> BTreeMap<MemberId, Heard> {
+        let said = |id| Heard { is_draining: ids.contains(&id), needed, ..Heard::default() };
+        (1..=4).map(|id| (id, said(id))).collect()
+    };
+    let mut nodes = [3, 4].map(|id| (format!("edge-{id}"), memberships()));
+    let mut look = |at: usize, heard: &BTreeMap<MemberId, Heard>, millis| {
+        let (node, memberships) = &mut nodes[at];
+        memberships.observe(
+            &told,
+            Sight { node, heard, ..sight(&NONE) },
+            NOW + Duration::from_millis(millis),
+        );
+        let newest = memberships.newest().expect("there is one");
+        let drained = newest.members.values().filter(|member| member.weight == 0).count();
+        (memberships.learned_print(), drained)
+    };
+    look(0, &drains(&[], None), 0);
+    look(1, &drains(&[], None), 0);
+    assert_eq!(look(0, &drains(&[1], None), 50).1, 1);
+    let (both, drained) = look(1, &drains(&[1, 2], None), 100);
+    assert_eq!(drained, 2);
+    assert_eq!(look(0, &drains(&[1, 2], None), 100).1, 1, "it waits for its turn");
+    let said = drains(&[1, 2], Some([both.expect("it is learned"), 0, 0]));
+    assert_eq!(look(0, &said, 200), (both, 2));
+    assert_eq!(look(0, &said, 2_100), (both, 2));
+    assert_eq!(look(0, &said, 2_200), (None, 2), "and in force at its time");
 }
 
 #[test]

@@ -27,6 +27,8 @@ struct Test {
     now: Duration,
     of: BTreeMap<MemberId, BTreeSet<u32>>,
     gone: BTreeSet<MemberId>,
+    /// Who has learned what comes next; all, if it is not said.
+    knowing: Option<BTreeSet<MemberId>>,
     absences: Option<usize>,
 }
 
@@ -34,7 +36,8 @@ impl Test {
     /// With these members in force.
     fn new(ids: &[MemberId]) -> Self {
         let (of, gone) = (BTreeMap::new(), BTreeSet::new());
-        let mut test = Self { history: OwnHistory::default(), now: START, of, gone, absences: Some(0) };
+        let history = OwnHistory::default();
+        let mut test = Self { history, now: START, of, gone, knowing: None, absences: Some(0) };
         test.observe(ids);
         test
     }
@@ -45,12 +48,12 @@ impl Test {
 
     fn pass(&mut self, time: Duration) -> bool {
         self.now += time;
-        let needs = Needs { of: &self.of, gone: &self.gone, deadline: DEADLINE };
-        self.history.advance(needs, self.absences, self.now)
+        let (of, gone, knowing) = (&self.of, &self.gone, self.knowing.as_ref());
+        self.history.advance(Needs { of, gone, knowing, deadline: DEADLINE }, self.absences, self.now)
     }
 
     fn queued(&self) -> Option<(String, Vec<String>)> {
-        self.history.queued(Needs { of: &self.of, gone: &self.gone, deadline: DEADLINE })
+        self.history.queued(Needs { of: &self.of, gone: &self.gone, knowing: None, deadline: DEADLINE })
     }
 
     fn due(&self) -> Option<Duration> {
@@ -101,6 +104,44 @@ fn a_change_is_learned_then_in_force_and_the_one_before_stays() {
     assert!(test.pass(SECOND));
     test.check(&[(Settled, &[1, 2]), (Switch, &[1, 2, 3])]);
     assert!(!test.pass(SECOND));
+}
+
+#[test]
+fn a_change_is_in_force_when_all_have_learned_it_who_are_not_gone() {
+    let mut test = Test::new(&[1, 2, 3]);
+    test.observe(&[1, 2, 4]);
+    test.knowing = Some(BTreeSet::from([1, 2, 4]));
+    assert!(!test.pass(LEARN) && !test.pass(SECOND));
+    // Who leaves gets packets still.
+    test.check(&[(Settled, &[1, 2, 3]), (Learn, &[1, 2, 4])]);
+    test.knowing = Some(BTreeSet::from([1, 2, 3, 4]));
+    assert!(test.pass(SECOND));
+    test.check(&[(Settled, &[1, 2, 3]), (Switch, &[1, 2, 4])]);
+    test.observe(&[1, 2]);
+    test.knowing = Some(BTreeSet::from([1, 3]));
+    assert!(!test.pass(LEARN));
+    assert_eq!(test.due(), Some(test.now + LEAST - LEARN));
+    test.gone = BTreeSet::from([2, 4]);
+    assert!(test.pass(SECOND));
+    test.observe(&[1, 2, 3]);
+    let silent = |test: &mut Test| {
+        test.history.former.clear();
+        test.history.advance(
+            Needs {
+                of: &test.of,
+                gone: &BTreeSet::new(),
+                knowing: Some(&BTreeSet::new()),
+                deadline: DEADLINE,
+            },
+            Some(0),
+            test.now,
+        )
+    };
+    assert!(silent(&mut test), "it is learned once there is room");
+    test.now += LONGEST - SECOND;
+    assert!(!silent(&mut test));
+    test.now += SECOND;
+    assert!(silent(&mut test), "nobody is waited for so long");
 }
 
 #[test]
