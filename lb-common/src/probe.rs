@@ -51,7 +51,7 @@ use crate::siphash;
 /// This version of the private data.
 pub const VERSION: u8 = 1;
 
-/// Bytes of a message, from the GUE header on: nothing follows.
+/// Bytes of a message, from the GUE header on. What follows is padding, and its receiver's agent does not read it.
 pub const LEN: usize = WORDS * 8;
 
 /// Where the stamp stands in it, with a byte that is 0 behind it.

@@ -100,7 +100,6 @@ fn what_is_not_proven_is_dropped() {
             ("cut short", good[..LEN - 1].to_vec(), DropReason::MalformedEncap),
             ("the GUE header alone", good[..4].to_vec(), DropReason::MalformedEncap),
             ("its first byte alone", good[..1].to_vec(), DropReason::MalformedEncap),
-            ("a byte more", [&good[..], &[0]].concat(), DropReason::MalformedEncap),
             ("another type", changed(1, 0x81), DropReason::MalformedEncap),
             ("another length in the header", changed(0, 0x2e), DropReason::MalformedEncap),
             ("flags", changed(2, 0x80), DropReason::MalformedEncap),
@@ -163,6 +162,22 @@ fn each_bit_counts() {
             frame[UDP + 8 + at] ^= 1 << bit;
             let lost = both.run(&format!("byte {at} bit {bit}"), &frame);
             assert_eq!(lost.action, Action::Drop, "byte {at} bit {bit}");
+        }
+    }
+}
+
+/// It shows that packets of full size pass.
+#[test]
+fn a_padded_one_is_stamped_and_passed() {
+    for outer in [Outer::V4, Outer::V6] {
+        let mut both = Both::fixture(outer);
+        for more in [1, 1_000] {
+            let bytes = [&message(&GOOD)[..], &vec![0; more]].concat();
+            let passed = both.run(&format!("{outer:?}, {more} bytes"), &datagram(outer, &bytes).frame());
+            assert_eq!((passed.verdicts[0], passed.action), (Verdict::Probe, Action::Pass), "{more}");
+            let mut stamped = bytes;
+            stamped[STAMP] = 1;
+            assert_eq!(passed.frame, datagram(outer, &stamped).frame(), "{more}");
         }
     }
 }

@@ -2,20 +2,21 @@
 //! without native XDP.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lb_common::verdict::Verdict;
 use lb_tests::lab::address::Link;
 use lb_tests::lab::capture::inject;
 use lb_tests::lab::http::Connection;
-use lb_tests::lab::netlink::{End, connect as veth, delete, set_mtu, set_up, xdp_programs};
+use lb_tests::lab::netlink::{End, connect as veth, delete, narrow, set_mtu, set_up, xdp_programs};
 use lb_tests::lab::site::{SHOP, Site};
 use lb_tests::lab::wait::{eventually, until};
 use lb_tests::lab::{Lab, Node, UPLINK, run};
 use lb_tests::packet::{Ip, Transport};
 
 use crate::liveness::{await_all_up, expect_state};
+use crate::membership::hold;
 use crate::{PATIENCE, edges, with_site};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -122,6 +123,28 @@ fn a_change_of_the_mtu_counts_at_once() -> Result<()> {
         serves(lab)
     })
 }
+
+/// Each node's own link takes what a link between them does not. What the router answers to a packet of XDP's no socket hears.
+#[test]
+fn an_upload_goes_on_when_the_way_to_its_owner_takes_less() -> Result<()> {
+    with_site("an_upload_goes_on_when_the_way_to_its_owner_takes_less", &edges(2), |lab, _| {
+        let (near, far) = (&lab.edges[0], &lab.edges[1]);
+        lab.spread_vips(&[near])?;
+        let mut upload = hold(lab, &far.name)?;
+        ensure!(upload.post(SHOP, "/", &vec![7; UPLOAD])?.status == 200);
+        let before = near.verdict(Verdict::ToldTooBig)?;
+        let end = End { namespace: &lab.router, interface: &far.name };
+        narrow(end, far.link.host.v4, LESS.into())?;
+        let start = Instant::now();
+        ensure!(upload.post(SHOP, "/", &vec![7; UPLOAD])?.status == 200);
+        println!("with a smaller way, {UPLOAD} bytes took {:?}", start.elapsed());
+        ensure!(near.verdict(Verdict::ToldTooBig)? > before, "its client was not told");
+        Ok(())
+    })
+}
+
+/// Bytes of a body: many packets of full size.
+const UPLOAD: usize = 1 << 20;
 
 /// Sends segments of several flows, so that other nodes own some, each as long as a link takes; none may be cut.
 fn long_packets(lab: &Lab) -> Result<()> {

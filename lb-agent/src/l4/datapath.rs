@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use rtnetlink::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
@@ -29,6 +29,7 @@ use self::waiting::Waiting;
 use super::attach::{self, Attachment};
 use super::capture::{Events, Session};
 use super::fragments::{self, Fragments};
+use super::full_size::{self, Packets};
 use super::maps::Maps;
 use super::memberships::Memberships;
 use super::pins::{PinLock, Pins};
@@ -165,6 +166,8 @@ impl Datapath {
         let (questions, asked) = watch::channel(None);
         let mut held = holdings.subscribe();
         tokio::spawn(holdings::follow(asked, holdings));
+        let (packets, smaller) = (watch::Sender::new(Packets::default()), Arc::new(Notify::new()));
+        tokio::spawn(full_size::follow(packets.subscribe(), Arc::clone(&smaller)));
         loop {
             self.attach_again(&gone).await;
             self.local.keys = *inputs.keys.borrow_and_update();
@@ -186,6 +189,9 @@ impl Datapath {
                         }
                         let question = self.flows.question(&snapshot, &self.memberships, &self.local);
                         questions.send_if_modified(|asked| asked.replace(question.clone()) != Some(question));
+                        let members = self.memberships.members();
+                        let now = Packets::new(members.values(), &self.ways, &self.local);
+                        packets.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
                     }
                     Err(error) => warn!(%error, generation = snapshot.generation, "the last state stays"),
                 }
@@ -207,6 +213,7 @@ impl Datapath {
                 Some(order) = captures.recv(), if self.may_capture() => self.take_order(order),
                 Some(event) = session.recv() => self.go_on_with_session(event),
                 _ = refresh.tick() => self.stale.ways = true,
+                () = smaller.notified() => self.stale.ways = true,
             }
         }
     }

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod datapath;
 pub mod error;
 mod fragments;
+mod full_size;
 mod handover;
 mod holdings;
 mod interface;

@@ -25,6 +25,8 @@ type Neighbour = (u32, IpAddr);
 pub(crate) struct Ways {
     /// The way to each member that can be reached.
     pub(crate) reach: BTreeMap<IpAddr, Reach>,
+    /// Bytes of the largest IP packet that the interface towards each of them takes: further on it may be less.
+    pub(crate) link_mtu: BTreeMap<IpAddr, u16>,
     /// Those that were asked for.
     pub(crate) peers: BTreeSet<IpAddr>,
     /// Next hops, resolved or not.
@@ -52,7 +54,7 @@ pub(crate) async fn resolve(netlink: &Handle, peers: BTreeSet<IpAddr>) -> Result
     let interfaces: BTreeMap<_, _> =
         interface::list(netlink).await?.into_iter().map(|interface| (interface.index, interface)).collect();
     let table = neighbours(netlink).await?;
-    let (mut reach, mut neighbours) = (BTreeMap::new(), BTreeSet::new());
+    let (mut reach, mut link_mtu, mut neighbours) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
     for &peer in &peers {
         let Some(route) = route(netlink, peer).await else { continue };
         let Some(interface) = interfaces.get(&route.interface) else { continue };
@@ -64,9 +66,10 @@ pub(crate) async fn resolve(netlink: &Handle, peers: BTreeSet<IpAddr>) -> Result
         }
         if let Some(found) = known.and_then(|known| known.reach(interface, &route)) {
             reach.insert(peer, found);
+            link_mtu.insert(peer, bytes(interface.mtu));
         }
     }
-    Ok(Ways { reach, peers, neighbours })
+    Ok(Ways { reach, link_mtu, peers, neighbours })
 }
 
 /// The interface by which packets leave for `peer`; `None` if there is no route to it.
@@ -136,9 +139,14 @@ impl Known {
             source: interface.mac?,
             next_hop: self.mac?,
             local: route.local,
-            mtu: mtu.try_into().unwrap_or(u16::MAX),
+            mtu: bytes(mtu),
         })
     }
+}
+
+/// No IP packet has more.
+fn bytes(mtu: u32) -> u16 {
+    mtu.try_into().unwrap_or(u16::MAX)
 }
 
 async fn neighbours(netlink: &Handle) -> Result<BTreeMap<Neighbour, Known>, L4Error> {
@@ -194,6 +202,7 @@ mod tests {
     fn ways() -> Ways {
         Ways {
             reach: BTreeMap::new(),
+            link_mtu: BTreeMap::new(),
             peers: ["192.0.2.2", "198.51.100.7", "2001:db8::7"].map(address).into(),
             neighbours: ["192.0.2.2", "192.0.2.1"].map(|hop| (UPLINK, address(hop))).into(),
         }

@@ -8,7 +8,9 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkXdp};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteScope};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteNextHop, RouteScope,
+};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, RouteNextHopBuilder,
     new_connection,
@@ -296,6 +298,20 @@ pub(crate) fn default_route(namespace: &Namespace, v4: Ipv4Addr, v6: Ipv6Addr) -
         Ok(handle.route().add(six).execute().await?)
     })
     .with_context(|| format!("default routes of {}", namespace.name()))
+}
+
+/// Has packets to a host on this link be as small as this: a router refuses longer ones, though its link takes them.
+///
+/// # Errors
+/// If there is no such interface, or without CAP_NET_ADMIN.
+pub fn narrow(end: End<'_>, host: Ipv4Addr, mtu: u32) -> Result<()> {
+    request(end.namespace, async |handle| {
+        let index = index(&handle, end.interface).await?;
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(host, 32);
+        let mut route = route.output_interface(index).scope(RouteScope::Link).build();
+        route.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+        Ok(handle.route().add(route).replace().execute().await?)
+    })
 }
 
 /// Spreads a prefix over next hops of its family, in place of its present ones; without any it has no route.
