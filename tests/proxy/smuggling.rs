@@ -1,12 +1,18 @@
 //! Requests that two servers could read differently: refused, counted by reason, and none of their bytes gets to a
 //! backend. What was in order before them is answered first.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use http::{Method, Response};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::support::frames::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, read_frame,
+};
 use super::support::{Backend, Fixture, Http, Table, eventually, raw_exchange, request, text};
 
 async fn hello() -> Backend {
@@ -93,7 +99,7 @@ async fn what_is_in_order_before_is_answered_first() {
 
 #[tokio::test]
 async fn a_refused_request_waits_for_the_response_under_way() {
-    let go = std::sync::Arc::new(Notify::new());
+    let go = Arc::new(Notify::new());
     let gate = go.clone();
     let backend = Backend::start(move |_| {
         let gate = gate.clone();
@@ -159,4 +165,137 @@ async fn extensions_and_trailers_without_end_are_cut_off() {
         let line = format!("lb_l7_limits_reached_total{{limit=\"{limit}\"}}");
         eventually(limit, || fixture.metric(&line) == 1).await;
     }
+}
+
+/// A field of HTTP/2 that is in no table (RFC 7541 section 6.2.2).
+fn field(name: &str, value: &str) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).expect("short");
+    [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
+}
+
+/// The head of a POST to `http://a/` with these fields.
+fn post(fields: &[u8]) -> Vec<u8> {
+    let block = [&[0x83, 0x84, 0x86, 0x41, 0x01, b'a'], fields].concat();
+    frame(HEADERS, END_HEADERS, 1, &block)
+}
+
+/// Sends these frames over HTTP/2: the data that came back, if any did before the stream or the connection ended.
+async fn send(fixture: &Fixture, frames: &[Vec<u8>]) -> Option<String> {
+    let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+    let sent = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frames.concat()].concat();
+    client.write_all(&sent).await.expect("sent");
+    loop {
+        let frame = read_frame(&mut client).await.ok()?;
+        match frame.kind {
+            DATA => return Some(String::from_utf8_lossy(&frame.payload).into_owned()),
+            RST_STREAM | GOAWAY => return None,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn heads_of_http2_with_two_readings_are_refused_and_counted() {
+    let backend = hello().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let length = |value| field("content-length", value);
+    let body = || frame(DATA, END_STREAM, 1, b"abc");
+    assert_eq!(send(&fixture, &[post(&length("3")), body()]).await.as_deref(), Some("/ 3"));
+    // Of what is no header at all, the library makes an end with the connection.
+    let refused = || malformed(&fixture, "http2_message") + malformed(&fixture, "http2_frame");
+    for fields in [
+        field("connection", "close"),
+        field("transfer-encoding", "chunked"),
+        field("keep-alive", "timeout=1"),
+        field("proxy-connection", "close"),
+        field("upgrade", "h2c"),
+        field("te", "gzip"),
+        field("X", "y"),
+        field("x:y", "z"),
+        field("x y", "z"),
+        field("", "z"),
+        field("x", "y\r\nz: a"),
+        field("x", "\0"),
+        field(":x", "y"),
+        field(":status", "200"),
+        field(":path", "/b"),
+        field(":authority", "b"),
+        [field("x", "y"), field(":authority", "b")].concat(),
+        length("+3"),
+        length("3, 3"),
+        length("x"),
+        [length("3"), length("4")].concat(),
+    ] {
+        let before = refused();
+        let shown = String::from_utf8_lossy(&fields);
+        assert_eq!(send(&fixture, &[post(&fields), body()]).await, None, "{shown:?}");
+        eventually(&shown, || refused() == before + 1).await;
+    }
+    // These get an answer: what they say can be said, but not so.
+    for (fields, metric) in [
+        ([length("3"), length("3")].concat(), "lb_l7_malformed_requests_total{reason=\"repeated_length\"}"),
+        (field("host", "b"), "lb_l7_replies_total{reason=\"bad_host\"}"),
+    ] {
+        let answer = send(&fixture, &[post(&fields), body()]).await;
+        assert!(answer.as_ref().is_some_and(|text| text.starts_with("400 ")), "{answer:?}");
+        assert_eq!(fixture.metric(metric), 1, "{metric}");
+    }
+    assert_eq!(backend.requests(), 1, "none of them got there");
+}
+
+#[tokio::test]
+async fn bodies_of_http2_with_two_readings_do_not_get_to_a_backend_whole() {
+    let whole = Arc::<AtomicUsize>::default();
+    let counter = whole.clone();
+    let backend = Backend::start(move |request| {
+        let counter = counter.clone();
+        async move {
+            if request.into_body().collect().await.is_ok() {
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+            Response::new(text("done"))
+        }
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let (part, last) = (frame(DATA, 0, 1, b"abc"), frame(DATA, END_STREAM, 1, b"abc"));
+    let length = |value| post(&field("content-length", value));
+    let trailers = |flags, fields: &[u8]| frame(HEADERS, END_HEADERS | flags, 1, fields);
+    for (name, frames) in [
+        ("longer than it says", vec![length("2"), last.clone()]),
+        ("shorter than it says", vec![length("4"), last.clone()]),
+        ("much shorter than it says", vec![length("5000000000"), part.clone(), last.clone()]),
+        ("a part of it is longer", vec![length("4"), part.clone(), last.clone()]),
+        (
+            "trailers before it is whole",
+            vec![length("4"), part.clone(), trailers(END_STREAM, &field("x", "y"))],
+        ),
+        (
+            "trailers that end nothing",
+            vec![post(&[]), part.clone(), trailers(0, &field("x", "y")), last.clone()],
+        ),
+    ] {
+        let before = malformed(&fixture, "http2_message");
+        assert_eq!(send(&fixture, &frames).await, None, "{name}");
+        eventually(name, || malformed(&fixture, "http2_message") == before + 1).await;
+    }
+    assert_eq!(send(&fixture, &[length("3"), last]).await.as_deref(), Some("done"));
+    assert_eq!(whole.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn frames_that_may_not_be_end_the_connection_and_are_counted() {
+    let backend = hello().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    for (number, (name, frames)) in (1..).zip([
+        ("data of no stream", vec![frame(DATA, END_STREAM, 0, b"abc")]),
+        ("data of an idle stream", vec![frame(DATA, END_STREAM, 1, b"abc")]),
+        ("a stream of the server's", vec![frame(HEADERS, END_HEADERS | END_STREAM, 2, &[0x82, 0x84, 0x86])]),
+        ("no index of a table", vec![frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xff, 0xff, 0x03])]),
+        ("a block that is cut by another frame", vec![frame(HEADERS, 0, 1, &[0x82]), post(&[])]),
+    ]) {
+        assert_eq!(send(&fixture, &frames).await, None, "{name}");
+        eventually(name, || malformed(&fixture, "http2_frame") == number).await;
+    }
+    assert_eq!(backend.connections(), 0);
 }

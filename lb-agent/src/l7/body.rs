@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use h2::Reason;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
@@ -111,10 +112,18 @@ pub(super) enum BodyError {
     Http1(#[from] BrokenOff),
     /// Over HTTP/2; a client that speaks it, too, hears the reason.
     #[error("the endpoint's stream broke off")]
-    Http2(#[from] h2::Error),
+    Http2(#[source] h2::Error),
     /// It says nothing any more.
     #[error("the endpoint's response does not go on")]
     Quiet,
+}
+
+impl From<h2::Error> for BodyError {
+    /// That an endpoint breaks the rules of HTTP/2 is no fault of the client's, who would be told of one by the same reason.
+    fn from(error: h2::Error) -> Self {
+        let is_fault = error.reason() == Some(Reason::PROTOCOL_ERROR);
+        Self::Http2(if is_fault { Reason::INTERNAL_ERROR.into() } else { error })
+    }
 }
 
 /// A response's body on its way to the client. While it lives, its connection is busy.
@@ -214,7 +223,7 @@ impl http_body::Body for Body {
         let mut frame = match &mut this.content {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Content::Exchange(exchange) => exchange.poll_frame(cx, splice).map_err(BodyError::Http1),
-            Content::Stream(stream) => stream.poll_frame(cx).map_err(BodyError::Http2),
+            Content::Stream(stream) => stream.poll_frame(cx).map_err(BodyError::from),
         };
         if let Some(quiet) = &mut self.quiet {
             if frame.is_ready() {

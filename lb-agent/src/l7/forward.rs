@@ -15,10 +15,11 @@ use super::attempts::Attempts;
 use super::body::{Body, RequestBody};
 use super::candidates::Tries;
 use super::client::{Busy, Client};
+use super::guard::Malformed;
 use super::policy::Hints;
 use super::reply::{Form, Reply};
 use super::route::Route;
-use super::{authority, grpc, headers, settle, tunnel};
+use super::{authority, grpc, headers, refuse, settle, tunnel};
 use crate::model::{Host, ListenerProtocol};
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
@@ -103,7 +104,12 @@ async fn answer(
 }
 
 fn find_route(client: &Client, parts: &mut Parts) -> Result<Arc<Route>, Reply> {
-    settle::settle(parts)?;
+    settle::settle(parts).inspect_err(|reply| {
+        // Of HTTP/2 alone, and for that alone: HTTP/1 is looked at before it is read.
+        if *reply == Reply::Malformed {
+            refuse::count(client, Malformed::RepeatedLength.into());
+        }
+    })?;
     client.worker.find(client, &Host::normalise(authority::of(parts)), parts.uri.path())
 }
 

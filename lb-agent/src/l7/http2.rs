@@ -55,12 +55,12 @@ where
         }
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             // Its last words say more than its error.
-            let large = client.passage.has_large_head().then(|| Limit::Http2HeaderListBytes.into());
+            let large = refuse::messages_by_http2(client).then(|| Limit::Http2HeaderListBytes.into());
             refused = large.or_else(|| refuse::by_http2(client, ended.as_ref().err()?));
             return Poll::Ready(End::Http);
         }
         client.watch_reading();
-        if client.passage.has_large_head() {
+        if refuse::messages_by_http2(client) {
             refuse::count(client, Limit::Http2HeaderListBytes.into());
             is_over = true;
             cx.waker().wake_by_ref();

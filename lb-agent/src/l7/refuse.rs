@@ -1,5 +1,6 @@
 //! Answers to what the HTTP library has not seen, because the guard stopped before it; and their place in the metrics.
 
+use h2::Reason;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::access_log::Record;
@@ -46,13 +47,29 @@ pub(super) fn by_http1(error: &hyper::Error) -> Option<Fault> {
     error.is_parse().then_some(Fault::Malformed(Malformed::Other))
 }
 
-/// The limit that made the HTTP library end an HTTP/2 connection. It does not say which one: what the client did tells.
+/// What made the HTTP library end an HTTP/2 connection. It does not say which limit: what the client did tells.
 pub(super) fn by_http2(client: &Client, error: &hyper::Error) -> Option<Fault> {
     let error: &h2::Error = std::error::Error::source(error)?.downcast_ref()?;
-    if !error.is_go_away() || !error.is_library() || error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
-        return None;
+    match error.reason()? {
+        _ if !error.is_go_away() || !error.is_library() => None,
+        Reason::ENHANCE_YOUR_CALM => {
+            Some(client.passage.suspected().unwrap_or(Limit::Http2LocalResets).into())
+        }
+        Reason::PROTOCOL_ERROR
+        | Reason::FLOW_CONTROL_ERROR
+        | Reason::STREAM_CLOSED
+        | Reason::FRAME_SIZE_ERROR
+        | Reason::COMPRESSION_ERROR => Some(Malformed::Http2Frame.into()),
+        _ => None,
     }
-    Some(Fault::Limit(client.passage.suspected().unwrap_or(Limit::Http2LocalResets)))
+}
+
+/// Counts the messages that the HTTP library refused by itself on an HTTP/2 connection. Whether the headers of one were too
+/// long, for which the connection ends.
+pub(super) fn messages_by_http2(client: &Client) -> bool {
+    let refused = client.passage.refused();
+    (0..refused.messages).for_each(|_| count(client, Malformed::Http2Message.into()));
+    refused.has_large_head
 }
 
 const fn reply(fault: Fault) -> Reply {

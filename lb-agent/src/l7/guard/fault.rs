@@ -11,7 +11,7 @@ pub(in crate::l7) enum Fault {
     Limit(Limit),
 }
 
-/// How a request of HTTP/1 breaks the rules.
+/// How a request breaks the rules.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Malformed {
     /// A line ends with LF alone.
@@ -46,13 +46,17 @@ pub enum Malformed {
     Trailer,
     /// No PROXY header where one is to be.
     ProxyHeader,
+    /// A message of HTTP/2 that is none: a header that may not be there, a length that is not its body's.
+    Http2Message,
+    /// A frame of HTTP/2 that may not be there, or whose headers are none.
+    Http2Frame,
     /// What the HTTP library refuses beside that.
     Other,
 }
 
 impl Malformed {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::BareLf,
         Self::BareCr,
         Self::ControlByte,
@@ -69,6 +73,8 @@ impl Malformed {
         Self::ChunkEnd,
         Self::Trailer,
         Self::ProxyHeader,
+        Self::Http2Message,
+        Self::Http2Frame,
         Self::Other,
     ];
 
@@ -92,6 +98,8 @@ impl Malformed {
             Self::ChunkEnd => "chunk_end",
             Self::Trailer => "trailer",
             Self::ProxyHeader => "proxy_header",
+            Self::Http2Message => "http2_message",
+            Self::Http2Frame => "http2_frame",
             Self::Other => "other",
         }
     }

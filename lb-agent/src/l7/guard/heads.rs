@@ -67,6 +67,27 @@ const LONGEST_ANSWER: usize = LARGE_HEAD.len() + 8;
 const FAR_TOO_LARGE: &[u8] = b"header_list_way_too_large";
 const LAST_WORDS: usize = 8 + FAR_TOO_LARGE.len();
 
+/// The code with which it resets a stream whose client sent what makes no message (RFC 9113 section 8.1.1). We say it of no
+/// stream.
+const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
+
+/// What the HTTP library refused by itself.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(in crate::l7) struct Refused {
+    /// Whether headers of a request were too long.
+    pub(in crate::l7) has_large_head: bool,
+    /// So many messages that are none.
+    pub(in crate::l7) messages: u32,
+}
+
+impl Refused {
+    /// The same with more.
+    pub(super) const fn and(self, more: Self) -> Self {
+        let messages = self.messages.saturating_add(more.messages);
+        Self { has_large_head: self.has_large_head || more.has_large_head, messages }
+    }
+}
+
 /// Looks at what we answer, for what the HTTP library answers by itself and does not tell.
 #[derive(Debug)]
 pub(super) struct Status {
@@ -75,13 +96,13 @@ pub(super) struct Status {
     payload: [u8; LAST_WORDS],
     filled: usize,
     wanted: usize,
-    has_large_head: bool,
+    refused: Refused,
 }
 
 impl Default for Status {
     fn default() -> Self {
         let heads = Heads::default();
-        Self { heads, payload: [0; LAST_WORDS], filled: 0, wanted: 0, has_large_head: false }
+        Self { heads, payload: [0; LAST_WORDS], filled: 0, wanted: 0, refused: Refused::default() }
     }
 }
 
@@ -93,14 +114,14 @@ impl Status {
             self.payload[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
             self.filled += taken;
             if self.wanted > 0 && self.filled == self.wanted {
-                let payload = &self.payload[..self.wanted];
-                self.has_large_head |= payload.ends_with(&LARGE_HEAD) || payload.ends_with(FAR_TOO_LARGE);
+                self.refused = self.refused.and(refused(&self.payload[..self.wanted]));
                 (self.filled, self.wanted) = (0, 0);
             }
             let Some(head) = self.heads.next(&mut bytes) else { return };
             let (length, is_whole) = (head.length as usize, head.flags == END_HEADERS | END_STREAM);
             let may_be = match head.kind {
                 HEADERS => is_whole && length <= LONGEST_ANSWER,
+                RST_STREAM => length == PROTOCOL_ERROR.len(),
                 GOAWAY => length == LAST_WORDS,
                 _ => false,
             };
@@ -110,10 +131,16 @@ impl Status {
         }
     }
 
-    /// Whether there was such an answer since this was asked last.
-    pub(super) fn has_large_head(&mut self) -> bool {
-        std::mem::take(&mut self.has_large_head)
+    /// What it answered so since this was asked last.
+    pub(super) fn refused(&mut self) -> Refused {
+        std::mem::take(&mut self.refused)
     }
+}
+
+/// What a payload says that may be such an answer.
+fn refused(payload: &[u8]) -> Refused {
+    let has_large_head = payload.ends_with(&LARGE_HEAD) || payload.ends_with(FAR_TOO_LARGE);
+    Refused { has_large_head, messages: u32::from(payload == PROTOCOL_ERROR) }
 }
 
 #[cfg(test)]
@@ -125,13 +152,13 @@ mod tests {
         [&[0, 0, length, kind, flags, 0, 0, 0, 1], payload].concat()
     }
 
-    fn check(frames: &[Vec<u8>], expected: bool) {
+    fn check(frames: &[Vec<u8>], has_large_head: bool, messages: u32) {
         let bytes = frames.concat();
         for size in 1..=bytes.len() {
             let mut status = Status::default();
             bytes.chunks(size).for_each(|part| status.advance(part));
-            assert_eq!(status.has_large_head(), expected, "{size} bytes at a time");
-            assert!(!status.has_large_head(), "it is said once");
+            assert_eq!(status.refused(), Refused { has_large_head, messages }, "{size} bytes at a time");
+            assert_eq!(status.refused(), Refused::default(), "it is said once");
         }
     }
 
@@ -140,14 +167,17 @@ mod tests {
         let both = END_HEADERS | END_STREAM;
         let answer = frame(HEADERS, both, &LARGE_HEAD);
         let data = frame(DATA, END_STREAM, &LARGE_HEAD);
-        check(std::slice::from_ref(&answer), true);
-        check(&[data.clone(), answer.clone(), data.clone()], true);
-        check(&[frame(HEADERS, both, &[&[0x3f, 0xe1, 0x1f][..], &LARGE_HEAD].concat())], true);
-        check(&[data, frame(HEADERS, both, &[0x88]), frame(HEADERS, END_HEADERS, &LARGE_HEAD)], false);
+        check(std::slice::from_ref(&answer), true, 0);
+        check(&[data.clone(), answer.clone(), data.clone()], true, 0);
+        check(&[frame(HEADERS, both, &[&[0x3f, 0xe1, 0x1f][..], &LARGE_HEAD].concat())], true, 0);
+        check(&[data, frame(HEADERS, both, &[0x88]), frame(HEADERS, END_HEADERS, &LARGE_HEAD)], false, 0);
         let last = [&[0, 0, 0, 1, 0, 0, 0, 11][..], FAR_TOO_LARGE].concat();
-        check(&[frame(DATA, 0, &last), frame(GOAWAY, 0, &last)], true);
-        check(&[frame(DATA, 0, &last), frame(GOAWAY, 0, &last[..8])], false);
+        check(&[frame(DATA, 0, &last), frame(GOAWAY, 0, &last)], true, 0);
+        check(&[frame(DATA, 0, &last), frame(GOAWAY, 0, &last[..8])], false, 0);
+        let reset = |code| frame(RST_STREAM, 0, &[0, 0, 0, code]);
+        check(&[reset(1), reset(8), reset(1)], false, 2);
+        check(&[frame(DATA, 0, &PROTOCOL_ERROR), reset(7)], false, 0);
         // One of ours says more.
-        check(&[frame(HEADERS, both, &[&LARGE_HEAD[..], &[0x61; 20]].concat())], false);
+        check(&[frame(HEADERS, both, &[&LARGE_HEAD[..], &[0x61; 20]].concat())], false, 0);
     }
 }

@@ -3,7 +3,9 @@
 
 use std::time::Instant;
 
-use super::heads::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Head, Heads, RST_STREAM, Status};
+use super::heads::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Head, Heads, RST_STREAM, Refused, Status,
+};
 use crate::l7::limits::{Limit, Limits};
 
 /// Parts of one frame in a bucket: a new stream forgives half a reset.
@@ -69,9 +71,9 @@ impl Meter {
         self.written %= EXPLAINING;
     }
 
-    /// Whether the HTTP library refused a request whose headers are too long, since this was asked last.
-    pub(super) fn has_large_head(&mut self) -> bool {
-        self.answers.has_large_head()
+    /// What the HTTP library refused by itself since this was asked last.
+    pub(super) fn refused(&mut self) -> Refused {
+        self.answers.refused()
     }
 
     /// What the HTTP library might end the connection for by itself, and not say so.

@@ -1,11 +1,13 @@
 //! What a connection's two sides tell each other: the one that reads its bytes, and the one that serves its requests.
 //! They run on one thread, but HTTP libraries want a stream that could be sent to another.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use super::fault::Fault;
+use super::heads::Refused;
 use crate::l7::limits::Limit;
 use crate::l7::splice::Splice;
 
@@ -20,7 +22,7 @@ pub(in crate::l7) struct Passage {
     is_taking_back: AtomicBool,
     is_sending_empty: AtomicBool,
     is_stopped: AtomicBool,
-    has_large_head: AtomicBool,
+    has_refused: AtomicBool,
     held: Mutex<Held>,
     /// For long bodies.
     pub(in crate::l7) splice: Splice,
@@ -30,6 +32,7 @@ pub(in crate::l7) struct Passage {
 struct Held {
     fault: Option<Fault>,
     reader: Option<Waker>,
+    refused: Refused,
 }
 
 impl Passage {
@@ -114,14 +117,20 @@ impl Passage {
         self.is_sending_empty.load(Ordering::Relaxed).then_some(Limit::Http2ControlFrames)
     }
 
-    /// The HTTP library refused a request whose headers are too long.
-    pub(super) fn large_head(&self) {
-        self.has_large_head.store(true, Ordering::Relaxed);
+    /// The HTTP library refused this by itself.
+    pub(super) fn refuse(&self, refused: Refused) {
+        let mut held = self.held();
+        held.refused = held.refused.and(refused);
+        self.has_refused.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it did since this was asked last.
-    pub(in crate::l7) fn has_large_head(&self) -> bool {
-        self.has_large_head.load(Ordering::Relaxed) && self.has_large_head.swap(false, Ordering::Relaxed)
+    /// What it refused since this was asked last.
+    pub(in crate::l7) fn refused(&self) -> Refused {
+        if !self.has_refused.load(Ordering::Relaxed) {
+            return Refused::default();
+        }
+        self.has_refused.store(false, Ordering::Relaxed);
+        mem::take(&mut self.held().refused)
     }
 
     /// Why reading has ended, if it has.

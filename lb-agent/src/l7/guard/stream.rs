@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::fault::Fault;
+use super::heads::Refused;
 use super::http1::{Scanner, Stop};
 use super::http2::Meter;
 use super::passage::Passage;
@@ -97,8 +98,9 @@ impl<T> Guarded<T> {
                         left -= part.len();
                         meter.wrote(part);
                     }
-                    if meter.has_large_head() {
-                        self.passage.large_head();
+                    let refused = meter.refused();
+                    if refused != Refused::default() {
+                        self.passage.refuse(refused);
                     }
                 }
             }
