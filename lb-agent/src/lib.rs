@@ -15,3 +15,18 @@ pub mod metrics;
 pub mod model;
 pub mod source;
 pub mod status;
+
+#[cfg(test)]
+#[path = "../../tests/fuzz/corpora.rs"]
+mod corpora;
+
+#[cfg(test)]
+mod tests {
+    use super::{corpora, l7, source};
+
+    #[test]
+    fn the_corpora_of_the_fuzz_targets_hold() {
+        let parsers = l7::fuzzed::PARSERS.into_iter().chain(source::fuzzed::PARSERS);
+        parsers.for_each(|(name, parser)| corpora::hold(env!("CARGO_MANIFEST_DIR"), name, parser));
+    }
+}

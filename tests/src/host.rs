@@ -90,6 +90,12 @@ impl Host {
         self.is_agent_silent = true;
     }
 
+    /// Forgets what it remembers of the packets before.
+    pub fn forget(&self) {
+        self.datagrams.take();
+        self.handed.take();
+    }
+
     /// What the agent was handed since it was last asked.
     pub fn handed(&self) -> Vec<Head> {
         self.handed.take()

@@ -7,6 +7,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod demo;
 pub mod fixture;
+pub mod fuzzed;
 pub mod handshake;
 pub mod host;
 mod interrupt;

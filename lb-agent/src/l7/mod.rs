@@ -43,6 +43,8 @@ mod explain;
 mod forward;
 mod forwarded;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod grpc;
 mod guard;
 mod headers;

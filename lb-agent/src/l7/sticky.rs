@@ -33,7 +33,7 @@ struct Keys {
 }
 
 /// What a cookie has.
-type Value = [u8; 8];
+pub(super) type Value = [u8; 8];
 
 impl CookieKeys {
     /// By a secret of its own until it is given one.
@@ -175,7 +175,7 @@ impl Session {
 }
 
 /// Sixteen digits, as `written` has them.
-fn parse(text: &[u8]) -> Option<Value> {
+pub(super) fn parse(text: &[u8]) -> Option<Value> {
     let digits = std::str::from_utf8(text).ok().filter(|text| text.len() == 16)?;
     let is_ours = digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     let value = u64::from_str_radix(digits, 16).ok().filter(|_| is_ours)?;

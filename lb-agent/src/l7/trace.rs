@@ -3,6 +3,8 @@
 
 mod context;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzed;
 mod otlp;
 
 use std::io;

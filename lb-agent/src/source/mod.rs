@@ -2,6 +2,8 @@
 //! `api` only.
 
 pub mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 pub mod kube;
 
 mod certificate;

@@ -3,6 +3,8 @@
 //! and end and refuses what could be read differently; `http2` counts frames. `stream` stops before what is refused.
 
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub(in crate::l7) mod fuzzed;
 mod heads;
 mod http1;
 mod http2;

@@ -113,7 +113,7 @@ fn with_problems(mut snapshot: Snapshot, problems: Vec<Problem>) -> Snapshot {
 }
 
 /// For tests elsewhere: the objects of a text with their lines, and what is wrong with it.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn parse_text(path: &Path, text: &str) -> (Vec<(super::Object, usize)>, Vec<Problem>) {
     let file = file::File::read(path, text, file::File::default());
     (file.objects.into_iter().map(|placed| (placed.object, placed.line)).collect(), file.problems)

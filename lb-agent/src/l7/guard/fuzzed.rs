@@ -1,0 +1,38 @@
+//! What has to hold of the guards, whatever a client's bytes are: how they are cut into pieces makes no difference.
+
+use std::time::{Duration, Instant};
+
+use super::fault::Fault;
+use super::http1::Scanner;
+use super::http2::Meter;
+use crate::l7::limits::Limits;
+
+const PIECES: [usize; 4] = [1, 2, 7, 64];
+
+/// A client's messages of HTTP/1.
+pub fn http1(bytes: &[u8]) {
+    let scan = |piece: usize| -> Option<Fault> {
+        let mut scanner = Scanner::new(Limits::default());
+        bytes.chunks(piece).find_map(|bytes| {
+            let stop = scanner.advance(bytes).err()?;
+            assert!(stop.good <= bytes.len(), "{stop:?}");
+            Some(stop.fault)
+        })
+    };
+    let whole = scan(bytes.len().max(1));
+    PIECES.into_iter().for_each(|piece| assert_eq!(scan(piece), whole, "by {piece}"));
+}
+
+/// A client's frames of HTTP/2, and ours.
+pub fn http2(bytes: &[u8]) {
+    // So that no time passes for it.
+    let later = Instant::now() + Duration::from_secs(3600);
+    let meter = |piece: usize| {
+        let mut meter = Meter::new(Limits::default(), later);
+        let met = bytes.chunks(piece).find_map(|bytes| meter.advance(bytes).err());
+        bytes.chunks(piece).for_each(|bytes| meter.wrote(bytes));
+        (met, meter.suspected(), meter.refused())
+    };
+    let whole = meter(bytes.len().max(1));
+    PIECES.into_iter().for_each(|piece| assert_eq!(meter(piece), whole, "by {piece}"));
+}
