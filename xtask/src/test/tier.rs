@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::{
     cluster,
-    programs::{CURL, NODE, Program},
+    programs::{CURL, NODE, PROXY_PEERS, Program},
     rights, workspace,
 };
 
@@ -73,6 +73,7 @@ impl Tier {
     /// Programs that are installed before the tier runs.
     pub(super) const fn programs(self) -> &'static [Program] {
         match self {
+            Self::Proxy => &PROXY_PEERS,
             Self::Netns => &[CURL],
             Self::E2e => &NODE,
             _ => &[],

@@ -1,0 +1,3 @@
+module edgelb.dev/tests/backend
+
+go 1.26.0
