@@ -93,9 +93,9 @@ mod tests {
         let turn = |cpu, rate| vec![(Figure::CPU, cpu), (Figure::RATE, rate)];
         let outcome = |peer, turns| Outcome { peer, turns };
         let outcomes = [
-            outcome(OWN, Ok(vec![turn(8.0, 90.0), turn(9.0, 80.0)])),
-            outcome("one", Ok(vec![turn(10.0, 50.0), turn(10.0, 50.0)])),
-            outcome("two", Ok(vec![turn(20.0, 100.0), turn(20.0, 100.0)])),
+            outcome(OWN, Ok(vec![turn(8.0, 128.0), turn(16.0, 64.0)])),
+            outcome("one", Ok(vec![turn(16.0, 50.0), turn(16.0, 50.0)])),
+            outcome("two", Ok(vec![turn(32.0, 128.0), turn(32.0, 128.0)])),
             outcome("three", Err("it has no such thing".to_owned())),
         ];
         let mut report = Report::new("l7");
@@ -103,12 +103,12 @@ mod tests {
         assert_eq!(report.notes, ["h1: three is left out: it has no such thing"]);
         let own: Vec<_> = report.rows.iter().filter(|row| row.subject == OWN).collect();
         let ratios: Vec<_> = own.iter().map(|row| (row.ratio_to.as_deref(), row.ratio)).collect();
-        assert_eq!(ratios, [(Some("one"), Some(0.85)), (Some("two"), Some(0.85))]);
+        assert_eq!(ratios, [(Some("one"), Some(0.75)), (Some("two"), Some(0.75))]);
         assert_eq!(own[0].goal, Some(Goal { at_most: 0.9, held: true }));
         assert_eq!(own[1].goal, None);
         let summary = summary(&report, &[OWN, "one", "two", "three"]);
         assert!(
-            summary.ends_with("| µs CPU | 8.5 | 10.0 | 20.0 | - | 0.85 of one | 0.9: held |\n"),
+            summary.ends_with("| µs CPU | 12.0 | 16.0 | 32.0 | - | 0.75 of one | 0.9: held |\n"),
             "{summary}"
         );
     }
