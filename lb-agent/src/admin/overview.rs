@@ -222,12 +222,7 @@ mod tests {
             (name.to_owned(), Member { name: name.to_owned(), id, address, weight })
         };
         let generation = |number, members: Vec<_>| {
-            Arc::new(Generation {
-                number,
-                step: Step::Settled,
-                members: members.into_iter().collect(),
-                ..Generation::default()
-            })
+            Arc::new(Generation::new(number, Step::Settled, members.into_iter().collect()))
         };
         let first =
             generation(1, vec![member("edge-1", 1, 9), member("edge-2", 2, 9), member("edge-3", 3, 9)]);
@@ -246,12 +241,8 @@ mod tests {
         let all = generation(3, vec![member("edge-1", 1, 0), member("edge-2", 2, 0)]);
         let history = History { agreed: [history.agreed, vec![all]].concat(), ..History::default() };
         assert_eq!(weights(&history), expected([1, 1, 0]), "all drain");
-        let learned = Generation {
-            number: 4,
-            step: Step::Learn,
-            members: BTreeMap::from([member("edge-1", 1, 9), member("edge-2", 2, 9), member("edge-4", 4, 9)]),
-            ..Generation::default()
-        };
+        let members = [member("edge-1", 1, 9), member("edge-2", 2, 9), member("edge-4", 4, 9)];
+        let learned = Generation::new(4, Step::Learn, BTreeMap::from(members));
         let mut history = History::default();
         assert_eq!(standing("edge-1", &history), "active", "nothing is known");
         history.agreed.push(generation(
@@ -274,12 +265,7 @@ mod tests {
     fn members_of_all_memberships_are_named() {
         let other =
             Member { name: "edge-2".to_owned(), id: 2, address: IpAddr::from([198, 51, 100, 2]), weight: 1 };
-        let former = Generation {
-            number: 4,
-            step: Step::Settled,
-            members: BTreeMap::from([("edge-2".to_owned(), other)]),
-            ..Generation::default()
-        };
+        let former = Generation::new(4, Step::Settled, BTreeMap::from([("edge-2".to_owned(), other)]));
         let snapshot = Snapshot { generations: vec![Arc::new(former)], ..snapshot() };
         let peers = Peers { all: vec![peer(PeerState::Down)], stuck: None };
         let live =

@@ -235,4 +235,4 @@ fn with(row: Row, member: MemberId) -> Row {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -83,7 +83,7 @@ impl Pool {
     pub(super) fn sweep(&self) {
         let (_, oldest) = self.keeping.times();
         let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|connection| connection.used_at >= oldest && connection.refresh());
+        idle.retain_mut(|connection| connection.used_at >= oldest && connection.is_quiet());
     }
 
     /// Closes all of them.

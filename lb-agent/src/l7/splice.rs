@@ -95,18 +95,11 @@ impl Splice {
         let Some(Pipe { into, .. }) = &*pipe else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
-        loop {
-            ready!(from.poll_read_ready(cx))?;
-            match from.try_io(Interest::READABLE, || Ok(splice(from, None, into, None, most, FLAGS)?)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                taken => {
-                    let taken = taken?;
-                    self.held.fetch_add(taken, Ordering::Relaxed);
-                    self.pipes.metrics.iter().for_each(|metrics| metrics.spliced(taken as u64));
-                    return Poll::Ready(Ok(Bytes::from_static(&STAND_INS[..taken])));
-                }
-            }
-        }
+        let fill = || Ok(splice(from, None, into, None, most, FLAGS)?);
+        let taken = ready!(poll_io(cx, from, Interest::READABLE, fill))?;
+        self.held.fetch_add(taken, Ordering::Relaxed);
+        self.pipes.metrics.iter().for_each(|metrics| metrics.spliced(taken as u64));
+        Poll::Ready(Ok(Bytes::from_static(&STAND_INS[..taken])))
     }
 
     /// Sends what is in it, so much at most.
@@ -120,16 +113,10 @@ impl Splice {
         let Some(Pipe { from, .. }) = &*pipe else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
-        loop {
-            ready!(to.poll_write_ready(cx))?;
-            match to.try_io(Interest::WRITABLE, || Ok(splice(from, None, to, None, most, FLAGS)?)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => {
-                    self.held.fetch_sub(*sent.as_ref().unwrap_or(&0), Ordering::Relaxed);
-                    return Poll::Ready(sent);
-                }
-            }
-        }
+        let empty = || Ok(splice(from, None, to, None, most, FLAGS)?);
+        let sent = ready!(poll_io(cx, to, Interest::WRITABLE, empty))?;
+        self.held.fetch_sub(sent, Ordering::Relaxed);
+        Poll::Ready(Ok(sent))
     }
 
     /// The body is over: the pipe is for others.
@@ -149,6 +136,25 @@ impl Splice {
 }
 
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+/// Tries as often as the socket may be ready.
+fn poll_io(
+    cx: &mut Context<'_>,
+    socket: &TcpStream,
+    interest: Interest,
+    mut io: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(match interest.is_readable() {
+            true => socket.poll_read_ready(cx),
+            false => socket.poll_write_ready(cx),
+        })?;
+        match socket.try_io(interest, &mut io) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
 
 impl Drop for Splice {
     fn drop(&mut self) {

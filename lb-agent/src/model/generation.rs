@@ -23,6 +23,12 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// Of these members, all of them there, and without a word of a key.
+    #[must_use]
+    pub fn new(number: u64, step: Step, members: BTreeMap<String, Member>) -> Self {
+        Self { number, step, members, ..Self::default() }
+    }
+
     /// Its members but those that are absent: all at which flows opened by it.
     pub fn present(&self) -> impl Iterator<Item = &Member> + Clone {
         self.members.values().filter(|member| !self.absent.contains(&member.id))

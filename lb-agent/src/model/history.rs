@@ -62,13 +62,7 @@ mod tests {
                 Member { name: name.clone(), id: 1, address: IpAddr::from([192, 0, 2, 1]), weight: *weight };
             (name, member)
         };
-        Arc::new(Generation {
-            number,
-            step,
-            members: members.iter().map(member).collect(),
-            key: None,
-            ..Generation::default()
-        })
+        Arc::new(Generation::new(number, step, members.iter().map(member).collect()))
     }
 
     #[test]

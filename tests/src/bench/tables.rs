@@ -129,15 +129,7 @@ impl Set {
         let all = std::iter::once(&self.before).chain(later);
         let generations: Vec<_> = (1..)
             .zip(all)
-            .map(|(number, members)| {
-                Arc::new(Generation {
-                    number,
-                    step: Step::Settled,
-                    members: members.clone(),
-                    key: None,
-                    ..Generation::default()
-                })
-            })
+            .map(|(number, members)| Arc::new(Generation::new(number, Step::Settled, members.clone())))
             .collect();
         rows(&generations, &BTreeSet::new(), &mut self.openers)
     }

@@ -66,13 +66,7 @@ mod tests {
             (name.clone(), Member { name, id, address, weight: 100 })
         };
         let generation = |number, step, ids: &[u16]| {
-            Arc::new(Generation {
-                number,
-                step,
-                members: ids.iter().map(member).collect(),
-                key: None,
-                ..Generation::default()
-            })
+            Arc::new(Generation::new(number, step, ids.iter().map(member).collect()))
         };
         History {
             agreed: vec![generation(4, Step::Settled, &[2, 3]), generation(5, Step::Switch, &[1, 2])],

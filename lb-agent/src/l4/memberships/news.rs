@@ -78,13 +78,8 @@ mod tests {
             let (name, address) = (format!("edge-{id}"), IpAddr::from([198, 51, 100, id as u8]));
             (name.clone(), Member { name, id, address, weight: 100 })
         };
-        Arc::new(Generation {
-            number,
-            step,
-            members: ids.iter().map(member).collect(),
-            key: Some(7),
-            ..Generation::default()
-        })
+        let members = ids.iter().map(member).collect();
+        Arc::new(Generation { key: Some(7), ..Generation::new(number, step, members) })
     }
 
     #[test]

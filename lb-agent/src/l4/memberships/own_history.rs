@@ -153,7 +153,7 @@ impl OwnHistory {
 }
 
 fn generation(number: u64, step: Step, members: &Members) -> Arc<Generation> {
-    Arc::new(Generation { number, step, members: members.clone(), key: None, ..Generation::default() })
+    Arc::new(Generation::new(number, step, members.clone()))
 }
 
 /// Whether the same members open the same buckets.

@@ -191,13 +191,7 @@ mod tests {
             let address = Ipv4Addr::new(198, 51, 100, id as u8).into();
             (name.clone(), Member { name, id, address, weight: 100 })
         };
-        Arc::new(Generation {
-            number,
-            step,
-            members: ids.iter().map(member).collect(),
-            key: None,
-            ..Generation::default()
-        })
+        Arc::new(Generation::new(number, step, ids.iter().map(member).collect()))
     }
 
     /// The file as people could edit it.

@@ -1,29 +1,14 @@
 //! Where the parts meet: a history told or kept, and members that are down.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use lb_common::row::{NO_MEMBER, Row};
 
 use super::super::rows::rows;
+pub(super) use super::super::rows::tests::plain as generation;
 use super::*;
 use crate::model::Heard;
 
 pub(super) const NOW: Duration = Duration::from_secs(1_000);
 static NONE: BTreeSet<MemberId> = BTreeSet::new();
-
-pub(super) fn generation(number: u64, step: Step, ids: &[MemberId]) -> Arc<Generation> {
-    let member = |&id: &MemberId| {
-        let name = format!("edge-{id}");
-        (name.clone(), Member { name, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), weight: 100 })
-    };
-    Arc::new(Generation {
-        number,
-        step,
-        members: ids.iter().map(member).collect(),
-        key: None,
-        ..Generation::default()
-    })
-}
 
 /// The same as it was in force while some were down.
 fn absence(of: &Generation, absent: &[MemberId]) -> Arc<Generation> {

@@ -18,17 +18,11 @@ fn generation(number: u64, step: Step, members: &[(MemberId, u32)]) -> Arc<Gener
         let name = format!("edge-{id}");
         (name.clone(), Member { name, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), weight })
     };
-    Arc::new(Generation {
-        number,
-        step,
-        members: members.iter().map(member).collect(),
-        key: None,
-        ..Generation::default()
-    })
+    Arc::new(Generation::new(number, step, members.iter().map(member).collect()))
 }
 
 /// Each with weight 100.
-fn plain(number: u64, step: Step, ids: &[MemberId]) -> Arc<Generation> {
+pub(in crate::l4) fn plain(number: u64, step: Step, ids: &[MemberId]) -> Arc<Generation> {
     generation(number, step, &ids.iter().map(|&id| (id, 100)).collect::<Vec<_>>())
 }
 

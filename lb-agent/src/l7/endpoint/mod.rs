@@ -146,8 +146,8 @@ impl EndpointConnection {
         result
     }
 
-    /// Whether nothing came while nobody waited: an end, or bytes that nobody asked for.
-    fn is_quiet(&mut self) -> bool {
+    /// Whether nothing came while nobody waited: an end, or bytes that nobody asked for. Forgets the task that waited.
+    pub(super) fn is_quiet(&mut self) -> bool {
         self.is_open
             && match self.poll_receive(&mut Context::from_waker(Waker::noop()), LEAST_ROOM) {
                 Poll::Pending => true,
@@ -162,12 +162,11 @@ impl EndpointConnection {
     }
 
     fn poll_response(&mut self, cx: &mut Context<'_>, is_head: bool) -> Poll<Result<Response<()>, Failure>> {
-        match self.sending.poll(&mut self.stream, cx) {
-            Poll::Ready(Err(SendError::Body)) => return Poll::Ready(Err(Failure::BadBody)),
-            Poll::Ready(Err(SendError::Unsent)) => return Poll::Ready(Err(Failure::NotSent)),
+        match self.go_on_sending(cx) {
+            Some(SendError::Body) => return Poll::Ready(Err(Failure::BadBody)),
+            Some(SendError::Unsent) => return Poll::Ready(Err(Failure::NotSent)),
             // Who closes before the end of a request may have answered before that.
-            Poll::Ready(Err(SendError::Broken)) => self.is_open = false,
-            Poll::Ready(Ok(())) | Poll::Pending => {}
+            Some(SendError::Broken) | None => {}
         }
         loop {
             match head::parse(&mut self.received, is_head, &mut self.spare) {
@@ -185,6 +184,13 @@ impl EndpointConnection {
         }
     }
 
+    /// Sends what can be sent now; why nothing more can be, if so: then no other request follows.
+    fn go_on_sending(&mut self, cx: &mut Context<'_>) -> Option<SendError> {
+        let Poll::Ready(Err(why)) = self.sending.poll(&mut self.stream, cx) else { return None };
+        self.is_open = false;
+        Some(why)
+    }
+
     fn begin(&mut self, head: Head) -> Response<()> {
         self.framing = head.framing;
         self.is_open &= head.keeps_alive;
@@ -197,13 +203,8 @@ impl EndpointConnection {
         cx: &mut Context<'_>,
         splice: Option<&Splice>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        match self.sending.poll(&mut self.stream, cx) {
-            Poll::Ready(Err(SendError::Body)) => {
-                self.is_open = false;
-                return Poll::Ready(Some(Err(BrokenOff::Request)));
-            }
-            Poll::Ready(Err(SendError::Unsent | SendError::Broken)) => self.is_open = false,
-            Poll::Ready(Ok(())) | Poll::Pending => {}
+        if self.go_on_sending(cx) == Some(SendError::Body) {
+            return Poll::Ready(Some(Err(BrokenOff::Request)));
         }
         let frame = ready!(self.poll_step(cx, splice));
         if let Err(breach) = frame {
@@ -265,24 +266,19 @@ impl EndpointConnection {
         self.framing.size_hint()
     }
 
-    /// After a response: whether another request could go over it, as far as is known. Who sent more than a response
-    /// gets none.
+    /// After the end of a response: whether another request could go over it, as far as is known. Who sent more than a
+    /// response gets none.
     pub(super) fn settle(&mut self) -> bool {
-        if !self.received.is_empty() && self.framing == Framing::None {
+        if !self.received.is_empty() {
             self.breaches.tell(Breach::Surplus);
             self.is_open = false;
         }
-        self.is_open &= self.framing == Framing::None && self.sending.is_done();
+        self.is_open &= self.sending.is_done();
         self.room = self.came.next_power_of_two().clamp(LEAST_ROOM, MOST_ROOM);
         if self.received.capacity() > KEPT_ROOM {
             self.received = BytesMut::new();
         }
         self.is_open
-    }
-
-    /// Hears of what came while it was idle, and forgets the task that waited; whether it is still of use.
-    pub(super) fn refresh(&mut self) -> bool {
-        self.is_quiet()
     }
 
     /// After an answer that switches protocols: the stream, and what came after the answer.

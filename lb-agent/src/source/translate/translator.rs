@@ -150,13 +150,7 @@ impl Translator {
         self.generations = match self.settings.membership {
             Membership::Nodes => {
                 let members = members::translate(round.index, &mut found);
-                vec![Arc::new(Generation {
-                    number: 0,
-                    step: Step::Settled,
-                    members,
-                    key: None,
-                    ..Generation::default()
-                })]
+                vec![Arc::new(Generation::new(0, Step::Settled, members))]
             }
             Membership::History => {
                 members::check(round.index, &mut found);
