@@ -13,7 +13,8 @@ use lb_tests::lab::spread::owner;
 use lb_tests::lab::wait::eventually;
 use lb_tests::lab::{Lab, run};
 
-use crate::membership::{await_rows, hold, is_alone};
+use crate::liveness::await_all_up;
+use crate::membership::{await_other_openers, await_rows, hold, is_alone, openers, rows};
 use crate::{connect, edges, with_site};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -53,6 +54,7 @@ fn a_node_that_is_cordoned_drains() -> Result<()> {
         await_rows(lab, "nobody needs what may have been before", is_alone)?;
         let announcing = lab.announce()?;
         spread_over(lab, &[0, 1, 2])?;
+        let all = openers(&rows(&lab.edges[0])?);
         let mut kept = hold(lab, "edge-1")?;
         lab.cordon(&["edge-1"])?;
         spread_over(lab, &[1, 2])?;
@@ -70,6 +72,7 @@ fn a_node_that_is_cordoned_drains() -> Result<()> {
         kept.await_end()?;
         // Half closed, it would be a flow still.
         drop(kept);
+        await_other_openers(lab, "the others open nothing there", &all)?;
         let to = SocketAddr::new(lab.vip().v4.into(), 80);
         for _ in 0..32 {
             let late = owner(lab, &mut connect(lab, to)?, SHOP)?;
@@ -129,7 +132,9 @@ fn await_drain(lab: &Lab, words: &str) -> Result<()> {
 #[test]
 fn an_operator_can_wait_for_the_end_of_a_drain() -> Result<()> {
     with_site("an_operator_can_wait_for_the_end_of_a_drain", &edges(2), |lab, _| {
+        await_all_up(lab)?;
         let to = SocketAddr::new(lab.vip().v4.into(), 80);
+        let all = openers(&rows(&lab.edges[0])?);
         let mut kept = hold(lab, "edge-1")?;
         let node = &lab.edges[0];
         let (status, text) = thread::scope(|scope| {
@@ -148,6 +153,7 @@ fn an_operator_can_wait_for_the_end_of_a_drain() -> Result<()> {
         })?;
         ensure!(status.success() && text.ends_with("drained: no connection left\n"), "{text}");
         kept.await_end()?;
+        await_other_openers(lab, "the other opens nothing there", &all)?;
         let late = owner(lab, &mut connect(lab, to)?, SHOP)?;
         assert_eq!(late.name, "edge-2", "new flows open there");
         Ok(())

@@ -121,12 +121,7 @@ fn a_change_waits_for_a_node_whose_agent_stands_still() -> Result<()> {
         serve(&mut opened)?;
         lab.edges[2].agent().context("it was started")?.signal(Signal::SIGCONT)?;
         // Rows differ as long as flows live that opened while others took the third node for down.
-        eventually("edge-2 is gone", SOON, || {
-            for node in &lab.edges {
-                ensure!(openers(&rows(node)?) != all, "{}: {}", node.name, said(lab));
-            }
-            Ok(())
-        })?;
+        await_other_openers(lab, "edge-2 is gone", &all)?;
         serve(&mut opened)
     })
 }
@@ -255,6 +250,16 @@ pub(crate) fn is_alone(rows: &[Row]) -> bool {
 pub(crate) fn await_rows(lab: &Lab, what: &str, is_it: impl Fn(&[Row]) -> bool) -> Result<()> {
     eventually(what, SOON, || {
         ensure!(is_it(&agreed(lab).with_context(|| said(lab))?), "other rows: {}", said(lab));
+        Ok(())
+    })
+}
+
+/// Waits until each node, in its own time, has others open flows than these.
+pub(crate) fn await_other_openers(lab: &Lab, what: &str, before: &[MemberId]) -> Result<()> {
+    eventually(what, SOON, || {
+        for node in &lab.edges {
+            ensure!(openers(&rows(node)?) != before, "{}: {}", node.name, said(lab));
+        }
         Ok(())
     })
 }

@@ -6,14 +6,13 @@ use anyhow::{Context, Result};
 
 use crate::{
     cluster::{self, Extent},
-    lab_program::{DEV, LabProgram},
+    lab_program::{LAB, LabProgram},
     preflight,
     programs::{self, NODE},
 };
 
-/// Built as the tests are: `cargo xtask test` finds it done.
 const CHAOS: LabProgram =
-    LabProgram { name: "lb-chaos", profile: DEV, helpers: &["lb-lab"], needs_agent: true };
+    LabProgram { name: "lb-chaos", profile: LAB, helpers: &["lb-lab"], needs_agent: true };
 
 /// What `lb-chaos` is told.
 #[derive(clap::Args)]

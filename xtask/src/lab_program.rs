@@ -17,6 +17,9 @@ pub(crate) struct Profile {
 /// As the tests are built.
 pub(crate) const DEV: Profile = Profile { name: "dev", folder: "debug" };
 
+/// Optimised a little: many agents run on this one machine.
+pub(crate) const LAB: Profile = Profile { name: "lab", folder: "lab" };
+
 /// As it is shipped.
 pub(crate) const DIST: Profile = Profile { name: "dist", folder: "dist" };
 
