@@ -54,11 +54,10 @@ pub(crate) fn receive<F: Family, K: Keys>(
     {
         return Ok(fate);
     }
-    // A node that is no member asks, and is answered: it is nobody in both.
-    let is_known = match message.from() {
-        NO_MEMBER => message.is(Kind::Ask),
-        from => maps.member(from).is_some_and(|from| from.flags & member::KNOWN != 0),
-    };
+    // Whoever has the key asks, and is answered: a node that is no member, and one that is by a change which this node has
+    // not learned yet.
+    let is_known = message.is(Kind::Ask)
+        || maps.member(message.from()).is_some_and(|from| from.flags & member::KNOWN != 0);
     if !is_known {
         return Err(DropReason::UnknownChain);
     }

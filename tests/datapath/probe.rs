@@ -109,7 +109,11 @@ fn what_is_not_proven_is_dropped() {
             ("another key", other_key, DropReason::BadTag),
             ("an ask made an answer", changed(5, 2), DropReason::BadTag),
             ("what is to be 0", changed(STAMP + 1, 1), DropReason::BadTag),
-            ("from an unknown member", of(Probe { from: 77, ..GOOD }), DropReason::UnknownChain),
+            (
+                "an unknown member's answer",
+                of(Probe { from: 77, kind: Kind::Answer, ..GOOD }),
+                DropReason::UnknownChain,
+            ),
             (
                 "an answer of nobody's",
                 of(Probe { from: 0, kind: Kind::Answer, ..GOOD }),
@@ -129,14 +133,16 @@ fn what_is_not_proven_is_dropped() {
     }
 }
 
-/// It is a first hop, too, and has to know who is down.
+/// It is a first hop, too, and has to know who is down; so has one that is a member by a change not learned here.
 #[test]
 fn a_node_that_is_no_member_asks_and_is_answered() {
     for outer in [Outer::V4, Outer::V6] {
         let mut wanted = fixture::wanted(outer);
-        let ask = message(&Probe { from: 0, ..GOOD });
-        let passed = Both::with(&wanted).run("its ask", &datagram(outer, &ask).frame());
-        assert_eq!((passed.verdicts[0], passed.action), (Verdict::Probe, Action::Pass));
+        for from in [0, 77] {
+            let ask = message(&Probe { from, ..GOOD });
+            let passed = Both::with(&wanted).run("its ask", &datagram(outer, &ask).frame());
+            assert_eq!((passed.verdicts[0], passed.action), (Verdict::Probe, Action::Pass));
+        }
         wanted.config.member = 0;
         let mut both = Both::with(&wanted);
         let answer = message(&Probe { to: 0, kind: Kind::Answer, ..GOOD });

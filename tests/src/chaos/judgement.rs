@@ -184,9 +184,10 @@ impl Seen {
         held.copied().collect()
     }
 
-    /// A failure that no death excuses: one soon after it is the dead node's.
+    /// A failure that no death excuses: one that was under way then, or began soon after it, is the dead node's.
     fn is_refused(&self, fate: &Fate) -> bool {
-        let is_excused = !self.dead.is_empty() && (self.died..=self.died + RECOVERED).contains(&fate.at);
+        let was_there = fate.at + fate.stall >= self.died && fate.at <= self.died + RECOVERED;
+        let is_excused = !self.dead.is_empty() && was_there;
         fate.end.is_broken() && !is_excused
     }
 
@@ -304,7 +305,10 @@ mod tests {
         killed.fates.push(late);
         assert!(matches!(killed.judge().verdict, Verdict::Broken(why) if why.contains("1.1 s after")));
         killed.fates.truncate(10);
-        killed.fates.push(fate(Kind::Connect, 99, End::Reset, killed.died - Duration::from_millis(1)));
+        // Each takes 99 ms.
+        killed.fates.push(fate(Kind::Connect, 99, End::Reset, killed.died - Duration::from_millis(50)));
+        assert_eq!(killed.judge().verdict, Verdict::Held, "it was under way");
+        killed.fates.push(fate(Kind::Connect, 99, End::Reset, killed.died - Duration::from_millis(100)));
         assert!(matches!(killed.judge().verdict, Verdict::Broken(why) if why.contains("1 new")));
         killed.fates.truncate(10);
         killed.holders.insert(killed.flows[0], "edge-1".into());

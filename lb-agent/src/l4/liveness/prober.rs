@@ -162,7 +162,7 @@ impl Prober {
     }
 
     /// What came in. A member's ask is answered to where it is known to be, never to where it says it came from; that of a
-    /// node that is none to where it came from, by as many bytes; and only if there is something to say.
+    /// node that is none, or not yet, to where it came from, by as many bytes; and only if there is something to say.
     pub(super) fn take(
         &mut self,
         (bytes, source): (&[u8], SocketAddr),
@@ -174,11 +174,11 @@ impl Prober {
         let is_ours =
             message.is_stamped() && message.cluster() == self.cluster.id && message.to() == self.own;
         let key = self.cluster.keys.all().find(|key| message.is_tagged(key)).filter(|_| is_ours)?;
-        if message.from() == NO_MEMBER {
+        // One that joins may have learned of it before this node does: silence would be taken for death.
+        let Some(peer) = self.peers.get_mut(&message.from()) else {
             let is_ours = source.port() == self.cluster.port;
             return self.answer(&message.probe().ok()?, false, source, said).filter(|_| is_ours);
-        }
-        let peer = self.peers.get_mut(&message.from())?;
+        };
         if let Ok(inquiry) = message.inquiry() {
             // Who may not answer has nothing to look up.
             if inquiry.has.is_some() || said.is_some() {

@@ -260,6 +260,20 @@ fn a_node_that_is_no_member_asks_and_nobody_asks_it() {
     assert!(first_hop.inquire(Question { client, vip, answers }, now).is_empty());
 }
 
+/// It has learned of the change before the other has, and takes silence for death.
+#[test]
+fn one_that_joins_is_answered_before_it_is_known() {
+    let now = Instant::now();
+    let (mut joins, mut member) = (prober(3, &[2], now), prober(2, &[1], now));
+    let ask = stamped(joins.asks(now, &Said::default()).remove(0));
+    let answer = member.take((&ask, ANYWHERE), now, Some(&SAID)).expect("it is answered");
+    assert_eq!(answer.0, ANYWHERE, "to where it came from");
+    assert_eq!(member.take((&ask, SocketAddr::new(ANYWHERE.ip(), 53)), now, Some(&SAID)), None);
+    joins.take(came(&stamped(answer)), now, Some(&SAID));
+    assert_eq!(states(&joins), [PeerState::Up]);
+    assert_eq!((states(&member), member.heard().len()), (vec![PeerState::Unheard], 0), "it is believed nothing");
+}
+
 #[test]
 fn who_was_up_when_the_agent_before_asked_has_no_patience_to_hope_for() {
     let start = Instant::now();
