@@ -42,7 +42,7 @@ fn cluster() -> Result<Vec<(&'static str, OsString)>> {
     programs::ensure(&NODE)?;
     let mut environment =
         cluster::build(Extent::Nodes).context("events in a cluster need one; others can be named")?;
-    environment.push(cluster::edgelb()?);
+    environment.push(cluster::edgelb(&LAB)?);
     Ok(environment)
 }
 

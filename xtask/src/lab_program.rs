@@ -1,7 +1,8 @@
 //! Builds programs of the workspace with progress on the terminal, and becomes one of them.
 
 use std::{
-    convert::Infallible, ffi::OsString, os::unix::process::CommandExt as _, process::Command, time::Instant,
+    convert::Infallible, ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf, process::Command,
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -22,6 +23,13 @@ pub(crate) const LAB: Profile = Profile { name: "lab", folder: "lab" };
 
 /// As it is shipped.
 pub(crate) const DIST: Profile = Profile { name: "dist", folder: "dist" };
+
+impl Profile {
+    /// Where a program is that was built so.
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
+        Ok(workspace::target_dir()?.join(self.folder).join(name))
+    }
+}
 
 /// A binary of the crate `lb-tests`, and how it is built.
 pub(crate) struct LabProgram {
@@ -59,7 +67,7 @@ impl LabProgram {
         arguments: &[OsString],
         environment: &[(&str, OsString)],
     ) -> Result<Infallible> {
-        let program = workspace::target_dir()?.join(self.profile.folder).join(self.name);
+        let program = self.profile.program(self.name)?;
         let refused = Command::new(&program)
             .current_dir(workspace::root()?)
             .args(arguments)

@@ -12,30 +12,31 @@ use anyhow::{Context, Result, ensure};
 use super::app::architecture;
 use crate::{
     dist,
+    lab_program::Profile,
     oci::{self, Image},
     workspace::{root, target_dir},
 };
 
 /// What `lb-lab cluster up` is told besides.
-pub(super) fn arguments() -> Result<Vec<OsString>> {
+pub(super) fn arguments(profile: &Profile) -> Result<Vec<OsString>> {
     let demo = root()?.join("deploy/overlays/demo");
-    Ok(vec!["--image".into(), image()?.into(), "--demo".into(), demo.into()])
+    Ok(vec!["--image".into(), image(profile)?.into(), "--demo".into(), demo.into()])
 }
 
 /// The folder with `edgelb.tar`, and with the manifests as a release has them.
-pub(super) fn files() -> Result<PathBuf> {
+pub(super) fn files(profile: &Profile) -> Result<PathBuf> {
     let folder = target_dir()?.join("cluster");
-    image()?;
+    image(profile)?;
     for (file, of) in [("install.yaml", "base"), ("uninstall.yaml", "uninstall")] {
         fs::write(folder.join(file), dist::one_file(of, &dist::image_name())?)?;
     }
     Ok(folder)
 }
 
-/// An image of the agent as the tests are built: in a fraction of the time that the shipped one takes. It is no static
+/// An image of the agent as it was built for this: in a fraction of the time that the shipped one takes. It is no static
 /// program, so the libraries come along.
-fn image() -> Result<PathBuf> {
-    let program = target_dir()?.join("debug/lb-agent");
+fn image(profile: &Profile) -> Result<PathBuf> {
+    let program = profile.program("lb-agent")?;
     let libraries = libraries(&program)?;
     let names: Vec<String> = libraries.iter().map(|path| path.trim_start_matches('/').to_owned()).collect();
     let mut files = vec![("lb-agent", read(&program)?)];

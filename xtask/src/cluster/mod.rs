@@ -15,6 +15,8 @@ use anyhow::{Context, Result};
 
 pub(crate) use task::{Options, run};
 
+use crate::lab_program::Profile;
+
 /// Names the folders in which the harness finds the cluster's programs, as `PATH` does for the shell.
 const PATH_VARIABLE: &str = "LB_CLUSTER_PATH";
 
@@ -62,6 +64,6 @@ pub(crate) fn build(extent: Extent) -> Result<Vec<(&'static str, OsString)>> {
 }
 
 /// Makes an image of the agent that is built, and its manifests: the environment in which the harness finds them.
-pub(crate) fn edgelb() -> Result<(&'static str, OsString)> {
-    Ok((EDGELB_VARIABLE, edgelb::files()?.into()))
+pub(crate) fn edgelb(profile: &Profile) -> Result<(&'static str, OsString)> {
+    Ok((EDGELB_VARIABLE, edgelb::files(profile)?.into()))
 }

@@ -96,7 +96,7 @@ fn up(up: Up) -> Result<ExitCode> {
     let mut arguments: Vec<OsString> = ["cluster", "up", "--nodes"].map(OsString::from).to_vec();
     arguments.push(up.nodes.to_string().into());
     if up.with_edgelb {
-        arguments.extend(edgelb::arguments()?);
+        arguments.extend(edgelb::arguments(&DEV)?);
     }
     for (flag, files) in [("--image", up.image), ("--apply", up.apply)] {
         arguments.extend(files.into_iter().flat_map(|file| [flag.into(), file]));

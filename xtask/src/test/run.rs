@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{lint, tally::Tally, tier::Tier};
-use crate::{cluster, programs, workspace};
+use crate::{cluster, lab_program::DEV, programs, workspace};
 
 pub(super) fn tier(tier: Tier) -> Result<Tally> {
     programs::ensure(tier.programs())?;
@@ -38,7 +38,7 @@ fn folder_test(tier: Tier) -> Result<Command> {
     if let Some(extent) = tier.extent() {
         cargo.envs(cluster::build(extent)?);
         if extent == cluster::Extent::Nodes {
-            cargo.envs([cluster::edgelb()?]);
+            cargo.envs([cluster::edgelb(&DEV)?]);
         }
     }
     Ok(cargo)
