@@ -47,6 +47,7 @@ mod times;
 mod tls;
 mod traces;
 mod traffic;
+mod uploads;
 mod upstream_http2;
 mod upstream_protocols;
 mod websocket;

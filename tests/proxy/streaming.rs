@@ -138,13 +138,13 @@ async fn an_early_response_to_an_upload_arrives() {
 }
 
 /// Byte `at` of a body: no two places that a mistake would confuse have the same.
-fn byte(at: usize) -> u8 {
+pub(crate) fn byte(at: usize) -> u8 {
     (at.wrapping_mul(2_654_435_761) >> 13) as u8
 }
 
-const LONG: usize = 9 * 1024 * 1024 + 77;
+pub(crate) const LONG: usize = 9 * 1024 * 1024 + 77;
 
-const SPLICED: &str = "lb_l7_upstream_spliced_bytes_total";
+pub(crate) const SPLICED: &str = "lb_l7_upstream_spliced_bytes_total";
 
 /// Reads a response to its end, with a pause after each part; its body. What came of the next one stays.
 async fn read_long(client: &mut TcpStream, came: &mut BytesMut, pause: Duration) -> BytesMut {

@@ -16,7 +16,7 @@ use super::account::Account;
 use super::endpoint::BrokenOff;
 use super::exchange::Exchange;
 use super::quiet::Quiet;
-use super::splice::Splice;
+use super::splice::{Splice, UploadSplice, UploadWay};
 use super::stream::Stream;
 use super::upload::Upload;
 
@@ -29,13 +29,27 @@ pub(super) struct RequestBody {
     incoming: Option<Incoming>,
     upload: Option<Rc<Upload>>,
     notes: Option<Rc<Notes>>,
+    way: Option<UploadWay>,
 }
 
 impl RequestBody {
     /// A body that may be long; one that is known to be empty costs nothing.
     pub(super) fn new(incoming: Incoming, notes: Option<Rc<Notes>>) -> Self {
         let incoming = (!http_body::Body::is_end_stream(&incoming)).then_some(incoming);
-        Self { again: None, incoming, upload: None, notes }
+        Self { again: None, incoming, upload: None, notes, way: None }
+    }
+
+    /// It may go round user space, where there is such a way.
+    pub(super) fn by(mut self, way: impl FnOnce() -> Option<UploadWay>) -> Self {
+        if !self.is_empty() {
+            self.way = way();
+        }
+        self
+    }
+
+    /// The way round user space that it may go, or goes.
+    pub(super) fn way(&self) -> Option<&UploadSplice> {
+        self.way.as_ref().map(UploadWay::splice)
     }
 
     /// Whether there is none.

@@ -15,7 +15,7 @@ use super::forwarded::Origin;
 use super::guard::Passage;
 use super::reading::Reading;
 use super::send_proxy::Ends;
-use super::splice::Splice;
+use super::splice::{Splice, UploadWay};
 use super::streams::Streams;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
@@ -87,7 +87,7 @@ impl Client {
             source: peer,
             asked_for: OnceCell::new(),
             deadline,
-            passage: Arc::new(Passage::new(Splice::new(&worker.pipes))),
+            passage: Arc::new(Passage::new(&worker.pipes)),
             uploads: Cell::new(false),
             ends_by_closing: Cell::new(false),
             was_held_back: Cell::new(false),
@@ -110,6 +110,13 @@ impl Client {
     pub(super) fn is_of(&mut self, client: SocketAddr) {
         self.source = client;
         self.origin = Origin::new(client.ip(), self.listener, self.protocol, &self.worker.config.trust);
+    }
+
+    /// The way round user space for a request's body, where there may be one: where no other request is under way beside it,
+    /// and in the clear.
+    pub(super) fn upload_way(&self) -> Option<UploadWay> {
+        let may_be = self.kind.get() == ConnectionKind::Http1 && self.protocol == ListenerProtocol::Http;
+        may_be.then(|| UploadWay::new(&self.passage))
     }
 
     /// The ends of its connection.

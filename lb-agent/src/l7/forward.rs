@@ -96,7 +96,8 @@ async fn answer(
     let hints = Hints::of(&route, &parts, client.protocol == ListenerProtocol::Https);
     let own_time = if is_call { grpc::timeout(&parts.headers) } else { None };
     parts.extensions.clear();
-    let request = Request::from_parts(parts, RequestBody::new(body, account.notes()));
+    let body = RequestBody::new(body, account.notes()).by(|| client.upload_way());
+    let request = Request::from_parts(parts, body);
     let tries = Tries::new(client.worker.upstreams.of(&route.target)?, hints).noted(account.notes());
     // What is under way does not keep the endpoints of a state that is gone.
     drop(route);

@@ -46,6 +46,16 @@ pub(super) enum EndpointStream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl EndpointStream {
+    /// Its socket, if what goes over it is in the clear.
+    pub(super) fn clear(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Clear(stream) => Some(stream),
+            Self::Tls(_) => None,
+        }
+    }
+}
+
 impl Secured {
     /// For the protocols that there are.
     pub(super) fn new() -> Result<Self, TlsError> {

@@ -1,6 +1,8 @@
 //! Long bodies from socket to socket by splice(2), over a pipe: the kernel moves their pages, and they never come to user
 //! space. In what the HTTP library passes on, bytes that nobody reads stand for them; where the library writes those,
-//! the pipe is emptied instead. Both connections are in the clear, and the response's length is known.
+//! the pipe is emptied instead. Both connections are in the clear, and the body's length is known.
+
+mod upload;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,6 +15,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+pub(super) use self::upload::{UploadSplice, UploadWay};
 use crate::metrics::UpstreamMetrics;
 
 /// What a pipe takes at once, and what a client that does not read can hold of the kernel's memory beside its socket.

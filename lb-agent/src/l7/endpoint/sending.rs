@@ -8,9 +8,10 @@ use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::{Body as _, Frame};
-use tokio::io::AsyncWrite;
+use tokio::io::AsyncWrite as _;
 
 use crate::l7::body::RequestBody;
+use crate::l7::secured::EndpointStream;
 use crate::l7::{coalesce, line};
 
 /// A buffer keeps no more than this from one request to the next.
@@ -31,6 +32,9 @@ pub(super) struct Sending {
     coding: Coding,
     /// Whether the endpoint may have seen something of it.
     is_seen: bool,
+    /// Whether the rest of the body was offered the way round user space, and the part stands for what goes it.
+    is_offered: bool,
+    is_round: bool,
 }
 
 /// How the body is framed.
@@ -59,7 +63,7 @@ impl Sending {
     pub(super) fn begin(&mut self, request: &mut Request<RequestBody>) {
         self.front.clear();
         self.gone = 0;
-        self.is_seen = false;
+        (self.is_seen, self.is_offered, self.is_round) = (false, false, false);
         self.coding = encode(request, &mut self.front);
         self.body = (self.coding != Coding::None).then(|| std::mem::take(request.body_mut()));
     }
@@ -80,15 +84,16 @@ impl Sending {
     }
 
     /// Sends what there is, as far as there is room. Ready when nothing more is to be sent.
-    pub(super) fn poll<S: AsyncWrite + Unpin>(
+    pub(super) fn poll(
         &mut self,
-        stream: &mut S,
+        stream: &mut EndpointStream,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         if self.is_done() {
             return Poll::Ready(Ok(()));
         }
         loop {
+            self.offer_way(stream);
             let comes = self.poll_body(cx)?;
             if self.poll_write(stream, cx).map_err(|_| self.broke())?.is_pending() {
                 return Poll::Pending;
@@ -99,6 +104,15 @@ impl Sending {
                 self.rest();
                 return if self.body.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
+        }
+    }
+
+    /// A long body goes round user space from here on, if it can: once its request cannot be sent again.
+    fn offer_way(&mut self, stream: &EndpointStream) {
+        let Coding::Length(left) = self.coding else { return };
+        if self.is_seen && !self.is_offered && self.part.is_empty() && stream.clear().is_some() {
+            self.is_offered = true;
+            self.body.iter().filter_map(RequestBody::way).for_each(|way| _ = way.offer(left));
         }
     }
 
@@ -122,6 +136,10 @@ impl Sending {
             Ok(part) => part,
             Err(frame) => return self.end(frame.into_trailers().ok()),
         };
+        if let Coding::Length(left) = self.coding {
+            let way = self.body.as_ref().and_then(RequestBody::way);
+            self.is_round = way.is_some_and(|way| way.stands_in(left));
+        }
         match &mut self.coding {
             // An empty chunk would be the last one.
             _ if part.is_empty() => return Ok(()),
@@ -162,12 +180,14 @@ impl Sending {
         Ok(())
     }
 
-    fn poll_write<S: AsyncWrite + Unpin>(
-        &mut self,
-        stream: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, stream: &mut EndpointStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            // What was sent before was all of the head.
+            if self.is_round && !self.part.is_empty() {
+                let sent = ready!(self.poll_round(stream, cx))?;
+                self.part.advance(sent);
+                continue;
+            }
             let front = &self.front[self.gone..];
             let slices = [IoSlice::new(front), IoSlice::new(&self.part), IoSlice::new(self.back)];
             let slices = match (front, &self.part[..], self.back) {
@@ -181,6 +201,17 @@ impl Sending {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.advance(written);
+        }
+    }
+
+    fn poll_round(&self, stream: &EndpointStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let way = self.body.as_ref().and_then(RequestBody::way);
+        let (Some(way), Some(to)) = (way, stream.clear()) else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        match ready!(way.poll_empty(cx, to, self.part.len()))? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            sent => Poll::Ready(Ok(sent)),
         }
     }
 

@@ -80,21 +80,40 @@ impl Scanner {
         Ok(())
     }
 
+    /// How much is left of a body of known length.
+    pub(super) const fn left_of_body(&self) -> Option<u64> {
+        match self.part {
+            Part::Body(left) => Some(left),
+            _ => None,
+        }
+    }
+
+    /// So many bytes of it passed that nobody has seen.
+    pub(super) fn pass_body(&mut self, bytes: usize) {
+        if let Part::Body(left) = self.part {
+            self.pass(left, bytes as u64);
+        }
+    }
+
     const fn is_in_body(&self) -> bool {
         !matches!(self.part, Part::Start { .. } | Part::Headers)
     }
 
     fn skip<'b>(&mut self, left: u64, bytes: &'b [u8]) -> &'b [u8] {
         let now = left.min(bytes.len() as u64);
-        let left = left - now;
+        self.pass(left, now);
+        // No more than there are.
+        &bytes[now as usize..]
+    }
+
+    fn pass(&mut self, left: u64, bytes: u64) {
+        let left = left.saturating_sub(bytes);
         self.part = match self.part {
             Part::Chunk(_) if left == 0 => Part::ChunkEnd,
             Part::Chunk(_) => Part::Chunk(left),
             _ if left == 0 => Part::Start { has_blank: false },
             _ => Part::Body(left),
         };
-        // No more than there are.
-        &bytes[now as usize..]
     }
 
     /// Takes a line, or the beginning of one, and gives back what follows.

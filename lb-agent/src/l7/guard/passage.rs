@@ -3,13 +3,13 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use super::fault::Fault;
 use super::heads::Refused;
 use crate::l7::limits::Limit;
-use crate::l7::splice::Splice;
+use crate::l7::splice::{Pipes, Splice, UploadSplice};
 
 /// Shared by a connection's stream and its `Client`.
 #[derive(Default)]
@@ -24,8 +24,10 @@ pub(in crate::l7) struct Passage {
     is_stopped: AtomicBool,
     has_refused: AtomicBool,
     held: Mutex<Held>,
-    /// For long bodies.
+    /// For long bodies of responses.
     pub(in crate::l7) splice: Splice,
+    /// For those of requests.
+    pub(in crate::l7) upload: UploadSplice,
 }
 
 #[derive(Default)]
@@ -37,8 +39,8 @@ struct Held {
 
 impl Passage {
     /// Of a connection that has just been accepted.
-    pub(in crate::l7) fn new(splice: Splice) -> Self {
-        Self { splice, ..Self::default() }
+    pub(in crate::l7) fn new(pipes: &Arc<Pipes>) -> Self {
+        Self { splice: Splice::new(pipes), upload: UploadSplice::new(pipes), ..Self::default() }
     }
 
     /// Something came in.

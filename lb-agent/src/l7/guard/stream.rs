@@ -131,13 +131,41 @@ impl<T: AsyncRead + Unpin> Guarded<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
+impl<T: Transport> Guarded<T> {
+    /// Of a body that goes round user space: how much is left, if that is so.
+    fn goes_round(&self) -> Option<u64> {
+        match &self.guard {
+            Guard::Http1(scanner) if self.passage.upload.is_on() && self.prefix.is_empty() => {
+                scanner.left_of_body()
+            }
+            _ => None,
+        }
+    }
+
+    /// Nobody reads what stands for it.
+    fn poll_round(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, left: u64) -> Poll<io::Result<()>> {
+        let (from, room) = (self.stream.socket(), buf.remaining());
+        let bytes = ready!(self.passage.upload.poll_fill(cx, from, room, left))?;
+        self.passage.receive();
+        if let Guard::Http1(scanner) = &mut self.guard {
+            scanner.pass_body(bytes);
+        }
+        buf.initialize_unfilled_to(bytes);
+        buf.advance(bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: Transport> AsyncRead for Guarded<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if let Some(left) = this.goes_round().filter(|_| this.ended.is_none()) {
+            return this.poll_round(cx, buf, left);
+        }
         if matches!(this.ended, None | Some(Ended::Answered)) {
             let before = buf.filled().len();
             ready!(this.poll_stream(cx, buf))?;

@@ -271,7 +271,11 @@ fn one_that_joins_is_answered_before_it_is_known() {
     assert_eq!(member.take((&ask, SocketAddr::new(ANYWHERE.ip(), 53)), now, Some(&SAID)), None);
     joins.take(came(&stamped(answer)), now, Some(&SAID));
     assert_eq!(states(&joins), [PeerState::Up]);
-    assert_eq!((states(&member), member.heard().len()), (vec![PeerState::Unheard], 0), "it is believed nothing");
+    assert_eq!(
+        (states(&member), member.heard().len()),
+        (vec![PeerState::Unheard], 0),
+        "it is believed nothing"
+    );
 }
 
 #[test]
