@@ -10,9 +10,10 @@ use std::time::Duration;
 use http::header::SEC_WEBSOCKET_ACCEPT;
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, split};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::access_log::Notes;
@@ -25,6 +26,7 @@ use super::ejection::Offence;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
+use super::guard::Guarded;
 use super::headers;
 use super::policy::Hints;
 use super::pump::Pump;
@@ -141,16 +143,47 @@ async fn shake_hands(
     }
 }
 
-/// Both sides end together; how is theirs to say, up to the deadline of a drain. A stream of HTTP/2 is not all of its
-/// client's connection.
+/// In the clear, from socket to socket, without what HTTP needs in between.
 async fn carry(busy: Busy, is_stream: bool, downstream: OnUpgrade, connection: Box<EndpointConnection>) {
     let Ok(downstream) = downstream.await else { return };
-    let (upstream, came) = connection.into_stream();
+    let (mut upstream, came) = connection.into_stream();
+    let downstream = match &mut upstream {
+        EndpointStream::Clear(endpoint) => match into_socket(downstream) {
+            Ok((mut client, sent)) => {
+                let (from_client, to_client) = client.split();
+                let (from_endpoint, to_endpoint) = endpoint.split();
+                let down = Pump::new(from_endpoint, to_client, &came);
+                let up = Pump::new(from_client, to_endpoint, &sent);
+                drop((came, sent));
+                return pass_on(busy, is_stream, down, up).await;
+            }
+            Err(downstream) => downstream,
+        },
+        EndpointStream::Tls(_) => downstream,
+    };
     let (from_client, to_client) = split(TokioIo::new(downstream));
     let (from_endpoint, to_endpoint) = split(upstream);
-    let mut down = Pump::new(from_endpoint, to_client, &came);
-    let mut up = Pump::new(from_client, to_endpoint, &[]);
+    let down = Pump::new(from_endpoint, to_client, &came);
     drop(came);
+    pass_on(busy, is_stream, down, Pump::new(from_client, to_endpoint, &[])).await;
+}
+
+/// A client's socket, if HTTP/1.1 came over it in the clear, and what was read of it already.
+fn into_socket(downstream: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+    let parts = downstream.downcast::<TokioIo<Guarded<TcpStream>>>()?;
+    let (rest, stream) = parts.io.into_inner().into_parts();
+    Ok((stream, [parts.read_buf, rest].concat()))
+}
+
+/// Both sides end together; how is theirs to say, up to the deadline of a drain. A stream of HTTP/2 is not all of its
+/// client's connection.
+async fn pass_on<A, B, C, D>(busy: Busy, is_stream: bool, mut down: Pump<A, B>, mut up: Pump<C, D>)
+where
+    A: AsyncRead + Unpin,
+    B: AsyncWrite + Unpin,
+    C: AsyncRead + Unpin,
+    D: AsyncWrite + Unpin,
+{
     let client = busy.client();
     if !is_stream {
         client.carries(ConnectionKind::WebSocket);

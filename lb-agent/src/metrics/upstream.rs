@@ -40,7 +40,7 @@ impl UpstreamMetrics {
         let ejected = gauge(registry, "lb_l7_upstream_ejected", help);
         let help = "Requests that wait until an endpoint of their backend has less to do";
         let pending = gauge(registry, "lb_l7_upstream_pending", help);
-        let help = "Bytes of responses that went from socket to socket without a copy";
+        let help = "Bytes of bodies that went from socket to socket without a copy";
         let spliced = counter(registry, "lb_l7_upstream_spliced_bytes", help);
         Self { connects, failed_handshakes, retries, ejections, breaches, ejected, pending, spliced }
     }

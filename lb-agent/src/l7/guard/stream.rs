@@ -62,6 +62,11 @@ impl<T> Guarded<T> {
         &self.stream
     }
 
+    /// What was read and not given back, and the stream.
+    pub(in crate::l7) fn into_parts(self) -> (Bytes, T) {
+        (self.prefix, self.stream)
+    }
+
     /// What was refused, if nobody has heard of it. From now on the stream can be read and closed to its end.
     pub(in crate::l7) fn unanswered(&mut self) -> Option<Fault> {
         match self.ended.replace(Ended::Answered) {
