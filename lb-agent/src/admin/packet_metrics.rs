@@ -247,7 +247,7 @@ mod tests {
         let generation =
             |number| Arc::new(Generation { number, step: Step::Settled, ..Generation::default() });
         let queued = Some("change 3 queued (edge-4 joins): edge-2 holds flows of membership 1".to_owned());
-        let history = History { agreed: vec![generation(1), generation(2)], absences: Vec::new(), queued };
+        let history = History { agreed: vec![generation(1), generation(2)], queued, ..History::default() };
         let holdings = Some(Holdings { held: 3, half_open: 8192, ..Holdings::default() });
         let live = Live {
             history: Some(tokio::sync::watch::Sender::new(history).subscribe()),

@@ -51,6 +51,8 @@ pub(crate) struct Memberships {
     /// Who has learned the change that comes next.
     knowing: Option<BTreeSet<MemberId>>,
     queued: Option<String>,
+    /// This node, if it is to be a member by a change that has to wait here: others may have learned it, and ask it.
+    joins: Option<Member>,
     /// What changed, in words, until somebody takes it.
     news: Vec<String>,
     /// Whether changes wait for flows.
@@ -114,6 +116,8 @@ impl Memberships {
         }
         self.hear(sight, now);
         self.advance(now);
+        let waiting = self.own.as_ref().and_then(|own| own.waiting.as_ref());
+        self.joins = waiting.and_then(|members| members.get(sight.node)).cloned();
         self.save();
         let is_stepped = !before.is_empty() && self.generations() != before;
         if is_stepped {
@@ -212,14 +216,16 @@ impl Memberships {
             agreed: self.agreed.clone(),
             absences: self.absences.generations().collect(),
             queued: self.queued.clone(),
+            joins: self.joins.clone(),
         }
     }
 
-    /// All members of any of them; where they disagree, the newest is right.
+    /// All members of any of them, and this node if it joins; where they disagree, the newest is right.
     pub(crate) fn members(&self) -> BTreeMap<String, Member> {
         let (mut members, mut ids) = (BTreeMap::new(), BTreeSet::new());
         let generations = self.generations();
-        for member in generations.iter().rev().flat_map(|generation| generation.present()) {
+        let present = generations.iter().rev().flat_map(|generation| generation.present());
+        for member in present.chain(&self.joins) {
             if !members.contains_key(&member.name) && ids.insert(member.id) {
                 members.insert(member.name.clone(), member.clone());
             }

@@ -14,12 +14,15 @@ pub struct History {
     pub absences: Vec<Arc<Generation>>,
     /// What the next change waits for, in words, if it has to wait.
     pub queued: Option<String>,
+    /// This node, if it is to be a member by that.
+    pub joins: Option<Member>,
 }
 
 impl History {
-    /// All members of any of them, the newest word on each last.
+    /// All members of any of them, and this node if it joins; the newest word on each last.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.absences.iter().chain(&self.agreed).flat_map(|generation| generation.present())
+        let known = self.absences.iter().chain(&self.agreed).flat_map(|generation| generation.present());
+        self.joins.iter().chain(known)
     }
 
     /// The newest membership by which flows open.

@@ -192,6 +192,21 @@ fn who_is_down_changes_the_rows_here_and_not_those_agreed() {
     assert!(memberships.rows().rows.iter().all(|&row| Row::from_bits(row).opener() == 1));
 }
 
+/// Others may have room for the change already: what they ask a node that joins, and send it, is for it.
+#[test]
+fn a_node_that_joins_is_one_before_its_rows_have_room() {
+    let mut memberships = memberships();
+    for ids in [&[1, 2, 3][..], &[1, 2], &[1, 2, 9]] {
+        memberships.observe(&[generation(0, Step::Settled, ids)], sight(&NONE), NOW);
+    }
+    let rows = memberships.rows();
+    assert!((0..rows.rows.len()).all(|bucket| !row(&rows, bucket).contains(&9)), "nothing is sent there");
+    assert_eq!(memberships.members()["edge-9"].id, 9);
+    assert!(memberships.history().members().any(|member| member.id == 9));
+    memberships.observe(&[generation(0, Step::Settled, &[1, 2])], sight(&NONE), NOW);
+    assert!(!memberships.members().contains_key("edge-9"), "it does not join any more");
+}
+
 #[test]
 fn flows_that_opened_during_an_absence_are_found_after_it() {
     let mut memberships = memberships();
