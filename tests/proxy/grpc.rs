@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use lb_agent::l7::Timeouts;
 use lb_agent::model::Unavailable;
 use tokio::sync::Notify;
 
@@ -149,6 +151,28 @@ async fn our_own_answers_have_a_status_of_grpc() {
     let gone = RawBackend::start(|_, stream| async move { drop(stream) }).await;
     let table = Table::all_spoken(&[gone.address], protocol(true, None));
     check(&Fixture::start(table), "14", "502 bad gateway: no endpoint accepts connections").await;
+}
+
+#[tokio::test]
+async fn a_call_that_its_client_gives_up_is_no_fault_of_the_endpoint() {
+    let pod = || Backend::http2(|_| std::future::pending());
+    let (one, other) = (pod().await, pod().await);
+    let table = Table::all_spoken(&[one.address, other.address], protocol(true, None));
+    let fixture = Fixture::start_as(
+        |config| config.timeouts = Timeouts { response: Duration::from_secs(60), ..quick() },
+        table,
+    );
+    let ended = |reason: &str| fixture.metric(&format!("lb_l7_upstream_{reason}"));
+    let mut client = Http::two(fixture.http()).await;
+    for _ in 0..20 {
+        let mut call = unary("Watch");
+        call.headers_mut().insert("grpc-timeout", HeaderValue::from_static("1m"));
+        assert_eq!(client.begin(call).await.expect("a response").headers()["grpc-status"], "4");
+    }
+    let asked = one.requests() + other.requests();
+    assert!(asked >= 20, "they were asked {asked} times");
+    assert_eq!(ended("ejections_total{reason=\"time_out\"}"), 0);
+    assert_eq!(ended("breaches_total{reason=\"silent\"}"), 0);
 }
 
 #[tokio::test]

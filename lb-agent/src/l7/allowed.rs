@@ -18,6 +18,8 @@ pub(super) struct Allowed {
     /// One try.
     pub(super) attempt: Duration,
     in_all: Duration,
+    /// What the request itself says, where that is less than the backend allows.
+    own: Option<Duration>,
 }
 
 impl Allowed {
@@ -29,22 +31,30 @@ impl Allowed {
         own: Option<Duration>,
     ) -> Self {
         let Treatment { times, retries, .. } = treatment;
-        let most = own.unwrap_or(Duration::MAX);
         let attempt = times.attempt.or(times.request).unwrap_or(usual.response);
         let all = times.attempt.map_or(usual.response, |attempt| attempt.saturating_mul(retries.tries));
+        let in_all = times.request.unwrap_or(all);
+        let own = own.filter(|own| *own < in_all);
+        let most = own.unwrap_or(Duration::MAX);
         Self {
             deadlines: deadlines.clone(),
             started: deadlines.now(),
             connect: times.connect.unwrap_or(usual.connect),
             send: times.send.unwrap_or(attempt),
             attempt: attempt.min(most),
-            in_all: times.request.unwrap_or(all).min(most),
+            in_all: in_all.min(most),
+            own,
         }
     }
 
     /// What is left of the time for all attempts together.
     pub(super) fn left(&self) -> Option<Duration> {
         self.in_all.checked_sub(self.gone()).filter(|left| !left.is_zero())
+    }
+
+    /// Whether it is the request's own word that leaves no more of it.
+    pub(super) fn is_over_by_own_word(&self) -> bool {
+        self.own.is_some_and(|own| own <= self.gone())
     }
 
     /// What is gone of it.

@@ -265,6 +265,8 @@ impl<'a> Attempts<'a> {
             Failure::NotSent => Offence::Connect,
             Failure::Broken(breach) => {
                 turn.upstream().breaches.tell(*breach);
+            // How long a call may take says its client, who must not have endpoints set aside by that.
+            Failure::TimedOut(_) if self.time.is_over_by_own_word() => return turn.given_up(),
                 Offence::Broken
             }
             Failure::TimedOut(breach) => {

@@ -73,6 +73,14 @@ impl Load {
         self.answered(now, took.max(FAILURE));
     }
 
+    /// An answer was not waited for any longer: it would have taken more than this.
+    pub(super) fn given_up(&self, now: Instant, took: Duration) {
+        let is_longer = |average: f32| average * self.kept(now) < took.as_secs_f32();
+        if self.average.get().is_none_or(is_longer) {
+            self.answered(now, took);
+        }
+    }
+
     /// Whether it is the better one of two.
     pub(super) fn is_better_than(&self, other: &Self, now: Instant) -> bool {
         match (self.holds_back(now), other.holds_back(now)) {
@@ -147,6 +155,16 @@ mod tests {
         busy.end();
         busy.failed(now, Duration::ZERO);
         assert_eq!(share(&busy, &idle, now), 0, "a failure is no quick answer");
+    }
+
+    #[test]
+    fn who_was_given_up_was_no_quicker_than_that() {
+        let now = Instant::now();
+        let (one, other) = (load(now, 20), load(now, 10));
+        one.given_up(now, Duration::from_millis(1));
+        assert_eq!(share(&one, &other, now), 0, "it tells nothing new");
+        other.given_up(now, Duration::from_millis(500));
+        assert_eq!(share(&one, &other, now), 1000);
     }
 
     #[test]

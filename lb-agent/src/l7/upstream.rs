@@ -129,6 +129,13 @@ impl Turn {
         }
     }
 
+    /// Its client would not wait any longer: that is no fault of the endpoint's.
+    pub(super) fn given_up(&self) {
+        if let Some((now, took)) = self.took(None) {
+            self.upstream.load.given_up(now, took);
+        }
+    }
+
     /// The response has ended in order.
     pub(super) fn finish(self, connection: Box<EndpointConnection>) {
         self.upstream.pool.put(connection);
