@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 use super::config::{Bind, Config};
+use super::keepalive;
 
 /// Connections that wait to be accepted, per socket.
 const BACKLOG: i32 = 4096;
@@ -181,6 +182,7 @@ impl Bound {
         if let Some(bytes) = self.max_segment {
             SockRef::from(&socket).set_tcp_mss(bytes)?;
         }
+        keepalive::watch(&socket)?;
         Ok(Listening { key: self.key, address: socket.local_addr()?, socket: Arc::new(socket) })
     }
 }
@@ -197,4 +199,28 @@ fn bind_one(address: SocketAddr) -> io::Result<Socket> {
     }
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_accepted_is_looked_after_also_by_the_next_agent() {
+        let bound = || Bound::new(Some(([127, 0, 0, 1], 0).into()), ([127, 0, 0, 1], 0).into(), 1, None);
+        let own = bound().expect("a socket").listen(&[]).expect("it listens");
+        let own = &own[0][0];
+        let accepted = |socket: &TcpListener| {
+            let _client = TcpStream::connect(own.address).expect("connect");
+            socket.set_nonblocking(false).expect("a socket");
+            socket.accept().expect("a connection").0
+        };
+        assert!(keepalive::is_watched(&accepted(&own.socket)));
+        SockRef::from(&*own.socket).set_keepalive(false).expect("a socket");
+        let next = Bound { address: own.address, ..bound().expect("a socket") };
+        let next = next.listen(&[own.socket.try_clone().expect("a socket")]).expect("it listens");
+        assert!(keepalive::is_watched(&accepted(&next[0][0].socket)));
+    }
 }

@@ -52,6 +52,7 @@ mod host_map;
 mod http1;
 mod http2;
 mod in_use;
+mod keepalive;
 mod limits;
 mod line;
 mod listen;

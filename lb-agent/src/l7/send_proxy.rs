@@ -7,6 +7,7 @@ use proxy_header::{ProxiedAddress, ProxyHeader};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::keepalive;
 use crate::model::{BackendProtocol, ProxyVersion};
 
 /// The ends of a client's connection.
@@ -26,6 +27,7 @@ pub(super) async fn connect(
 ) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    keepalive::watch(&stream)?;
     if let Some(version) = protocol.proxy_header {
         stream.write_all(&header(version, ends)).await?;
     }
@@ -73,6 +75,14 @@ mod tests {
 
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
+    }
+
+    #[tokio::test]
+    async fn endpoints_are_looked_after() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let stream = connect(address, &BackendProtocol::default(), None).await.expect("connect");
+        assert!(keepalive::is_watched(&stream));
     }
 
     #[test]
