@@ -101,3 +101,41 @@ async fn a_header_of_somebody_else_is_no_http() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert_eq!(backend.requests(), 0);
 }
+
+/// Whether a connection that begins so is served.
+async fn is_served(fixture: &Fixture, begins: &str) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(fixture.http()).await.expect("connect");
+    let sent = format!("{begins}GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    _ = stream.write_all(sent.as_bytes()).await;
+    let mut answer = [0; 12];
+    let is_answered = stream.read_exact(&mut answer).await.is_ok() && answer.ends_with(b" 200");
+    is_answered.then_some(stream)
+}
+
+#[tokio::test]
+async fn those_behind_a_proxy_are_clients_and_it_is_none() {
+    let backend = Backend::says("ok").await;
+    let reached = "lb_l7_limits_reached_total{limit=\"connections-per-client\"}";
+    let start = |trust: Trust| {
+        let set = |config: &mut lb_agent::l7::Config| {
+            config.trust = trust;
+            config.limits = config.limits.with("connections-per-client=2".parse().expect("a setting"));
+        };
+        Fixture::start_as(set, Table::all_to(&[backend.address]))
+    };
+    let by_headers = start(trusting(&[LOOPBACK], &[]));
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        open.push(is_served(&by_headers, "").await.expect("it has the requests of many"));
+    }
+    assert_eq!(by_headers.metric(reached), 0);
+    let by_connections = start(trusting(&[], &[LOOPBACK]));
+    for client in [1, 2, 3, 1, 2, 3] {
+        let header = format!("PROXY TCP4 192.0.2.{client} 198.51.100.1 40313 80\r\n");
+        open.push(is_served(&by_connections, &header).await.expect("each may have two"));
+    }
+    let third = "PROXY TCP4 192.0.2.1 198.51.100.1 40313 80\r\n";
+    assert!(is_served(&by_connections, third).await.is_none());
+    assert_eq!(by_connections.metric(reached), 1);
+    assert!(is_served(&by_connections, "PROXY UNKNOWN\r\n").await.is_some(), "the proxy's own");
+}

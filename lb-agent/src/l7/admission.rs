@@ -33,11 +33,18 @@ impl Admission {
         })
     }
 
-    /// Takes a connection, until the guest is dropped.
-    pub(super) fn admit(self: &Rc<Self>, peer: IpAddr) -> Result<Guest, Limit> {
+    /// Takes a connection of this client, until the guest is dropped. Of a proxy in front of us, which has those of many,
+    /// it is not known yet whose it is.
+    pub(super) fn admit(self: &Rc<Self>, peer: Option<IpAddr>) -> Result<Guest, Limit> {
         if self.open.get() >= self.limit {
             return Err(Limit::Connections);
         }
+        let client = peer.map(|peer| self.count(peer)).transpose()?;
+        self.open.set(self.open.get() + 1);
+        Ok(Guest { admission: self.clone(), client })
+    }
+
+    fn count(&self, peer: IpAddr) -> Result<IpAddr, Limit> {
         let client = client(peer);
         let mut by_client = self.by_client.borrow_mut();
         let own = by_client.entry(client).or_default();
@@ -45,8 +52,7 @@ impl Admission {
             return Err(Limit::ConnectionsPerClient);
         }
         *own += 1;
-        self.open.set(self.open.get() + 1);
-        Ok(Guest { admission: self.clone(), client })
+        Ok(client)
     }
 
     /// Begins a TLS handshake, until the guest is dropped.
@@ -70,7 +76,16 @@ fn client(peer: IpAddr) -> IpAddr {
 /// A connection that was taken.
 pub(super) struct Guest {
     admission: Rc<Admission>,
-    client: IpAddr,
+    /// The one that it counts for, if it is known.
+    client: Option<IpAddr>,
+}
+
+impl Guest {
+    /// It is known by now whose it is.
+    pub(super) fn is_of(&mut self, peer: IpAddr) -> Result<(), Limit> {
+        self.client = Some(self.admission.count(peer)?);
+        Ok(())
+    }
 }
 
 impl Drop for Guest {
@@ -78,10 +93,12 @@ impl Drop for Guest {
         let Admission { open, by_client, .. } = &*self.admission;
         open.set(open.get() - 1);
         let mut by_client = by_client.borrow_mut();
-        if let Some(own) = by_client.get_mut(&self.client) {
+        if let Some(client) = self.client
+            && let Some(own) = by_client.get_mut(&client)
+        {
             *own -= 1;
             if *own == 0 {
-                by_client.remove(&self.client);
+                by_client.remove(&client);
             }
         }
     }
@@ -113,7 +130,7 @@ mod tests {
     #[test]
     fn each_client_has_its_share_and_gets_it_back() {
         let admission = admission(&["connections=10", "connections-per-client=4"], 2);
-        let admit = |text| admission.admit(address(text));
+        let admit = |text| admission.admit(Some(address(text)));
         let first = [admit("192.0.2.1"), admit("192.0.2.1")];
         assert_eq!(admit("192.0.2.1").err(), Some(Limit::ConnectionsPerClient));
         let second = [admit("2001:db8::1"), admit("2001:db8::2:3")];
@@ -124,6 +141,20 @@ mod tests {
         drop((first, second, other));
         assert!(admit("192.0.2.1").is_ok() && admission.by_client.borrow().is_empty());
         assert_eq!(admission.open.get(), 0);
+    }
+
+    #[test]
+    fn a_proxy_in_front_is_no_client_and_those_behind_it_are() {
+        let admission = admission(&["connections=4", "connections-per-client=1"], 1);
+        let mut guests: Vec<_> = (0..3).filter_map(|_| admission.admit(None).ok()).collect();
+        let [first, second, third] = &mut guests[..] else { panic!("three are taken") };
+        assert_eq!(first.is_of(address("192.0.2.1")), Ok(()));
+        assert_eq!(second.is_of(address("192.0.2.1")), Err(Limit::ConnectionsPerClient));
+        assert_eq!(third.is_of(address("192.0.2.2")), Ok(()));
+        let _fourth = admission.admit(None);
+        assert_eq!(admission.admit(None).err(), Some(Limit::Connections));
+        drop(guests);
+        assert!(admission.by_client.borrow().is_empty() && admission.open.get() == 1);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::deadline::Deadline;
 use super::drain::LEAST;
 use super::forwarded::Origin;
 use super::guard::Passage;
+use super::limits::Limit;
 use super::reading::Reading;
 use super::send_proxy::Ends;
 use super::splice::{Splice, UploadWay};
@@ -63,7 +64,7 @@ pub(super) struct Client {
     /// Of HTTP/2.
     pub(super) streams: Streams,
     /// Its place among all connections, given back last.
-    _guest: Guest,
+    guest: Guest,
 }
 
 impl Client {
@@ -102,14 +103,16 @@ impl Client {
             in_head: Cell::new(true),
             reading: Reading::default(),
             streams: Streams::default(),
-            _guest: guest,
+            guest,
         }
     }
 
-    /// A proxy in front of us says whose connection it is.
-    pub(super) fn is_of(&mut self, client: SocketAddr) {
+    /// A proxy in front of us says whose connection it is: of one who may have no more, it is not taken.
+    pub(super) fn is_of(&mut self, client: SocketAddr) -> Result<(), Limit> {
+        let trust = &self.worker.config.trust;
         self.source = client;
-        self.origin = Origin::new(client.ip(), self.listener, self.protocol, &self.worker.config.trust);
+        self.origin = Origin::new(client.ip(), self.listener, self.protocol, trust);
+        if trust.is_in_front(client.ip()) { Ok(()) } else { self.guest.is_of(client.ip()) }
     }
 
     /// The way round user space for a request's body, where there may be one: where no other request is under way beside it,

@@ -14,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 use super::access_log::Session;
 use super::admission::Guest;
 use super::client::Client;
-use super::guard::{Guarded, Malformed};
+use super::guard::{Fault, Guarded, Malformed};
 use super::sniff::sniff;
 use super::tls::{self, CertificateIndex, HandshakeFailure};
 use super::worker::Worker;
@@ -79,15 +79,12 @@ pub(super) async fn serve(
 
 /// Whether the proxy in front of us has said whose connection this is, or that it is its own.
 async fn hear_of_client(client: &mut Client, stream: &mut TcpStream) -> bool {
-    match client.within(proxy_header::read(stream)).await {
-        Some(Ok(Some(address))) => client.is_of(address),
-        Some(Ok(None)) => {}
-        Some(Err(_)) | None => {
-            refuse::count(client, Malformed::ProxyHeader.into());
-            return false;
-        }
-    }
-    true
+    let taken = match client.within(proxy_header::read(stream)).await {
+        Some(Ok(Some(address))) => client.is_of(address).map_err(Fault::from),
+        Some(Ok(None)) => Ok(()),
+        Some(Err(_)) | None => Err(Malformed::ProxyHeader.into()),
+    };
+    taken.inspect_err(|fault| refuse::count(client, *fault)).is_ok()
 }
 
 async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {

@@ -19,6 +19,11 @@ impl Trust {
         contains(&self.headers, peer)
     }
 
+    /// Whether this one is no client, but has the connections of many.
+    pub(super) fn is_in_front(&self, peer: IpAddr) -> bool {
+        self.believes(peer) || self.expects_header(peer)
+    }
+
     /// Whether this one begins with a PROXY header.
     pub(super) fn expects_header(&self, peer: IpAddr) -> bool {
         contains(&self.proxy_protocol, peer)

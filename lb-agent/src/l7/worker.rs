@@ -248,7 +248,8 @@ async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: watch::Rece
     let serve = |(stream, peer): (TcpStream, SocketAddr)| {
         // A connection that is gone already has no address any more.
         let Some(key) = key.or_else(|| stream.local_addr().ok()) else { return };
-        match worker.admission.admit(peer.ip()) {
+        let client = Some(peer.ip()).filter(|peer| !worker.config.trust.is_in_front(*peer));
+        match worker.admission.admit(client) {
             Ok(guest) => {
                 // The runtime wants tasks at addresses of 128 bytes, which is slow to allocate where they are large.
                 drop(spawn_local(Box::pin(connection::serve(worker.clone(), guest, stream, peer, key))));
