@@ -120,3 +120,30 @@ async fn a_client_that_never_ends_its_head_is_closed() {
     second.write_all(b"GET").await.expect("send");
     assert_eq!(second.read(&mut [0]).await.ok(), Some(0), "closed long before the idle time is over");
 }
+
+/// An endpoint that answers all requests, and says how long it keeps a connection.
+async fn keeps_for(seconds: u32) -> RawBackend {
+    RawBackend::start(move |_, mut stream| async move {
+        while read_head(&mut stream).await.ends_with(b"\r\n\r\n") {
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nkeep-alive: timeout={seconds}\r\ncontent-length: 2\r\n\r\nok");
+            stream.write_all(answer.as_bytes()).await.expect("answer");
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_endpoints_own_limit_to_idle_connections_counts_where_it_is_shorter() {
+    for (seconds, pause, connections) in [(1, 0, 2), (2, 1500, 2), (2, 0, 1), (60, 1500, 1)] {
+        let backend = keeps_for(seconds).await;
+        let timeouts = Timeouts { upstream_idle: Duration::from_secs(55), ..quick() };
+        let fixture = Fixture::start_with(timeouts, Table::all_to(&[backend.address]));
+        for _ in 0..2 {
+            let answer = Http::get(fixture.http(), "a", "/").await;
+            assert_eq!((answer.text(), answer.header("keep-alive")), ("ok", ""));
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        assert_eq!(backend.connections(), connections, "{seconds} s, after {pause} ms");
+    }
+}

@@ -13,7 +13,8 @@ use super::forwarded::{Origin, is_claim};
 use super::reply::X_REQUEST_ID;
 use super::trust::Trust;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// What an endpoint says of its connection's life.
+pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");

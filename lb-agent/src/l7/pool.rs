@@ -8,6 +8,9 @@ use super::deadline::Deadlines;
 use super::endpoint::EndpointConnection;
 use crate::metrics::Metrics;
 
+/// So much sooner than an endpoint closes a connection we do: a request on its way may not meet that.
+const MARGIN: Duration = Duration::from_secs(1);
+
 /// How connections are kept, and where what they do is counted: the same for all endpoints of a worker.
 pub(super) struct Keeping {
     deadlines: Rc<Deadlines>,
@@ -40,6 +43,12 @@ impl Keeping {
         let now = self.deadlines.now();
         (now, now.saturating_sub(self.max_idle))
     }
+
+    /// Until when a connection is kept that is idle from now on: as long as we want, and its endpoint does.
+    fn until(&self, connection: &EndpointConnection) -> u64 {
+        let own = connection.keeps_for.map(|time| self.deadlines.ticks(time.saturating_sub(MARGIN)));
+        self.deadlines.now() + own.map_or(self.max_idle, |own| own.min(self.max_idle))
+    }
 }
 
 /// Those of one endpoint.
@@ -56,9 +65,15 @@ impl Pool {
         Self { idle: RefCell::default(), is_closed: Cell::new(false), keeping: keeping.clone() }
     }
 
-    /// The connection that was used last. The endpoint may have closed it: sending finds out.
+    /// The connection that was used last. The endpoint may have closed it all the same: sending finds out.
     pub(super) fn take(&self) -> Option<Box<EndpointConnection>> {
-        self.idle.borrow_mut().pop()
+        let (mut idle, now) = (self.idle.borrow_mut(), self.keeping.deadlines.now());
+        loop {
+            let connection = idle.pop()?;
+            if now < connection.idle_until {
+                return Some(connection);
+            }
+        }
     }
 
     /// Keeps a connection over which another request could go.
@@ -67,7 +82,7 @@ impl Pool {
         if self.is_closed.get() {
             return;
         }
-        connection.used_at = self.keeping.deadlines.now();
+        connection.idle_until = self.keeping.until(&connection);
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.keeping.limit {
             idle.push(connection);
@@ -81,9 +96,8 @@ impl Pool {
 
     /// Closes what has been idle for too long, or was closed by the endpoint.
     pub(super) fn sweep(&self) {
-        let (_, oldest) = self.keeping.times();
-        let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|connection| connection.used_at >= oldest && connection.is_quiet());
+        let (mut idle, now) = (self.idle.borrow_mut(), self.keeping.deadlines.now());
+        idle.retain_mut(|connection| now < connection.idle_until && connection.is_quiet());
     }
 
     /// Closes all of them.

@@ -24,6 +24,8 @@ pub(super) struct Head {
     pub(super) framing: Framing,
     /// Whether the connection outlives the response.
     pub(super) keeps_alive: bool,
+    /// For how long without another one, if the endpoint says so: in seconds.
+    pub(super) keeps_for: Option<u64>,
 }
 
 impl Head {
@@ -77,7 +79,8 @@ fn read(bytes: &Bytes, is_head: bool, headers: HeaderMap) -> Result<Head, Breach
     })?;
     let framing = framing(&mut response, is_head)?;
     let keeps_alive = framing != Framing::UntilClose && keeps_alive(&response);
-    Ok(Head { response, framing, keeps_alive })
+    let keeps_for = if keeps_alive { keeps_for(response.headers()) } else { None };
+    Ok(Head { response, framing, keeps_alive, keeps_for })
 }
 
 fn response(
@@ -151,9 +154,33 @@ fn keeps_alive(response: &Response<()>) -> bool {
     }
 }
 
+/// `Keep-Alive: timeout=5, max=100`, as Node and Apache say it.
+fn keeps_for(headers: &HeaderMap) -> Option<u64> {
+    // Asked of each response: a map of headers is asked by hash, and this by length.
+    let (_, value) = headers.iter().find(|(name, _)| **name == headers::KEEP_ALIVE)?;
+    let mut parts = value.to_str().ok()?.split(',').filter_map(|part| part.split_once('='));
+    parts.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?.1.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_says_how_long_it_keeps_a_connection() {
+        for (value, expected) in [
+            ("timeout=5", Some(5)),
+            ("Timeout = 72, max=1000", Some(72)),
+            ("max=1000, timeout=0", Some(0)),
+            ("max=1000", None),
+            ("timeout=-1", None),
+            ("timeout", None),
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {value}\r\ncontent-length: 0\r\n\r\n");
+            let head = parse(&mut BytesMut::from(&*head), false, &mut HeaderMap::new());
+            assert_eq!(head.map(|head| head.and_then(|head| head.keeps_for)), Ok(expected), "{value}");
+        }
+    }
 
     fn parsed(head: &str, is_head: bool) -> Result<Option<(u16, Framing, bool)>, Breach> {
         let mut received = BytesMut::from(head);

@@ -11,6 +11,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response};
@@ -42,8 +43,10 @@ const KEPT_HEADERS: usize = 64;
 pub(super) struct EndpointConnection {
     /// For the response that is waited for.
     pub(super) deadline: Rc<Deadline>,
-    /// When it was last used, in ticks of the worker's deadlines.
-    pub(super) used_at: u64,
+    /// While it is idle: when it is of no use any more, in ticks of the worker's deadlines.
+    pub(super) idle_until: u64,
+    /// How long the endpoint keeps it without a request, by its last word.
+    pub(super) keeps_for: Option<Duration>,
     stream: EndpointStream,
     /// What came and was not passed on yet.
     received: BytesMut,
@@ -97,7 +100,8 @@ impl EndpointConnection {
     pub(super) fn new(stream: EndpointStream, deadlines: &Rc<Deadlines>, breaches: &Rc<Breaches>) -> Self {
         Self {
             deadline: Rc::new(Deadline::new(deadlines)),
-            used_at: 0,
+            idle_until: 0,
+            keeps_for: None,
             stream,
             received: BytesMut::new(),
             came: 0,
@@ -194,6 +198,7 @@ impl EndpointConnection {
     fn begin(&mut self, head: Head) -> Response<()> {
         self.framing = head.framing;
         self.is_open &= head.keeps_alive;
+        self.keeps_for = head.keeps_for.map(Duration::from_secs);
         head.response
     }
 
