@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use lb_agent::l7::Trust;
 use lb_agent::l7::access_log::{AccessLog, Format, Settings};
 use lb_agent::metrics::AccessLogMetrics;
 use prometheus_client::registry::Registry;
@@ -14,11 +15,17 @@ use super::support::{
 
 /// A proxy that logs as JSON.
 fn start(table: lb_agent::model::RouteTable) -> (Fixture, TempDir) {
+    start_behind(Trust::default(), table)
+}
+
+/// The same behind others.
+fn start_behind(trust: Trust, table: lb_agent::model::RouteTable) -> (Fixture, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = Settings { path: Some(folder.path().join("log")), format: Format::JSON, sample: 1 };
     let log = AccessLog::start(settings, AccessLogMetrics::new(&mut Registry::default()));
     let log = log.expect("a log");
-    (Fixture::start_as(|config| config.access_log = Some(log), table), folder)
+    let set = |config: &mut lb_agent::l7::Config| (config.access_log, config.trust) = (Some(log), trust);
+    (Fixture::start_as(set, table), folder)
 }
 
 async fn lines(folder: &TempDir, count: usize) -> Vec<Value> {
@@ -88,4 +95,20 @@ async fn an_upload_is_counted() {
     raw_exchange(fixture.http(), upload).await;
     let line = &lines(&folder, 1).await[0];
     assert_eq!((line["bytes_in"].as_u64(), line["method"].as_str()), (Some(7), Some("POST")), "{line}");
+}
+
+#[tokio::test]
+async fn the_client_is_who_a_trusted_proxy_says_it_is() {
+    let backend = Backend::says("ok").await;
+    let behind = |headers: &[&str]| Trust {
+        headers: headers.iter().map(|text| text.parse().expect("a network")).collect(),
+        ..Trust::default()
+    };
+    for (trusted, client) in [(&["127.0.0.0/8"][..], "203.0.113.9"), (&[], "127.0.0.1")] {
+        let (fixture, folder) = start_behind(behind(trusted), Table::all_to(&[backend.address]));
+        let mut asked = request("a", "/");
+        asked.headers_mut().insert("x-forwarded-for", "1.1.1.1, 203.0.113.9".parse().expect("a value"));
+        Http::one(fixture.http()).await.send(asked).await;
+        assert_eq!(lines(&folder, 1).await[0]["client"], client);
+    }
 }

@@ -84,10 +84,22 @@ impl Origin {
         self.add_forwarded(headers);
     }
 
-    /// The addresses that the request came over, ours the last, and the client's: the last that is no trusted proxy.
+    /// Whose request it is, by headers that are not settled yet.
+    pub(super) fn client(&self, headers: &HeaderMap, trust: &Trust) -> IpAddr {
+        if self.is_trusted { self.last_client(&addresses(headers), trust) } else { self.peer }
+    }
+
+    /// The addresses that the request came over, ours the last, and the client's.
     fn chain(&self, headers: &HeaderMap, trust: &Trust) -> (String, IpAddr) {
-        let said = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let said: Vec<&str> = said.flat_map(|list| list.split(',').map(str::trim)).collect();
+        let said = addresses(headers);
+        let mut chain = said.join(", ");
+        let separator = if chain.is_empty() { "" } else { ", " };
+        _ = write!(chain, "{separator}{}", self.peer);
+        (chain, self.last_client(&said, trust))
+    }
+
+    /// The last that is no trusted proxy.
+    fn last_client(&self, said: &[&str], trust: &Trust) -> IpAddr {
         let mut client = self.peer;
         for address in said.iter().rev().map_while(|text| address(text)) {
             client = address;
@@ -95,10 +107,7 @@ impl Origin {
                 break;
             }
         }
-        let mut chain = said.join(", ");
-        let separator = if chain.is_empty() { "" } else { ", " };
-        _ = write!(chain, "{separator}{}", self.peer);
-        (chain, client)
+        client
     }
 
     /// Only where the proxy in front of us writes it (RFC 7239): two headers with one meaning are one too many.
@@ -134,6 +143,12 @@ fn keep(headers: &mut HeaderMap, name: &HeaderName, form: impl Fn(&[u8]) -> bool
         Some(own) => drop(headers.insert(name, own)),
         None => drop(headers.remove(name)),
     }
+}
+
+/// What is said in all of `X-Forwarded-For`.
+fn addresses(headers: &HeaderMap) -> Vec<&str> {
+    let said = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    said.flat_map(|list| list.split(',').map(str::trim)).collect()
 }
 
 /// An address as lists have it, perhaps with a port.

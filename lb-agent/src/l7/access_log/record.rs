@@ -95,6 +95,7 @@ impl Record {
     /// Of a request whose head has come.
     pub(in crate::l7) fn new(client: &Client, parts: &Parts, id: &HeaderValue, began: Instant) -> Self {
         Self {
+            client: client.origin.client(&parts.headers, &client.worker.config.trust),
             method: parts.method.clone(),
             host: parts.headers.get(http::header::HOST).cloned(),
             uri: parts.uri.clone(),
