@@ -55,7 +55,7 @@ const FAILING: &str = "lb_l7_failing_endpoints";
 
 /// A Service that is checked often.
 fn checked() -> Value {
-    json!({"edgelb.dev/health-check": "path=/healthz, interval=50ms, timeout=50ms, healthy=2, unhealthy=2"})
+    json!({"edgelb.dev/health-check": "path=/healthz, interval=100ms, timeout=100ms, healthy=2, unhealthy=2"})
 }
 
 /// How many of some requests each pod gets.
@@ -137,10 +137,12 @@ async fn endpoints_are_asked_once_in_what_they_speak() {
         let began = Instant::now();
         let site = Shop { service: checked(), ingress }.open(&[&pod.backend]).await;
         eventually("it is checked", || pod.checks() > 10).await;
-        let most = began.elapsed().as_millis() / Duration::from_millis(45).as_millis() + 1;
-        let (checks, passed) = (pod.checks(), site.metric("lb_l7_health_checks_total{result=\"passed\"}"));
+        let most = began.elapsed().as_millis() / Duration::from_millis(90).as_millis() + 1;
+        let checks = pod.checks();
         assert!(checks as u128 <= most, "{protocol}: {checks} checks, {most} at most");
-        assert!(passed > 0 && site.metric(FAILING) == 0, "{protocol}");
+        // A machine with much to do may answer too late now and then.
+        let passed = || site.metric("lb_l7_health_checks_total{result=\"passed\"}");
+        eventually("it is well", || passed() > 0 && site.metric(FAILING) == 0).await;
         assert_eq!(asked(&site, &[&pod]).await, [30], "{protocol}");
     }
 }
