@@ -22,6 +22,10 @@ impl Figure {
     pub(super) const MEMORY: Self = Self::less("MiB");
     /// Of one connection.
     pub(super) const EACH: Self = Self::less("KiB each");
+    /// Of what is done with half the load.
+    pub(super) const GOODPUT: Self = Self { unit: "% of the goodput", more_is_better: true };
+    /// Of what it is with half the load.
+    pub(super) const SLOWER: Self = Self::less("times the p99");
     /// Until a change is in effect.
     pub(super) const EFFECT: Self = Self::less("ms");
     /// Requests.

@@ -6,6 +6,7 @@ mod descriptors;
 mod figure;
 mod load;
 mod memory;
+mod overload;
 mod peer;
 mod report;
 mod scenario;
@@ -135,7 +136,7 @@ impl Task {
     /// Memory does not vary enough to be measured twice.
     fn rounds(&self, options: &Options) -> usize {
         match self {
-            Self::Load(_) | Self::Change => options.rounds,
+            Self::Load(_) | Self::Overload(_) | Self::Change => options.rounds,
             Self::Routes | Self::Idle(_) => 1,
         }
     }
@@ -146,6 +147,7 @@ impl Task {
                 let measured = load::turn(load, subject.listen, site, options.turn, || subject.cpu_time())?;
                 Ok(of_load(&measured, subject.memory()?))
             }
+            Self::Overload(clients) => overload::turn(clients, subject, site, options),
             Self::Change => change::turn(subject, site),
             Self::Routes => memory::with_routes(subject, site),
             Self::Idle(most) => {

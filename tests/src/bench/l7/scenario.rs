@@ -23,6 +23,8 @@ pub(super) struct Scenario {
 pub(super) enum Task {
     /// Turns under load.
     Load(Load),
+    /// Turns with clients that keep its core busy, and with twice as many.
+    Overload(Http1),
     /// Hosts are added under load.
     Change,
     /// Memory with the site's routes, once each of them has been asked for.
@@ -55,7 +57,7 @@ const fn handshakes(opens: Opens) -> Task {
 
 const MIB: usize = 1 << 20;
 
-pub(super) const ALL: [Scenario; 18] = [
+pub(super) const ALL: [Scenario; 19] = [
     Scenario {
         name: "h1",
         words: "HTTP/1.1 keep-alive, 128 B",
@@ -157,6 +159,13 @@ pub(super) const ALL: [Scenario; 18] = [
         site: PLAIN,
         task: Task::Load(Load::Paced(Paced { connections: 64, rate: 3_000 })),
         goal: USUAL,
+    },
+    Scenario {
+        name: "overload",
+        words: "twice the clients that saturate it, 128 B",
+        site: PLAIN,
+        task: Task::Overload(Http1 { connections: 128, opens: Opens::Clear, exchange: Exchange::Get(128) }),
+        goal: None,
     },
     Scenario {
         name: "change",
