@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use lb_agent::l7::Setting;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use lb_agent::l7::{Setting, Timeouts};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::support::{
@@ -93,6 +93,72 @@ async fn a_body_that_stops_or_trickles_is_a_408() {
         drop(reading);
         trickle.await.expect("no panic");
     }
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_and_a_connection_without_one_end_in_time() {
+    let backend = Backend::says("ok").await;
+    let fixture = Fixture::start_with(quick(), Table::all_to(&[backend.address]));
+    let mut sent = [0, 0];
+    let tls = || connect_tls(fixture.https(), "a", &[], all_schemes());
+    let clear = || async { TcpStream::connect(fixture.http()).await.expect("connect") };
+    for (begins, limit) in
+        [(&b""[..], "idle-time"), (b"G", "head-time"), (b"GET / HTTP/1.1\r\n", "head-time")]
+    {
+        let place = usize::from(limit == "head-time");
+        trickle(clear().await, begins).await;
+        sent[place] += 1;
+        assert_eq!([reached(&fixture, "idle-time"), reached(&fixture, "head-time")], sent, "{begins:?}");
+        trickle(tls().await, begins).await;
+        sent[place] += 1;
+        assert_eq!([reached(&fixture, "idle-time"), reached(&fixture, "head-time")], sent, "{begins:?}");
+    }
+    let first = [&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..], b"GET / HTTP/1.1\r\n"].concat();
+    trickle(clear().await, &first).await;
+    assert_eq!(reached(&fixture, "head-time"), sent[1] + 1, "the second head on a connection");
+}
+
+/// Sends this, and a header's bytes one by one if it begins a request, until the proxy closes the connection.
+async fn trickle(mut stream: impl AsyncRead + AsyncWrite + Unpin, begins: &[u8]) {
+    _ = stream.write_all(begins).await;
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    let trickle = async {
+        while !begins.is_empty() && writing.write_all(b"x").await.is_ok() && writing.flush().await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut came = Vec::new();
+    tokio::select! {
+        _ = reading.read_to_end(&mut came) => {}
+        () = trickle => {}
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_make_room_for_those_that_come() {
+    let backend = Backend::says("ok").await;
+    let set = |config: &mut lb_agent::l7::Config| {
+        config.limits = config.limits.with(setting("connections=8"));
+        config.timeouts = Timeouts { idle: std::time::Duration::from_secs(30), ..Timeouts::default() };
+    };
+    let fixture = Fixture::start_as(set, Table::all_to(&[backend.address]));
+    let mut idle = Vec::new();
+    for http2 in [false, true, false, true, false, true] {
+        let mut client =
+            if http2 { Http::two(fixture.http()).await } else { Http::one(fixture.http()).await };
+        let get = http::Request::builder().uri("http://a/").body(request("a", "/").into_body());
+        client.send(if http2 { get.expect("a request") } else { request("a", "/") }).await;
+        idle.push(client);
+    }
+    let silent = TcpStream::connect(fixture.http()).await.expect("connect");
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_eq!((reached(&fixture, "idle-time"), fixture.proxy.left().total()), (0, 7), "there is room");
+    let _last = TcpStream::connect(fixture.http()).await.expect("connect");
+    eventually("idle ones are closed", || fixture.proxy.left().total() == 0).await;
+    assert_eq!((reached(&fixture, "idle-time"), reached(&fixture, "connections")), (8, 0));
+    assert_eq!(Http::one(fixture.http()).await.send(request("a", "/")).await.text(), "ok");
+    drop((idle, silent));
 }
 
 /// A response of this many bytes.

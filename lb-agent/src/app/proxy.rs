@@ -12,7 +12,7 @@ use crate::cli::Run;
 use crate::l4::Uplink;
 use crate::l7::access_log::AccessLog;
 use crate::l7::trace::{self, Tracing};
-use crate::l7::{Bind, Config};
+use crate::l7::{Bind, Config, Timeouts};
 use crate::metrics::{AccessLogMetrics, TraceMetrics};
 
 /// TCP and IPv6 headers without options: what a segment's size does not count.
@@ -32,6 +32,7 @@ pub(super) fn proxy_config(
     };
     let mut config = Config::new(workers, bind(run)?);
     (config.limits, config.trust) = (run.clients.limits(), run.clients.trust());
+    config.timeouts = Timeouts::by(&config.limits);
     config.access_log = access_log(run, registry)?;
     config.tracing = tracing(run, node, registry)?;
     if run.observe.served_by {

@@ -9,6 +9,9 @@ use foldhash::fast::RandomState;
 
 use super::limits::{Limit, Limits};
 
+/// One of so many places is kept for those that come: with fewer left, idle connections go sooner.
+const ROOM: usize = 8;
+
 /// The connections of one worker.
 pub(super) struct Admission {
     limit: usize,
@@ -17,6 +20,8 @@ pub(super) struct Admission {
     open: Cell<usize>,
     by_client: RefCell<HashMap<IpAddr, usize, RandomState>>,
     shaking: Cell<usize>,
+    /// Whether it is crowded, as of the last look, and how often it has become so.
+    crowd: Cell<(bool, u32)>,
 }
 
 impl Admission {
@@ -30,6 +35,7 @@ impl Admission {
             open: Cell::default(),
             by_client: RefCell::default(),
             shaking: Cell::default(),
+            crowd: Cell::default(),
         })
     }
 
@@ -53,6 +59,21 @@ impl Admission {
         }
         *own += 1;
         Ok(client)
+    }
+
+    /// Looks whether so many are open that those without work have to go: whether that is new.
+    pub(super) fn look(&self) -> bool {
+        let (was_crowded, times) = self.crowd.get();
+        let is_crowded = self.open.get() > self.limit - self.limit / ROOM;
+        let is_new = is_crowded && !was_crowded;
+        self.crowd.set((is_crowded, times + u32::from(is_new)));
+        is_new
+    }
+
+    /// While it is crowded: how often it has been.
+    pub(super) fn crowd(&self) -> Option<u32> {
+        let (is_crowded, times) = self.crowd.get();
+        is_crowded.then_some(times)
     }
 
     /// Begins a TLS handshake, until the guest is dropped.

@@ -59,7 +59,11 @@ pub(super) struct Client {
     hurried: Cell<Option<Instant>>,
     /// The requests that the drain's deadline cut, once it did.
     cut: Cell<Option<u32>>,
+    /// The crowd for which it was.
+    crowd: Cell<Option<u32>>,
     in_head: Cell<bool>,
+    /// Whether a byte of the head has come.
+    pub(super) has_begun: Cell<bool>,
     pub(super) reading: Reading,
     /// Of HTTP/2.
     pub(super) streams: Streams,
@@ -100,7 +104,9 @@ impl Client {
             fresh: Cell::new(true),
             hurried: Cell::new(None),
             cut: Cell::new(None),
+            crowd: Cell::new(None),
             in_head: Cell::new(true),
+            has_begun: Cell::new(false),
             reading: Reading::default(),
             streams: Streams::default(),
             guest,
@@ -191,21 +197,34 @@ impl Client {
         }
     }
 
-    /// In a drain, an idle connection is closed sooner. One that sends the head of a request is not idle.
+    /// In a drain, and where others need its place, an idle connection is closed sooner. One that sends the head of a
+    /// request is not idle.
     fn hurry(&self) {
-        let deadline = self.worker.phase().deadline();
-        if deadline == self.hurried.get() || self.is_busy() || (self.in_head.get() && !self.fresh.get()) {
+        let reasons = (self.worker.phase().deadline(), self.worker.admission.crowd());
+        let is_known = reasons == (self.hurried.get(), self.crowd.get());
+        if is_known || self.is_busy() || (self.in_head.get() && !self.fresh.get()) {
             return;
         }
-        self.hurried.set(deadline);
-        if deadline.is_some() {
+        self.hurried.set(reasons.0);
+        self.crowd.set(reasons.1);
+        if reasons != (None, None) {
             self.deadline.bring_forward(self.worker.quiet());
         }
     }
 
+    /// The limit that ends it now, where no request is under way, and nobody but its client is the reason.
+    pub(super) fn late(&self) -> Option<Limit> {
+        let limit = if self.has_begun.get() { Limit::HeadTime } else { Limit::IdleTime };
+        (!self.is_busy() && !self.worker.is_draining()).then_some(limit)
+    }
+
     /// An idle HTTP/1.1 connection that begins to send must get on with it.
     pub(super) fn watch_head(&self) {
-        if !self.is_busy() && self.passage.has_received() && !self.in_head.replace(true) {
+        if self.is_busy() || !self.passage.has_received() {
+            return;
+        }
+        self.has_begun.set(true);
+        if !self.in_head.replace(true) {
             self.deadline.set(self.worker.config.timeouts.head);
         }
     }
@@ -284,6 +303,7 @@ impl Drop for Busy {
         client.active.set(client.active.get() - 1);
         if !client.is_busy() {
             client.in_head.set(false);
+            client.has_begun.set(false);
             client.passage.rest();
             client.has_read_all();
             client.deadline.set(client.worker.quiet());

@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::access_log::AccessLog;
 use super::ejection::Ejection;
-use super::limits::Limits;
+use super::limits::{Limit, Limits};
 use super::trace::Tracing;
 use super::trust::Trust;
 use crate::beat::Beats;
@@ -79,19 +79,26 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
+        Self::by(&Limits::default())
+    }
+}
+
+impl Timeouts {
+    /// Those of these limits that are times, and the usual ones.
+    #[must_use]
+    pub fn by(limits: &Limits) -> Self {
+        let time = |limit| Duration::from_millis(limits.of(limit));
         Self {
             connect: Duration::from_secs(5),
             response: Duration::from_secs(60),
-            idle: Duration::from_secs(75),
-            head: Duration::from_secs(30),
+            idle: time(Limit::IdleTime),
+            head: time(Limit::HeadTime),
             upload: Duration::from_secs(30),
             download: Duration::from_secs(60),
             upstream_idle: Duration::from_secs(55),
         }
     }
-}
 
-impl Timeouts {
     /// How often deadlines are compared: within a tenth of the shortest.
     pub(super) fn tick(&self) -> Duration {
         let all = [

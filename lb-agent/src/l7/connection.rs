@@ -88,7 +88,11 @@ async fn hear_of_client(client: &mut Client, stream: &mut TcpStream) -> bool {
 }
 
 async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {
-    let Some(Ok((is_http2, prefix))) = client.within(sniff(&mut stream)).await else { return };
+    let (is_http2, prefix) = match client.within(sniff(&mut stream)).await {
+        Some(Ok(begun)) => begun,
+        Some(Err(_)) => return,
+        None => return refuse::count_late(&client),
+    };
     serve_http(client, stream, prefix, is_http2).await;
 }
 
@@ -135,6 +139,7 @@ where
     S: Transport,
 {
     let (passage, limits) = (client.passage.clone(), client.worker.config.limits);
+    client.has_begun.set(!prefix.is_empty());
     match is_http2 {
         true => Box::pin(http2::serve(client, Guarded::http2(prefix, stream, passage, limits))),
         false => Box::pin(http1::serve(client, Guarded::http1(prefix, stream, passage, limits))),

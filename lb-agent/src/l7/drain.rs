@@ -26,6 +26,9 @@ use crate::model::{ConnectionKind, LAST_WORDS};
 /// A client that has just connected, or had its answer, gets as long at least to send its next request.
 pub(super) const LEAST: Duration = Duration::from_secs(1);
 
+/// Where connections need their places, those that are idle have this part of their usual time.
+const CROWDED: u32 = 10;
+
 /// How often the age of the oldest connection is told.
 const TELLING: Duration = Duration::from_millis(500);
 
@@ -41,9 +44,10 @@ impl Worker {
     }
 
     /// How long a connection may be idle: in a drain, half of what is left of it, which leaves the other half to the
-    /// requests that come.
+    /// requests that come; less where others need its place.
     pub(super) fn quiet(&self) -> Duration {
-        let idle = self.config.timeouts.idle;
+        let usual = self.config.timeouts.idle;
+        let idle = if self.admission.crowd().is_some() { usual / CROWDED } else { usual };
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         self.phase.get().deadline().map_or(idle, |deadline| idle.min(LEAST.max(left(deadline) / 2)))
     }

@@ -55,6 +55,8 @@ where
     let is_cut = end == End::Time && (client.is_overdue() || client.is_too_slow());
     if is_cut {
         client.cut();
+    } else if end == End::Time {
+        refuse::count_late(&client);
     }
     let is_cut = is_cut && client.is_busy();
     // There is no connection any more where a tunnel has it.

@@ -48,6 +48,9 @@ where
         if (is_late || is_over || client.is_ending()) && !is_ending {
             // GOAWAY, and time for what is under way; an idle connection ends with it.
             is_ending = true;
+            if is_late && !client.is_busy() {
+                refuse::count_late(client);
+            }
             connection.as_mut().graceful_shutdown();
             if !client.is_busy() {
                 client.deadline.set(client.worker.config.timeouts.head);

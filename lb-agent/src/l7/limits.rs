@@ -19,6 +19,10 @@ pub enum Limit {
     UploadRate,
     /// Of what waits for a client to read it.
     DownloadRate,
+    /// From the first byte of a request's head to its last.
+    HeadTime,
+    /// Of a connection without requests.
+    IdleTime,
     /// Of a request's line and headers.
     HeadBytes,
     /// Of a request.
@@ -88,6 +92,18 @@ const KNOWN: [Known; Limit::ALL.len()] = [
         name: "download-rate",
         default: 100,
         help: "the slowest pace at which a client reads what waits for it, bytes a second over a minute: the connection ends",
+    },
+    Known {
+        name: "head-time",
+        default: 30_000,
+        help: "how long the head of an HTTP/1 request takes, from its first byte to its last, and a TLS handshake, \
+               milliseconds: the connection ends",
+    },
+    Known {
+        name: "idle-time",
+        default: 75_000,
+        help: "how long a connection is kept without a request, milliseconds: it ends; a tenth of that where seven \
+               eighths of the connections that there may be are open",
     },
     Known { name: "head-bytes", default: 64 * 1024, help: "request line and headers of HTTP/1, bytes: 431" },
     Known { name: "headers", default: 100, help: "headers of an HTTP/1 request: 431" },
@@ -177,12 +193,14 @@ const KNOWN: [Known; Limit::ALL.len()] = [
 
 impl Limit {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Connections,
         Self::ConnectionsPerClient,
         Self::Handshakes,
         Self::UploadRate,
         Self::DownloadRate,
+        Self::HeadTime,
+        Self::IdleTime,
         Self::HeadBytes,
         Self::Headers,
         Self::TargetBytes,

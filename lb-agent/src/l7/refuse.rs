@@ -24,6 +24,11 @@ pub(super) async fn refuse(client: &Client, mut stream: impl AsyncWrite + Unpin,
     _ = client.deadline.bound(stream.write_all(&response)).await;
 }
 
+/// Counts the limit in time that ends a connection on which no request is under way, if it is one.
+pub(super) fn count_late(client: &Client) {
+    client.late().into_iter().for_each(|limit| count(client, limit.into()));
+}
+
 /// Counts why a connection was stopped, if it was: by the guard, by the HTTP library, or because the client did not read.
 pub(super) fn count_all(client: &Client, by_library: Option<Fault>) {
     let slow = client.is_too_slow().then_some(Fault::Limit(Limit::DownloadRate));

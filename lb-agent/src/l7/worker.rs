@@ -296,6 +296,10 @@ async fn tick(worker: Rc<Worker>, beat: Beat) {
             worker.live.borrow_mut().load();
             worker.upstreams.sweep(&worker.metrics);
             worker.pipes.sweep();
+            if worker.admission.look() {
+                tracing::warn!("nearly as many connections are open as may be: idle ones are closed sooner");
+                worker.deadlines.wake_all();
+            }
         }
     }
 }
