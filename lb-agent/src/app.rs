@@ -50,13 +50,16 @@ use crate::admin::{self, Addresses, Live, Server, packet_metrics};
 use crate::announce::{Announcer, Attracted, Silent, Standing};
 use crate::beat::Beats;
 use crate::cli::{Cli, Command, Log, LogFormat, Meaning, Run};
-use crate::l7::Proxy;
+use crate::l7::{LastWords, Proxy};
 use crate::metrics::{Metrics, StatusMetrics};
 use crate::model::{ListenerProtocol, Snapshot, Turn};
 use crate::source::{Membership, Settings};
 
 /// Looked this often whether the last snapshot is published.
 const PUBLISHING: Duration = Duration::from_millis(10);
+
+/// For what is logged and traced of the last requests: a collector may not answer.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Longer than most round trips: an ACK that comes later finds nobody.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
@@ -113,6 +116,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let uplinks = uplinks(&run).await?;
     let beats = Beats::default();
     let config = proxy_config(&run, &node, &uplinks, &beats, &mut registry)?;
+    let last_words = config.last_words();
     let proxy = Arc::new(Proxy::start(config, metrics)?);
     // The kernel last: what fails before it leaves nothing there.
     let drain = Drain::new(&node, snapshots.clone());
@@ -168,7 +172,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         // From here on SYNs go elsewhere: those that came before have their handshakes done.
         sleep(LAST_HANDSHAKES).await;
     }
-    tokio::join!(stop(proxy, left, signals), async {
+    tokio::join!(stop(proxy, last_words, left, signals), async {
         if let Some(writer) = writer {
             writer.stop().await;
         }
@@ -333,7 +337,7 @@ async fn told_to_stop() -> Result<()> {
 
 /// Lets requests end, unless it is told to stop once more. What is in the kernel stays: it goes on forwarding to the
 /// other members.
-async fn stop(mut proxy: Arc<Proxy>, grace: Duration, mut signals: StopSignals) {
+async fn stop(mut proxy: Arc<Proxy>, last_words: Vec<LastWords>, grace: Duration, mut signals: StopSignals) {
     // A snapshot may be on its way into the proxy: that thread lets go of it soon.
     let proxy = loop {
         match Arc::try_unwrap(proxy) {
@@ -346,6 +350,10 @@ async fn stop(mut proxy: Arc<Proxy>, grace: Duration, mut signals: StopSignals) 
     // A thread that the end of the process does not wait for, as it would for one of the runtime's.
     let thread = thread::Builder::new().name("last words".to_owned()).spawn(move || {
         proxy.shutdown(grace);
+        let unheard = last_words.iter().filter(|end| !end.wait(LAST_WRITES)).count();
+        if unheard > 0 {
+            warn!("some of the last requests are not in the access log, or in traces");
+        }
         // Who is told once more does not listen.
         let _ = over.send(());
     });

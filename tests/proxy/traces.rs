@@ -1,9 +1,11 @@
 //! Traces: whom they go on with, what endpoints are told, and what a collector hears.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
+use lb_agent::l7::LastWords;
 use lb_agent::l7::trace::{Settings, Tracing};
 use lb_agent::metrics::TraceMetrics;
 use prometheus_client::encoding::text::encode;
@@ -23,6 +25,7 @@ struct Site {
     told: Arc<Mutex<Vec<HeaderMap>>>,
     heard: Arc<Mutex<Vec<Value>>>,
     registry: Registry,
+    last_words: Vec<LastWords>,
 }
 
 impl Site {
@@ -56,14 +59,16 @@ impl Site {
             node: "edge-1".to_owned(),
         };
         let tracing = Tracing::start(settings, TraceMetrics::new(&mut registry)).expect("a thread");
+        let mut last_words = Vec::new();
         let set = |config: &mut lb_agent::l7::Config| {
             config.tracing = Some(tracing);
+            last_words = config.last_words();
             if is_trusted {
                 config.trust.headers = vec!["127.0.0.0/8".parse().expect("a network")];
             }
         };
         let fixture = Fixture::start_as(set, Table::default().rule("a.org", "/", &[backend.address]).build());
-        Self { fixture, collector, backend, told, heard, registry }
+        Self { fixture, collector, backend, told, heard, registry, last_words }
     }
 
     /// Sends a request with these headers, and says what the backend was told.
@@ -222,4 +227,17 @@ async fn without_tracing_headers_pass_as_they_are() {
     let told = told.lock().expect("no panic").clone();
     assert_eq!(told["traceparent"], "whatever");
     assert_eq!(told["tracestate"], "a=1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_last_is_sent_before_the_end() {
+    let site = Site::start(1.0, false).await;
+    site.ask("/last", &[]).await;
+    let Site { fixture, heard, last_words, collector: _collector, .. } = site;
+    fixture.proxy.shutdown(Duration::from_secs(1));
+    let [end] = &last_words[..] else { panic!("of the traces alone") };
+    assert!(end.wait(Duration::from_secs(20)));
+    let heard = heard.lock().expect("no panic");
+    let span = &heard[0]["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+    assert_eq!(attribute(span, "url.path"), "/last");
 }

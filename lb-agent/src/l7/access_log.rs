@@ -15,6 +15,7 @@ pub(super) use self::field::{Field, Value};
 pub use self::format::{Format, FormatError};
 pub(super) use self::record::{Notes, Record, Session};
 use self::writer::Writer;
+use super::last_words::LastWords;
 use crate::metrics::{AccessLogMetrics, LineEnd};
 
 /// Records that wait for the thread: with more, it does not keep up.
@@ -37,6 +38,7 @@ pub struct AccessLog {
     records: SyncSender<Box<Record>>,
     metrics: AccessLogMetrics,
     sample: u32,
+    end: LastWords,
 }
 
 impl AccessLog {
@@ -48,8 +50,13 @@ impl AccessLog {
         let (records, waiting) = sync_channel(ROOM);
         let sample = settings.sample.max(1);
         let writer = Writer::open(settings, metrics.clone())?;
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&waiting))?;
-        Ok(Self { records, metrics, sample })
+        let end = LastWords::of("access-log", move || writer.run(&waiting))?;
+        Ok(Self { records, metrics, sample, end })
+    }
+
+    /// What ends once all is written.
+    pub(super) fn end(&self) -> LastWords {
+        self.end.clone()
     }
 
     /// A record is complete.

@@ -7,6 +7,7 @@ use http::HeaderValue;
 
 use super::access_log::AccessLog;
 use super::ejection::Ejection;
+use super::last_words::LastWords;
 use super::limits::{Limit, Limits};
 use super::trace::Tracing;
 use super::trust::Trust;
@@ -116,6 +117,13 @@ impl Timeouts {
 }
 
 impl Config {
+    /// Who has last words after the proxy has shut down: what was logged and traced, and is not written yet.
+    #[must_use]
+    pub fn last_words(&self) -> Vec<LastWords> {
+        let log = self.access_log.as_ref().map(AccessLog::end);
+        log.into_iter().chain(self.tracing.as_ref().map(Tracing::end)).collect()
+    }
+
     /// The usual settings for these sockets.
     #[must_use]
     pub fn new(workers: usize, bind: Bind) -> Self {

@@ -17,6 +17,7 @@ pub(super) use self::context::Place;
 use self::context::parent;
 use self::export::Exporter;
 use super::access_log::Record;
+use super::last_words::LastWords;
 use super::request_id::RequestIds;
 use crate::metrics::{SpanEnd, TraceMetrics};
 
@@ -68,6 +69,7 @@ pub struct Tracing {
     metrics: TraceMetrics,
     /// Of the 2^64 ends that a trace's id may have, so many are sampled.
     sampled: u128,
+    end: LastWords,
 }
 
 /// A request as a span.
@@ -88,8 +90,13 @@ impl Tracing {
         let exporter = Exporter::new(collector.0, node, metrics.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let run = move || runtime.block_on(exporter.run(waiting));
-        std::thread::Builder::new().name("traces".to_owned()).spawn(run)?;
-        Ok(Self { spans, metrics, sampled: share(sample) })
+        let end = LastWords::of("traces", run)?;
+        Ok(Self { spans, metrics, sampled: share(sample), end })
+    }
+
+    /// What ends once the collector has all, or would not take it.
+    pub(super) fn end(&self) -> LastWords {
+        self.end.clone()
     }
 
     /// The place of a request in a trace: in that of a proxy in front of us, which is trusted, or in a new one.
@@ -131,8 +138,11 @@ mod tests {
     fn a_share_of_new_traces_is_sampled() {
         let ids = RequestIds::new(7);
         let metrics = TraceMetrics::new(&mut prometheus_client::registry::Registry::default());
-        let tracing =
-            |sample| Tracing { spans: mpsc::channel(1).0, metrics: metrics.clone(), sampled: share(sample) };
+        let end = LastWords::of("nobody", || ()).expect("a thread");
+        let tracing = |sample| {
+            let (spans, metrics, end) = (mpsc::channel(1).0, metrics.clone(), end.clone());
+            Tracing { spans, metrics, sampled: share(sample), end }
+        };
         for (sample, expected) in [(0.0, 0..=0), (0.25, 150..=350), (1.0, 1000..=1000)] {
             let tracing = tracing(sample);
             let sampled = |_: &usize| tracing.place(true, &HeaderMap::new(), &ids).is_sampled();

@@ -128,7 +128,8 @@ fn what_there_is_no_room_for_is_counted_and_nobody_waits() {
     let mut registry = Registry::default();
     let metrics = AccessLogMetrics::new(&mut registry);
     let (records, waiting) = sync_channel(1);
-    let log = AccessLog { records, metrics, sample: 1 };
+    let end = LastWords::of("nobody", || ()).expect("a thread");
+    let log = AccessLog { records, metrics, sample: 1, end };
     for _ in 0..3 {
         log.write(record("/"));
     }
@@ -136,4 +137,21 @@ fn what_there_is_no_room_for_is_counted_and_nobody_waits() {
     let mut text = String::new();
     encode(&mut text, &registry).expect("text format");
     assert!(text.contains("access_log_lines_total{result=\"dropped\"} 2"), "{text}");
+}
+
+#[test]
+fn all_is_written_before_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    let log = AccessLog::start(settings(path.clone(), 1), AccessLogMetrics::new(&mut Registry::default()));
+    let log = log.expect("a log");
+    for _ in 0..99 {
+        log.write(record("/x"));
+    }
+    log.write(record("/last"));
+    let end = log.end();
+    drop(log);
+    assert!(end.wait(Duration::from_secs(20)));
+    let text = fs::read_to_string(&path).expect("a file");
+    assert!(text.lines().count() == 100 && text.ends_with("/last\n"), "{text}");
 }
