@@ -146,7 +146,8 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let turn = live.turn.clone();
     let captures = admin::capture::Captures::new(packet_path.as_ref().map(PacketPath::arm));
     let (registry, tell) = (Arc::new(registry), drain.told());
-    let requests = Some(explain_request::by(live.clone(), proxy.observer(), run.clients.trust()));
+    let (trust, limits) = (run.clients.trust(), run.clients.limits());
+    let requests = Some(explain_request::by(live.clone(), proxy.observer(), trust, limits));
     let state = admin::State { live: live.clone(), registry, tell, members, requests, captures };
     let admin = server.run(Arc::new(state));
     let grace = Grace::new(&run);

@@ -1,11 +1,12 @@
 //! What `explain` says of requests and handshakes is what becomes of them.
 
-use lb_agent::l7::{Trust, explain};
+use lb_agent::l7::{Limits, Trust, explain};
 use lb_agent::model::KeyKind::Ecdsa;
-use lb_agent::model::{ListenerExplained, RequestAsked, Snapshot, TlsPolicy, TlsVersion};
+use lb_agent::model::{ListenerExplained, RequestAsked, Snapshot, TlsPolicy, TlsVersion, TreatmentExplained};
+use serde_json::json;
 
 use super::support::{
-    Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, identity, request, shown,
+    Backend, Fixture, Http, Shop, Table, all_schemes, certificate, connect_tls, identity, request, shown,
 };
 
 fn asked(host: &str, path: &str) -> RequestAsked {
@@ -21,7 +22,9 @@ fn asked(host: &str, path: &str) -> RequestAsked {
 }
 
 fn explained(snapshot: &Snapshot, host: &str, path: &str) -> Vec<ListenerExplained> {
-    explain(snapshot, &asked(host, path), &Trust::default()).expect("a request").listeners
+    explain(snapshot, &asked(host, path), (&Trust::default(), &Limits::default()))
+        .expect("a request")
+        .listeners
 }
 
 #[tokio::test]
@@ -103,7 +106,8 @@ async fn who_connects_for_another_host_is_told_what_http2_says() {
         ("own.example.org", "a.example.org"),
     ] {
         let asked = RequestAsked { sni: Some(sni.to_owned()), ..asked(host, "/") };
-        let listeners = explain(&snapshot, &asked, &Trust::default()).expect("a request").listeners;
+        let listeners =
+            explain(&snapshot, &asked, (&Trust::default(), &Limits::default())).expect("a request").listeners;
         let told = listeners.iter().find(|listener| listener.protocol == "https").expect("TLS");
         assert_eq!(told.tls.as_ref().expect("TLS").versions, ["1.3"]);
         let clear = listeners.iter().find(|listener| listener.protocol == "http").expect("in the clear");
@@ -131,4 +135,51 @@ async fn workers_say_what_they_know_of_endpoints() {
     let known = observer.endpoints(&[backend.address]).await;
     let state = known.get(&backend.address).expect("it is known");
     assert_eq!((state.known_by, state.ejected_by, state.requests, state.idle), (1, 0, 0, 1));
+}
+
+#[tokio::test]
+async fn how_an_endpoint_gets_a_request_is_what_its_explanation_says() {
+    let service = json!({
+        "edgelb.dev/load-balance": "round_robin",
+        "edgelb.dev/sticky": "cookie=shop, same-site=Lax",
+        "edgelb.dev/timeouts": "try=200ms, request=1s, read=5s",
+        "edgelb.dev/retries": "tries=3, within=2s, on=connect timeout 503",
+        "edgelb.dev/limits": "endpoint-requests=7, pending-time=300ms",
+        "edgelb.dev/health-check": "path=/healthz, interval=60s",
+    });
+    let pods = [Backend::says("one").await, Backend::says("two").await];
+    let site = Shop::of(service).open(&pods.each_ref()).await;
+    assert_eq!(site.problems, Vec::<String>::new());
+    let told = |method: &str| {
+        let asked = RequestAsked { method: method.to_owned(), ..asked("a", "/x") };
+        let limits = Limits::default().with("pending-requests=9".parse().expect("a setting"));
+        let explained = explain(site.snapshot(), &asked, (&Trust::default(), &limits)).expect("a request");
+        let [clear, ..] = &explained.listeners[..] else { panic!("no listener") };
+        clear.backend.clone().expect("a backend").treatment.expect("it is told")
+    };
+    let expected = TreatmentExplained {
+        load_balance: "round_robin".to_owned(),
+        sticky: Some("shop=...; Path=/; HttpOnly; SameSite=Lax".to_owned()),
+        connect: 5_000,
+        attempt: 200,
+        request: 1_000,
+        send: 200,
+        read: Some(5_000),
+        tries: 3,
+        within: Some(2_000),
+        retried_on: ["connect", "timeout", "503"].map(str::to_owned).into(),
+        endpoint_requests: 7,
+        pending_requests: 9,
+        pending_time: 300,
+        health_check: Some(
+            "GET /healthz every 60s within 1s, status 200-399; 3 bad ones in a row, 2 good ones".to_owned(),
+        ),
+        ..TreatmentExplained::default()
+    };
+    assert_eq!(told("GET"), expected);
+    let once = TreatmentExplained { tries: 1, retried_on: vec!["connect".to_owned()], ..expected };
+    assert_eq!(told("POST"), once);
+    let cookie = Http::get(site.http(), "a", "/x").await.header("set-cookie").to_owned();
+    let (name, rest) = cookie.split_at("shop=".len());
+    assert_eq!(format!("{name}...{}", &rest[16..]), once.sticky.expect("a cookie"));
 }

@@ -13,18 +13,18 @@ use super::say::say;
 use crate::admin::explain::{ExplainRequest, is_forwarded};
 use crate::admin::{self, Live};
 use crate::cli::Explain;
-use crate::l7::{self, Observer, Trust};
+use crate::l7::{self, Limits, Observer, Trust};
 use crate::model::{ListenerProtocol, RequestAsked, RequestExplained, Snapshot};
 use crate::source::{Settings, files};
 
 /// Explains requests by the snapshot that the proxy serves, with what its workers know of endpoints.
-pub(super) fn by(live: Live, observer: Observer, trust: Trust) -> ExplainRequest {
+pub(super) fn by(live: Live, observer: Observer, trust: Trust, limits: Limits) -> ExplainRequest {
     ExplainRequest::new(move |asked| {
         let (snapshot, observer, trust) = (live.snapshot(), observer.clone(), trust.clone());
         async move {
             let snapshot = snapshot.unwrap_or_default();
             // A table with thousands of hosts takes a while: not on the thread that answers probes.
-            let explain = move || l7::explain(&snapshot, &asked, &trust);
+            let explain = move || l7::explain(&snapshot, &asked, (&trust, &limits));
             let explained = tokio::task::spawn_blocking(explain).await.map_err(|error| error.to_string())?;
             let mut explained = explained.map_err(|error| error.to_string())?;
             fill_in(&mut explained, &observer).await;
@@ -74,7 +74,7 @@ async fn explained(explain: &Explain, host: &str) -> Result<RequestExplained> {
     match &request.manifests {
         Some(folder) => {
             let snapshot = read(folder, &meaning(&request.meaning))?;
-            Ok(l7::explain(&snapshot, &asked, &Trust::default())?)
+            Ok(l7::explain(&snapshot, &asked, (&Trust::default(), &Limits::default()))?)
         }
         None => Ok(admin::explain_request(&explain.admin_socket.admin_socket, &asked).await?),
     }

@@ -161,11 +161,9 @@ impl<'a> Attempts<'a> {
         self.repeats > 0 && self.tries.has_others()
     }
 
-    /// Whether an endpoint may see a request twice: without a body, of a method that RFC 9110 calls idempotent, or of any
-    /// if the backend wants it so.
+    /// Whether an endpoint may see a request twice.
     fn may_be_seen_twice(&self, request: &Request<RequestBody>) -> bool {
-        let is_any = self.tries.treatment().retries.of_all_methods;
-        request.body().is_empty() && (is_any || request.method().is_idempotent())
+        request.body().is_empty() && self.tries.treatment().retries.may_repeat(request.method())
     }
 
     /// A second copy of the request, if there may be a use for it.
@@ -265,10 +263,10 @@ impl<'a> Attempts<'a> {
             Failure::NotSent => Offence::Connect,
             Failure::Broken(breach) => {
                 turn.upstream().breaches.tell(*breach);
-            // How long a call may take says its client, who must not have endpoints set aside by that.
-            Failure::TimedOut(_) if self.time.is_over_by_own_word() => return turn.given_up(),
                 Offence::Broken
             }
+            // How long a call may take says its client, who must not have endpoints set aside by that.
+            Failure::TimedOut(_) if self.time.is_over_by_own_word() => return turn.given_up(),
             Failure::TimedOut(breach) => {
                 turn.upstream().breaches.tell(*breach);
                 Offence::TimeOut

@@ -2,6 +2,7 @@
 //! over a snapshot that need not be the live one. Nothing is sent.
 
 mod losers;
+mod treatment;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,6 +15,7 @@ use thiserror::Error;
 
 use super::by_host::ByHost;
 use super::forwarded::Origin;
+use super::limits::Limits;
 use super::reply::Reply;
 use super::router::{Leads, Matched, Router};
 use super::settle::settle;
@@ -32,15 +34,15 @@ use crate::model::{
 #[error("that is no HTTP request: {0}")]
 pub struct NoRequest(#[from] http::Error);
 
-/// Says what becomes of a request in this state, with these proxies in front of us. What is known of endpoints is not
-/// filled in.
+/// Says what becomes of a request in this state, with these proxies in front of us and these limits. What is known of
+/// endpoints is not filled in.
 ///
 /// # Errors
 /// `NoRequest` if no client can send it.
 pub fn explain(
     snapshot: &Snapshot,
     request: &RequestAsked,
-    trust: &Trust,
+    (trust, limits): (&Trust, &Limits),
 ) -> Result<RequestExplained, NoRequest> {
     let parts = parts(request)?;
     let wanted = snapshot.listeners.iter().filter(|(at, _)| request.to.is_none_or(|to| to == **at));
@@ -52,7 +54,7 @@ pub fn explain(
         match same {
             Some((_, _, group)) => add(group, address, listener),
             None => {
-                let case = Case { snapshot, request, listener, address, trust };
+                let case = Case { snapshot, request, listener, address, trust, limits };
                 groups.push((address, listener, case.explain(parts.clone())));
             }
         }
@@ -91,6 +93,7 @@ struct Case<'a> {
     listener: &'a Listener,
     address: SocketAddr,
     trust: &'a Trust,
+    limits: &'a Limits,
 }
 
 /// Where a route leads, with its names.
@@ -152,6 +155,11 @@ impl Case<'_> {
         told.backend = Some(backend_explained(&place.backend));
         place.backend.endpoints.as_ref().map_err(|why| Reply::from(*why))?;
         told.forwarded = self.forwarded(parts);
+        if let Some(backend) = &mut told.backend {
+            let is_tls = self.listener.protocol == ListenerProtocol::Https;
+            let rule = place.path.as_ref();
+            backend.treatment = Some(treatment::explained(&place.backend, rule, parts, is_tls, self.limits));
+        }
         Ok(())
     }
 
@@ -265,6 +273,7 @@ fn backend_explained(backend: &Backend) -> BackendExplained {
         protocol: backend.protocol.name().to_owned(),
         unavailable: backend.endpoints.as_ref().err().map(|why| why.words().to_owned()),
         endpoints: endpoints.iter().map(|&address| EndpointExplained { address, state: None }).collect(),
+        treatment: None,
     }
 }
 

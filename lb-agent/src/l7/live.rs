@@ -100,8 +100,7 @@ impl Compiler {
             };
             let target = targets.of(Place(leads.backend.clone()), compile);
             let is_sticky = target.treatment.sticky.is_some();
-            let path = leads.path.filter(|_| is_sticky).map(|rule| rule.path().trim_end_matches('/'));
-            let cookie_path = path.filter(|path| !path.is_empty()).map(Into::into);
+            let cookie_path = route::cookie_path(leads.path.filter(|_| is_sticky)).map(Into::into);
             Arc::new(Route { target, names: route::names(names, leads, metrics), cookie_path })
         };
         let (router, certificates) = match before {

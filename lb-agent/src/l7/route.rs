@@ -6,7 +6,7 @@ use super::in_use::InUse;
 use super::router::Leads;
 use super::target::Target;
 use crate::metrics::{RouteCounts, TrafficMetrics};
-use crate::model::{BackendId, ObjectRef};
+use crate::model::{BackendId, ObjectRef, PathRule};
 
 /// A compiled route.
 #[derive(Debug)]
@@ -15,6 +15,11 @@ pub(super) struct Route {
     pub(super) names: Arc<Names>,
     /// Where clients send the cookie that leads to their endpoint; none where there is no such cookie, or for all paths.
     pub(super) cookie_path: Option<Box<str>>,
+}
+
+/// Where clients send the cookie of a route by this rule, which has no path of its own.
+pub(super) fn cookie_path(rule: Option<&PathRule>) -> Option<&str> {
+    rule.map(|rule| rule.path().trim_end_matches('/')).filter(|path| !path.is_empty())
 }
 
 /// The objects that a request is served by.

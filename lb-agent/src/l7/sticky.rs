@@ -155,14 +155,18 @@ impl Session {
         match self.value.and_then(|value| values.find(value, upstreams)) {
             Some((named, false)) if named == place || !self.sticky.changes_on_failure => None,
             Some((named, true)) if named != place && !self.sticky.changes_on_failure => None,
-            _ => self.written(values.of(place, upstreams)),
+            _ => {
+                let value = u64::from_be_bytes(values.of(place, upstreams));
+                HeaderValue::try_from(self.written(&format!("{value:016x}"))).ok()
+            }
         }
     }
 
-    fn written(&self, value: Value) -> Option<HeaderValue> {
+    /// The cookie with this value.
+    pub(super) fn written(&self, value: &str) -> String {
         let Sticky { cookie, path, domain, max_age, same_site, is_secure, .. } = &*self.sticky;
         let path = path.as_deref().or(self.path.as_deref()).unwrap_or("/");
-        let mut text = format!("{cookie}={:016x}; Path={path}; HttpOnly", u64::from_be_bytes(value));
+        let mut text = format!("{cookie}={value}; Path={path}; HttpOnly");
         // A string takes all that is written.
         _ = domain.iter().try_for_each(|domain| write!(text, "; Domain={domain}"));
         _ = max_age.iter().try_for_each(|age| write!(text, "; Max-Age={}", age.as_secs()));
@@ -170,7 +174,7 @@ impl Session {
         if is_secure.unwrap_or(self.is_tls) {
             text.push_str("; Secure");
         }
-        HeaderValue::try_from(text).ok()
+        text
     }
 }
 

@@ -164,6 +164,19 @@ pub enum Policy {
     Hash(Box<[HashBy]>),
 }
 
+impl Policy {
+    /// Its name, as annotations have it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::PeakEwma => "peak_ewma",
+            Self::RoundRobin => "round_robin",
+            Self::LeastRequest => "least_request",
+            Self::Hash(_) => "hash",
+        }
+    }
+}
+
 /// What of a request is the key to its endpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HashBy {
@@ -179,6 +192,19 @@ pub enum HashBy {
     Header(HeaderName),
     /// The first cookie of this name.
     Cookie(String),
+}
+
+impl fmt::Display for HashBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client => f.write_str("client"),
+            Self::Uri => f.write_str("uri"),
+            Self::Path => f.write_str("path"),
+            Self::Parameter(name) => write!(f, "parameter:{name}"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+        }
+    }
 }
 
 /// How a backend's endpoints get requests.

@@ -60,7 +60,7 @@ pub use report::{Published, Report};
 pub use request_explained::{
     BackendExplained, CertificateExplained, CertificateOffered, CertificateReason, EndpointExplained,
     EndpointState, ListenerExplained, MatchedAs, ReplyExplained, RequestAsked, RequestExplained,
-    RouteExplained, RouteReason, TlsExplained,
+    RouteExplained, RouteReason, TlsExplained, TreatmentExplained,
 };
 pub use route::{DefaultBackend, HostRoutes, RouteTable, Rule};
 pub use secret_bytes::SecretBytes;

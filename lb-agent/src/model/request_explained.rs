@@ -191,6 +191,44 @@ pub struct BackendExplained {
     pub unavailable: Option<String>,
     /// Those that get new requests.
     pub endpoints: Vec<EndpointExplained>,
+    /// How they get them; an agent of before does not say it.
+    #[serde(default)]
+    pub treatment: Option<TreatmentExplained>,
+}
+
+/// How a request gets to an endpoint, and what is done where it does not go well. Times are in milliseconds.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct TreatmentExplained {
+    /// By which rule one of them is chosen, as annotations have it.
+    pub load_balance: String,
+    /// What the key is made of, where requests with the same one go to the same endpoint.
+    pub hash_by: Vec<String>,
+    /// The cookie that the client is given to come back to it, but for its value.
+    pub sticky: Option<String>,
+    /// For a connection.
+    pub connect: u64,
+    /// To the head of the response, of one try.
+    pub attempt: u64,
+    /// The same, of all of them together.
+    pub request: u64,
+    /// For the endpoint to take the next part of the request.
+    pub send: u64,
+    /// To the next part of the response; `None` for no limit.
+    pub read: Option<u64>,
+    /// Tries of an endpoint that may have seen it, all in all: one where it must not be seen twice.
+    pub tries: u32,
+    /// None begins later.
+    pub within: Option<u64>,
+    /// When another endpoint is asked: connect, error, timeout, and statuses.
+    pub retried_on: Vec<String>,
+    /// Requests that may be under way at one endpoint.
+    pub endpoint_requests: u64,
+    /// Those that may wait where all endpoints have so many.
+    pub pending_requests: u64,
+    /// For so long.
+    pub pending_time: u64,
+    /// What endpoints are asked to see whether they are well.
+    pub health_check: Option<String>,
 }
 
 /// An endpoint.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use http::Method;
+
 /// Limits in time; for what is not there, the proxy's own count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Times {
@@ -64,6 +66,13 @@ impl Default for Retries {
 }
 
 impl Retries {
+    /// Whether an endpoint may see a request of this method twice, which has no body: one that RFC 9110 calls idempotent, or
+    /// any if it is wanted so.
+    #[must_use]
+    pub fn may_repeat(&self, method: &Method) -> bool {
+        self.of_all_methods || method.is_idempotent()
+    }
+
     /// None at all.
     #[must_use]
     pub fn none() -> Self {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use k8s_openapi::ByteString;
 use lb_agent::l7::{Bind, Config, Proxy};
 use lb_agent::metrics::Metrics;
-use lb_agent::model::ListenerProtocol;
+use lb_agent::model::{ListenerProtocol, Snapshot};
 use lb_agent::source::{self, Settings};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ pub(crate) struct Site {
     registry: Registry,
     backends: Vec<Backend>,
     folder: TempDir,
-    generation: u64,
+    snapshot: Snapshot,
 }
 
 /// A request as its backend got it.
@@ -74,7 +74,8 @@ impl Site {
         let mut registry = Registry::default();
         let proxy = Proxy::start(config, Metrics::new(&mut registry)).expect("proxy starts");
         proxy.listen(&[]).expect("it listens");
-        let mut site = Self { problems: Vec::new(), proxy, registry, backends, folder, generation: 0 };
+        let mut site =
+            Self { problems: Vec::new(), proxy, registry, backends, folder, snapshot: Snapshot::default() };
         site.publish();
         site
     }
@@ -95,9 +96,14 @@ impl Site {
             problem.to_string()
         });
         self.problems = problems.collect();
-        self.generation += 1;
-        snapshot.generation = self.generation;
+        snapshot.generation = self.snapshot.generation + 1;
         self.proxy.publish(&snapshot);
+        self.snapshot = snapshot;
+    }
+
+    /// The state that is served.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     pub(crate) fn http(&self) -> SocketAddr {

@@ -97,7 +97,8 @@ fn asked(host: &str, path: &str) -> RequestAsked {
 }
 
 fn told(request: &RequestAsked) -> ListenerExplained {
-    let explained = explain(&snapshot(&[]), request, &Trust::default()).expect("a request");
+    let explained =
+        explain(&snapshot(&[]), request, (&Trust::default(), &Limits::default())).expect("a request");
     explained.listeners.into_iter().next().expect("a listener")
 }
 
@@ -151,7 +152,7 @@ fn what_the_proxy_answers_by_itself_is_told() {
         assert_eq!(told.reply.map(|reply| reply.reason).as_deref(), Some(reason), "{host} {path}");
         assert_eq!(told.forwarded, [""; 0]);
     }
-    let error = explain(&snapshot(&[]), &asked("a.org", "x y"), &Trust::default());
+    let error = explain(&snapshot(&[]), &asked("a.org", "x y"), (&Trust::default(), &Limits::default()));
     assert!(error.is_err_and(|error| error.to_string().contains("no HTTP request")));
 }
 
@@ -185,7 +186,8 @@ fn the_certificate_is_told_with_why() {
         (&all[..2], "a.org", Some(""), SelfSigned, None, false),
     ] {
         let request = RequestAsked { sni: sni.map(str::to_owned), ..asked(host, "/") };
-        let explained = explain(&snapshot(certificates), &request, &Trust::default()).expect("a request");
+        let explained = explain(&snapshot(certificates), &request, (&Trust::default(), &Limits::default()))
+            .expect("a request");
         let found = explained.listeners[0].certificate.as_ref().expect("TLS");
         assert_eq!(found.why, why, "{host} {sni:?}");
         let offered = found.offered.first();
@@ -197,14 +199,18 @@ fn the_certificate_is_told_with_why() {
 
 #[test]
 fn listeners_that_cannot_differ_stand_together() {
-    let explained =
-        explain(&snapshot(&[]), &RequestAsked { to: None, ..asked("a.org", "/") }, &Trust::default());
+    let explained = explain(
+        &snapshot(&[]),
+        &RequestAsked { to: None, ..asked("a.org", "/") },
+        (&Trust::default(), &Limits::default()),
+    );
     let listeners = explained.expect("a request").listeners;
     let told: Vec<_> =
         listeners.iter().map(|told| (told.addresses.len(), told.certificate.is_some())).collect();
     assert_eq!(told, [(2, false), (1, true)]);
     assert_eq!(listeners[0].objects, ["Service edge/vip"]);
     let nowhere = RequestAsked { to: Some(([203, 0, 113, 99], 80).into()), ..asked("a.org", "/") };
-    let explained = explain(&snapshot(&[]), &nowhere, &Trust::default()).expect("a request");
+    let explained =
+        explain(&snapshot(&[]), &nowhere, (&Trust::default(), &Limits::default())).expect("a request");
     assert!(explained.listeners.is_empty());
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::model::{
     BackendExplained, CertificateExplained, CertificateOffered, CertificateReason, EndpointExplained,
     EndpointState, ListenerExplained, MatchedAs, ReplyExplained, RouteExplained, RouteReason, TlsExplained,
+    TreatmentExplained,
 };
 
 fn request() -> RequestAsked {
@@ -42,6 +43,26 @@ fn route(path: Option<&str>, why: RouteReason) -> RouteExplained {
         backend: Some("shop/web:80".to_owned()),
         why,
         words: None,
+    }
+}
+
+fn treatment() -> TreatmentExplained {
+    TreatmentExplained {
+        load_balance: "hash".to_owned(),
+        hash_by: vec!["header:x-tenant".to_owned(), "client".to_owned()],
+        sticky: Some("shop=...; Path=/; HttpOnly".to_owned()),
+        connect: 5_000,
+        attempt: 500,
+        request: 1_000,
+        send: 500,
+        read: None,
+        tries: 2,
+        within: Some(10_000),
+        retried_on: vec!["connect".to_owned(), "503".to_owned()],
+        endpoint_requests: 100,
+        pending_requests: 50,
+        pending_time: 1_000,
+        health_check: Some("GET /healthz".to_owned()),
     }
 }
 
@@ -86,6 +107,7 @@ fn listener() -> ListenerExplained {
                 address: ([10, 0, 0, 1], 8080).into(),
                 state: Some(EndpointState { known_by: 2, ejected_by: 1, requests: 3, idle: 4, check: None }),
             }],
+            treatment: Some(treatment()),
         }),
         forwarded: vec!["GET /cart HTTP/1.1".to_owned(), "host: shop.example.org".to_owned()],
     }
@@ -115,6 +137,12 @@ fn what_is_forwarded_is_told_from_listener_to_endpoint() {
         "wins        Prefix /cart of host shop.example.org (Ingress shop/web, to shop/web:80): of the rules",
         "loses       Prefix / of host shop.example.org (Ingress shop/web, to shop/web:80): it matches, but",
         "endpoints   10.0.0.1:8080: set aside by 1 of 2 workers, for it failed; 3 requests under way",
+        "chosen      by header:x-tenant and client: one key, one endpoint (hash)\n",
+        "comes back  by a cookie: shop=...; Path=/; HttpOnly\n",
+        "times       connect 5s, try 500ms, request 1s, send 500ms, read no limit\n",
+        "retries     at another endpoint on connect, 503; 2 tries that an endpoint may have seen, if it has no body, none",
+        "limits      100 requests at one endpoint; with more, 50 wait, for 1s\n",
+        "checked     GET /healthz\n",
         "forwarded   GET /cart HTTP/1.1\n            host: shop.example.org\n",
         "so          it goes to 10.0.0.1:8080",
     ];

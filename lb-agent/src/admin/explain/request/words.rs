@@ -1,5 +1,7 @@
 //! The explanation of a request for people.
 
+mod treatment;
+
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -71,6 +73,9 @@ impl ListenerExplained {
             let about = format!("{} ({})", backend.service, backend.protocol);
             line(f, "backend", &(about + &unavailable.unwrap_or_default()))?;
             lines(f, "endpoints", backend.endpoints.iter().map(endpoint_words))?;
+            for (about, what) in backend.treatment.iter().flat_map(treatment::words) {
+                line(f, about, &what)?;
+            }
         }
         lines(f, "forwarded", self.forwarded.iter().cloned())?;
         if let Some(reply) = &self.on_http2 {
