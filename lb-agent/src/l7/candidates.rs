@@ -7,37 +7,29 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::vec;
 
-use http::header::SET_COOKIE;
-use http::{HeaderMap, StatusCode};
-use tokio::time::timeout_at;
-
-use super::access_log::Notes;
 use super::budget::Budget;
 use super::checks::Group;
 use super::counted::Counted;
-use super::ejection::{Ejection, Offence};
-use super::limits::Limit;
+use super::ejection::Ejection;
 use super::pending::{Bounds, Queue};
 use super::policy::{Hints, weight};
-use super::reply::Reply;
 use super::sticky::{CookieKeys, Values};
 use super::target::Target;
-use super::upstream::{Turn, Upstream};
-use crate::metrics::Metrics;
+use super::upstream::Upstream;
 use crate::model::{Policy, Treatment};
 
 /// At least one.
 pub(super) struct Candidates {
-    upstreams: Box<[Rc<Upstream>]>,
-    budget: Budget,
-    bounds: Bounds,
-    queue: Rc<Queue>,
-    counted: Counted,
-    treatment: Treatment,
+    pub(super) upstreams: Box<[Rc<Upstream>]>,
+    pub(super) budget: Budget,
+    pub(super) bounds: Bounds,
+    pub(super) queue: Rc<Queue>,
+    pub(super) counted: Counted,
+    pub(super) treatment: Treatment,
     /// What health checks say of them, in the same order.
     group: Option<Arc<Group>>,
     /// What cookies say for them, where clients get some.
-    values: Option<Values>,
+    pub(super) values: Option<Values>,
     /// Whose turn it is where they take turns.
     turn: Cell<usize>,
 }
@@ -76,7 +68,7 @@ impl Candidates {
     }
 
     /// Whether one more may be set aside.
-    fn has_room(&self, rules: &Ejection) -> bool {
+    pub(super) fn has_room(&self, rules: &Ejection) -> bool {
         let all = self.upstreams.len();
         rules.has_room((0..all).filter(|&place| self.is_out(place)).count(), all)
     }
@@ -88,7 +80,7 @@ impl Candidates {
     }
 
     /// The one that is chosen, if it may have one more request; else one that may.
-    fn choose_free(&self, now: Option<Instant>, hints: &Hints) -> Option<usize> {
+    pub(super) fn choose_free(&self, now: Option<Instant>, hints: &Hints) -> Option<usize> {
         if let Some(place) = self.place_of(hints)
             && !self.is_full(place)
             && (!self.is_out(place) || self.all_out())
@@ -126,7 +118,7 @@ impl Candidates {
     }
 
     /// Whether it has as many requests as it may have.
-    fn is_full(&self, place: usize) -> bool {
+    pub(super) fn is_full(&self, place: usize) -> bool {
         self.upstreams[place].load.under_way() >= self.bounds.at_endpoint
     }
 
@@ -162,7 +154,7 @@ impl Candidates {
     }
 
     /// All but this one, from the next on; those that are out come last.
-    fn others(&self, first: usize, key: Option<u64>) -> vec::IntoIter<usize> {
+    pub(super) fn others(&self, first: usize, key: Option<u64>) -> vec::IntoIter<usize> {
         let others = (first + 1..self.upstreams.len()).chain(0..first);
         let (mut others, out): (Vec<_>, Vec<_>) = others.partition(|&place| !self.is_out(place));
         others.extend(out);
@@ -171,145 +163,6 @@ impl Candidates {
             others.sort_by_cached_key(|&place| (self.is_out(place), heavy(place)));
         }
         others.into_iter()
-    }
-}
-
-/// The endpoints that one request tries: each once, the best first.
-pub(super) struct Tries {
-    candidates: Rc<Candidates>,
-    hints: Hints,
-    first: Option<usize>,
-    last: Option<usize>,
-    /// Only made where the first one failed.
-    others: Option<vec::IntoIter<usize>>,
-    notes: Option<Rc<Notes>>,
-}
-
-impl Tries {
-    /// None yet, of a request that is new, with what it says of its endpoint.
-    pub(super) fn new(candidates: Rc<Candidates>, hints: Hints) -> Self {
-        candidates.budget.request();
-        Self { candidates, hints, first: None, last: None, others: None, notes: None }
-    }
-
-    /// The same, noted down.
-    pub(super) fn noted(self, notes: Option<Rc<Notes>>) -> Self {
-        Self { notes, ..self }
-    }
-
-    /// The request is sent there.
-    pub(super) fn tried(&self, turn: &Turn) {
-        if let Some(notes) = &self.notes {
-            notes.tried(turn.upstream().address);
-        }
-    }
-
-    /// A response came.
-    pub(super) fn note_answer(&self) {
-        if let Some(notes) = &self.notes {
-            notes.answered();
-        }
-    }
-
-    /// Gives the client the cookie that leads to the endpoint that answered, if it is to have another than it has.
-    pub(super) fn tell_client(&self, headers: &mut HeaderMap) {
-        let Candidates { values, upstreams, .. } = &*self.candidates;
-        if let (Some(session), Some(values), Some(last)) = (&self.hints.session, values, self.last)
-            && let Some(cookie) = session.cookie(last, values, upstreams)
-        {
-            headers.append(SET_COOKIE, cookie);
-        }
-    }
-
-    /// The first one. Where each has as many requests as it may have, it is waited for.
-    pub(super) async fn first(&mut self, metrics: &Metrics) -> Result<Turn, Reply> {
-        // Who waits already comes first.
-        if self.candidates.queue.count() == 0
-            && let Some(turn) = self.next()
-        {
-            return Ok(turn);
-        }
-        metrics.limit_reached(Limit::EndpointRequests);
-        let waiting = self.candidates.queue.count();
-        if waiting >= self.candidates.bounds.waiting {
-            metrics.limit_reached(Limit::PendingRequests);
-            return Err(Reply::EndpointsBusy);
-        }
-        // A request that need not wait has no room for this.
-        Box::pin(self.wait(metrics)).await.ok_or_else(|| {
-            metrics.limit_reached(Limit::PendingTime);
-            Reply::EndpointsBusy
-        })
-    }
-
-    async fn wait(&mut self, metrics: &Metrics) -> Option<Turn> {
-        let Candidates { queue, upstreams, bounds, counted, .. } = &*self.candidates.clone();
-        let place = queue.enter(metrics.upstream.pending());
-        let _waits = counted.waits();
-        upstreams.iter().for_each(|upstream| upstream.queues.add(queue));
-        let end = tokio::time::Instant::now() + bounds.time;
-        loop {
-            timeout_at(end, place.freed()).await.ok()?;
-            if let Some(turn) = self.next() {
-                return Some(turn);
-            }
-        }
-    }
-
-    /// The next one that may have one more request.
-    pub(super) fn next(&mut self) -> Option<Turn> {
-        let Self { candidates, hints, first, last, others, .. } = self;
-        // Where there is no choice, and nothing is counted, no clock is read.
-        let now = (candidates.upstreams.len() > 1 || candidates.counted.is_on()).then(Instant::now);
-        let place = match *first {
-            Some(first) => {
-                let others = others.get_or_insert_with(|| candidates.others(first, hints.key));
-                others.find(|&place| !candidates.is_full(place))?
-            }
-            None => *first.insert(candidates.choose_free(now, hints)?),
-        };
-        *last = Some(place);
-        Some(Turn::new(candidates.upstreams[place].clone(), now, candidates.counted.clone()))
-    }
-
-    /// How the backend wants its endpoints to be treated.
-    pub(super) fn treatment(&self) -> &Treatment {
-        &self.candidates.treatment
-    }
-
-    /// Whether there is more than one.
-    pub(super) fn has_others(&self) -> bool {
-        self.candidates.upstreams.len() > 1
-    }
-
-    /// The request is sent once more.
-    pub(super) fn retried(&self) {
-        self.candidates.counted.retried();
-    }
-
-    /// Whether the backend's budget allows that a request is sent again; it is counted.
-    pub(super) fn may_repeat(&self) -> bool {
-        self.candidates.budget.take()
-    }
-
-    /// The endpoint answered, with a status that may be a failure of its own.
-    pub(super) fn answered(&self, turn: &Turn, status: StatusCode, rules: &Ejection, metrics: &Metrics) {
-        if status.is_server_error() {
-            self.failed(turn, Offence::Status, rules, metrics);
-        } else {
-            turn.upstream().conduct.succeeded();
-        }
-    }
-
-    /// The endpoint failed; it is set aside if that was once too often.
-    pub(super) fn failed(&self, turn: &Turn, offence: Offence, rules: &Ejection, metrics: &Metrics) {
-        let upstream = turn.upstream();
-        let is_known = upstream.places.get() > 0;
-        if upstream.conduct.failed(rules) && is_known && self.candidates.has_room(rules) {
-            upstream.conduct.eject(Instant::now(), rules);
-            metrics.upstream.ejected(offence);
-            tracing::info!(endpoint = %upstream.address, offence = offence.label(), "an endpoint is set aside");
-        }
     }
 }
 
@@ -324,6 +177,8 @@ mod tests {
     use crate::l7::deadline::Deadlines;
     use crate::l7::limits::Limits;
     use crate::l7::pool::Keeping;
+    use crate::l7::tries::Tries;
+    use crate::metrics::Metrics;
     use crate::model::{Backend, BackendId, BackendPort, BackendProtocol};
 
     fn candidates(ports: std::ops::Range<u16>) -> Rc<Candidates> {

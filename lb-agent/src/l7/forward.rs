@@ -13,12 +13,12 @@ use hyper::body::{Body as _, Incoming};
 use super::account::Account;
 use super::attempts::Attempts;
 use super::body::{Body, RequestBody};
-use super::candidates::Tries;
 use super::client::{Busy, Client};
 use super::guard::Malformed;
 use super::policy::Hints;
 use super::reply::{Form, Reply};
 use super::route::Route;
+use super::tries::Tries;
 use super::{authority, grpc, headers, refuse, settle, tunnel};
 use crate::model::{Host, ListenerProtocol};
 

@@ -92,6 +92,7 @@ mod streams;
 mod target;
 mod tls;
 pub mod trace;
+mod tries;
 mod trust;
 mod tunnel;
 mod upload;

@@ -112,11 +112,11 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
-    use crate::l7::candidates::Tries;
     use crate::l7::deadline::Deadlines;
     use crate::l7::ejection::{Ejection, Offence};
     use crate::l7::limits::Limits;
     use crate::l7::policy::Hints;
+    use crate::l7::tries::Tries;
     use crate::l7::upstream::Turn;
     use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, Treatment, Unavailable};
 

@@ -1,0 +1,158 @@
+//! The endpoints of one request: which of them are tried, in which order, and how long it waits for the first one.
+
+use std::rc::Rc;
+use std::time::Instant;
+use std::vec;
+
+use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
+use tokio::time::timeout_at;
+
+use super::access_log::Notes;
+use super::candidates::Candidates;
+use super::ejection::{Ejection, Offence};
+use super::limits::Limit;
+use super::policy::Hints;
+use super::reply::Reply;
+use super::upstream::Turn;
+use crate::metrics::Metrics;
+use crate::model::Treatment;
+
+/// The endpoints that one request tries: each once, the best first.
+pub(super) struct Tries {
+    candidates: Rc<Candidates>,
+    hints: Hints,
+    pub(super) first: Option<usize>,
+    last: Option<usize>,
+    /// Only made where the first one failed.
+    others: Option<vec::IntoIter<usize>>,
+    notes: Option<Rc<Notes>>,
+}
+
+impl Tries {
+    /// None yet, of a request that is new, with what it says of its endpoint.
+    pub(super) fn new(candidates: Rc<Candidates>, hints: Hints) -> Self {
+        candidates.budget.request();
+        Self { candidates, hints, first: None, last: None, others: None, notes: None }
+    }
+
+    /// The same, noted down.
+    pub(super) fn noted(self, notes: Option<Rc<Notes>>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// The request is sent there.
+    pub(super) fn tried(&self, turn: &Turn) {
+        if let Some(notes) = &self.notes {
+            notes.tried(turn.upstream().address);
+        }
+    }
+
+    /// A response came.
+    pub(super) fn note_answer(&self) {
+        if let Some(notes) = &self.notes {
+            notes.answered();
+        }
+    }
+
+    /// Gives the client the cookie that leads to the endpoint that answered, if it is to have another than it has.
+    pub(super) fn tell_client(&self, headers: &mut HeaderMap) {
+        let Candidates { values, upstreams, .. } = &*self.candidates;
+        if let (Some(session), Some(values), Some(last)) = (&self.hints.session, values, self.last)
+            && let Some(cookie) = session.cookie(last, values, upstreams)
+        {
+            headers.append(SET_COOKIE, cookie);
+        }
+    }
+
+    /// The first one. Where each has as many requests as it may have, it is waited for.
+    pub(super) async fn first(&mut self, metrics: &Metrics) -> Result<Turn, Reply> {
+        // Who waits already comes first.
+        if self.candidates.queue.count() == 0
+            && let Some(turn) = self.next()
+        {
+            return Ok(turn);
+        }
+        metrics.limit_reached(Limit::EndpointRequests);
+        let waiting = self.candidates.queue.count();
+        if waiting >= self.candidates.bounds.waiting {
+            metrics.limit_reached(Limit::PendingRequests);
+            return Err(Reply::EndpointsBusy);
+        }
+        // A request that need not wait has no room for this.
+        Box::pin(self.wait(metrics)).await.ok_or_else(|| {
+            metrics.limit_reached(Limit::PendingTime);
+            Reply::EndpointsBusy
+        })
+    }
+
+    async fn wait(&mut self, metrics: &Metrics) -> Option<Turn> {
+        let Candidates { queue, upstreams, bounds, counted, .. } = &*self.candidates.clone();
+        let place = queue.enter(metrics.upstream.pending());
+        let _waits = counted.waits();
+        upstreams.iter().for_each(|upstream| upstream.queues.add(queue));
+        let end = tokio::time::Instant::now() + bounds.time;
+        loop {
+            timeout_at(end, place.freed()).await.ok()?;
+            if let Some(turn) = self.next() {
+                return Some(turn);
+            }
+        }
+    }
+
+    /// The next one that may have one more request.
+    pub(super) fn next(&mut self) -> Option<Turn> {
+        let Self { candidates, hints, first, last, others, .. } = self;
+        // Where there is no choice, and nothing is counted, no clock is read.
+        let now = (candidates.upstreams.len() > 1 || candidates.counted.is_on()).then(Instant::now);
+        let place = match *first {
+            Some(first) => {
+                let others = others.get_or_insert_with(|| candidates.others(first, hints.key));
+                others.find(|&place| !candidates.is_full(place))?
+            }
+            None => *first.insert(candidates.choose_free(now, hints)?),
+        };
+        *last = Some(place);
+        Some(Turn::new(candidates.upstreams[place].clone(), now, candidates.counted.clone()))
+    }
+
+    /// How the backend wants its endpoints to be treated.
+    pub(super) fn treatment(&self) -> &Treatment {
+        &self.candidates.treatment
+    }
+
+    /// Whether there is more than one.
+    pub(super) fn has_others(&self) -> bool {
+        self.candidates.upstreams.len() > 1
+    }
+
+    /// The request is sent once more.
+    pub(super) fn retried(&self) {
+        self.candidates.counted.retried();
+    }
+
+    /// Whether the backend's budget allows that a request is sent again; it is counted.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.candidates.budget.take()
+    }
+
+    /// The endpoint answered, with a status that may be a failure of its own.
+    pub(super) fn answered(&self, turn: &Turn, status: StatusCode, rules: &Ejection, metrics: &Metrics) {
+        if status.is_server_error() {
+            self.failed(turn, Offence::Status, rules, metrics);
+        } else {
+            turn.upstream().conduct.succeeded();
+        }
+    }
+
+    /// The endpoint failed; it is set aside if that was once too often.
+    pub(super) fn failed(&self, turn: &Turn, offence: Offence, rules: &Ejection, metrics: &Metrics) {
+        let upstream = turn.upstream();
+        let is_known = upstream.places.get() > 0;
+        if upstream.conduct.failed(rules) && is_known && self.candidates.has_room(rules) {
+            upstream.conduct.eject(Instant::now(), rules);
+            metrics.upstream.ejected(offence);
+            tracing::info!(endpoint = %upstream.address, offence = offence.label(), "an endpoint is set aside");
+        }
+    }
+}
