@@ -1,6 +1,7 @@
 //! Endpoints with as many requests as they may have: the next ones wait, in a number and for a time that are limited.
 
 use lb_agent::l7::{Config, Setting};
+use lb_agent::model::Unavailable;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -100,4 +101,40 @@ async fn a_service_may_have_limits_of_its_own() {
     release.notify_one();
     assert_eq!(first.await.expect("no panic").status, 200);
     assert_eq!((Http::get(address, "a", "/").await.status.as_u16(), backend.requests()), (200, 2));
+}
+
+#[tokio::test]
+async fn who_waits_is_sent_to_the_endpoints_that_there_are_by_then() {
+    let ((old, release), new) = (Backend::slow().await, Backend::says("new").await);
+    let limits = &["endpoint-requests=1", "pending-time=60000"];
+    let fixture = start(limits, &old);
+    let first = ask(&fixture, "/slow");
+    eventually("it is under way", || old.requests() == 1).await;
+    let waiting = [ask(&fixture, "/"), ask(&fixture, "/"), ask(&fixture, "/")];
+    eventually("the next ones wait", || fixture.metric(WAITING) == 3).await;
+    // As in a rolling update: one is gone, with a request under way, and another one is there.
+    fixture.publish(Table::all_to(&[new.address]));
+    for asked in waiting {
+        assert_eq!(asked.await.expect("no panic").text(), "new", "nobody need wait for the old one");
+    }
+    assert_eq!((old.requests(), new.requests(), fixture.metric(WAITING)), (1, 3, 0));
+    let last = ask(&fixture, "/");
+    assert_eq!(last.await.expect("no panic").text(), "new");
+    release.notify_one();
+    assert_eq!(first.await.expect("no panic").text(), "done");
+}
+
+#[tokio::test]
+async fn who_waits_where_no_endpoint_is_left_is_told_so() {
+    let (old, release) = Backend::slow().await;
+    let fixture = start(&["endpoint-requests=1", "pending-time=60000"], &old);
+    let first = ask(&fixture, "/slow");
+    eventually("it is under way", || old.requests() == 1).await;
+    let second = ask(&fixture, "/");
+    eventually("the next one waits", || fixture.metric(WAITING) == 1).await;
+    fixture.publish(Table::all_unavailable(Unavailable::NoEndpoint));
+    assert_eq!(second.await.expect("no panic").status, 503);
+    assert_eq!(fixture.metric("lb_l7_replies_total{reason=\"unavailable\"}"), 1);
+    release.notify_one();
+    assert_eq!((first.await.expect("no panic").text(), old.requests()), ("done", 1));
 }

@@ -14,6 +14,7 @@ use super::deadline::Deadline;
 use super::ejection::Offence;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
+use super::forward::endpoints_of_now;
 use super::limits::Limit;
 use super::multiplex::Place;
 use super::quiet::Quiet;
@@ -60,6 +61,7 @@ impl Answered {
 /// the backend's budget allows it.
 pub(super) struct Attempts<'a> {
     worker: &'a Worker,
+    client: &'a Client,
     tries: Tries,
     /// Where the request waits to be sent. Empty once it has been sent and may not be sent again.
     place: Option<Request<RequestBody>>,
@@ -86,12 +88,18 @@ impl<'a> Attempts<'a> {
         let time = Allowed::new(&worker.deadlines, &worker.config.timeouts, treatment, own_time);
         let repeats = treatment.retries.tries.saturating_sub(1);
         let (place, spare, is_repeated) = (Some(request), None, false);
-        Self { worker, tries, place, spare, ends, time, is_repeated, repeats }
+        Self { worker, client, tries, place, spare, ends, time, is_repeated, repeats }
     }
 
     /// Until an endpoint answers, or none is left, or no time.
     pub(super) async fn run(mut self) -> Result<Response<Body>, Reply> {
-        let first = self.tries.first(&self.worker.metrics).await?;
+        let Self { worker, client, tries, place, .. } = &mut self;
+        let by_now = || match &place {
+            Some(request) => endpoints_of_now(client, request),
+            // It is there until it is sent.
+            None => Err(Reply::EndpointsBusy),
+        };
+        let first = tries.first(&worker.metrics, by_now).await?;
         let (mut next, mut last_word) = (Some(first), Reply::ConnectFailed);
         while let Some(turn) = next {
             let Some(left) = self.time.left() else { break };

@@ -3,7 +3,7 @@
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Version};
+use http::{HeaderMap, HeaderValue, Version};
 
 use super::reply::Reply;
 
@@ -35,8 +35,8 @@ pub(super) fn settle(parts: &mut Parts) -> Result<(), Reply> {
 }
 
 /// The settled Host of a request.
-pub(super) fn of(parts: &Parts) -> &str {
-    parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+pub(super) fn of(headers: &HeaderMap) -> &str {
+    headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
 fn from_authority(authority: &Authority) -> Result<HeaderValue, Reply> {
@@ -78,7 +78,7 @@ mod tests {
         }
         let (mut parts, ()) = request.body(()).expect("request").into_parts();
         settle(&mut parts)?;
-        Ok(of(&parts).to_owned())
+        Ok(of(&parts.headers).to_owned())
     }
 
     #[test]

@@ -62,8 +62,9 @@ impl Candidates {
         self.budget.pass();
     }
 
-    /// No new request comes this way: each is told so.
+    /// No new request comes this way: each is told so, and who waits here.
     pub(super) fn leave(&self) {
+        self.queue.wake_all();
         self.upstreams.iter().for_each(|upstream| upstream.places.set(upstream.places.get() - 1));
     }
 

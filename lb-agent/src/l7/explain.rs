@@ -138,7 +138,7 @@ impl Case<'_> {
 
     fn follow(&self, parts: &mut Parts, told: &mut ListenerExplained) -> Result<(), Reply> {
         settle(parts)?;
-        let host = Host::from_authority(authority::of(parts));
+        let host = Host::from_authority(authority::of(&parts.headers));
         let path = parts.uri.path().to_owned();
         if self.is_misdirected(&host) {
             told.on_http2 = Some(reply_explained(Reply::Misdirected));

@@ -57,6 +57,11 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// All that wait look for an endpoint: these may not be the ones of now.
+    pub(super) fn wake_all(&self) {
+        self.freed.notify_waiters();
+    }
+
     /// How many wait.
     pub(super) fn count(&self) -> usize {
         self.count.get()
@@ -80,6 +85,11 @@ impl Place {
     /// It is this one's turn to look for an endpoint. Who is gone by then leaves it to the next one.
     pub(super) async fn freed(&self) {
         self.queue.freed.notified().await;
+    }
+
+    /// It has no use for its turn.
+    pub(super) fn pass_on(&self) {
+        self.queue.freed.notify_one();
     }
 }
 

@@ -65,8 +65,12 @@ impl Tries {
         }
     }
 
-    /// The first one. Where each has as many requests as it may have, it is waited for.
-    pub(super) async fn first(&mut self, metrics: &Metrics) -> Result<Turn, Reply> {
+    /// The first one. Where each has as many requests as it may have, it is waited for: for those that there are by then.
+    pub(super) async fn first(
+        &mut self,
+        metrics: &Metrics,
+        by_now: impl Fn() -> Result<Rc<Candidates>, Reply>,
+    ) -> Result<Turn, Reply> {
         // Who waits already comes first.
         if self.candidates.queue.count() == 0
             && let Some(turn) = self.next()
@@ -80,22 +84,38 @@ impl Tries {
             return Err(Reply::EndpointsBusy);
         }
         // A request that need not wait has no room for this.
-        Box::pin(self.wait(metrics)).await.ok_or_else(|| {
+        let end = tokio::time::Instant::now() + self.candidates.bounds.time;
+        Box::pin(timeout_at(end, self.wait(metrics, by_now))).await.unwrap_or_else(|_| {
             metrics.limit_reached(Limit::PendingTime);
-            Reply::EndpointsBusy
+            Err(Reply::EndpointsBusy)
         })
     }
 
-    async fn wait(&mut self, metrics: &Metrics) -> Option<Turn> {
-        let Candidates { queue, upstreams, bounds, counted, .. } = &*self.candidates.clone();
-        let place = queue.enter(metrics.upstream.pending());
-        let _waits = counted.waits();
-        upstreams.iter().for_each(|upstream| upstream.queues.add(queue));
-        let end = tokio::time::Instant::now() + bounds.time;
+    async fn wait(
+        &mut self,
+        metrics: &Metrics,
+        by_now: impl Fn() -> Result<Rc<Candidates>, Reply>,
+    ) -> Result<Turn, Reply> {
         loop {
-            timeout_at(end, place.freed()).await.ok()?;
+            let Candidates { queue, upstreams, counted, .. } = &*self.candidates.clone();
+            let place = queue.enter(metrics.upstream.pending());
+            let _waits = counted.waits();
+            upstreams.iter().for_each(|upstream| upstream.queues.add(queue));
+            loop {
+                place.freed().await;
+                let candidates = by_now()?;
+                if !Rc::ptr_eq(&candidates, &self.candidates) {
+                    // Endpoints have come or gone: those that wait behind it are to see that, too.
+                    place.pass_on();
+                    self.candidates = candidates;
+                    break;
+                }
+                if let Some(turn) = self.next() {
+                    return Ok(turn);
+                }
+            }
             if let Some(turn) = self.next() {
-                return Some(turn);
+                return Ok(turn);
             }
         }
     }

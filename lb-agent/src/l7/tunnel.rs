@@ -24,6 +24,7 @@ use super::deadline::Deadline;
 use super::ejection::Offence;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
+use super::forward::endpoints_of_now;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::guard::Guarded;
 use super::headers;
@@ -54,7 +55,7 @@ pub(super) async fn open(
     headers::set_websocket(&mut parts.headers);
     let hints = Hints::of(route, &parts, client.protocol == ListenerProtocol::Https);
     let request = Request::from_parts(parts, RequestBody::default());
-    let (stream, turn, tries) = connect(client, &route.target, hints, notes.clone()).await?;
+    let (stream, turn, tries) = connect(client, &route.target, hints, &request, notes.clone()).await?;
     let within = route.target.treatment.times.attempt.unwrap_or(client.worker.config.timeouts.response);
     let breaches = &turn.upstream().breaches;
     let shaken = shake_hands(&client.worker, breaches, within, stream, request).await;
@@ -101,11 +102,14 @@ async fn connect(
     client: &Client,
     target: &Arc<Target>,
     hints: Hints,
+    request: &Request<RequestBody>,
     notes: Option<Rc<Notes>>,
 ) -> Result<(EndpointStream, Turn, Tries), Reply> {
     let worker = &client.worker;
     let mut tries = Tries::new(worker.upstreams.of(target)?, hints).noted(notes);
-    let mut next = Some(tries.first(&worker.metrics).await?);
+    let first = tries.first(&worker.metrics, || endpoints_of_now(client, request)).await?;
+    // What it waited for may be another Service by now, to which there are no tunnels.
+    let mut next = Some(first).filter(|turn| !turn.upstream().protocol.is_http2);
     while let Some(turn) = next {
         tries.tried(&turn);
         let within = tries.treatment().times.connect.unwrap_or(worker.config.timeouts.connect);
