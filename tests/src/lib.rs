@@ -10,6 +10,7 @@ pub mod fixture;
 pub mod fuzzed;
 pub mod handshake;
 pub mod host;
+pub mod installed;
 mod interrupt;
 pub mod kernel;
 pub mod lab;
@@ -17,4 +18,7 @@ pub mod packet;
 pub mod pattern;
 pub mod proc;
 pub mod soak;
+#[expect(dead_code, reason = "those of the build")]
+#[path = "../../xtask/src/versions.rs"]
+mod versions;
 pub mod websocket;

@@ -8,6 +8,7 @@ mod demo;
 mod dist;
 mod ebpf;
 mod lab_program;
+mod npm;
 mod oci;
 mod preflight;
 mod programs;

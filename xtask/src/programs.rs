@@ -21,11 +21,16 @@ pub(crate) struct Program {
 pub(crate) const CURL: Program = Program { name: "curl", package: "curl" };
 
 /// What is in front of the proxy and behind it in its tests, and others wrote.
-pub(crate) const PROXY_PEERS: [Program; 4] = [
-    Program { name: "nginx", package: "nginx-light" },
+pub(crate) const PROXY_PEERS: [Program; 9] = [
+    CURL,
+    Program { name: "h2load", package: "nghttp2-client" },
     Program { name: "haproxy", package: "haproxy" },
+    Program { name: "nginx", package: "nginx-light" },
     Program { name: "node", package: "nodejs" },
+    Program { name: "npm", package: "npm" },
+    Program { name: "openssl", package: "openssl" },
     Program { name: "python3", package: "python3" },
+    Program { name: "slowhttptest", package: "slowhttptest" },
 ];
 
 /// What a node of the test cluster takes from the distribution: containers, and kube-proxy's rules.

