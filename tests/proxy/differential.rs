@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::support::{Fixture, Table, eventually, quick, raw_exchange};
+use super::support::{Fixture, Table, eventually, quick, raw_exchange, source};
 
 /// How a server is started at an address, with a folder of its own.
 type Starts = fn(&Path, SocketAddr) -> Command;
@@ -24,16 +24,16 @@ type Starts = fn(&Path, SocketAddr) -> Command;
 const SERVERS: [(&str, Starts); 5] = [
     ("nginx", |folder, address| {
         let mut nginx = Command::new("nginx");
-        nginx.arg("-c").arg(configuration(folder, "nginx.conf", address)).arg("-p").arg(folder);
+        nginx.arg("-c").arg(configuration(folder, "backends/nginx.conf", address)).arg("-p").arg(folder);
         nginx
     }),
     ("haproxy", |folder, address| {
         let mut haproxy = Command::new("haproxy");
-        haproxy.arg("-db").arg("-f").arg(configuration(folder, "haproxy.cfg", address));
+        haproxy.arg("-db").arg("-f").arg(configuration(folder, "backends/haproxy.cfg", address));
         haproxy
     }),
-    ("node", |_, address| ours(Path::new("node"), Some("backend.js"), address)),
-    ("python", |_, address| ours(Path::new("python3"), Some("backend.py"), address)),
+    ("node", |_, address| ours(Path::new("node"), Some("backends/backend.js"), address)),
+    ("python", |_, address| ours(Path::new("python3"), Some("backends/backend.py"), address)),
     ("go", |_, address| {
         let built = std::env::var_os("LB_GO_BACKEND").map(PathBuf::from);
         let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/cluster/go-backend");
@@ -48,15 +48,11 @@ fn ours(program: &Path, file: Option<&str>, address: SocketAddr) -> Command {
     command
 }
 
-fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy/backends").join(name)
-}
-
 fn configuration(folder: &Path, name: &str, address: SocketAddr) -> PathBuf {
     let text = std::fs::read_to_string(source(name)).expect("a template");
     let folder_name = folder.to_str().expect("text");
     let text = text.replace("@ADDRESS@", &address.to_string()).replace("@FOLDER@", folder_name);
-    let file = folder.join(name);
+    let file = folder.join("configuration");
     std::fs::write(&file, text).expect("written");
     file
 }

@@ -15,6 +15,7 @@ mod examples;
 mod explain;
 mod floods;
 mod grpc;
+mod grpcio;
 mod h2spec;
 mod handshakes;
 mod headers;

@@ -4,6 +4,7 @@ mod backend;
 mod client;
 mod fixture;
 pub(crate) mod frames;
+mod program;
 mod shop;
 mod site;
 mod tables;
@@ -14,6 +15,7 @@ pub(crate) use client::{
     noting_staples, raw_exchange, request, shown, tls_client,
 };
 pub(crate) use fixture::{Fixture, eventually, listener, quick};
+pub(crate) use program::{Program, run, source};
 pub(crate) use shop::Shop;
 pub(crate) use site::{Asked, Site, tls_secret};
 pub(crate) use tables::{Table, certificate, identity, protocol};
