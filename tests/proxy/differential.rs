@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use lb_agent::l7::Timeouts;
+use lb_agent::l7::Config;
 use lb_agent::l7::access_log::{AccessLog, Format, Settings};
 use lb_agent::metrics::AccessLogMetrics;
 use prometheus_client::registry::Registry;
@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::support::{Fixture, Table, eventually, quick, raw_exchange, source};
+use super::support::{Fixture, Table, eventually, raw_exchange, source};
 
 /// How a server is started at an address, with a folder of its own.
 type Starts = fn(&Path, SocketAddr) -> Command;
@@ -159,9 +159,11 @@ impl Logged {
         let log = log.expect("a log");
         // The requests of all clients at once, on a slow machine.
         let patient = Duration::from_secs(60);
-        let timeouts = Timeouts { response: patient, connect: patient, ..quick() };
-        let set = |config: &mut lb_agent::l7::Config| {
-            (config.timeouts, config.access_log) = (timeouts, Some(log));
+        let set = |config: &mut Config| {
+            Fixture::be_quick(config);
+            config.timeouts.response = patient;
+            config.timeouts.connect = patient;
+            config.access_log = Some(log);
         };
         Self { fixture: Fixture::start_as(set, Table::all_to(&[backend])), folder }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Response;
 use http_body_util::BodyExt;
-use lb_agent::l7::Timeouts;
+use lb_agent::l7::{Config, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -13,7 +13,7 @@ use super::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, frame, read_frame,
 };
-use super::support::{Backend, Fixture, Http, Table, eventually, request, text};
+use super::support::{Backend, Fixture, Http, Table, eventually, request, text, with_head_time};
 
 /// `GET http://a/`, all from the static table but the authority.
 const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 0x01, b'a'];
@@ -37,17 +37,18 @@ async fn flood(fixture: &Fixture, frames: impl Iterator<Item = Vec<u8>>) {
 }
 
 async fn check(limit: &str, frames: impl Iterator<Item = Vec<u8>>) {
-    check_with(Timeouts::default(), limit, frames).await;
+    check_with(30_000, limit, frames).await;
 }
 
-async fn check_with(timeouts: Timeouts, limit: &str, frames: impl Iterator<Item = Vec<u8>>) {
+async fn check_with(head_time: u64, limit: &str, frames: impl Iterator<Item = Vec<u8>>) {
     let backend = Backend::start(|request| async move {
         // A body that never ends has no answer.
         drop(request.into_body().collect().await);
         Response::new(text("hello"))
     })
     .await;
-    let fixture = Fixture::start_with(timeouts, Table::all_to(&[backend.address]));
+    let set = |config: &mut Config| config.limits = with_head_time(config.limits, head_time);
+    let fixture = Fixture::start_as(set, Table::all_to(&[backend.address]));
     let mut other = Http::two(fixture.http()).await;
     let hello =
         || http::Request::builder().uri("http://a/").body(request("a", "/").into_body()).expect("a request");
@@ -130,11 +131,10 @@ async fn headers_that_grow_when_they_are_decoded() {
     // A value that fills the table, and then a byte for each time it comes again.
     let value = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'y'; 4000]].concat();
     // What follows the answer is a GOAWAY, which this client does not react to.
-    let timeouts = Timeouts { head: Duration::from_millis(300), ..Timeouts::default() };
     for times in [20, 1000] {
         let bomb = [GET, &value, &vec![0xbe; times]].concat();
         let frames = std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb));
-        check_with(timeouts, "http2-header-list-bytes", frames).await;
+        check_with(300, "http2-header-list-bytes", frames).await;
     }
 }
 

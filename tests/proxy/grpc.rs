@@ -14,7 +14,7 @@ use lb_agent::model::Unavailable;
 use tokio::sync::Notify;
 
 use super::support::{
-    Backend, Body, Fixture, Http, RawBackend, RequestBody, Table, body_of, eventually, protocol, quick,
+    Backend, Body, Fixture, Http, RawBackend, RequestBody, Table, body_of, eventually, protocol,
 };
 
 /// A message of gRPC: not compressed, its length, itself.
@@ -147,7 +147,7 @@ async fn our_own_answers_have_a_status_of_grpc() {
     .await;
     let table = Table::all_spoken(&[silent.address], protocol(true, None));
     let message = "504 gateway timeout: the endpoint did not respond in time";
-    check(&Fixture::start_with(quick(), table), "4", message).await;
+    check(&Fixture::start_quick(table), "4", message).await;
     let gone = RawBackend::start(|_, stream| async move { drop(stream) }).await;
     let table = Table::all_spoken(&[gone.address], protocol(true, None));
     check(&Fixture::start(table), "14", "502 bad gateway: no endpoint accepts connections").await;

@@ -10,13 +10,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::support::{Fixture, Table, all_schemes, certificate, eventually, quick, tls_client};
+use super::support::{Fixture, Table, all_schemes, certificate, eventually, tls_client};
 
 const HOST: &str = "a.example.org";
 
 fn fixture() -> Fixture {
     let table = Table::default().certificate(HOST, &certificate(Ecdsa, &[HOST]));
-    Fixture::start_with(quick(), table.build())
+    Fixture::start_quick(table.build())
 }
 
 async fn check(fixture: &Fixture, reason: &str) {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::support::{
-    Backend, Fixture, Http, Table, all_schemes, body_of, connect_tls, eventually, quick, request, text,
+    Backend, Fixture, Http, Table, all_schemes, body_of, connect_tls, eventually, request, text,
 };
 
 fn setting(text: &str) -> Setting {
@@ -71,7 +71,7 @@ async fn a_body_that_stops_or_trickles_is_a_408() {
         Response::new(text("ok"))
     })
     .await;
-    let fixture = Fixture::start_with(quick(), Table::all_to(&[backend.address]));
+    let fixture = Fixture::start_quick(Table::all_to(&[backend.address]));
     for (count, trickles) in [(1, false), (2, true)] {
         let stream = TcpStream::connect(fixture.http()).await.expect("connect");
         let (mut reading, mut writing) = stream.into_split();
@@ -175,7 +175,7 @@ async fn large(bytes: usize) -> Backend {
 async fn a_client_that_does_not_read_is_cut_and_one_that_reads_slowly_is_not() {
     const LARGE: usize = 64 << 20;
     let backend = large(LARGE).await;
-    let fixture = Fixture::start_with(quick(), Table::all_to(&[backend.address]));
+    let fixture = Fixture::start_quick(Table::all_to(&[backend.address]));
     for (tls, count) in [(false, 1), (true, 2)] {
         let mut client = match tls {
             false => Http::one(fixture.http()).await,
@@ -217,7 +217,7 @@ async fn a_slow_backend_is_not_blamed_on_the_client() {
         std::future::pending().await
     })
     .await;
-    let fixture = Fixture::start_with(quick(), Table::all_to(&[backend.address]));
+    let fixture = Fixture::start_quick(Table::all_to(&[backend.address]));
     let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
     client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc").await.expect("send");
     let mut answer = String::new();

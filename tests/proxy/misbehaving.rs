@@ -140,7 +140,7 @@ async fn a_head_that_does_not_come_in_time_is_504() {
             b"H" => drips(b"HTTP/1.1 200 OK x").await,
             bytes => drips(bytes).await,
         };
-        let fixture = Fixture::start_with(quick(), Table::all_to(&[backend.address]));
+        let fixture = Fixture::start_quick(Table::all_to(&[backend.address]));
         check_reply(fixture, backend, TIME_OUT, reason).await;
     }
     let backend = RawBackend::start(|_, mut stream| async move {
@@ -148,7 +148,7 @@ async fn a_head_that_does_not_come_in_time_is_504() {
         drop(stream.read_to_end(&mut Vec::new()).await);
     })
     .await;
-    let fixture = Fixture::start_with(quick(), one_of_http2(backend.address));
+    let fixture = Fixture::start_quick(one_of_http2(backend.address));
     check_reply(fixture, backend, TIME_OUT, "silent").await;
 }
 

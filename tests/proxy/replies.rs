@@ -3,7 +3,7 @@
 use lb_agent::model::Unavailable;
 use tokio::io::AsyncReadExt;
 
-use super::support::{Backend, Fixture, Http, RawBackend, Table, quick, raw_exchange, request};
+use super::support::{Backend, Fixture, Http, RawBackend, Table, raw_exchange, request};
 
 async fn check(fixture: &Fixture, status: u16, reason: &str) {
     let answer = Http::get(fixture.http(), "a.example.org", "/").await;
@@ -97,7 +97,7 @@ async fn an_endpoint_that_never_answers_is_504() {
         drop(stream.read_to_end(&mut all).await);
     })
     .await;
-    check(&Fixture::start_with(quick(), Table::all_to(&[silent.address])), 504, "response_timeout").await;
+    check(&Fixture::start_quick(Table::all_to(&[silent.address])), 504, "response_timeout").await;
 }
 
 #[tokio::test]

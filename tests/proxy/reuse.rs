@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use http::Method;
-use lb_agent::l7::Timeouts;
+use lb_agent::l7::Config;
+use lb_agent::model::KeyKind::Ecdsa;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::{Backend, Fixture, Http, RawBackend, Table, eventually, quick, read_head, request};
+use super::support::{
+    Backend, Fixture, Http, RawBackend, Table, all_schemes, certificate, connect_tls, eventually,
+    raw_exchange, read_head, request, with_head_time,
+};
 
 #[tokio::test]
 async fn one_connection_serves_all_requests_in_a_row() {
@@ -39,7 +42,7 @@ async fn idle_connections_are_closed_after_their_time() {
         }
     })
     .await;
-    let fixture = Fixture::start_with(quick(), Table::all_to(&[backend.address]));
+    let fixture = Fixture::start_quick(Table::all_to(&[backend.address]));
     assert_eq!(Http::get(fixture.http(), "a", "/").await.text(), "ok");
     eventually("the proxy closes it", || closed.load(Ordering::SeqCst)).await;
     assert_eq!(Http::get(fixture.http(), "a", "/").await.text(), "ok");
@@ -84,7 +87,7 @@ async fn a_request_that_an_idle_connection_swallowed_is_sent_again() {
 
 #[tokio::test]
 async fn idle_clients_are_closed() {
-    let fixture = Fixture::start_with(quick(), Table::default().build());
+    let fixture = Fixture::start_quick(Table::default().build());
     let mut client = Http::one(fixture.http()).await;
     client.send(request("a", "/")).await;
     assert_eq!(fixture.proxy.left().total(), 1);
@@ -104,21 +107,34 @@ async fn first_answer(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn a_client_that_never_ends_its_head_is_closed() {
-    let timeouts = Timeouts { head: Duration::from_millis(200), ..Timeouts::default() };
-    let fixture = Fixture::start_with(timeouts, Table::default().build());
-    for start in ["", "G", "GET / HTTP/1.1\r\nhost: a\r\n"] {
-        let mut slow = TcpStream::connect(fixture.http()).await.expect("connect");
-        slow.write_all(start.as_bytes()).await.expect("send");
-        let mut answer = Vec::new();
-        drop(slow.read_to_end(&mut answer).await);
-        assert!(answer.is_empty(), "{start:?}");
+async fn a_client_that_never_ends_its_head_is_told_and_closed() {
+    let set = |config: &mut Config| config.limits = with_head_time(config.limits, 200);
+    let fixture =
+        Fixture::start_as(set, Table::default().certificate("", &certificate(Ecdsa, &["a"])).build());
+    let count = || fixture.metric("lb_l7_limits_reached_total{limit=\"head-time\"}");
+    for (start, counted) in [("", 0), ("G", 1), ("GET / HTTP/1.1\r\nhost: a\r\n", 2)] {
+        let answer = raw_exchange(fixture.http(), start.as_bytes()).await;
+        assert_eq!(
+            (answer.starts_with("HTTP/1.1 408 "), count()),
+            (counted > 0, counted),
+            "{start:?}: {answer}"
+        );
+        assert!(counted > 0 || answer.is_empty(), "who says nothing hears nothing: {answer}");
     }
     let mut second = TcpStream::connect(fixture.http()).await.expect("connect");
     second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("send");
     first_answer(&mut second).await;
     second.write_all(b"GET").await.expect("send");
-    assert_eq!(second.read(&mut [0]).await.ok(), Some(0), "closed long before the idle time is over");
+    let mut answer = String::new();
+    second.read_to_string(&mut answer).await.expect("an end long before the idle time is over");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let mut secure = connect_tls(fixture.https(), "a", &[], all_schemes()).await;
+    secure.write_all(b"GET").await.expect("send");
+    let mut answer = String::new();
+    secure.read_to_string(&mut answer).await.expect("an end in order");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!((count(), fixture.metric("lb_l7_replies_total{reason=\"slow_head\"}")), (4, 4));
+    assert_eq!(fixture.metric("lb_l7_requests_total{protocol=\"https\",class=\"4xx\"}"), 1);
 }
 
 /// An endpoint that answers all requests, and says how long it keeps a connection.

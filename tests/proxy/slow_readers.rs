@@ -52,7 +52,7 @@ async fn a_thousand_slow_readers_hold_little_memory() {
 /// What the process with the proxy does, until its standard input ends.
 fn serve(backend: SocketAddr) {
     let hour = Duration::from_secs(3600);
-    let timeouts = Timeouts { download: hour, idle: hour, head: hour, response: hour, ..Timeouts::default() };
+    let timeouts = Timeouts { download: hour, idle: hour, response: hour, ..Timeouts::default() };
     let fixture = Fixture::start_with(timeouts, Table::all_to(&[backend]));
     println!("\nlistening {}", fixture.http());
     drop(std::io::stdin().read_to_end(&mut Vec::new()));

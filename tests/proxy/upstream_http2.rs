@@ -19,9 +19,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
 use super::support::frames::{GOAWAY, RST_STREAM, first_request, frame};
-use super::support::{
-    Backend, Body, Fixture, Http, RawBackend, Table, eventually, protocol, quick, request, text,
-};
+use super::support::{Backend, Body, Fixture, Http, RawBackend, Table, eventually, protocol, request, text};
 
 const UNSEEN: &str = "lb_l7_upstream_retries_total{outcome=\"unseen\"}";
 
@@ -169,7 +167,7 @@ async fn what_may_have_had_an_effect_is_not_sent_again() {
     for (frames, status) in [(seen as fn(u32) -> Vec<u8>, 504), (reset, 502)] {
         let backend = first_hears(frames).await;
         let table = Table::all_spoken(&[backend.address], protocol(true, None));
-        let fixture = Fixture::start_with(quick(), table);
+        let fixture = Fixture::start_quick(table);
         let mut client = Http::one(fixture.http()).await;
         assert_eq!(client.send(post(b"body")).await.status.as_u16(), status);
         assert_eq!((backend.connections(), fixture.metric(UNSEEN)), (1, 0));
@@ -342,7 +340,7 @@ async fn idle_connections_end_and_so_do_those_that_are_not_needed_any_more() {
         .await
     };
     let table = || Table::all_spoken(&[backend.address], protocol(true, None));
-    let fixture = Fixture::start_with(quick(), table());
+    let fixture = Fixture::start_quick(table());
     let get = || Http::get(fixture.http(), "a", "/");
     assert_eq!(get().await.status, 200);
     eventually("an idle one is closed", || open.load(Ordering::SeqCst) == 0).await;

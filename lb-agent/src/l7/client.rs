@@ -61,6 +61,7 @@ pub(super) struct Client {
     cut: Cell<Option<u32>>,
     /// The crowd for which it was.
     crowd: Cell<Option<u32>>,
+    /// Whether the head of a request has begun and not ended: with HTTP/1.
     in_head: Cell<bool>,
     /// Whether a byte of the head has come.
     pub(super) has_begun: Cell<bool>,
@@ -82,7 +83,7 @@ impl Client {
     ) -> Self {
         let origin = Origin::new(peer.ip(), listener, protocol, &worker.config.trust);
         let deadline = Deadline::new(&worker.deadlines);
-        deadline.set(worker.config.timeouts.head);
+        deadline.set(worker.config.head_time());
         let key = worker.opened();
         Self {
             worker: worker.clone(),
@@ -105,7 +106,7 @@ impl Client {
             hurried: Cell::new(None),
             cut: Cell::new(None),
             crowd: Cell::new(None),
-            in_head: Cell::new(true),
+            in_head: Cell::new(false),
             has_begun: Cell::new(false),
             reading: Reading::default(),
             streams: Streams::default(),
@@ -202,7 +203,7 @@ impl Client {
     fn hurry(&self) {
         let reasons = (self.worker.phase().deadline(), self.worker.admission.crowd());
         let is_known = reasons == (self.hurried.get(), self.crowd.get());
-        if is_known || self.is_busy() || (self.in_head.get() && !self.fresh.get()) {
+        if is_known || self.is_busy() || self.in_head.get() {
             return;
         }
         self.hurried.set(reasons.0);
@@ -225,7 +226,7 @@ impl Client {
         }
         self.has_begun.set(true);
         if !self.in_head.replace(true) {
-            self.deadline.set(self.worker.config.timeouts.head);
+            self.deadline.set(self.worker.config.head_time());
         }
     }
 }

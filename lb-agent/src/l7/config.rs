@@ -68,8 +68,6 @@ pub struct Timeouts {
     pub response: Duration,
     /// A client connection without requests.
     pub idle: Duration,
-    /// From the first byte of a request's head to its last, and for a TLS handshake.
-    pub head: Duration,
     /// A client that is to send the next part of a request's body.
     pub upload: Duration,
     /// Between two looks at a client that does not read what waits for it.
@@ -88,12 +86,10 @@ impl Timeouts {
     /// Those of these limits that are times, and the usual ones.
     #[must_use]
     pub fn by(limits: &Limits) -> Self {
-        let time = |limit| Duration::from_millis(limits.of(limit));
         Self {
             connect: Duration::from_secs(5),
             response: Duration::from_secs(60),
-            idle: time(Limit::IdleTime),
-            head: time(Limit::HeadTime),
+            idle: limits.time(Limit::IdleTime),
             upload: Duration::from_secs(30),
             download: Duration::from_secs(60),
             upstream_idle: Duration::from_secs(55),
@@ -101,22 +97,25 @@ impl Timeouts {
     }
 
     /// How often deadlines are compared: within a tenth of the shortest.
-    pub(super) fn tick(&self) -> Duration {
-        let all = [
-            self.connect,
-            self.response,
-            self.idle,
-            self.head,
-            self.upload,
-            self.download,
-            self.upstream_idle,
-        ];
+    pub(super) fn tick(&self, head: Duration) -> Duration {
+        let Self { connect, response, idle, upload, download, upstream_idle } = *self;
+        let all = [connect, response, idle, upload, download, upstream_idle, head];
         let shortest = all.into_iter().min().unwrap_or_default();
         (shortest / 10).clamp(Duration::from_millis(5), Duration::from_millis(500))
     }
 }
 
 impl Config {
+    /// How long the head of a request, or a TLS handshake, may take.
+    pub(super) const fn head_time(&self) -> Duration {
+        self.limits.time(Limit::HeadTime)
+    }
+
+    /// How often deadlines are compared.
+    pub(super) fn tick(&self) -> Duration {
+        self.timeouts.tick(self.head_time())
+    }
+
     /// Who has last words after the proxy has shut down: what was logged and traced, and is not written yet.
     #[must_use]
     pub fn last_words(&self) -> Vec<LastWords> {

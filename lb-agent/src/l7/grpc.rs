@@ -120,7 +120,8 @@ const fn code(reply: Reply) -> Code {
         | Reply::ConnectFailed
         | Reply::BadResponse => Code::Unavailable,
         Reply::ResponseTimeout => Code::DeadlineExceeded,
-        Reply::SlowBody
+        Reply::SlowHead
+        | Reply::SlowBody
         | Reply::HeadTooLarge
         | Reply::TargetTooLong
         | Reply::ConnectRefused

@@ -12,6 +12,7 @@ use super::client::Client;
 use super::connection::{End, Transport, close, linger};
 use super::forward;
 use super::guard::Guarded;
+use super::limits::Limit;
 use super::refuse::{self, refuse};
 use crate::model::ConnectionKind;
 
@@ -80,6 +81,10 @@ where
     {
         refuse(client, &mut stream, fault).await;
         return close(client, stream).await;
+    }
+    if end == End::Time && client.late() == Some(Limit::HeadTime) {
+        stream.give_up();
+        refuse(client, &mut stream, Limit::HeadTime.into()).await;
     }
     match end {
         End::Time => close(client, stream).await,

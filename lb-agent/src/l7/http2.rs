@@ -53,7 +53,7 @@ where
             }
             connection.as_mut().graceful_shutdown();
             if !client.is_busy() {
-                client.deadline.set(client.worker.config.timeouts.head);
+                client.deadline.set(client.worker.config.head_time());
             }
         }
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -96,8 +97,8 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     Known {
         name: "head-time",
         default: 30_000,
-        help: "how long the head of an HTTP/1 request takes, from its first byte to its last, and a TLS handshake, \
-               milliseconds: the connection ends",
+        help: "how long a request's line and headers may take from their first byte, and so may a TLS handshake, \
+               milliseconds: HTTP/1 gets 408, and the connection ends",
     },
     Known {
         name: "idle-time",
@@ -259,6 +260,12 @@ impl Limits {
     #[must_use]
     pub const fn of(&self, limit: Limit) -> u64 {
         self.0[limit as usize]
+    }
+
+    /// The value of one that is a time in milliseconds.
+    #[must_use]
+    pub const fn time(&self, limit: Limit) -> Duration {
+        Duration::from_millis(self.of(limit))
     }
 
     /// Whether this is more than one of them allows.

@@ -30,7 +30,7 @@ impl Bounds {
         Self {
             at_endpoint: u32::try_from(share(Limit::EndpointRequests)).unwrap_or(u32::MAX),
             waiting: usize::try_from(share(Limit::PendingRequests)).unwrap_or(usize::MAX),
-            time: Duration::from_millis(limits.of(Limit::PendingTime)).min(response),
+            time: limits.time(Limit::PendingTime).min(response),
             workers,
         }
     }

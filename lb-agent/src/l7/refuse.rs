@@ -19,7 +19,7 @@ pub(super) async fn refuse(client: &Client, mut stream: impl AsyncWrite + Unpin,
         log.write(Record::refused(client, &id, reply));
     }
     let response = reply.last_words(&id);
-    client.deadline.set(client.worker.config.timeouts.head);
+    client.deadline.set(client.worker.config.head_time());
     // A client that is gone need not be told.
     _ = client.deadline.bound(stream.write_all(&response)).await;
 }
@@ -79,6 +79,7 @@ pub(super) fn messages_by_http2(client: &Client) -> bool {
 
 const fn reply(fault: Fault) -> Reply {
     match fault {
+        Fault::Limit(Limit::HeadTime) => Reply::SlowHead,
         Fault::Limit(Limit::HeadBytes | Limit::Headers) => Reply::HeadTooLarge,
         Fault::Limit(Limit::TargetBytes) => Reply::TargetTooLong,
         Fault::Malformed(_) | Fault::Limit(_) => Reply::Malformed,

@@ -27,6 +27,8 @@ pub enum Reply {
     AmbiguousPath,
     /// The request's body broke off, its chunks are malformed, or it is coded otherwise than in chunks.
     BadBody,
+    /// The request's line and headers did not come in time.
+    SlowHead,
     /// The request's body did not come in time.
     SlowBody,
     /// The request breaks the rules of its protocol; see `Malformed` and `Limit`.
@@ -85,11 +87,12 @@ impl Blame {
 
 impl Reply {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadHost,
         Self::BadPath,
         Self::AmbiguousPath,
         Self::BadBody,
+        Self::SlowHead,
         Self::SlowBody,
         Self::Malformed,
         Self::HeadTooLarge,
@@ -113,7 +116,7 @@ impl Reply {
             Self::BadHost | Self::BadPath | Self::AmbiguousPath | Self::BadBody | Self::Malformed => {
                 StatusCode::BAD_REQUEST
             }
-            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::SlowHead | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -134,6 +137,7 @@ impl Reply {
             Self::BadPath => "bad_path",
             Self::AmbiguousPath => "ambiguous_path",
             Self::BadBody => "bad_body",
+            Self::SlowHead => "slow_head",
             Self::SlowBody => "slow_body",
             Self::Malformed => "malformed",
             Self::HeadTooLarge => "head_too_large",
@@ -159,6 +163,7 @@ impl Reply {
             | Self::BadPath
             | Self::AmbiguousPath
             | Self::BadBody
+            | Self::SlowHead
             | Self::SlowBody
             | Self::Malformed
             | Self::HeadTooLarge
@@ -184,6 +189,7 @@ impl Reply {
                 "400 bad request: the path has two readings, which lead to different places\n"
             }
             Self::BadBody => "400 bad request: the body broke off or is malformed\n",
+            Self::SlowHead => "408 request timeout: the headers did not come in time\n",
             Self::SlowBody => "408 request timeout: the body did not come in time\n",
             Self::Malformed => "400 bad request: the request is malformed\n",
             Self::HeadTooLarge => "431 request header fields too large\n",

@@ -149,7 +149,7 @@ impl Worker {
         seed: u64,
         memory: MemoryUse,
     ) -> Rc<Self> {
-        let deadlines = Deadlines::new(config.timeouts.tick());
+        let deadlines = Deadlines::new(config.tick());
         let keeping =
             Keeping::new(&deadlines, config.idle_per_endpoint, config.timeouts.upstream_idle, &metrics);
         let admission = Admission::new(&config.limits, config.workers);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lb_agent::l7::{Bind, Config, Proxy, Timeouts};
+use lb_agent::l7::{Bind, Config, Limit, Limits, Proxy, Setting, Timeouts};
 use lb_agent::metrics::Metrics;
 use lb_agent::model::{Kind, Listener, ListenerProtocol, ObjectRef, RouteTable, Snapshot};
 use prometheus_client::registry::Registry;
@@ -36,11 +36,15 @@ pub(crate) fn quick() -> Timeouts {
         connect: Duration::from_millis(500),
         response: Duration::from_millis(300),
         idle: Duration::from_millis(500),
-        head: Duration::from_millis(300),
         upload: Duration::from_millis(300),
         download: Duration::from_millis(300),
         upstream_idle: Duration::from_millis(300),
     }
+}
+
+/// How long a head may take, in the place of what it may take usually.
+pub(crate) fn with_head_time(limits: Limits, milliseconds: u64) -> Limits {
+    limits.with(Setting { limit: Limit::HeadTime, value: milliseconds })
 }
 
 impl Fixture {
@@ -52,6 +56,17 @@ impl Fixture {
     /// With other time-outs.
     pub(crate) fn start_with(timeouts: Timeouts, table: RouteTable) -> Self {
         Self::start_as(|config| config.timeouts = timeouts, table)
+    }
+
+    /// With `quick` time-outs, and a short time for heads.
+    pub(crate) fn start_quick(table: RouteTable) -> Self {
+        Self::start_as(Self::be_quick, table)
+    }
+
+    /// The settings of that.
+    pub(crate) fn be_quick(config: &mut Config) {
+        config.timeouts = quick();
+        config.limits = with_head_time(config.limits, 300);
     }
 
     /// With other settings.

@@ -14,7 +14,7 @@ pub(crate) use client::{
     Answer, Body as RequestBody, Http, all_schemes, connect_tls, connect_tls_over, exchanging_keys,
     noting_staples, raw_exchange, request, shown, tls_client,
 };
-pub(crate) use fixture::{Fixture, eventually, listener, quick};
+pub(crate) use fixture::{Fixture, eventually, listener, quick, with_head_time};
 pub(crate) use program::{Program, run, source};
 pub(crate) use shop::Shop;
 pub(crate) use site::{Asked, Site, tls_secret};

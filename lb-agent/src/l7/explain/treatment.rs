@@ -8,6 +8,7 @@ use http::request::Parts;
 use crate::l7::allowed::Allowed;
 use crate::l7::config::Timeouts;
 use crate::l7::deadline::Deadlines;
+use crate::l7::limits::Limit;
 use crate::l7::limits::Limits;
 use crate::l7::pending::Bounds;
 use crate::l7::route::cookie_path;
@@ -25,7 +26,12 @@ pub(super) fn explained(
     limits: &Limits,
 ) -> TreatmentExplained {
     let (Treatment { policy, times, retries, .. }, usual) = (&backend.treatment, Timeouts::by(limits));
-    let allowed = Allowed::new(&Deadlines::new(usual.tick()), &usual, &backend.treatment, None);
+    let allowed = Allowed::new(
+        &Deadlines::new(usual.tick(limits.time(Limit::HeadTime))),
+        &usual,
+        &backend.treatment,
+        None,
+    );
     let hash_by = if let Policy::Hash(by) = policy { &**by } else { &[] };
     let sticky = backend.treatment.sticky.as_ref().map(|sticky| cookie(sticky, rule, parts, is_tls));
     let (endpoint_requests, pending_requests, pending_time) =

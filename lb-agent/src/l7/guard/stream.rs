@@ -75,6 +75,11 @@ impl<T> Guarded<T> {
         }
     }
 
+    /// What still comes is of no interest: the stream can be read and closed to its end.
+    pub(in crate::l7) fn give_up(&mut self) {
+        self.ended = Some(Ended::Answered);
+    }
+
     /// What is read now cannot be a tunnel's if it comes with the request for one.
     fn look(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         if self.passage.is_tunnel() {
@@ -125,6 +130,7 @@ impl<T: AsyncRead + Unpin> Guarded<T> {
             }
             return read;
         }
+        self.passage.receive();
         let length = self.prefix.len().min(buf.remaining());
         buf.put_slice(&self.prefix[..length]);
         self.prefix.advance(length);
