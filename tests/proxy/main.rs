@@ -39,6 +39,7 @@ mod rolling;
 mod routing;
 mod send_proxy;
 mod slow_readers;
+mod slowhttptest;
 mod smuggling;
 mod steered;
 mod sticky;

@@ -63,9 +63,10 @@ where
     // There is no connection any more where a tunnel has it.
     let Some(parts) = connection.into_parts() else { return };
     let stream = parts.io.into_inner();
-    if (is_broken || is_cut) && client.ends_by_closing.get() {
-        // A response without a length must not seem complete. Over TLS, it does not without a close_notify; in the
-        // clear, only a reset tells it from the end. If it cannot be had, it ends by a FIN after all.
+    if client.is_too_slow() || ((is_broken || is_cut) && client.ends_by_closing.get()) {
+        // Who does not read would hold what the kernel is yet to send for as long as it likes. And a response without a
+        // length must not seem complete: over TLS, it does not without a close_notify; in the clear, only a reset tells it
+        // from the end. If it cannot be had, it ends by a FIN after all.
         _ = stream.get_ref().socket().set_zero_linger();
     } else if !is_cut {
         self::end(&client, stream, end).await;

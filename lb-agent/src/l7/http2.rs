@@ -30,6 +30,8 @@ where
     match serve_requests(&client, &mut stream).await {
         End::Http if client.worker.is_draining() => linger(&client, stream).await,
         End::Http => {}
+        // Who does not read would hold what the kernel is yet to send for as long as it likes.
+        End::Time if client.is_too_slow() => _ = stream.get_ref().socket().set_zero_linger(),
         End::Time => close(&client, stream).await,
     }
 }
