@@ -1,16 +1,19 @@
 //! Handshakes that fail: each is closed, and counted by why.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use lb_agent::model::KeyKind::Ecdsa;
+use lb_tests::installed;
 use rustls::crypto::aws_lc_rs;
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::support::{Fixture, Table, all_schemes, certificate, eventually, tls_client};
+use super::support::{Fixture, Table, all_schemes, certificate, eventually, run, source, tls_client};
 
 const HOST: &str = "a.example.org";
 
@@ -85,4 +88,41 @@ async fn who_refuses_the_certificate_is_counted() {
         .with_no_client_auth();
     connect(&fixture, trusting_nobody).await;
     check(&fixture, "refused").await;
+}
+
+/// A handshake costs as much as thirty requests, and within a session no limit would count it.
+#[tokio::test]
+async fn a_session_is_not_negotiated_anew() {
+    let fixture = fixture();
+    let renegotiate = || Command::new(installed::tlslite().expect("tlslite-ng"));
+    let said =
+        run(renegotiate().arg(source("clients/renegotiate.py")).args([&fixture.https().to_string(), "2"]))
+            .await;
+    // The first request may have been made in good faith.
+    assert_eq!(said.lines().collect::<Vec<_>>(), ["warning no_renegotiation", "closed"]);
+    check_refused(&fixture, "renegotiation").await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_record_end_a_session_and_are_counted() {
+    for (version, label) in [(&TLS12, "1.2"), (&TLS13, "1.3")] {
+        let fixture = fixture();
+        let stream = TcpStream::connect(fixture.https()).await.expect("connect");
+        let config = tls_client(&[version], &[], all_schemes());
+        let name = ServerName::try_from(HOST).expect("a name");
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake");
+        let (mut stream, _) = stream.into_inner();
+        // Nobody has the key for what this would be.
+        stream.write_all(&[&[0x17, 3, 3, 0, 32][..], &[0; 32]].concat()).await.expect("sent");
+        drop(stream.read_to_end(&mut Vec::new()).await);
+        println!("TLS {label}");
+        check_refused(&fixture, "tls_record").await;
+    }
+}
+
+/// After its handshake, a connection is over for this reason.
+async fn check_refused(fixture: &Fixture, reason: &str) {
+    let line = format!("lb_l7_malformed_requests_total{{reason=\"{reason}\"}}");
+    eventually(reason, || fixture.metric(&line) == 1).await;
+    eventually("nothing is left open", || fixture.proxy.left().total() == 0).await;
 }

@@ -41,6 +41,7 @@ mod send_proxy;
 mod slow_readers;
 mod slowhttptest;
 mod smuggling;
+mod sslyze;
 mod steered;
 mod sticky;
 mod streaming;

@@ -55,7 +55,7 @@ impl Metrics {
             malformed: counters(
                 registry,
                 "lb_l7_malformed_requests",
-                "HTTP/1 requests that were refused because two servers could read them differently, by reason",
+                "Requests and connections that were refused because their bytes break the rules, or could be read differently, by reason",
                 "reason",
                 Malformed::ALL.map(Malformed::label),
             ),

@@ -1,5 +1,9 @@
 //! Why a client's bytes are refused before the HTTP library sees them.
 
+use std::io;
+
+use rustls::{Error, PeerMisbehaved};
+
 use crate::l7::limits::Limit;
 
 /// What is wrong with them.
@@ -50,13 +54,17 @@ pub enum Malformed {
     Http2Message,
     /// A frame of HTTP/2 that may not be there, or whose headers are none.
     Http2Frame,
+    /// TLS: the client asked again for another handshake within a session, after that was refused.
+    Renegotiation,
+    /// TLS after the handshake: records that are none, or may not be there.
+    TlsRecord,
     /// What the HTTP library refuses beside that.
     Other,
 }
 
 impl Malformed {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::BareLf,
         Self::BareCr,
         Self::ControlByte,
@@ -75,6 +83,8 @@ impl Malformed {
         Self::ProxyHeader,
         Self::Http2Message,
         Self::Http2Frame,
+        Self::Renegotiation,
+        Self::TlsRecord,
         Self::Other,
     ];
 
@@ -100,7 +110,19 @@ impl Malformed {
             Self::ProxyHeader => "proxy_header",
             Self::Http2Message => "http2_message",
             Self::Http2Frame => "http2_frame",
+            Self::Renegotiation => "renegotiation",
+            Self::TlsRecord => "tls_record",
             Self::Other => "other",
+        }
+    }
+
+    /// What TLS broke off for after its handshake, where the client is to blame.
+    pub(super) fn of_tls(error: &io::Error) -> Option<Self> {
+        match error.get_ref()?.downcast_ref()? {
+            Error::PeerMisbehaved(PeerMisbehaved::TooManyRenegotiationRequests) => Some(Self::Renegotiation),
+            // It leaves, and says so.
+            Error::AlertReceived(_) => None,
+            _ => Some(Self::TlsRecord),
         }
     }
 }

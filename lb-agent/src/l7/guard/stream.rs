@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::fault::Fault;
+use super::fault::{Fault, Malformed};
 use super::heads::Refused;
 use super::http1::{Scanner, Stop};
 use super::http2::Meter;
@@ -125,8 +125,12 @@ impl<T: AsyncRead + Unpin> Guarded<T> {
     fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.prefix.is_empty() {
             let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-            if read.is_ready() {
-                self.passage.receive();
+            match &read {
+                Poll::Ready(Ok(())) => self.passage.receive(),
+                Poll::Ready(Err(error)) => {
+                    Malformed::of_tls(error).into_iter().for_each(|fault| self.passage.stop(fault.into()));
+                }
+                Poll::Pending => {}
             }
             return read;
         }
