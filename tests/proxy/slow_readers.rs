@@ -1,5 +1,5 @@
-//! Clients that read slowly: what the proxy holds for each of them is little. It is measured from outside, of a process
-//! that has the proxy and nothing else.
+//! Clients that read slowly: what the proxy holds for each of them is little, whatever they speak. It is measured from
+//! outside, of a process that has the proxy and nothing else.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -11,10 +11,11 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use lb_agent::l7::Timeouts;
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::support::{Fixture, RawBackend, Table, read_head};
+use super::support::frames::{END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame};
+use super::support::{Fixture, RawBackend, Table, all_schemes, certificate, connect_tls_over, read_head};
 
 const READERS: usize = 1000;
 
@@ -25,10 +26,20 @@ const MOST: u64 = 128 * 1024;
 const GIB: u64 = 1 << 30;
 
 /// What each has read before it stops.
-const BEGINNING: u64 = 64 * 1024;
+const BEGINNING: u64 = 16 * 1024;
 
 /// Tells the process that has the proxy who the backend is.
 const BACKEND: &str = "LB_TEST_BACKEND";
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Http1,
+    Tls,
+    /// It reads nothing more.
+    Http2,
+    /// It reads all that comes, and opens no window.
+    Http2Window,
+}
 
 #[tokio::test]
 async fn a_thousand_slow_readers_hold_little_memory() {
@@ -38,30 +49,39 @@ async fn a_thousand_slow_readers_hold_little_memory() {
     raise_descriptors();
     let sent = Arc::<AtomicU64>::default();
     let backend = backend(sent.clone()).await;
-    let proxy = Proxy::start(backend.address);
-    drop(read_beginning(proxy.address).await);
-    let before = proxy.memory();
-    let readers: Vec<_> =
-        stream::iter(0..READERS).map(|_| read_beginning(proxy.address)).buffer_unordered(50).collect().await;
-    settle(&sent).await;
-    let each = proxy.memory().saturating_sub(before) / READERS as u64;
-    assert!(each <= MOST, "{each} bytes for each of {READERS}");
-    drop(readers);
+    let mut held = Vec::new();
+    for kind in [Kind::Http1, Kind::Http2, Kind::Http2Window, Kind::Tls] {
+        let proxy = Proxy::start(backend.address);
+        drop(Reader::begin(&proxy, kind).await);
+        let before = proxy.memory();
+        let readers: Vec<_> = stream::iter(0..READERS)
+            .map(|_| Reader::begin(&proxy, kind))
+            .buffer_unordered(500)
+            .collect()
+            .await;
+        settle(&sent).await;
+        held.push((kind, proxy.memory().saturating_sub(before) / READERS as u64));
+        drop(readers);
+    }
+    println!("bytes for each of {READERS}: {held:?}");
+    assert!(held.iter().all(|(_, each)| *each <= MOST), "more than {MOST} bytes: {held:?}");
 }
 
 /// What the process with the proxy does, until its standard input ends.
 fn serve(backend: SocketAddr) {
     let hour = Duration::from_secs(3600);
     let timeouts = Timeouts { download: hour, idle: hour, response: hour, ..Timeouts::default() };
-    let fixture = Fixture::start_with(timeouts, Table::all_to(&[backend]));
-    println!("\nlistening {}", fixture.http());
+    let table = Table::default().certificate("a", &certificate(lb_agent::model::KeyKind::Ecdsa, &["a"]));
+    let fixture = Fixture::start_with(timeouts, table.default_backend("", &[backend]).build());
+    println!("\nlistening {} {}", fixture.http(), fixture.https());
     drop(std::io::stdin().read_to_end(&mut Vec::new()));
 }
 
 /// The process that has it; ended when it is dropped.
 struct Proxy {
     child: Child,
-    address: SocketAddr,
+    http: SocketAddr,
+    https: SocketAddr,
 }
 
 impl Proxy {
@@ -75,10 +95,12 @@ impl Proxy {
             .spawn()
             .expect("a second process");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let address = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("listening ").and_then(|address| address.parse().ok()));
-        Self { child, address: address.expect("it listens") }
+        let addresses = lines.map_while(Result::ok).find_map(|line| {
+            let (http, https) = line.strip_prefix("listening ")?.split_once(' ')?;
+            Some((http.parse().ok()?, https.parse().ok()?))
+        });
+        let (http, https) = addresses.expect("it listens");
+        Self { child, http, https }
     }
 
     /// Memory in use.
@@ -124,16 +146,47 @@ async fn settle(sent: &AtomicU64) {
     }
 }
 
-/// Begins to read a response, and then reads nothing more.
-async fn read_beginning(address: SocketAddr) -> TcpStream {
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+/// A connection on which nothing more is read.
+struct Reader {
+    _stream: Box<dyn Stream>,
+}
+
+impl Reader {
+    async fn begin(proxy: &Proxy, kind: Kind) -> Self {
+        let address = if matches!(kind, Kind::Tls) { proxy.https } else { proxy.http };
+        let mut stream: Box<dyn Stream> = match kind {
+            Kind::Tls => Box::new(connect_tls_over(connect(address).await, "a", &[], all_schemes()).await),
+            _ => Box::new(connect(address).await),
+        };
+        let request = match kind {
+            Kind::Http1 | Kind::Tls => b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(),
+            Kind::Http2 => get(0x7fff_ffff),
+            Kind::Http2Window => get(BEGINNING as u32 - 1),
+        };
+        stream.write_all(&request).await.expect("sent");
+        let mut beginning = (&mut stream).take(BEGINNING);
+        tokio::io::copy(&mut beginning, &mut tokio::io::sink()).await.expect("a beginning");
+        Self { _stream: stream }
+    }
+}
+
+/// Takes little into its own kernel's memory.
+async fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
-    // Takes little into its own kernel's memory.
     socket.set_recv_buffer_size(8 * 1024).expect("a buffer");
-    let mut stream = socket.connect(address).await.expect("connect");
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
-    let mut beginning = (&mut stream).take(BEGINNING);
-    tokio::io::copy(&mut beginning, &mut tokio::io::sink()).await.expect("a beginning");
-    stream
+    socket.connect(address).await.expect("connect")
+}
+
+/// A request over HTTP/2 with this window for its stream, and all there can be for the connection.
+fn get(window: u32) -> Vec<u8> {
+    let settings = frame(SETTINGS, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat());
+    let connection = frame(WINDOW_UPDATE, 0, 0, &0x7f00_0000_u32.to_be_bytes());
+    let get = frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x82, 0x84, 0x86, 0x41, 0x01, b'a']);
+    [PREFACE, &settings, &connection, &get].concat()
 }
 
 /// As many as may be: each reader takes two here.

@@ -31,7 +31,7 @@ use super::splice::Splice;
 /// Read of a head at once, and of as much of its body as came with it: at least, and at most. In between, as much as the
 /// response before took.
 const LEAST_ROOM: usize = 4 * 1024;
-const MOST_ROOM: usize = 64 * 1024;
+const MOST_ROOM: usize = 16 * 1024;
 
 /// An idle connection keeps no more room than this.
 const KEPT_ROOM: usize = 16 * 1024;
