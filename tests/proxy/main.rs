@@ -54,6 +54,7 @@ mod uploads;
 mod upstream_http2;
 mod upstream_protocols;
 mod websocket;
+mod ws;
 
 /// The agent's: `slow_readers` measures what the proxy holds.
 #[global_allocator]
