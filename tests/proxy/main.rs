@@ -8,6 +8,7 @@ mod backend_tls;
 mod balance;
 mod change;
 mod conformance;
+mod curl;
 mod differential;
 mod drain;
 mod ejection;

@@ -13,7 +13,7 @@ use super::tickets::Tickets;
 use crate::model::{CipherSuite, TlsPolicy, TlsVersion};
 
 /// Protocols offered by ALPN, the preferred one first.
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// What the configurations of all sets have in common.
 pub(super) struct Terms {
