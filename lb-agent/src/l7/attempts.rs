@@ -194,6 +194,7 @@ impl<'a> Attempts<'a> {
         left: Duration,
     ) -> Result<Answered, Failure> {
         connection.deadline.set(left);
+        connection.is_for_plain(self.client.is_plain());
         let Some(mut request) = self.place.take() else { return Err(Failure::Stale) };
         let may_be_seen_twice = self.may_be_seen_twice(&request);
         let upload = follow(self.worker, &self.time, request.body_mut(), &connection.deadline);

@@ -122,11 +122,15 @@ impl Client {
         if trust.is_in_front(client.ip()) { Ok(()) } else { self.guest.is_of(client.ip()) }
     }
 
+    /// Whether it speaks HTTP/1 in the clear.
+    pub(super) fn is_plain(&self) -> bool {
+        self.kind.get() == ConnectionKind::Http1 && self.protocol == ListenerProtocol::Http
+    }
+
     /// The way round user space for a request's body, where there may be one: where no other request is under way beside it,
     /// and in the clear.
     pub(super) fn upload_way(&self) -> Option<UploadWay> {
-        let may_be = self.kind.get() == ConnectionKind::Http1 && self.protocol == ListenerProtocol::Http;
-        may_be.then(|| UploadWay::new(&self.passage))
+        self.is_plain().then(|| UploadWay::new(&self.passage))
     }
 
     /// The ends of its connection.

@@ -7,12 +7,11 @@ use http_body::SizeHint;
 use super::chunks::Chunks;
 use crate::l7::breach::Breach;
 
-/// Read of a body at once. A client that does not read can hold two such parts, of which the first is nearly written, and with
-/// HTTP/2 three: the HTTP library takes the next part of a stream before there is room for it.
-const BODY_ROOM: usize = 16 * 1024;
+/// Read of a body at once.
+const BODY_ROOM: usize = 64 * 1024;
 
 /// The same, where nobody knows how much is to come.
-pub(super) const UNKNOWN_ROOM: usize = BODY_ROOM;
+pub(super) const UNKNOWN_ROOM: usize = 16 * 1024;
 
 /// How a response's body is framed, and what of it is to come.
 #[derive(PartialEq, Eq, Debug)]

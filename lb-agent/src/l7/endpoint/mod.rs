@@ -31,7 +31,11 @@ use super::splice::Splice;
 /// Read of a head at once, and of as much of its body as came with it: at least, and at most. In between, as much as the
 /// response before took.
 const LEAST_ROOM: usize = 4 * 1024;
-const MOST_ROOM: usize = 16 * 1024;
+const MOST_ROOM: usize = 64 * 1024;
+
+/// Of a body, too, for clients that hold more than one part when they do not read: with HTTP/2 three, for the HTTP library
+/// takes the next part of a stream before there is room for it, and over TLS two and a record.
+const SMALL_ROOM: usize = 16 * 1024;
 
 /// An idle connection keeps no more room than this.
 const KEPT_ROOM: usize = 16 * 1024;
@@ -53,6 +57,8 @@ pub(super) struct EndpointConnection {
     /// Bytes that came since the request was sent, and room for as many as came after the one before.
     came: usize,
     room: usize,
+    /// No more than this at once.
+    most: usize,
     sending: Sending,
     /// Of the response under way.
     framing: Framing,
@@ -106,12 +112,18 @@ impl EndpointConnection {
             received: BytesMut::new(),
             came: 0,
             room: LEAST_ROOM,
+            most: SMALL_ROOM,
             sending: Sending::default(),
             framing: Framing::None,
             spare: HeaderMap::new(),
             is_open: true,
             breaches: breaches.clone(),
         }
+    }
+
+    /// The next response is for a client in the clear with HTTP/1, or not.
+    pub(super) fn is_for_plain(&mut self, is_plain: bool) {
+        self.most = if is_plain { MOST_ROOM } else { SMALL_ROOM };
     }
 
     /// Sends a request and waits for the head of its response, whose body comes by `poll_frame`. The request's body is
@@ -253,7 +265,7 @@ impl EndpointConnection {
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        self.received.reserve(room);
+        self.received.reserve(room.min(self.most));
         let read = pin!(self.stream.read_buf(&mut self.received)).poll(cx);
         if let Poll::Ready(Ok(bytes)) = read {
             self.came += bytes;
