@@ -14,7 +14,7 @@ use lb_agent::model::Unavailable;
 use tokio::sync::Notify;
 
 use super::support::{
-    Backend, Body, Fixture, Http, RawBackend, RequestBody, Table, body_of, eventually, protocol,
+    Backend, Body, Fixture, Http, RawBackend, RequestBody, Table, body_of, eventually, protocol, quick,
 };
 
 /// A message of gRPC: not compressed, its length, itself.

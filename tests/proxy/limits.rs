@@ -98,7 +98,7 @@ async fn a_body_that_stops_or_trickles_is_a_408() {
 #[tokio::test]
 async fn a_head_that_trickles_and_a_connection_without_one_end_in_time() {
     let backend = Backend::says("ok").await;
-    let fixture = Fixture::start_with(quick(), Table::all_to(&[backend.address]));
+    let fixture = Fixture::start_quick(Table::all_to(&[backend.address]));
     let mut sent = [0, 0];
     let tls = || connect_tls(fixture.https(), "a", &[], all_schemes());
     let clear = || async { TcpStream::connect(fixture.http()).await.expect("connect") };

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::Method;
-use lb_agent::l7::Config;
+use lb_agent::l7::{Config, Timeouts};
 use lb_agent::model::KeyKind::Ecdsa;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::support::{
-    Backend, Fixture, Http, RawBackend, Table, all_schemes, certificate, connect_tls, eventually,
+    Backend, Fixture, Http, RawBackend, Table, all_schemes, certificate, connect_tls, eventually, quick,
     raw_exchange, read_head, request, with_head_time,
 };
 
