@@ -84,6 +84,43 @@ async fn long_uploads_go_from_socket_to_socket_whole_and_in_order() {
     assert_eq!(backend.connections(), 1, "the connection is kept after a long body");
 }
 
+/// The endpoint answers as soon as it has the last byte: that may be before all that stands for it has passed.
+#[tokio::test]
+async fn many_uploads_go_over_one_connection() {
+    const LENGTH: usize = 1024 * 1024;
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let sent: Vec<u8> = (0..LENGTH).map(byte).collect();
+    let expected = sent.clone();
+    let backend = RawBackend::start(move |_, mut stream| {
+        let expected = expected.clone();
+        async move {
+            let mut body = vec![0; LENGTH];
+            loop {
+                if read_head(&mut stream).await.is_empty() {
+                    return;
+                }
+                stream.read_exact(&mut body).await.expect("all of it");
+                stream.write_all(ANSWER).await.expect("sent");
+                assert!(body == expected, "it is what was sent");
+            }
+        }
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let request = [head("/", &format!("content-length: {LENGTH}")), sent].concat();
+    let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+    for _ in 0..200 {
+        client.write_all(&request).await.expect("it is taken");
+        let mut came = Vec::new();
+        while !came.ends_with(b"ok") {
+            let read = timeout(SOON, client.read_buf(&mut came)).await.expect("an answer in time");
+            assert!(read.expect("more") > 0, "{}", String::from_utf8_lossy(&came));
+        }
+    }
+    assert_eq!(backend.connections(), 1, "it is kept");
+    assert!(fixture.metric(SPLICED) > 100 * LENGTH as u64, "they went round");
+}
+
 #[tokio::test]
 async fn what_has_no_length_is_copied() {
     let backend = checking().await;

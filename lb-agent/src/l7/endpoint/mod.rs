@@ -184,6 +184,10 @@ impl EndpointConnection {
             // Who closes before the end of a request may have answered before that.
             Some(SendError::Broken) | None => {}
         }
+        // An answer to all of it would seem to come before its end.
+        if self.sending.is_ahead() {
+            return Poll::Pending;
+        }
         loop {
             match head::parse(&mut self.received, is_head, &mut self.spare) {
                 Ok(Some(head)) if head.response.status().is_informational() && !head.switches() => {}
@@ -222,6 +226,9 @@ impl EndpointConnection {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if self.go_on_sending(cx) == Some(SendError::Body) {
             return Poll::Ready(Some(Err(BrokenOff::Request)));
+        }
+        if self.sending.is_ahead() {
+            return Poll::Pending;
         }
         let frame = ready!(self.poll_step(cx, splice));
         if let Err(breach) = frame {

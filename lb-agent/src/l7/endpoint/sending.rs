@@ -12,6 +12,7 @@ use tokio::io::AsyncWrite as _;
 
 use crate::l7::body::RequestBody;
 use crate::l7::secured::EndpointStream;
+use crate::l7::splice::UploadSplice;
 use crate::l7::{coalesce, line};
 
 /// A buffer keeps no more than this from one request to the next.
@@ -71,6 +72,11 @@ impl Sending {
     /// Whether all of it has been sent.
     pub(super) fn is_done(&self) -> bool {
         self.body.is_none() && self.gone == self.front.len() && self.part.is_empty() && self.back.is_empty()
+    }
+
+    /// Whether more of the body has gone than it knows of.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.body.as_ref().and_then(RequestBody::way).is_some_and(UploadSplice::is_ahead)
     }
 
     /// The body of a request of which nothing was sent, from its beginning.

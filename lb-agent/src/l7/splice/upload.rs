@@ -95,6 +95,11 @@ impl UploadSplice {
         Poll::Ready(Ok(of_part))
     }
 
+    /// Whether more has gone than its sender has heard of: it will hear of that soon, whatever the client does.
+    pub(in crate::l7) fn is_ahead(&self) -> bool {
+        self.ahead.load(Ordering::Relaxed) > 0
+    }
+
     /// The body is over, or nobody wants the rest of it: what is still read of it is bytes.
     pub(in crate::l7) fn end(&self) {
         self.splice.end();
