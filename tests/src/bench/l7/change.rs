@@ -32,7 +32,7 @@ pub(super) fn turn(subject: &Subject, site: &mut Site) -> Result<Figures> {
     LocalSet::new().block_on(&load::runtime()?, async {
         let window = Rc::new(Window::default());
         let mut clients = Clients::new();
-        clients.spawn_local(load::paced(LOAD, subject.listen, window.clone()));
+        clients.spawn_local(load::paced(LOAD, subject.listen, site, window.clone()));
         load::go_on(&mut clients, PAUSE).await?;
         window.open();
         let mut times = Vec::new();

@@ -113,7 +113,7 @@ fn start(load: Load, listen: Listen, site: &Site, window: &Rc<Window>) -> Result
         Load::Http1(load) => http1::start(load, listen, site, window, &mut clients)?,
         Load::Http2(load) => http2::start(load, listen, site, window, &mut clients)?,
         Load::WebSocket { connections } => websocket::start(connections, listen, site, window, &mut clients)?,
-        Load::Paced(load) => drop(clients.spawn_local(paced(load, listen, window.clone()))),
+        Load::Paced(load) => drop(clients.spawn_local(paced(load, listen, site, window.clone()))),
     }
     Ok(clients)
 }

@@ -11,16 +11,25 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::super::site::{HOST, Listen};
+use super::super::site::{Listen, Site};
 use super::{Exchange, PATIENCE, Paced, Window, exchange, request};
 use crate::chaos::client::http1::Http;
 
 type Connection = Http<tokio::net::TcpStream>;
 
 /// Until the window closes. What fails is counted, and the next request has a new connection.
-pub(crate) async fn run(load: Paced, listen: Listen, window: Rc<Window>) -> Result<()> {
+pub(crate) fn run(
+    load: Paced,
+    listen: Listen,
+    site: &Site,
+    window: Rc<Window>,
+) -> impl Future<Output = Result<()>> + use<> {
+    let request = site.targets().next().map(|(host, path)| request(Exchange::Get(128), host, path));
+    async move { follow(load, listen, request.context("a site without routes")?, window).await }
+}
+
+async fn follow(load: Paced, listen: Listen, request: Bytes, window: Rc<Window>) -> Result<()> {
     let period = Duration::from_secs(1) / load.rate;
-    let request = request(Exchange::Get(128), HOST, "/");
     let idle: Rc<RefCell<Vec<Connection>>> = Rc::default();
     for _ in 0..load.connections {
         let connection = connect(listen).await?;
