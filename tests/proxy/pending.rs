@@ -1,21 +1,28 @@
 //! Endpoints with as many requests as they may have: the next ones wait, in a number and for a time that are limited.
 
+use std::sync::Arc;
+
 use lb_agent::l7::{Config, Setting};
 use lb_agent::model::Unavailable;
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::support::{Answer, Backend, Fixture, Http, Shop, Table, eventually};
 
 const WAITING: &str = "lb_l7_upstream_pending";
 
-/// A proxy to one endpoint, with these limits.
-fn start(settings: &'static [&'static str], backend: &Backend) -> Fixture {
+/// A proxy to one endpoint, with these limits; a first request is under way there until it is released.
+async fn busy(settings: &'static [&'static str]) -> (Backend, Arc<Notify>, Fixture, JoinHandle<Answer>) {
+    let (backend, release) = Backend::slow().await;
     let set = |config: &mut Config| {
         let settings = settings.iter().map(|text| text.parse::<Setting>().expect("a setting"));
         config.limits = settings.collect();
     };
-    Fixture::start_as(set, Table::all_to(&[backend.address]))
+    let fixture = Fixture::start_as(set, Table::all_to(&[backend.address]));
+    let first = ask(&fixture, "/slow");
+    eventually("it is under way", || backend.requests() == 1).await;
+    (backend, release, fixture, first)
 }
 
 fn reached(fixture: &Fixture, limit: &str) -> u64 {
@@ -34,11 +41,8 @@ fn assert_busy(answer: &Answer) {
 
 #[tokio::test]
 async fn the_next_ones_wait_and_those_beyond_are_refused() {
-    let (backend, release) = Backend::slow().await;
     let limits = &["endpoint-requests=1", "pending-requests=1", "pending-time=60000"];
-    let fixture = start(limits, &backend);
-    let first = ask(&fixture, "/slow");
-    eventually("it is under way", || backend.requests() == 1).await;
+    let (backend, release, fixture, first) = busy(limits).await;
     let second = ask(&fixture, "/");
     eventually("the next one waits", || fixture.metric(WAITING) == 1).await;
     assert_busy(&ask(&fixture, "/").await.expect("no panic"));
@@ -56,10 +60,7 @@ async fn the_next_ones_wait_and_those_beyond_are_refused() {
 
 #[tokio::test]
 async fn nobody_waits_longer_than_the_limit() {
-    let (backend, release) = Backend::slow().await;
-    let fixture = start(&["endpoint-requests=1", "pending-time=50"], &backend);
-    let first = ask(&fixture, "/slow");
-    eventually("it is under way", || backend.requests() == 1).await;
+    let (_backend, release, fixture, first) = busy(&["endpoint-requests=1", "pending-time=50"]).await;
     assert_busy(&ask(&fixture, "/").await.expect("no panic"));
     assert_eq!((reached(&fixture, "pending-time"), reached(&fixture, "pending-requests")), (1, 0));
     release.notify_one();
@@ -68,10 +69,7 @@ async fn nobody_waits_longer_than_the_limit() {
 
 #[tokio::test]
 async fn who_leaves_does_not_take_the_turn_of_the_next() {
-    let (backend, release) = Backend::slow().await;
-    let fixture = start(&["endpoint-requests=1", "pending-time=60000"], &backend);
-    let first = ask(&fixture, "/slow");
-    eventually("it is under way", || backend.requests() == 1).await;
+    let (_backend, release, fixture, first) = busy(&["endpoint-requests=1", "pending-time=60000"]).await;
     let leaves = ask(&fixture, "/");
     eventually("one waits", || fixture.metric(WAITING) == 1).await;
     let stays = ask(&fixture, "/");
@@ -105,11 +103,8 @@ async fn a_service_may_have_limits_of_its_own() {
 
 #[tokio::test]
 async fn who_waits_is_sent_to_the_endpoints_that_there_are_by_then() {
-    let ((old, release), new) = (Backend::slow().await, Backend::says("new").await);
-    let limits = &["endpoint-requests=1", "pending-time=60000"];
-    let fixture = start(limits, &old);
-    let first = ask(&fixture, "/slow");
-    eventually("it is under way", || old.requests() == 1).await;
+    let new = Backend::says("new").await;
+    let (old, release, fixture, first) = busy(&["endpoint-requests=1", "pending-time=60000"]).await;
     let waiting = [ask(&fixture, "/"), ask(&fixture, "/"), ask(&fixture, "/")];
     eventually("the next ones wait", || fixture.metric(WAITING) == 3).await;
     // As in a rolling update: one is gone, with a request under way, and another one is there.
@@ -126,10 +121,7 @@ async fn who_waits_is_sent_to_the_endpoints_that_there_are_by_then() {
 
 #[tokio::test]
 async fn who_waits_where_no_endpoint_is_left_is_told_so() {
-    let (old, release) = Backend::slow().await;
-    let fixture = start(&["endpoint-requests=1", "pending-time=60000"], &old);
-    let first = ask(&fixture, "/slow");
-    eventually("it is under way", || old.requests() == 1).await;
+    let (old, release, fixture, first) = busy(&["endpoint-requests=1", "pending-time=60000"]).await;
     let second = ask(&fixture, "/");
     eventually("the next one waits", || fixture.metric(WAITING) == 1).await;
     fixture.publish(Table::all_unavailable(Unavailable::NoEndpoint));
