@@ -96,9 +96,13 @@ fn asked(host: &str, path: &str) -> RequestAsked {
     }
 }
 
+/// By the usual settings.
+fn usual(snapshot: &Snapshot, request: &RequestAsked) -> Result<RequestExplained, NoRequest> {
+    explain(snapshot, request, (&Trust::default(), &Limits::default()))
+}
+
 fn told(request: &RequestAsked) -> ListenerExplained {
-    let explained =
-        explain(&snapshot(&[]), request, (&Trust::default(), &Limits::default())).expect("a request");
+    let explained = usual(&snapshot(&[]), request).expect("a request");
     explained.listeners.into_iter().next().expect("a listener")
 }
 
@@ -152,7 +156,7 @@ fn what_the_proxy_answers_by_itself_is_told() {
         assert_eq!(told.reply.map(|reply| reply.reason).as_deref(), Some(reason), "{host} {path}");
         assert_eq!(told.forwarded, [""; 0]);
     }
-    let error = explain(&snapshot(&[]), &asked("a.org", "x y"), (&Trust::default(), &Limits::default()));
+    let error = usual(&snapshot(&[]), &asked("a.org", "x y"));
     assert!(error.is_err_and(|error| error.to_string().contains("no HTTP request")));
 }
 
@@ -186,8 +190,7 @@ fn the_certificate_is_told_with_why() {
         (&all[..2], "a.org", Some(""), SelfSigned, None, false),
     ] {
         let request = RequestAsked { sni: sni.map(str::to_owned), ..asked(host, "/") };
-        let explained = explain(&snapshot(certificates), &request, (&Trust::default(), &Limits::default()))
-            .expect("a request");
+        let explained = usual(&snapshot(certificates), &request).expect("a request");
         let found = explained.listeners[0].certificate.as_ref().expect("TLS");
         assert_eq!(found.why, why, "{host} {sni:?}");
         let offered = found.offered.first();
@@ -199,18 +202,13 @@ fn the_certificate_is_told_with_why() {
 
 #[test]
 fn listeners_that_cannot_differ_stand_together() {
-    let explained = explain(
-        &snapshot(&[]),
-        &RequestAsked { to: None, ..asked("a.org", "/") },
-        (&Trust::default(), &Limits::default()),
-    );
+    let explained = usual(&snapshot(&[]), &RequestAsked { to: None, ..asked("a.org", "/") });
     let listeners = explained.expect("a request").listeners;
     let told: Vec<_> =
         listeners.iter().map(|told| (told.addresses.len(), told.certificate.is_some())).collect();
     assert_eq!(told, [(2, false), (1, true)]);
     assert_eq!(listeners[0].objects, ["Service edge/vip"]);
     let nowhere = RequestAsked { to: Some(([203, 0, 113, 99], 80).into()), ..asked("a.org", "/") };
-    let explained =
-        explain(&snapshot(&[]), &nowhere, (&Trust::default(), &Limits::default())).expect("a request");
+    let explained = usual(&snapshot(&[]), &nowhere).expect("a request");
     assert!(explained.listeners.is_empty());
 }

@@ -8,8 +8,7 @@ use http::request::Parts;
 use crate::l7::allowed::Allowed;
 use crate::l7::config::Timeouts;
 use crate::l7::deadline::Deadlines;
-use crate::l7::limits::Limit;
-use crate::l7::limits::Limits;
+use crate::l7::limits::{Limit, Limits};
 use crate::l7::pending::Bounds;
 use crate::l7::route::cookie_path;
 use crate::l7::sticky::Session;
@@ -32,6 +31,7 @@ pub(super) fn explained(
         &backend.treatment,
         None,
     );
+    let may_repeat = retries.may_repeat(&parts.method);
     let hash_by = if let Policy::Hash(by) = policy { &**by } else { &[] };
     let sticky = backend.treatment.sticky.as_ref().map(|sticky| cookie(sticky, rule, parts, is_tls));
     let (endpoint_requests, pending_requests, pending_time) =
@@ -45,9 +45,9 @@ pub(super) fn explained(
         request: millis(allowed.left().unwrap_or_default()),
         send: millis(allowed.send),
         read: times.read.map(millis),
-        tries: if retries.may_repeat(&parts.method) { retries.tries } else { 1 },
+        tries: if may_repeat { retries.tries } else { 1 },
         within: retries.within.map(millis),
-        retried_on: conditions(retries, retries.may_repeat(&parts.method)),
+        retried_on: conditions(retries, may_repeat),
         endpoint_requests,
         pending_requests,
         pending_time: millis(pending_time),
