@@ -14,7 +14,6 @@ use super::deadline::Deadline;
 use super::ejection::Offence;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
-use super::forward::endpoints_of_now;
 use super::limits::Limit;
 use super::multiplex::Place;
 use super::quiet::Quiet;
@@ -95,7 +94,7 @@ impl<'a> Attempts<'a> {
     pub(super) async fn run(mut self) -> Result<Response<Body>, Reply> {
         let Self { worker, client, tries, place, .. } = &mut self;
         let by_now = || match &place {
-            Some(request) => endpoints_of_now(client, request),
+            Some(request) => worker.endpoints(client, request),
             // It is there until it is sent.
             None => Err(Reply::EndpointsBusy),
         };

@@ -15,8 +15,9 @@ use super::access_log::Notes;
 use super::account::Account;
 use super::endpoint::BrokenOff;
 use super::exchange::Exchange;
+use super::guard::UploadWay;
 use super::quiet::Quiet;
-use super::splice::{Splice, UploadSplice, UploadWay};
+use super::splice::{Splice, UploadSplice};
 use super::stream::Stream;
 use super::upload::Upload;
 

@@ -12,11 +12,11 @@ use super::admission::Guest;
 use super::deadline::Deadline;
 use super::drain::LEAST;
 use super::forwarded::Origin;
-use super::guard::Passage;
+use super::guard::{Passage, UploadWay};
 use super::limits::Limit;
 use super::reading::Reading;
 use super::send_proxy::Ends;
-use super::splice::{Splice, UploadWay};
+use super::splice::Splice;
 use super::streams::Streams;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
@@ -55,12 +55,10 @@ pub(super) struct Client {
     active: Cell<u32>,
     /// Whether no request has begun yet.
     fresh: Cell<bool>,
-    /// The drain's deadline for which it was told to be idle for a shorter time.
-    hurried: Cell<Option<Instant>>,
+    /// For what it was told to be idle for a shorter time: a drain's deadline, a crowd.
+    hurried: Cell<(Option<Instant>, Option<u32>)>,
     /// The requests that the drain's deadline cut, once it did.
     cut: Cell<Option<u32>>,
-    /// The crowd for which it was.
-    crowd: Cell<Option<u32>>,
     /// Whether the head of a request has begun and not ended: with HTTP/1.
     in_head: Cell<bool>,
     /// Whether a byte of the head has come.
@@ -103,9 +101,8 @@ impl Client {
             kind: Cell::new(ConnectionKind::New),
             active: Cell::new(0),
             fresh: Cell::new(true),
-            hurried: Cell::new(None),
+            hurried: Cell::default(),
             cut: Cell::new(None),
-            crowd: Cell::new(None),
             in_head: Cell::new(false),
             has_begun: Cell::new(false),
             reading: Reading::default(),
@@ -206,12 +203,10 @@ impl Client {
     /// request is not idle.
     fn hurry(&self) {
         let reasons = (self.worker.phase().deadline(), self.worker.admission.crowd());
-        let is_known = reasons == (self.hurried.get(), self.crowd.get());
-        if is_known || self.is_busy() || self.in_head.get() {
+        if reasons == self.hurried.get() || self.is_busy() || self.in_head.get() {
             return;
         }
-        self.hurried.set(reasons.0);
-        self.crowd.set(reasons.1);
+        self.hurried.set(reasons);
         if reasons != (None, None) {
             self.deadline.bring_forward(self.worker.quiet());
         }

@@ -7,21 +7,20 @@ use std::sync::Arc;
 use http::header::ACCEPT;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
 use super::account::Account;
 use super::attempts::Attempts;
 use super::body::{Body, RequestBody};
-use super::candidates::Candidates;
 use super::client::{Busy, Client};
 use super::guard::Malformed;
 use super::policy::Hints;
 use super::reply::{Form, Reply};
 use super::route::Route;
 use super::tries::Tries;
-use super::{authority, grpc, headers, refuse, settle, tunnel};
-use crate::model::{Host, ListenerProtocol};
+use super::{grpc, headers, refuse, settle, tunnel};
+use crate::model::ListenerProtocol;
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
 /// may read on before that.
@@ -112,18 +111,7 @@ fn find_route(client: &Client, parts: &mut Parts) -> Result<Arc<Route>, Reply> {
             refuse::count(client, Malformed::RepeatedLength.into());
         }
     })?;
-    route_of_now(client, &parts.headers, parts.uri.path())
-}
-
-/// The route of a settled request.
-fn route_of_now(client: &Client, headers: &HeaderMap, path: &str) -> Result<Arc<Route>, Reply> {
-    client.worker.find(client, &Host::normalise(authority::of(headers)), path)
-}
-
-/// The endpoints of now for a request that waits for one: since it began, they may have changed.
-pub(super) fn endpoints_of_now<T>(client: &Client, request: &Request<T>) -> Result<Rc<Candidates>, Reply> {
-    let route = route_of_now(client, request.headers(), request.uri().path())?;
-    client.worker.upstreams.of(&route.target)
+    client.worker.route(client, &parts.headers, parts.uri.path())
 }
 
 /// What backends expect: the path and query alone, and our version of HTTP.

@@ -15,7 +15,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-pub(super) use self::upload::{UploadSplice, UploadWay};
+pub(super) use self::upload::UploadSplice;
 use crate::metrics::UpstreamMetrics;
 
 /// What a pipe takes at once, and what a client that does not read can hold of the kernel's memory beside its socket.

@@ -24,7 +24,6 @@ use super::deadline::Deadline;
 use super::ejection::Offence;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
-use super::forward::endpoints_of_now;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::guard::Guarded;
 use super::headers;
@@ -107,7 +106,7 @@ async fn connect(
 ) -> Result<(EndpointStream, Turn, Tries), Reply> {
     let worker = &client.worker;
     let mut tries = Tries::new(worker.upstreams.of(target)?, hints).noted(notes);
-    let first = tries.first(&worker.metrics, || endpoints_of_now(client, request)).await?;
+    let first = tries.first(&worker.metrics, || worker.endpoints(client, request)).await?;
     // What it waited for may be another Service by now, to which there are no tunnels.
     let mut next = Some(first).filter(|turn| !turn.upstream().protocol.is_http2);
     while let Some(turn) = next {

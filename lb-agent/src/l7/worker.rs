@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
+use http::{HeaderMap, Request};
 use slab::Slab;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
@@ -17,6 +18,7 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::admission::Admission;
+use super::candidates::Candidates;
 use super::client::Client;
 use super::config::Config;
 use super::deadline::{Deadline, Deadlines};
@@ -39,10 +41,10 @@ use super::sticky::CookieKeys;
 use super::tls::CertificateIndex;
 use super::upstream::{Turn, Upstream};
 use super::upstreams::Upstreams;
-use super::{connection, drain, send_proxy};
+use super::{authority, connection, drain, send_proxy};
 use crate::beat::Beat;
 use crate::metrics::Metrics;
-use crate::model::ListenerProtocol;
+use crate::model::{Host, ListenerProtocol};
 
 /// Time given to an accept loop that ran out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -179,8 +181,23 @@ impl Worker {
         Some((listener.protocol, listener.routes.certificates.clone()))
     }
 
-    /// The route of a client's request in the current state.
-    pub(super) fn find(&self, client: &Client, host: &str, path: &str) -> Result<Arc<Route>, Reply> {
+    /// The endpoints of now for a request that waits for one: since it began, they may have changed.
+    pub(super) fn endpoints<T>(
+        &self,
+        client: &Client,
+        request: &Request<T>,
+    ) -> Result<Rc<Candidates>, Reply> {
+        self.upstreams.of(&self.route(client, request.headers(), request.uri().path())?.target)
+    }
+
+    /// The route of a client's settled request in the current state.
+    pub(super) fn route(
+        &self,
+        client: &Client,
+        headers: &HeaderMap,
+        path: &str,
+    ) -> Result<Arc<Route>, Reply> {
+        let host: &str = &Host::normalise(authority::of(headers));
         let mut live = self.live.borrow_mut();
         let live = live.load();
         let listener = live.listeners.get(&client.listener).ok_or(Reply::NoRoute)?;

@@ -118,7 +118,7 @@ impl Sending {
         let Coding::Length(left) = self.coding else { return };
         if self.is_seen && !self.is_offered && self.part.is_empty() && stream.clear().is_some() {
             self.is_offered = true;
-            self.body.iter().filter_map(RequestBody::way).for_each(|way| _ = way.offer(left));
+            self.body.iter().filter_map(RequestBody::way).for_each(|way| way.offer(left));
         }
     }
 

@@ -16,5 +16,5 @@ mod tests;
 
 pub(super) use fault::Fault;
 pub use fault::Malformed;
-pub(super) use passage::Passage;
+pub(super) use passage::{Passage, UploadWay};
 pub(super) use stream::Guarded;

@@ -159,3 +159,24 @@ impl Passage {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The way round user space that a request's body may go. Dropped with it.
+pub(in crate::l7) struct UploadWay(Arc<Passage>);
+
+impl UploadWay {
+    /// Of this connection, on which no other request is under way.
+    pub(in crate::l7) fn new(passage: &Arc<Passage>) -> Self {
+        Self(passage.clone())
+    }
+
+    /// The way itself.
+    pub(in crate::l7) fn splice(&self) -> &UploadSplice {
+        &self.0.upload
+    }
+}
+
+impl Drop for UploadWay {
+    fn drop(&mut self) {
+        self.splice().end();
+    }
+}

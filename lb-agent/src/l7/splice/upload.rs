@@ -4,13 +4,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::net::TcpStream;
 
 use super::{Pipes, ROOM, Splice};
-use crate::l7::guard::Passage;
 
 /// So many bytes stand in at once: they stay in the processor's nearest memory.
 const PIECE: usize = 16 * 1024;
@@ -36,9 +35,9 @@ impl UploadSplice {
     }
 
     /// The rest of a body, so many bytes, goes this way from now on if that is worth it, and if there is a pipe.
-    pub(in crate::l7) fn offer(&self, left: u64) -> bool {
+    pub(in crate::l7) fn offer(&self, left: u64) {
         self.since.store(0, Ordering::Relaxed);
-        self.splice.takes(left)
+        self.splice.takes(left);
     }
 
     /// Whether what is read now goes this way. What was taken has to be told of, though nobody wants it any more: else the
@@ -57,7 +56,7 @@ impl UploadSplice {
     ) -> Poll<io::Result<usize>> {
         if self.untold.load(Ordering::Relaxed) == 0 {
             if self.splice.is_full() {
-                *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+                *self.reader() = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             let taken = ready!(self.splice.poll_fill(cx, from, left))?.len();
@@ -109,29 +108,12 @@ impl UploadSplice {
     }
 
     fn wake_reader(&self) {
-        if let Some(reader) = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(reader) = self.reader().take() {
             reader.wake();
         }
     }
-}
 
-/// A request's body may go this way. Dropped with it.
-pub(in crate::l7) struct UploadWay(Arc<Passage>);
-
-impl UploadWay {
-    /// Of this connection, on which no other request is under way.
-    pub(in crate::l7) fn new(passage: &Arc<Passage>) -> Self {
-        Self(passage.clone())
-    }
-
-    /// The way itself.
-    pub(in crate::l7) fn splice(&self) -> &UploadSplice {
-        &self.0.upload
-    }
-}
-
-impl Drop for UploadWay {
-    fn drop(&mut self) {
-        self.splice().end();
+    fn reader(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
