@@ -279,11 +279,13 @@ async fn steer(
     packet_path: Option<PacketPath>,
     key: Option<Given>,
     proxy: &Proxy,
-    snapshots: Snapshots,
+    mut snapshots: Snapshots,
 ) -> Result<()> {
     match packet_path {
         Some(packet_path) => packet_path.run(key, proxy, snapshots).await,
         None => {
+            // Refused until there is something to serve: who checks by connecting is told the truth.
+            snapshots.wait_for(Option::is_some).await?;
             proxy.listen(&[])?;
             std::future::pending().await
         }

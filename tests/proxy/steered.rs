@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_agent::l7::{Bind, Config, Proxy};
 use lb_agent::metrics::Metrics;
@@ -10,7 +11,7 @@ use lb_agent::model::{ListenerProtocol, Snapshot};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-use super::support::{Backend, Http, Table, listener, raw_exchange};
+use super::support::{Backend, Http, Table, listener, raw_exchange, request};
 
 #[tokio::test]
 async fn ordinary_sockets_stand_beside_steered_ones() {
@@ -32,6 +33,23 @@ async fn ordinary_sockets_stand_beside_steered_ones() {
         assert_eq!(Http::get(vip, "a", "/").await.text(), "steered");
         assert_eq!(Http::get(bound, "a", "/").await.text(), "ordinary");
     }
+}
+
+#[tokio::test]
+async fn who_comes_before_the_first_state_waits_for_it() {
+    let backend = Backend::says("served").await;
+    let proxy = Proxy::start(Config::new(2, Bind::Steered), Metrics::new(&mut Registry::default()));
+    let proxy = proxy.expect("proxy starts");
+    proxy.listen(&[]).expect("it listens");
+    let vip = proxy.steered_sockets()[0].address;
+    let mut early = Http::one(vip).await;
+    let asked = tokio::spawn(async move { early.send(request("a", "/")).await });
+    // Long enough for a worker to accept it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let routes = Arc::new(Table::all_to(&[backend.address]));
+    let listeners = BTreeMap::from([(vip, listener(ListenerProtocol::Http, "edgelb", &routes))]);
+    proxy.publish(&Snapshot { generation: 1, listeners, ..Snapshot::default() });
+    assert_eq!(asked.await.expect("it is answered").text(), "served");
 }
 
 #[test]

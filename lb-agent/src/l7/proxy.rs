@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ pub enum StartError {
 /// that runs a worker late by three of them has not killed it, and its silence would cost the node all new flows.
 const STUCK: Duration = Duration::from_secs(2);
 
-/// A running proxy. Until the first snapshot is published it closes every connection.
+/// A running proxy. Until the first snapshot is published, connections wait at its sockets.
 /// Dropped without `shutdown`, it cuts them all.
 pub struct Proxy {
     live: Arc<ArcSwap<Live>>,
@@ -59,6 +59,8 @@ pub struct Proxy {
     waiting: Mutex<Vec<Bound>>,
     /// By worker, from then on.
     listening: OnceLock<Vec<Vec<Listening>>>,
+    /// Done once the workers have the sockets.
+    accepting: Once,
     steered: OnceLock<Vec<SteeredSocket>>,
     /// To the workers.
     sockets: Vec<mpsc::UnboundedSender<Listening>>,
@@ -95,6 +97,7 @@ impl Proxy {
             bound,
             waiting: Mutex::new(waiting),
             listening: OnceLock::new(),
+            accepting: Once::new(),
             steered: OnceLock::new(),
             sockets: Vec::new(),
             phase: watch::Sender::default(),
@@ -131,31 +134,41 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Accepts connections from now on: from the sockets of the agent before, as far as it had some for the same
-    /// addresses, and else from its own. Once it listens, it does not begin again.
+    /// Listens from now on: at the sockets of the agent before, as far as it had some for the same addresses, and else
+    /// at its own. Connections are accepted once there is a state to serve; until then they wait at the sockets. Once it
+    /// listens, it does not begin again.
     ///
     /// # Errors
     /// `ListenError` if another program took an address since `start`.
     pub fn listen(&self, inherited: &[TcpListener]) -> Result<(), ListenError> {
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.is_empty() {
             return Ok(());
         }
         let mut all = vec![Vec::new(); self.sockets.len()];
-        for bound in waiting {
+        for bound in waiting.drain(..) {
             for (own, dealt) in all.iter_mut().zip(bound.listen(inherited)?) {
                 own.extend(dealt);
             }
         }
-        for (worker, own) in self.sockets.iter().zip(&all) {
-            for socket in own {
-                // A worker that is gone has been told of.
-                let _ = worker.send(socket.clone());
-            }
-        }
         let all = self.listening.get_or_init(|| all);
         self.steered.get_or_init(|| steered(all));
+        self.accept();
         Ok(())
+    }
+
+    /// Has the workers accept if there is both, sockets that listen and a state to serve. Called with `waiting` locked:
+    /// whoever comes second, of `listen` and the first `publish`, sees what the other did.
+    fn accept(&self) {
+        let (Some(all), true) = (self.listening.get(), self.generation() > 0) else { return };
+        self.accepting.call_once(|| {
+            for (worker, own) in self.sockets.iter().zip(all) {
+                for socket in own {
+                    // A worker that is gone has been told of.
+                    let _ = worker.send(socket.clone());
+                }
+            }
+        });
     }
 
     /// Compiles a snapshot and puts it in place. When it returns, every request that begins is served from it;
@@ -163,6 +176,8 @@ impl Proxy {
     pub fn publish(&self, snapshot: &Snapshot) {
         let mut compiler = self.compiler.lock().unwrap_or_else(PoisonError::into_inner);
         self.live.store(Arc::new(compiler.compile(snapshot)));
+        let _waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.accept();
     }
 
     /// Goes by this secret from now on: nodes with the same one take each other's TLS tickets and cookies.
