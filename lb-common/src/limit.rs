@@ -13,10 +13,12 @@ pub enum Limit {
     Hold = 2,
     /// Packets that the agent is to cut.
     Cut = 3,
+    /// Messages that a packet has no hop left.
+    Expired = 4,
 }
 
 /// Buckets of each CPU.
-pub const LIMITS: u32 = 4;
+pub const LIMITS: u32 = 5;
 
 /// Nanoseconds after which there is one token more: 1,000 a second and CPU.
 pub const INTERVAL: u64 = 1_000_000;

@@ -90,6 +90,8 @@ pub enum Verdict {
     Held,
     /// Too big for the way to its member once encapsulated, and may be fragmented: the agent does that.
     Cut,
+    /// No hop was left to go to its member: its sender was told.
+    ToldExpired,
     /// Lost, and why.
     Drop(DropReason),
 }
@@ -100,7 +102,7 @@ impl Verdict {
         Self::KEPT.into_iter().chain(DropReason::ALL.into_iter().map(Self::Drop))
     }
 
-    const KEPT: [Self; 19] = [
+    const KEPT: [Self; 20] = [
         Self::NotForVip,
         Self::Unparsed,
         Self::OtherProtocol,
@@ -120,6 +122,7 @@ impl Verdict {
         Self::ToCollector,
         Self::Held,
         Self::Cut,
+        Self::ToldExpired,
     ];
 
     /// The index of this verdict's counter.
@@ -146,6 +149,7 @@ impl Verdict {
             Self::ToCollector => FIRST_DROP + DROPS,
             Self::Held => FIRST_DROP + DROPS + 1,
             Self::Cut => FIRST_DROP + DROPS + 2,
+            Self::ToldExpired => FIRST_DROP + DROPS + 3,
             Self::Drop(reason) => FIRST_DROP + reason as u32,
         }
     }
@@ -173,6 +177,7 @@ impl Verdict {
             Self::ToCollector => "to_collector",
             Self::Held => "held",
             Self::Cut => "cut",
+            Self::ToldExpired => "told_expired",
             Self::Drop(reason) => reason.label(),
         }
     }
@@ -253,6 +258,9 @@ drop_reasons! {
     /// A fragment that came before its datagram's first part, and that is too long to be held: its frame has more than 1,984
     /// bytes, as only links with a large MTU carry them.
     LongFragment = 20 "long_fragment",
+    /// The packet's TTL or hop limit was used up before its member, and its sender was not told: too often already, or it is
+    /// an ICMP error itself, or a fragment without ports.
+    Expired = 21 "expired",
 }
 
 impl From<DropReason> for Verdict {

@@ -77,6 +77,12 @@ impl Fragment {
         PackedChain(self.chain).is_collected()
     }
 
+    /// Whether it has its datagram's ports.
+    #[inline(always)]
+    pub(crate) const fn is_first(&self) -> bool {
+        self.before == 0
+    }
+
     /// Where its IP header begins, from the frame's start.
     #[inline(always)]
     pub(crate) fn offset(&self) -> usize {

@@ -74,6 +74,9 @@ pub fn carry_out(
     match fate {
         Ok(Fate::Done(counter, action)) => Ok(done(maps, counter, action)),
         Ok(Fate::TooBig(room)) if !is_given => Err(Rest::too_big(room)),
+        Ok(Fate::Expired) if fragment.is_first() => Err(Rest::expired()),
+        // Nobody is told of a part without ports (RFC 1122).
+        Ok(Fate::Expired) => Ok(lost(maps, DropReason::Expired)),
         Ok(_) => Ok(lost(maps, DropReason::TooBig)),
         Err(reason) => Ok(lost(maps, reason)),
     }
@@ -189,6 +192,9 @@ fn send_by<O: Family>(
     let room = encap::room(to);
     if outer.len > room {
         return Ok(Fate::TooBig(room));
+    }
+    if !O::spend_hop(frame, link.len()) {
+        return Ok(Fate::Expired);
     }
     let action = encap::send(frame, link, &outer, config, to, header, hash)?;
     let verdict = if chain.is_collected() { Verdict::Sent } else { Verdict::ToCollector };

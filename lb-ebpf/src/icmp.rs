@@ -24,6 +24,7 @@ pub(crate) fn process(frame: &mut impl Frame, maps: &impl Maps) -> Action {
         Ok(Fate::Done(counter, action)) => done(maps, counter, action),
         // No error about an error (RFC 1122).
         Ok(Fate::TooBig(_)) => lost(maps, DropReason::TooBig),
+        Ok(Fate::Expired) => lost(maps, DropReason::Expired),
         Ok(Fate::Icmp | Fate::Fragment | Fate::TwoKeys) => lost(maps, DropReason::MalformedEncap),
         Err(reason) => lost(maps, reason),
     }

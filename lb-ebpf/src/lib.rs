@@ -24,7 +24,7 @@ mod process;
 mod quic;
 mod select;
 mod sk_lookup;
-mod too_big;
+mod told;
 mod walk;
 
 pub use access::opaque;

@@ -15,7 +15,7 @@ use crate::keys::{Both, InForce, Keys};
 use crate::link::{IPV4, IPV6, Link};
 use crate::select::{self, Step};
 use crate::walk::Walk;
-use crate::{decap, encap, icmp, probe, quic, too_big};
+use crate::{decap, encap, icmp, probe, quic, told};
 
 /// What became of a packet, and what the driver does about it; or that another function sees to it.
 pub(crate) enum Fate {
@@ -27,8 +27,10 @@ pub(crate) enum Fate {
     Fragment,
     /// It is to be looked at by two flow keys: `go_on_by_two_keys`.
     TwoKeys,
-    /// Its sender is to be told that the way takes IP packets of this many bytes: `too_big::tell`.
+    /// Its sender is to be told that the way takes IP packets of this many bytes: `told::too_big`.
     TooBig(u16),
+    /// Its sender is to be told that it has no hop left: `told::expired`.
+    Expired,
 }
 
 /// How a packet's life goes on after `begin`, as a number: in the kernel what comes then is a function of its own,
@@ -41,12 +43,19 @@ const ICMP: u32 = 1 << 16;
 const TOO_BIG: u32 = 2 << 16;
 const FRAGMENT: u32 = 3 << 16;
 const TWO_KEYS: u32 = 4 << 16;
+const EXPIRED: u32 = 5 << 16;
 
 impl Rest {
     /// Of a packet that is too big for its way, which takes `room` bytes.
     #[inline(always)]
     pub(crate) fn too_big(room: u16) -> Self {
         Self(TOO_BIG | u32::from(room))
+    }
+
+    /// Of a packet that has no hop left.
+    #[inline(always)]
+    pub(crate) const fn expired() -> Self {
+        Self(EXPIRED)
     }
 
     /// Of a fragment.
@@ -118,6 +127,7 @@ fn live<K: Keys>(frame: &mut impl Frame, maps: &impl Maps) -> Result<Action, Res
         Ok(Fate::Fragment) => Err(Rest::fragment()),
         Ok(Fate::TwoKeys) => Err(Rest(TWO_KEYS)),
         Ok(Fate::TooBig(room)) => Err(Rest::too_big(room)),
+        Ok(Fate::Expired) => Err(Rest::expired()),
         Err(reason) => Ok(lost(maps, reason)),
     }
 }
@@ -125,7 +135,11 @@ fn live<K: Keys>(frame: &mut impl Frame, maps: &impl Maps) -> Result<Action, Res
 /// The rest of a packet's life, unless it is a fragment or to be looked at by two flow keys.
 #[inline(always)]
 pub fn go_on(frame: &mut impl Frame, maps: &impl Maps, Rest(rest): Rest) -> Action {
-    if rest == ICMP { icmp::process(frame, maps) } else { too_big::tell(frame, maps, rest as u16) }
+    match rest {
+        ICMP => icmp::process(frame, maps),
+        EXPIRED => told::expired(frame, maps),
+        too_big => told::too_big(frame, maps, too_big as u16),
+    }
 }
 
 /// Counts what is done.
@@ -220,6 +234,10 @@ pub(crate) fn first_hop<F: Family, K: Keys>(
             let room = encap::room(to);
             if packet.len > room {
                 return Ok(Fate::TooBig(room));
+            }
+            // Nothing further on counts hops: a chain is one way, whose end it names itself.
+            if !F::spend_hop(frame, link.len()) {
+                return Ok(Fate::Expired);
             }
             let header = Header::packed(F::INNER, chain, config.cluster, &config.key, hash);
             let action = encap::send(frame, link, packet, config, to, header, hash)?;

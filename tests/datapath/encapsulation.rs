@@ -31,7 +31,11 @@ fn a_first_hop_sends_what_a_member_takes() {
                 let sent = both.run(&name, &inner.tagged(tags));
                 assert_eq!((sent.verdicts[0], sent.action), (Verdict::Sent, Action::Transmit), "{name}");
                 let wire = Wire { tags, ..Wire::new(outer, Chain::to_opener(Row::of(NEAR))) };
-                assert_eq!(sent.frame, wire.frame(&inner, tuple(client, vip, 6, port, 443)), "{name}");
+                assert_eq!(
+                    sent.frame,
+                    wire.frame(&inner.forwarded(), tuple(client, vip, 6, port, 443)),
+                    "{name}"
+                );
             }
         }
     }

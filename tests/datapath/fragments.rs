@@ -84,7 +84,7 @@ fn all_parts_go_to_the_collector() {
                     let sent = both.run(&name, &part.tagged(tags));
                     assert_eq!((sent.verdicts[0], sent.action), (Verdict::ToCollector, Action::Transmit));
                     let wire = Wire { tags, ..Wire::new(outer, Chain::to_opener(Row::of(NEAR))) };
-                    assert_eq!(sent.frame, wire.frame(part, identity), "{name}");
+                    assert_eq!(sent.frame, wire.frame(&part.forwarded(), identity), "{name}");
                 }
             }
         }
@@ -132,7 +132,7 @@ fn a_first_hop_may_be_the_collector() {
             let sent = both.run("of another", &part.frame());
             assert_eq!(sent.verdicts, [Verdict::Sent]);
             let wire = Wire { is_collected: true, ..Wire::new(Outer::V4, Chain::to_opener(Row::of(NEAR))) };
-            assert_eq!(sent.frame, wire.frame(&part, identity(client, vip, id, TCP)));
+            assert_eq!(sent.frame, wire.frame(&part.forwarded(), identity(client, vip, id, TCP)));
         }
     }
 }

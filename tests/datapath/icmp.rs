@@ -66,7 +66,7 @@ fn an_error_goes_to_the_owner_of_the_flow_it_is_about() {
                     let sent = both.run(&name, &inner.tagged(tags));
                     assert_eq!((sent.verdicts[0], sent.action), (Verdict::Sent, Action::Transmit), "{name}");
                     let wire = Wire { tags, ..Wire::new(outer, Chain::to_opener(Row::of(NEAR))) };
-                    assert_eq!(sent.frame, wire.frame(&inner, flow(client, vip, port)), "{name}");
+                    assert_eq!(sent.frame, wire.frame(&inner.forwarded(), flow(client, vip, port)), "{name}");
                 }
             }
             let mine = port_owned_by(&wanted, THIS, client, vip, 6, 443);
@@ -105,7 +105,7 @@ fn an_error_walks_like_a_packet_that_opens_nothing() {
             let sent = both.run(&format!("{row:?}"), &inner.frame());
             assert_eq!(sent.verdicts, [Verdict::Sent]);
             let wire = Wire::new(Outer::V4, chain(row, FromOpener, hop));
-            assert_eq!(sent.frame, wire.frame(&inner, flow(client, vip, CLIENT_PORT)));
+            assert_eq!(sent.frame, wire.frame(&inner.forwarded(), flow(client, vip, CLIENT_PORT)));
         }
     }
     let mut both = Both::fixture(Outer::V4);
@@ -128,7 +128,7 @@ fn an_error_about_udp_goes_to_the_opener() {
     let sent = both.run("first hop", &inner.frame());
     assert_eq!(sent.verdicts, [Verdict::Sent]);
     let wire = Wire::new(Outer::V4, chain([THIS, NEAR, 0], ToOpener, 1));
-    assert_eq!(sent.frame, wire.frame(&inner, tuple(CLIENT4, VIP4, 17, CLIENT_PORT, 443)));
+    assert_eq!(sent.frame, wire.frame(&inner.forwarded(), tuple(CLIENT4, VIP4, 17, CLIENT_PORT, 443)));
 }
 
 #[test]

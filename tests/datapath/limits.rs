@@ -9,7 +9,7 @@ use lb_common::limit::{BURST, INTERVAL};
 use lb_common::row::Row;
 use lb_common::verdict::{DropReason, Verdict};
 use lb_ebpf::Action;
-use lb_tests::fixture::{CLIENT4, CLIENT6, NEAR, Outer, VIP4, VIP6, tuple, wanted_row};
+use lb_tests::fixture::{CLIENT4, CLIENT6, NEAR, Outer, THIS, VIP4, VIP6, address, tuple, wanted_row};
 use lb_tests::kernel::Kernel;
 use lb_tests::packet::{Ip, NODE_MAC, ROUTER_MAC, Transport, link};
 
@@ -35,16 +35,29 @@ fn all_to_near(outer: Outer) -> Both {
 
 /// What is told about `packet`.
 fn told(client: IpAddr, vip: IpAddr, packet: &Ip, mtu: u16, tags: &[(u16, u16)]) -> Vec<u8> {
-    let [high, low] = mtu.to_be_bytes();
-    let (ethertype, protocol, kind) = if vip.is_ipv4() { (0x0800, 1, [3, 4]) } else { (0x86dd, 58, [2, 0]) };
+    let kind = if vip.is_ipv4() { [3, 4] } else { [2, 0] };
+    message(client, vip, kind, mtu, &packet.bytes()[..QUOTE], tags)
+}
+
+/// An ICMP error from `from`.
+fn message(
+    client: IpAddr,
+    from: IpAddr,
+    kind: [u8; 2],
+    last: u16,
+    quote: &[u8],
+    tags: &[(u16, u16)],
+) -> Vec<u8> {
+    let [high, low] = last.to_be_bytes();
+    let (ethertype, protocol) = if from.is_ipv4() { (0x0800, 1) } else { (0x86dd, 58) };
     let mut bytes = [kind[0], kind[1], 0, 0, 0, 0, high, low].to_vec();
-    bytes.extend(&packet.bytes()[..QUOTE]);
+    bytes.extend(quote);
     let mut sum = checksum::sum(&bytes);
-    if let (IpAddr::V6(client), IpAddr::V6(vip)) = (client, vip) {
-        sum += checksum::sum(&[client.octets(), vip.octets()].concat()) + bytes.len() as u32 + protocol;
+    if let (IpAddr::V6(client), IpAddr::V6(from)) = (client, from) {
+        sum += checksum::sum(&[client.octets(), from.octets()].concat()) + bytes.len() as u32 + protocol;
     }
     bytes[2..4].copy_from_slice(&checksum::finish(sum).to_be_bytes());
-    let ip = Ip::new(vip, client, Transport::other(protocol as u8, &bytes)).fragment(0x4000);
+    let ip = Ip::new(from, client, Transport::other(protocol as u8, &bytes)).fragment(0x4000);
     [link(ROUTER_MAC, NODE_MAC, tags, ethertype), ip.bytes()].concat()
 }
 
@@ -121,6 +134,8 @@ fn answers_are_limited() {
     let long =
         Ip::new(CLIENT4, VIP4, Transport::tcp(CLIENT_PORT, 443, &[7; 1400])).fragment(DONT_FRAGMENT).frame();
     flood(&mut kernel, &long, Verdict::ToldTooBig, DropReason::TooBig);
+    let expired = Ip::new(CLIENT4, VIP4, Transport::tcp(CLIENT_PORT, 443, b"")).ttl(1).frame();
+    flood(&mut kernel, &expired, Verdict::ToldExpired, DropReason::Expired);
     for (client, vip) in FAMILIES {
         for transport in [Transport::tcp(CLIENT_PORT, 22, b""), Transport::udp(CLIENT_PORT, 22, b"payload")] {
             let frame = Ip::new(client, vip, transport).frame();
@@ -129,19 +144,72 @@ fn answers_are_limited() {
     }
 }
 
+/// What is told about `packet`, which had no hop left, by the node if it has an address of its family.
+fn told_expired(outer: Outer, client: IpAddr, vip: IpAddr, packet: &Ip, tags: &[(u16, u16)]) -> Vec<u8> {
+    let (kind, headers) = if vip.is_ipv4() { (11, 20) } else { (3, 40) };
+    let node = address(outer, THIS);
+    let own = if node.is_ipv4() == vip.is_ipv4() { node } else { vip };
+    message(client, own, [kind, 0], 0, &packet.bytes()[..headers + 8], tags)
+}
+
+#[test]
+fn the_way_to_a_member_is_one_hop() {
+    for outer in [Outer::V4, Outer::V6] {
+        let mut both = all_to_near(outer);
+        for (client, vip) in FAMILIES {
+            for (protocol, transport) in
+                [(6, Transport::tcp(CLIENT_PORT, 443, b"")), (17, Transport::udp(CLIENT_PORT, 443, b""))]
+            {
+                let of = |ttl| Ip::new(client, vip, transport.clone()).ttl(ttl);
+                let flow = tuple(client, vip, protocol, CLIENT_PORT, 443);
+                let wire = Wire { tos: 0, ..Wire::new(outer, Chain::to_opener(Row::of(NEAR))) };
+                for ttl in [2, 3, 255] {
+                    let sent = both.run("hops left", &of(ttl).frame());
+                    assert_eq!(sent.frame, wire.frame(&of(ttl - 1), flow), "{outer:?} {vip} {ttl}");
+                }
+                for (ttl, tags) in
+                    [(1, &[][..]), (0, &[]), (1, &[(0x8100, 5)]), (1, &[(0x88a8, 5), (0x8100, 6)])]
+                {
+                    let name = format!("{outer:?} {vip} {ttl}, {} tags", tags.len());
+                    let answer = both.run(&name, &of(ttl).tagged(tags));
+                    assert_eq!(answer.verdicts, [Verdict::ToldExpired], "{name}");
+                    assert_eq!(answer.action, Action::Transmit, "{name}");
+                    assert_eq!(answer.frame, told_expired(outer, client, vip, &of(ttl), tags), "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn who_is_at_home_needs_no_hop() {
+    let mut both = Both::with(&wanted_row(Outer::V4, [THIS, 0, 0]));
+    for (client, vip) in FAMILIES {
+        let last = Ip::new(client, vip, Transport::tcp(CLIENT_PORT, 443, b"")).ttl(1);
+        both.passes("owned here", &last.frame(), Verdict::DeliveredFirstHop);
+    }
+}
+
+#[test]
+fn not_everybody_is_told_of_the_last_hop() {
+    let mut both = all_to_near(Outer::V4);
+    for (client, vip) in FAMILIES {
+        let kind = if vip.is_ipv4() { 11 } else { 3 };
+        let expired = error(client, kind, &reply(client, vip, CLIENT_PORT), 8).ttl(1);
+        both.drops("an error", &expired.frame(), DropReason::Expired);
+        let group: IpAddr =
+            if vip.is_ipv4() { [224, 0, 0, 1].into() } else { [0xff02, 0, 0, 0, 0, 0, 0, 1].into() };
+        let of_group = Ip::new(group, vip, Transport::tcp(CLIENT_PORT, 443, b"")).ttl(1);
+        both.drops("a group", &of_group.frame(), DropReason::Expired);
+    }
+}
+
 #[test]
 fn inside_of_the_edge_hops_do_not_count() {
     for (client, vip) in FAMILIES {
         let last = Ip::new(client, vip, Transport::tcp(CLIENT_PORT, 443, b"")).ttl(1);
-        let flow = tuple(client, vip, 6, CLIENT_PORT, 443);
-        let sent = all_to_near(Outer::V4).run("first hop", &last.frame());
-        let wire = Wire { tos: 0, ..Wire::new(Outer::V4, Chain::to_opener(Row::of(NEAR))) };
-        assert_eq!(sent.frame, wire.frame(&last, flow), "{vip}: the outer packet has hops of its own");
         let packet = Encapsulated { inner: last.clone(), ..Encapsulated::new(Outer::V4, client, vip) };
         let taken = Both::fixture(Outer::V4).run("member", &packet.frame());
         assert_eq!((taken.verdicts[0], taken.frame), (Verdict::DeliveredMember, last.frame()), "{vip}");
-        let kind = if vip.is_ipv4() { 11 } else { 3 };
-        let expired = error(client, kind, &reply(client, vip, CLIENT_PORT), 8).ttl(1);
-        assert_eq!(all_to_near(Outer::V4).run("error", &expired.frame()).verdicts, [Verdict::Sent]);
     }
 }

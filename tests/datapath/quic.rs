@@ -85,7 +85,7 @@ fn sends(both: &mut Both, outer: Outer, name: &str, payload: &[u8], chain: Chain
         let sent = both.run(&name, &inner.frame());
         assert_eq!(sent.verdicts, [Verdict::Sent], "{name}");
         let flow = tuple(client, vip, 17, CLIENT_PORT, 443);
-        assert_eq!(sent.frame, Wire::new(outer, chain).frame(&inner, flow), "{name}");
+        assert_eq!(sent.frame, Wire::new(outer, chain).frame(&inner.forwarded(), flow), "{name}");
     }
 }
 
@@ -173,12 +173,12 @@ fn only_services_that_speak_quic_look_for_ids() {
         let inner = Ip::new(client, vip, Transport::tcp(CLIENT_PORT, 443, &short(NEAR))).tos(0xba);
         let sent = both.run("TCP", &inner.frame());
         let wire = Wire::new(Outer::V4, Chain::to_opener(Row::of(FAR)));
-        assert_eq!(sent.frame, wire.frame(&inner, tuple(client, vip, 6, CLIENT_PORT, 443)));
+        assert_eq!(sent.frame, wire.frame(&inner.forwarded(), tuple(client, vip, 6, CLIENT_PORT, 443)));
         // What the edge sent bears the client's ID, not ours.
         let about = Ip::new(vip, client, Transport::udp(443, CLIENT_PORT, &short(NEAR)));
         let inner = error(client, if vip.is_ipv4() { 3 } else { 1 }, &about, 40).tos(0xba);
         let sent = both.run("an ICMP error", &inner.frame());
-        assert_eq!(sent.frame, wire.frame(&inner, tuple(client, vip, 17, CLIENT_PORT, 443)));
+        assert_eq!(sent.frame, wire.frame(&inner.forwarded(), tuple(client, vip, 17, CLIENT_PORT, 443)));
     }
 }
 

@@ -190,7 +190,7 @@ fn sends(both: &mut Both, name: &str, inner: &Ip, wire: &Wire<'_>, flow: Tuple) 
     let action =
         if wire.chain.target() == Some(FAR) { Action::Redirect(OTHER_INTERFACE) } else { Action::Transmit };
     assert_eq!((sent.verdicts[0], sent.action), (Verdict::Sent, action), "{name}");
-    assert_eq!(sent.frame, wire.frame(inner, flow), "{name}");
+    assert_eq!(sent.frame, wire.frame(&inner.forwarded(), flow), "{name}");
 }
 
 #[test]

@@ -133,6 +133,12 @@ impl Ip {
         self
     }
 
+    /// A hop further on.
+    #[must_use]
+    pub fn forwarded(&self) -> Self {
+        Self { ttl: self.ttl - 1, ..self.clone() }
+    }
+
     /// With another destination.
     #[must_use]
     pub fn to(mut self, destination: IpAddr) -> Self {

@@ -46,6 +46,8 @@ pub(crate) trait Family: Sized {
     const ECHO_REPLY: u8;
     /// ICMP's type and code of "too big for the next link".
     const TOO_BIG: [u8; 2];
+    /// ICMP's type and code of "no hop left".
+    const EXPIRED: [u8; 2];
 
     /// The packet at `offset`. `None` if it is malformed, cut short, or has more headers than are walked.
     fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>>;
@@ -79,6 +81,8 @@ pub(crate) trait Family: Sized {
     fn is_host(address: Self::Address) -> bool;
     /// Makes the packet at `offset` one of this node to its source.
     fn turn_round(frame: &mut impl Frame, offset: usize) -> Option<()>;
+    /// Takes one from the hops that the packet at `offset` may still go; false if that was its last one.
+    fn spend_hop(frame: &mut impl Frame, offset: usize) -> bool;
     /// DSCP and ECN of the packet at `offset`.
     fn tos(frame: &impl Frame, offset: usize) -> Option<u8>;
     /// Sets the congestion mark on the packet at `offset`.

@@ -35,6 +35,7 @@ impl Family for V4 {
     const ECHO_REQUEST: u8 = 8;
     const ECHO_REPLY: u8 = 0;
     const TOO_BIG: [u8; 2] = [3, 4];
+    const EXPIRED: [u8; 2] = [11, 0];
 
     #[inline(always)]
     fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>> {
@@ -172,6 +173,19 @@ impl Family for V4 {
         header.store::<u32, 12>(destination);
         header.store::<u32, 16>(source);
         Some(())
+    }
+
+    #[inline(always)]
+    fn spend_hop(frame: &mut impl Frame, offset: usize) -> bool {
+        let Some(header) = Window::<MIN_LEN>::new(frame, offset) else { return false };
+        let old = header.load::<u16, 8>();
+        if old as u8 <= 1 {
+            return false;
+        }
+        let new = old - 1;
+        header.store::<u16, 8>(new);
+        header.store::<u16, 10>(checksum::update(header.load::<u16, 10>(), old, new));
+        true
     }
 
     #[inline(always)]

@@ -37,6 +37,7 @@ impl Family for V6 {
     const ECHO_REQUEST: u8 = 128;
     const ECHO_REPLY: u8 = 129;
     const TOO_BIG: [u8; 2] = [2, 0];
+    const EXPIRED: [u8; 2] = [3, 0];
 
     #[inline(always)]
     fn parse(frame: &impl Frame, offset: usize) -> Option<Packet<Self>> {
@@ -169,6 +170,17 @@ impl Family for V6 {
         header.store::<u64, 24>(source[0]);
         header.store::<u64, 32>(source[1]);
         Some(())
+    }
+
+    #[inline(always)]
+    fn spend_hop(frame: &mut impl Frame, offset: usize) -> bool {
+        let Some(header) = Window::<HEADER_LEN>::new(frame, offset) else { return false };
+        let left = header.load::<u8, 7>();
+        if left <= 1 {
+            return false;
+        }
+        header.store::<u8, 7>(left - 1);
+        true
     }
 
     #[inline(always)]
