@@ -7,10 +7,10 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{lint, peers, tally::Tally, tier::Tier};
+use super::{failure::Failures, lint, peers, tally::Tally, tier::Tier};
 use crate::{cluster, lab_program::DEV, programs, workspace};
 
-pub(super) fn tier(tier: Tier) -> Result<Tally> {
+pub(super) fn tier(tier: Tier, failures: &mut Failures) -> Result<Tally> {
     programs::ensure(tier.programs())?;
     if tier == Tier::Proxy {
         peers::ensure()?;
@@ -18,9 +18,10 @@ pub(super) fn tier(tier: Tier) -> Result<Tally> {
     match tier {
         Tier::Lint => lint::run(),
         Tier::Unit => {
-            count(workspace::cargo()?.args(["test", "--no-fail-fast", "--workspace", "--lib", "--bins"]))
+            let mut cargo = workspace::cargo()?;
+            count(cargo.args(["test", "--no-fail-fast", "--workspace", "--lib", "--bins"]), failures)
         }
-        folder => count(&mut folder_test(folder)?),
+        folder => count(&mut folder_test(folder)?, failures),
     }
 }
 
@@ -49,13 +50,14 @@ fn folder_test(tier: Tier) -> Result<Command> {
 
 /// Passes the output on as it comes. A run that ends badly without a failed test (it did not compile, say)
 /// counts as one failure, and so does a run without any test.
-fn count(cargo: &mut Command) -> Result<Tally> {
+fn count(cargo: &mut Command, failures: &mut Failures) -> Result<Tally> {
     let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let mut tally = Tally::default();
     for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
         let line = line.context("cannot read what the tests print")?;
         println!("{line}");
         tally += Tally::from_line(&line).unwrap_or_default();
+        failures.read(&line);
     }
     let status = child.wait().context("cannot wait for cargo")?;
     if tally.failed == 0 && (tally.passed == 0 || !status.success()) {
