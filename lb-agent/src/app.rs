@@ -23,6 +23,7 @@ mod service;
 mod shared_secret;
 mod signals;
 mod writer;
+mod yielding;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -120,7 +121,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
     let proxy = Arc::new(Proxy::start(config, metrics)?);
     // The kernel last: what fails before it leaves nothing there.
     let drain = Drain::new(&node, snapshots.clone());
-    let packet_path = PacketPath::new(&run, &node, uplinks, beats, drain.told().subscribe());
+    let packet_path = PacketPath::new(&run, &node, uplinks, beats, &drain);
 
     let (served, to_kernel) = watch::channel(None);
     let (proxy_live, proxy_generation) = watch::channel(0);
@@ -160,8 +161,8 @@ async fn agent(run: Run) -> Result<ExitCode> {
         result = steer(packet_path, key, &proxy, to_kernel) => result.map(|()| left())?,
         () = publish(&proxy, snapshots.clone(), served, proxy_live) => left(),
         never = shared_secret::follow(secret, &proxy) => match never {},
-        never = drain.run(&proxy, live.history.as_ref()) => match never {},
-        never = attract(&live, attracted) => match never {},
+        never = drain.run(&proxy, live.history.as_ref(), live.following.clone()) => match never {},
+        never = attract(&live, drain.yielded(), attracted) => match never {},
         never = service::tell(&live) => match never {},
         never = Silent.run(live.attracted.clone()) => match never {},
         never = admin => match never {},
@@ -293,7 +294,11 @@ async fn steer(
 }
 
 /// Tells which VIPs the node may attract.
-async fn attract(live: &Live, attracted: watch::Sender<Attracted>) -> Infallible {
+async fn attract(
+    live: &Live,
+    mut yielded: watch::Receiver<bool>,
+    attracted: watch::Sender<Attracted>,
+) -> Infallible {
     let mut live = live.clone();
     loop {
         let snapshot = live.snapshot().unwrap_or_default();
@@ -305,7 +310,8 @@ async fn attract(live: &Live, attracted: watch::Sender<Attracted>) -> Infallible
             snapshot: &snapshot,
             is_alone: live.is_alone(),
             lacks_key: live.keys().lacks.is_some(),
-            has_yielded: live.draining.borrow().is_some() && !live.history().opens_at(&live.node),
+            has_yielded: live.draining.borrow().is_some()
+                && (*yielded.borrow_and_update() || !live.history().opens_at(&live.node)),
         };
         let now = standing.attracted();
         attracted.send_if_modified(|before| {
@@ -318,6 +324,7 @@ async fn attract(live: &Live, attracted: watch::Sender<Attracted>) -> Infallible
             Ok(()) = live.turn.changed() => {}
             Ok(()) = live.snapshots.changed() => {}
             Ok(()) = live.draining.changed() => {}
+            Ok(()) = yielded.changed() => {}
             Ok(()) = live.proxy.changed() => {}
             Ok(()) = writer::changed(&mut live.kernel) => {}
             Ok(()) = writer::changed(&mut live.history) => {}

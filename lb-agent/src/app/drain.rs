@@ -12,10 +12,11 @@ use tracing::info;
 
 use super::service;
 use super::signals::StopSignals;
+use super::yielding::Yielding;
 use crate::cli::{DEFAULT_GRACE, Run};
 use crate::l4;
 use crate::l7::Proxy;
-use crate::model::{DrainProgress, Draining, History, LAST_WORDS, Left, Snapshot, Turn};
+use crate::model::{DrainProgress, Draining, Following, History, LAST_WORDS, Left, Snapshot, Turn};
 
 type Histories = watch::Receiver<History>;
 type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
@@ -54,18 +55,30 @@ pub(super) struct Drain {
     node: String,
     snapshots: Snapshots,
     told: watch::Sender<Option<Draining>>,
+    /// Whether the node has given its new flows up by itself, as the cluster cannot be told.
+    yielded: watch::Sender<bool>,
     progress: watch::Sender<DrainProgress>,
 }
 
 impl Drain {
     pub(super) fn new(node: &str, snapshots: Snapshots) -> Self {
-        let (told, progress) = (watch::Sender::default(), watch::Sender::default());
-        Self { node: node.to_owned(), snapshots, told, progress }
+        Self {
+            node: node.to_owned(),
+            snapshots,
+            told: watch::Sender::default(),
+            yielded: watch::Sender::default(),
+            progress: watch::Sender::default(),
+        }
     }
 
     /// By which it is told, and called off.
     pub(super) fn told(&self) -> watch::Sender<Option<Draining>> {
         self.told.clone()
+    }
+
+    /// Whether the node opens no flows, whatever the members have agreed.
+    pub(super) fn yielded(&self) -> watch::Receiver<bool> {
+        self.yielded.subscribe()
     }
 
     /// How it goes.
@@ -74,11 +87,30 @@ impl Drain {
     }
 
     /// Carries out what is told, and what the Node says.
-    pub(super) async fn run(&self, proxy: &Proxy, history: Option<&Histories>) -> Infallible {
+    pub(super) async fn run(
+        &self,
+        proxy: &Proxy,
+        history: Option<&Histories>,
+        following: Option<watch::Receiver<Following>>,
+    ) -> Infallible {
         tokio::select! {
             never = self.obey(proxy, history) => never,
             never = self.follow_node() => never,
+            never = self.may_yield(history.cloned(), following) => never,
         }
+    }
+
+    /// With a folder, and without a packet path, there is nobody who would have to be told.
+    async fn may_yield(
+        &self,
+        history: Option<Histories>,
+        following: Option<watch::Receiver<Following>>,
+    ) -> Infallible {
+        let (Some(history), Some(following)) = (history, following) else {
+            return std::future::pending().await;
+        };
+        let yielding = Yielding { node: self.node.clone(), told: self.told.subscribe(), history, following };
+        yielding.follow(&self.yielded).await
     }
 
     /// A cordon or a taint is told as an operator tells it, and called off with it.
@@ -171,13 +203,17 @@ impl Drain {
 
     /// Waits until new flows open here after all, for every other node drains, too. Who stops stays with its decision.
     async fn here_again(&self, history: Option<Histories>, draining: Draining) {
-        let opens = |history: &History| history.opens_at(&self.node);
-        if let Some(mut history) = history.filter(|_| !draining.stops())
-            && history.wait_for(opens).await.is_ok()
-        {
-            return;
+        let Some(mut history) = history.filter(|_| !draining.stops()) else {
+            return std::future::pending().await;
+        };
+        let mut yielded = self.yielded();
+        while *yielded.borrow_and_update() || !history.borrow_and_update().opens_at(&self.node) {
+            tokio::select! {
+                Ok(()) = history.changed() => {}
+                Ok(()) = yielded.changed() => {}
+                else => std::future::pending().await,
+            }
         }
-        std::future::pending().await
     }
 
     /// Waits until new flows open at other nodes. If there are none, the last one that stops has nobody to wait for;
@@ -188,8 +224,11 @@ impl Drain {
             let is_last = draining.stops() && !history.opens_beside(&self.node);
             is_last || !history.opens_at(&self.node)
         };
-        if history.wait_for(is_so).await.is_err() {
-            std::future::pending().await
+        let mut yielded = self.yielded();
+        tokio::select! {
+            Ok(_) = history.wait_for(is_so) => {}
+            Ok(_) = yielded.wait_for(|yielded| *yielded) => {}
+            else => std::future::pending().await,
         }
     }
 

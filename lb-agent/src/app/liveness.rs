@@ -18,6 +18,16 @@ use crate::model::{Draining, History, Loaded, Snapshot};
 const STUCK: Duration = Duration::from_secs(5);
 const BEAT: Duration = Duration::from_millis(500);
 
+/// What others tell it from its start on: as `Inputs` has it.
+pub(super) struct Told {
+    pub(super) keys: watch::Receiver<Keys>,
+    pub(super) holds: watch::Receiver<bool>,
+    pub(super) yielded: watch::Receiver<bool>,
+    pub(super) beats: Beats,
+    pub(super) questions: UnboundedReceiver<Question>,
+    pub(super) pins: Pins,
+}
+
 /// A prober that runs, and what it is told.
 pub(super) struct Liveness {
     roster: watch::Sender<Option<Roster>>,
@@ -29,19 +39,12 @@ pub(super) struct Liveness {
 
 impl Liveness {
     /// Starts it: it asks and answers as soon as there is a roster, while `holds` says so.
-    pub(super) fn start(
-        cluster: Cluster,
-        keys: watch::Receiver<Keys>,
-        holds: watch::Receiver<bool>,
-        beats: Beats,
-        outlook: Outlook,
-        questions: UnboundedReceiver<Question>,
-        pins: Pins,
-    ) -> Result<Self> {
+    pub(super) fn start(cluster: Cluster, told: Told, outlook: Outlook) -> Result<Self> {
+        let Told { keys, holds, yielded, beats, questions, pins } = told;
         let (roster, said) = (watch::Sender::new(None), watch::Sender::default());
         let beat = beats.watch("control", STUCK);
         let (follows, says) = (roster.subscribe(), said.subscribe());
-        let inputs = Inputs { keys, roster: follows, said: says, holds, questions, beats, pins };
+        let inputs = Inputs { keys, roster: follows, said: says, holds, yielded, questions, beats, pins };
         let probing = liveness::start(cluster, inputs, outlook.clone())?;
         Ok(Self { roster, said, beat, outlook, _probing: probing })
     }

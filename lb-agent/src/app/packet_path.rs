@@ -16,8 +16,9 @@ use tracing::info;
 
 pub(super) use self::counters::counters;
 use super::Snapshots;
+use super::drain::Drain;
 use super::flow_key::{Given, Others, Ring};
-use super::liveness::Liveness;
+use super::liveness::{Liveness, Told};
 use crate::admin;
 use crate::admin::capture::{Arm, Armed};
 use crate::beat::Beats;
@@ -51,6 +52,7 @@ pub(super) struct PacketPath {
     gone: watch::Sender<BTreeMap<String, String>>,
     keys: watch::Sender<FlowKeys>,
     draining: watch::Receiver<Option<Draining>>,
+    yielded: watch::Receiver<bool>,
     turn: watch::Sender<Turn>,
     outlook: Outlook,
     ask: mpsc::UnboundedSender<Question>,
@@ -94,7 +96,7 @@ impl PacketPath {
         node: &str,
         uplinks: Vec<Uplink>,
         beats: Beats,
-        draining: watch::Receiver<Option<Draining>>,
+        drain: &Drain,
     ) -> Option<Self> {
         let options = PathOptions {
             node: node.to_owned(),
@@ -119,7 +121,8 @@ impl PacketPath {
             holdings: watch::Sender::default(),
             gone: watch::Sender::default(),
             keys: watch::Sender::default(),
-            draining,
+            draining: drain.told().subscribe(),
+            yielded: drain.yielded(),
             turn: watch::Sender::default(),
             outlook: Outlook::default(),
             ask,
@@ -237,10 +240,15 @@ impl PacketPath {
         let names = self.uplinks.iter().map(|uplink| uplink.name.clone()).collect();
         let (node, live, history) =
             (self.options.node.clone(), self.live.subscribe(), self.history.subscribe());
-        let pins = self.options.pins.clone();
-        let (beats, outlook) = (self.beats.clone(), self.outlook.clone());
-        let probing =
-            Liveness::start(cluster, keys.subscribe(), succession.holds(), beats, outlook, questions, pins)?;
+        let told = Told {
+            keys: keys.subscribe(),
+            holds: succession.holds(),
+            yielded: self.yielded.clone(),
+            beats: self.beats.clone(),
+            questions,
+            pins: self.options.pins.clone(),
+        };
+        let probing = Liveness::start(cluster, told, self.outlook.clone())?;
         tokio::select! {
             result = self.take_turns(&mut succession, rolling, proxy, snapshots.clone()) => result,
             never = ring.follow(&keys, &roll) => match never {},

@@ -52,6 +52,8 @@ pub struct Inputs {
     pub said: watch::Receiver<Said>,
     /// Whether this agent has the node's packet path: only then it asks and answers.
     pub holds: watch::Receiver<bool>,
+    /// Whether the node opens no flows, though the members have agreed that it does: then it is to count as down.
+    pub yielded: watch::Receiver<bool>,
     /// What somebody here wants to know of the others.
     pub questions: UnboundedReceiver<Question>,
     /// It answers only while all of these run.

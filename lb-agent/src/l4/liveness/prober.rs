@@ -45,6 +45,8 @@ pub(super) struct Prober {
     sequence: u64,
     inquiries: Inquiries,
     looked: Instant,
+    /// Whether flows open at this node: else it leaves asks unanswered, so that they open elsewhere.
+    opens: bool,
 }
 
 struct Asked {
@@ -60,7 +62,15 @@ impl Prober {
         // Room for all asks of a life: numbers never come back to 0.
         let sequence = fastrand::u64(..u64::MAX / 2);
         let inquiries = Inquiries::new(now);
-        Self { cluster, own: NO_MEMBER, peers: BTreeMap::new(), sequence, inquiries, looked: now }
+        Self {
+            cluster,
+            own: NO_MEMBER,
+            peers: BTreeMap::new(),
+            sequence,
+            inquiries,
+            looked: now,
+            opens: true,
+        }
     }
 
     /// Goes by these keys from now on.
@@ -203,9 +213,14 @@ impl Prober {
         }
     }
 
+    /// Whether flows open here from now on.
+    pub(super) const fn opens(&mut self, opens: bool) {
+        self.opens = opens;
+    }
+
     /// The answer to an ask.
     fn answer(&self, probe: &Probe, is_down: bool, to: SocketAddr, said: Option<&Said>) -> Option<Outgoing> {
-        if probe.kind != Kind::Ask || self.own == NO_MEMBER {
+        if probe.kind != Kind::Ask || self.own == NO_MEMBER || !self.opens {
             return None;
         }
         let said = *said?;

@@ -33,6 +33,8 @@ pub(super) struct Sign {
     /// Whether ours is there, and no other.
     is_settled: bool,
     turn: Turn,
+    /// Whether the packet path was told to miss it.
+    is_withheld: bool,
     missed: Missed,
 }
 
@@ -82,11 +84,19 @@ enum Due {
 
 impl Sign {
     pub(super) fn new(pins: Pins, missed: Missed) -> Self {
-        Self { pins, maps: Vec::new(), is_settled: false, turn: Turn::default(), missed }
+        Self { pins, maps: Vec::new(), is_settled: false, turn: Turn::default(), is_withheld: false, missed }
+    }
+
+    /// Gives none, so that the packet path opens nothing: at once, not when the last one is old.
+    pub(super) fn withhold(&mut self) {
+        if !std::mem::replace(&mut self.is_withheld, true) {
+            fall_silent(&self.pins);
+        }
     }
 
     /// Gives it, if it is due and nothing has to be done first.
     pub(super) fn give(&mut self) {
+        self.is_withheld = false;
         // Read before anything else: if this thread stands still from here on, what it gives then is as old.
         let now = clock::now();
         if !self.turn.is_to_look(now) {

@@ -90,8 +90,10 @@ impl Line {
             self.follow();
             self.wait();
             let stuck = self.inputs.beats.stuck();
+            let opens = !*self.inputs.yielded.borrow_and_update();
+            self.prober.opens(opens);
             if stuck.is_none() && *self.inputs.holds.borrow() {
-                self.sign.give();
+                if opens { self.sign.give() } else { self.sign.withhold() }
             }
             self.receive(stuck.is_none());
             let now = Instant::now();

@@ -32,7 +32,7 @@ pub struct Event {
 pub const ALL: &[Event] = &[
     Event {
         name: "cluster-drained",
-        about: "told to drain while the API server is away, a node drains when it is back",
+        about: "told to drain while the API server is away, a node drains all the same",
         places: 2,
         play: events::drained,
     },

@@ -111,6 +111,21 @@ fn what_is_not_a_fresh_answer_of_a_peer_changes_nothing() {
 }
 
 #[test]
+fn who_opens_nothing_leaves_asks_unanswered_and_goes_on_asking() {
+    let now = Instant::now();
+    let (mut first, mut second) = (prober(1, &[2], now), prober(2, &[1], now));
+    second.opens(false);
+    let ask = first.asks(now, &Said::default()).remove(0);
+    assert_eq!(second.take(came(&stamped(ask)), now, Some(&SAID)), None);
+    let own = second.asks(now, &SAID).remove(0);
+    let answer = first.take(came(&stamped(own)), now, Some(&Said::default())).expect("it is asked");
+    second.take(came(&stamped(answer)), now, None);
+    assert_eq!(states(&second), [PeerState::Up]);
+    second.opens(true);
+    assert!(second.take(came(&stamped(ask)), now, Some(&SAID)).is_some());
+}
+
+#[test]
 fn who_stays_keeps_its_verdict() {
     let now = Instant::now();
     let (mut first, mut second) = (prober(1, &[2], now), prober(2, &[1], now));
