@@ -1,17 +1,22 @@
 //! Maglev (Eisenbud et al., NSDI 2016): which member opens the flows of which bucket. Deterministic: every
 //! node, and every release, computes the same table from the same names and weights.
 
+mod search;
+mod turns;
+mod walk;
+
 use std::hash::Hasher;
 
 use lb_common::row::{BUCKETS, MemberId, NO_MEMBER, Row};
-use siphasher::sip::SipHasher24;
 use twox_hash::XxHash3_64;
 
+use self::search::{LAST, Remaining, inverse};
+use self::turns::Turns;
+use self::walk::Free;
 use crate::model::Member;
 
-/// The fixed keys of the permutation: changing one reshuffles every cluster.
-const OFFSET_KEY: u64 = 0x6564_6765_6c62_6f66;
-const SKIP_KEY: u64 = 0x6564_6765_6c62_736b;
+/// So many free buckets at most are searched for the one that comes first. Measured.
+const SEARCHED: u32 = 500;
 
 /// Rows that are digested at once: word by word takes much longer.
 const DIGESTED: usize = 512;
@@ -38,27 +43,39 @@ pub fn fill<'a>(members: impl IntoIterator<Item = &'a Member>) -> Table {
 /// permutation that is still free. A member of less weight than the heaviest sits out turns in proportion.
 #[must_use]
 pub fn openers<'a>(members: impl IntoIterator<Item = &'a Member>) -> Box<[MemberId]> {
-    let mut turns: Vec<Turn> =
-        members.into_iter().filter(|member| member.weight > 0).map(Turn::new).collect();
-    turns.sort_by(|a, b| a.name.cmp(b.name));
-    let mut table = vec![NO_MEMBER; BUCKETS as usize];
-    let heaviest = turns.iter().map(|turn| turn.weight).max().unwrap_or(0);
-    let mut free = if turns.is_empty() { 0 } else { BUCKETS };
-    while free > 0 {
-        for turn in &mut turns {
-            turn.credit += turn.weight;
-            if turn.credit < heaviest {
-                continue;
-            }
-            turn.credit -= heaviest;
-            turn.take(&mut table);
-            free -= 1;
-            if free == 0 {
-                break;
-            }
-        }
+    let mut table = vec![NO_MEMBER; BUCKETS as usize].into_boxed_slice();
+    let Some(mut turns) = Turns::new(members) else { return table };
+    let free = walk(&mut turns, &mut table);
+    search(&mut turns, Remaining::new(free), &mut table);
+    table
+}
+
+/// Fills all but the last few buckets, which are still free then.
+fn walk(turns: &mut Turns, table: &mut [MemberId]) -> Free {
+    let (mut free, mut left) = (Free::new(), BUCKETS);
+    while left > SEARCHED || free.has(LAST) {
+        let at = turns.next();
+        let turn = &mut turns.all()[at];
+        let bucket = free.next(turn, left);
+        free.take(bucket);
+        table[bucket as usize] = turn.id;
+        turn.next = turn.after(bucket);
+        left -= 1;
     }
-    table.into()
+    free
+}
+
+/// Fills the others.
+fn search(turns: &mut Turns, mut remaining: Remaining, table: &mut [MemberId]) {
+    let inverses: Vec<_> = turns.all().iter().map(|turn| inverse(turn.skip)).collect();
+    while !remaining.is_empty() {
+        let at = turns.next();
+        let turn = &mut turns.all()[at];
+        let bucket = remaining.next(turn, inverses[at]);
+        remaining.take(bucket);
+        table[bucket as usize] = turn.id;
+        turn.next = turn.after(bucket);
+    }
 }
 
 impl Table {
@@ -83,47 +100,8 @@ impl Table {
     }
 }
 
-/// A member's place in its permutation of the buckets.
-struct Turn<'a> {
-    name: &'a str,
-    id: MemberId,
-    weight: u64,
-    credit: u64,
-    next: u32,
-    skip: u32,
-}
-
-impl<'a> Turn<'a> {
-    fn new(member: &'a Member) -> Self {
-        Self {
-            name: &member.name,
-            id: member.id,
-            weight: u64::from(member.weight),
-            credit: 0,
-            next: (hash(OFFSET_KEY, &member.name) % u64::from(BUCKETS)) as u32,
-            skip: (hash(SKIP_KEY, &member.name) % u64::from(BUCKETS - 1)) as u32 + 1,
-        }
-    }
-
-    /// Takes the next free bucket; there is one.
-    fn take(&mut self, table: &mut [MemberId]) {
-        loop {
-            let bucket = self.next as usize;
-            let next = self.next + self.skip;
-            self.next = if next < BUCKETS { next } else { next - BUCKETS };
-            if table[bucket] == NO_MEMBER {
-                table[bucket] = self.id;
-                return;
-            }
-        }
-    }
-}
-
-fn hash(key: u64, name: &str) -> u64 {
-    let mut hasher = SipHasher24::new_with_keys(key, key);
-    hasher.write(name.as_bytes());
-    hasher.finish()
-}
+#[cfg(test)]
+mod as_the_paper;
 
 #[cfg(test)]
 mod tests {
