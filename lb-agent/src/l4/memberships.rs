@@ -264,6 +264,17 @@ impl Memberships {
         self.agreed_rows.make(self.agreed.clone(), BTreeSet::new(), &mut self.openers)
     }
 
+    /// The rows in force here, and those while `this` node has no agent.
+    pub(crate) fn tables(&mut self, this: Option<MemberId>) -> [Arc<Table>; 2] {
+        let generations = self.generations();
+        let is_made = self.stand_in.is_of(&generations, &this.into_iter().collect());
+        // Otherwise it depends on what those are whose agents are silent.
+        if !is_made && self.down.is_empty() {
+            self.openers.fill_ahead(&generations, this);
+        }
+        [self.rows(), self.stand_in(this)]
+    }
+
     /// The rows in force here: those of members that are down go on elsewhere.
     pub(crate) fn rows(&mut self) -> Arc<Table> {
         let generations = self.generations();

@@ -1,6 +1,7 @@
 //! State -> BPF maps: plan, Maglev fill, loader, pins, routes, neighbours.
 //! Knows `model` and `lb-common`, nothing of L7.
 
+pub mod at_once;
 pub mod attach;
 mod btf;
 pub mod capture;

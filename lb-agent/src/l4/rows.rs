@@ -8,6 +8,7 @@ use std::sync::Arc;
 use lb_common::row::{BUCKETS, MemberId, NO_MEMBER, Row};
 use siphasher::sip::SipHasher24;
 
+use super::at_once;
 use super::maglev::{self, Table};
 use crate::model::{Generation, Member, Step};
 
@@ -21,14 +22,23 @@ const MOST_IN_TURN: usize = 3;
 /// The opener of each bucket of a table.
 pub type Column = Arc<[MemberId]>;
 
-/// What names, ids and weights say: the same members have the same openers.
-type Takers = Vec<Member>;
+/// Who takes new flows, and with which weight. What names, ids and weights say: the same have the same openers.
+type Takers<'a> = Vec<(&'a Member, u32)>;
 
 /// The openers of memberships, kept: a step and a member that goes down or comes back fill nothing twice.
 #[derive(Debug, Default)]
 pub struct Openers {
-    /// By the takers, and who of them is down. Those last used come last.
-    kept: Vec<(Takers, BTreeSet<MemberId>, Column)>,
+    /// Those last used come last.
+    kept: Vec<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// With the weights by which they take.
+    takers: Vec<Member>,
+    /// Who of them is down.
+    down: BTreeSet<MemberId>,
+    column: Column,
 }
 
 /// The rows of generations, the oldest first, while some members are down: whom each bucket's `Columns` name.
@@ -129,7 +139,7 @@ fn of_ids(ids: impl Iterator<Item = MemberId>) -> Vec<bool> {
 #[must_use]
 pub fn fingerprint(generation: &Generation) -> u32 {
     let mut hasher = SipHasher24::new();
-    for Member { name, id, weight, .. } in takers(generation.members.values().collect()) {
+    for (Member { name, id, .. }, weight) in takers(generation.members.values()) {
         hasher.write(name.as_bytes());
         hasher.write(&[0]);
         hasher.write(&id.to_le_bytes());
@@ -145,21 +155,43 @@ impl Openers {
         self.without(&generation.members, &generation.absent)
     }
 
+    /// Fills what is not kept yet of these memberships, each with all members and without `one`, at once: where there is more
+    /// than one to fill, that takes less time than when they are asked for.
+    pub fn fill_ahead(&mut self, generations: &[Arc<Generation>], one: Option<MemberId>) {
+        let mut missing: Vec<Takers<'_>> = Vec::new();
+        for members in generations.iter().map(|generation| generation.members.values()) {
+            let others = members.clone().filter(|member| Some(member.id) != one);
+            for takers in [takers(members), takers(others)] {
+                let is_kept = self.kept.iter().any(|kept| kept.is_of(&takers, &BTreeSet::new()));
+                if !is_kept && !missing.contains(&takers) {
+                    missing.push(takers);
+                }
+            }
+        }
+        if missing.len() < 2 {
+            return;
+        }
+        let filled = at_once::map(missing, |takers| {
+            let takers = owned(&takers);
+            Kept { column: maglev::openers(&takers).into(), takers, down: BTreeSet::new() }
+        });
+        filled.into_iter().for_each(|kept| self.keep(kept));
+    }
+
     /// Who opens while some are down: only their buckets move. Such a bucket opens where it would without its opener; if that
     /// one is down, too, where it would without both, and so on. So each of them moves nothing of the others', whatever the
     /// order in which they went down, and gets back what was its own alone.
     fn without(&mut self, members: &BTreeMap<String, Member>, down: &BTreeSet<MemberId>) -> Column {
         let ids = members.values().map(|member| member.id);
         let down: BTreeSet<_> = ids.filter(|id| down.contains(id)).collect();
-        let beside = |out: &BTreeSet<MemberId>| {
-            takers(members.values().filter(|member| !out.contains(&member.id)).collect())
-        };
+        let beside =
+            |out: &BTreeSet<MemberId>| takers(members.values().filter(|member| !out.contains(&member.id)));
         let all = beside(&BTreeSet::new());
         if down.is_empty() || down.len() == members.len() {
-            return self.of_takers(all);
+            return self.of_takers(&all);
         }
-        self.kept(all, down.clone(), |openers, all| {
-            let mut column = openers.of_takers(all.clone()).to_vec();
+        self.kept(&all, &down, |openers| {
+            let mut column = openers.of_takers(&all).to_vec();
             let is_down = of_ids(down.iter().copied());
             // The buckets that still open at one that is down, by those that are out of it.
             let mut closed: BTreeMap<BTreeSet<MemberId>, Vec<usize>> = BTreeMap::new();
@@ -167,7 +199,7 @@ impl Openers {
             buckets.for_each(|(bucket, &id)| closed.entry([id].into()).or_default().push(bucket));
             while let Some((out, buckets)) = closed.pop_first() {
                 let out = if down.len() > MOST_IN_TURN { down.clone() } else { out };
-                let others = openers.of_takers(beside(&out));
+                let others = openers.of_takers(&beside(&out));
                 for bucket in buckets {
                     let id = others[bucket];
                     column[bucket] = id;
@@ -180,46 +212,56 @@ impl Openers {
         })
     }
 
-    fn of_takers(&mut self, takers: Takers) -> Column {
-        self.kept(takers, BTreeSet::new(), |_, takers| maglev::openers(takers).into())
+    fn of_takers(&mut self, takers: &Takers<'_>) -> Column {
+        self.kept(takers, &BTreeSet::new(), |_| maglev::openers(&owned(takers)).into())
     }
 
     /// What was made of these before, or is now.
     fn kept(
         &mut self,
-        takers: Takers,
-        down: BTreeSet<MemberId>,
-        make: impl FnOnce(&mut Self, &Takers) -> Column,
+        takers: &Takers<'_>,
+        down: &BTreeSet<MemberId>,
+        make: impl FnOnce(&mut Self) -> Column,
     ) -> Column {
-        let is_it = |kept: &(Takers, BTreeSet<MemberId>, Column)| alike(&kept.0, &takers) && kept.1 == down;
-        let entry = match self.kept.iter().position(is_it) {
+        let entry = match self.kept.iter().rposition(|kept| kept.is_of(takers, down)) {
             Some(at) => self.kept.remove(at),
             None => {
-                let column = make(self, &takers);
-                (takers, down, column)
+                let column = make(self);
+                Kept { takers: owned(takers), down: down.clone(), column }
             }
         };
-        let column = Arc::clone(&entry.2);
+        let column = Arc::clone(&entry.column);
+        self.keep(entry);
+        column
+    }
+
+    fn keep(&mut self, entry: Kept) {
         if self.kept.len() >= KEPT {
             self.kept.remove(0);
         }
         self.kept.push(entry);
-        column
+    }
+}
+
+impl Kept {
+    fn is_of(&self, takers: &Takers<'_>, down: &BTreeSet<MemberId>) -> bool {
+        let is_it = |(kept, (taker, weight)): (&Member, &(&Member, u32))| {
+            kept.id == taker.id && kept.weight == *weight && kept.name == taker.name
+        };
+        self.down == *down && self.takers.len() == takers.len() && self.takers.iter().zip(takers).all(is_it)
     }
 }
 
 /// Those that take new flows: members with weight, and when none has any, all of them, alike: somebody has to go on.
-fn takers(members: Vec<&Member>) -> Takers {
-    let has_weight = members.iter().any(|member| member.weight > 0);
-    let weight = |member: &Member| if has_weight { member.weight } else { 1 };
-    let taker = |member: &Member| Member { weight: weight(member), ..member.clone() };
-    members.into_iter().map(taker).filter(|taker| taker.weight > 0).collect()
+fn takers<'a>(members: impl Iterator<Item = &'a Member> + Clone) -> Takers<'a> {
+    match members.clone().any(|member| member.weight > 0) {
+        true => members.filter(|member| member.weight > 0).map(|member| (member, member.weight)).collect(),
+        false => members.map(|member| (member, 1)).collect(),
+    }
 }
 
-fn alike(some: &[Member], others: &[Member]) -> bool {
-    let of = |member: &Member| (member.id, member.weight);
-    some.len() == others.len()
-        && some.iter().zip(others).all(|(one, other)| of(one) == of(other) && one.name == other.name)
+fn owned(takers: &Takers<'_>) -> Vec<Member> {
+    takers.iter().map(|&(taker, weight)| Member { weight, ..taker.clone() }).collect()
 }
 
 /// The same with one member more, if it is new and there is a place.

@@ -36,19 +36,20 @@ impl Datapath {
         self.steer()?;
         let members = self.memberships.members();
         self.resolve(&members).await?;
-        let mut rows = self.memberships.rows();
-        if self.openers_only {
-            rows = Arc::new(rows.openers_only());
-        }
+        let this = members.get(&self.local.node).map(|member| member.id);
+        let (rows, stand_in) = match self.openers_only {
+            true => (Arc::new(self.memberships.rows().openers_only()), None),
+            false => {
+                let [rows, stand_in] = self.memberships.tables(this);
+                (rows, Some(stand_in))
+            }
+        };
         let down = self.memberships.down();
         let mut wanted = Wanted::with_members(snapshot, &members, down, rows, &self.local, &self.ways.reach);
         if self.memberships.was_away(&self.local.node) {
             wanted.config.flags |= config::WAS_AWAY;
         }
-        if !self.openers_only {
-            let this = members.get(&self.local.node).map(|member| member.id);
-            wanted.tables.insert(INGRESS_TABLE + STAND_IN, self.memberships.stand_in(this));
-        }
+        wanted.tables.extend(stand_in.map(|table| (INGRESS_TABLE + STAND_IN, table)));
         if self.keeps_rows.is_some() {
             wanted.keep_rows(&self.installed.members);
         }

@@ -25,13 +25,16 @@ impl Made {
         down: BTreeSet<MemberId>,
         openers: &mut Openers,
     ) -> Arc<Table> {
-        if let Some(table) =
-            self.table.as_ref().filter(|_| self.generations == generations && self.down == down)
-        {
+        if let Some(table) = self.table.as_ref().filter(|_| self.is_of(&generations, &down)) {
             return Arc::clone(table);
         }
         let table = Arc::new(rows(&generations, &down, openers));
         *self = Self { generations, down, table: Some(Arc::clone(&table)) };
         table
+    }
+
+    /// Whether it is made of these.
+    pub(super) fn is_of(&self, generations: &[Arc<Generation>], down: &BTreeSet<MemberId>) -> bool {
+        self.table.is_some() && self.generations == generations && self.down == *down
     }
 }

@@ -60,3 +60,22 @@ fn who_has_nobody_to_stand_in_for_it_goes_on_by_its_own_rows() {
         assert_eq!(memberships.stand_in(None), memberships.rows());
     }
 }
+
+#[test]
+fn together_both_tables_are_what_each_is_alone() {
+    use Step::{Settled, Switch};
+    for (told, down) in [
+        (vec![generation(1, Settled, &[1])], &[][..]),
+        (vec![generation(1, Settled, &[1, 2, 3])], &[]),
+        (vec![generation(1, Settled, &[1, 2, 3]), generation(2, Switch, &[2, 3, 4])], &[]),
+        (vec![generation(1, Settled, &[1, 2, 3])], &[2]),
+    ] {
+        let down = down.iter().copied().collect();
+        let observed = || {
+            let mut memberships = memberships();
+            memberships.observe(&told, Sight { node: "edge-1", ..sight(&down) }, NOW);
+            memberships
+        };
+        assert_eq!(observed().tables(Some(1)), [observed().rows(), observed().stand_in(Some(1))]);
+    }
+}

@@ -172,6 +172,20 @@ fn a_generation_of_nobody_leaves_the_flows_where_they_are() {
     assert!(table(&[], &[]).rows.iter().all(|&row| row == 0));
 }
 
+#[test]
+fn what_is_filled_ahead_is_what_is_asked_for() {
+    let all = [plain(1, Step::Settled, &[1, 2, 3]), plain(2, Step::Switch, &[1, 2, 3, 4])];
+    let mut openers = Openers::default();
+    openers.fill_ahead(&all, Some(1));
+    let filled = |openers: &Openers| openers.kept.iter().filter(|kept| kept.down.is_empty()).count();
+    assert_eq!(filled(&openers), 4, "both memberships, with all and without one");
+    for down in [&[][..], &[1]] {
+        let ids = down.iter().copied().collect();
+        assert_eq!(rows(&all, &ids, &mut openers), table(&all, down));
+    }
+    assert_eq!(filled(&openers), 4);
+}
+
 /// A membership: ids from 1 to 8 with weights, of which some are 0.
 fn membership() -> impl Strategy<Value = Vec<(MemberId, u32)>> {
     let weight = prop_oneof![4 => Just(100_u32), 1 => Just(0), 1 => Just(40)];
