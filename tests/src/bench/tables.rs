@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use lb_agent::l4::at_once;
 use lb_agent::l4::maglev::{self, Table};
 use lb_agent::l4::rows::{Openers, rows};
 use lb_agent::l4::wanted::Wanted;
@@ -27,14 +28,13 @@ const ROUNDS: usize = 9;
 
 const DONE_TO: &str = "64 sets of 256 members";
 
-/// One backend set: the openers that are kept for it, and its former membership.
+/// One backend set: the openers that are kept for it, its former membership, and the one after.
 struct Set {
     openers: Openers,
-    before: BTreeMap<String, Member>,
+    generations: [Arc<Generation>; 2],
 }
 
 /// How long a change of all sets took.
-#[derive(Default)]
 struct Change {
     computed: Duration,
     written: Duration,
@@ -52,14 +52,15 @@ impl Change {
 /// Without the right to load programs.
 pub fn run() -> Result<Report> {
     let mut kernel = Kernel::load()?;
-    let mut fills = Vec::new();
+    let (mut alone, mut fills) = (Vec::new(), Vec::new());
     let (mut changes, mut single) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let mut sets: Vec<Set> = (0..SETS).map(Set::new).collect();
         let began = Instant::now();
-        for set in &sets {
-            ensure!(maglev::fill(set.before.values()).rows[0] != 0, "a table is empty");
-        }
+        ensure!(sets.iter().all(Set::fills), "a table is empty");
+        alone.push(millis(began.elapsed()));
+        let began = Instant::now();
+        ensure!(at_once::map(&sets, Set::fills).into_iter().all(|fills| fills), "a table is empty");
         fills.push(millis(began.elapsed()));
         sets.iter_mut().for_each(Set::know_openers);
         changes.push(change(&mut kernel, &mut sets)?);
@@ -70,6 +71,7 @@ pub fn run() -> Result<Report> {
     };
     let mut report = Report::new("tables");
     let mut row = |case: &str, value| report.rows.push(Row::new(case, DONE_TO, value, "ms"));
+    row("fill, by one processor", median(alone));
     row("fill", median(fills));
     row(
         "a member of each set leaves: rows of before and after, digests",
@@ -83,19 +85,18 @@ pub fn run() -> Result<Report> {
 
 /// One member of each set leaves. The kernel's maps hold fewer tables than there are sets, so they take turns.
 fn change(kernel: &mut Kernel, sets: &mut [Set]) -> Result<Change> {
-    let mut change = Change::default();
-    for sets in sets.chunks_mut(MAX_TABLES as usize) {
-        let began = Instant::now();
-        let tables = sets.iter_mut().map(Set::without_one);
-        let tables: BTreeMap<u32, Arc<Table>> =
-            (0..).zip(tables).map(|(number, table)| (number, Arc::new(table))).collect();
-        change.computed += began.elapsed();
+    let began = Instant::now();
+    let tables: Vec<_> = at_once::map(sets, Set::without_one).into_iter().map(Arc::new).collect();
+    let computed = began.elapsed();
+    let mut written = Duration::ZERO;
+    for tables in tables.chunks(MAX_TABLES as usize) {
+        let tables = (0..).zip(tables.iter().map(Arc::clone)).collect();
         let wanted = Wanted { tables, ..fixture::wanted(Outer::V4) };
         let began = Instant::now();
         kernel.set(&wanted)?;
-        change.written += began.elapsed();
+        written += began.elapsed();
     }
-    Ok(change)
+    Ok(Change { computed, written })
 }
 
 impl Set {
@@ -104,7 +105,11 @@ impl Set {
             let name = format!("set-{number}-node-{id}");
             (name.clone(), Member { name, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), weight: 100 })
         };
-        Self { openers: Openers::default(), before: (1..=MEMBERS).map(member).collect() }
+        let before: BTreeMap<_, _> = (1..=MEMBERS).map(member).collect();
+        let mut after = before.clone();
+        after.pop_last();
+        let generation = |number, members| Arc::new(Generation::new(number, Step::Settled, members));
+        Self { openers: Openers::default(), generations: [generation(1, before), generation(2, after)] }
     }
 
     fn with_openers(number: usize) -> Self {
@@ -113,24 +118,17 @@ impl Set {
         set
     }
 
-    /// As it is when a change comes: the agent knows the openers of before.
-    fn know_openers(&mut self) {
-        self.table(&[]);
+    fn fills(&self) -> bool {
+        maglev::fill(self.generations[0].members.values()).rows[0] != 0
     }
 
-    fn without_one(&mut self) -> Table {
-        let mut after = self.before.clone();
-        after.pop_last();
-        self.table(&[after])
+    /// As it is when a change comes: the agent knows the openers of before.
+    fn know_openers(&mut self) {
+        _ = self.openers.of(&self.generations[0]);
     }
 
     /// The rows of the former membership and what came after it.
-    fn table(&mut self, later: &[BTreeMap<String, Member>]) -> Table {
-        let all = std::iter::once(&self.before).chain(later);
-        let generations: Vec<_> = (1..)
-            .zip(all)
-            .map(|(number, members)| Arc::new(Generation::new(number, Step::Settled, members.clone())))
-            .collect();
-        rows(&generations, &BTreeSet::new(), &mut self.openers)
+    fn without_one(&mut self) -> Table {
+        rows(&self.generations, &BTreeSet::new(), &mut self.openers)
     }
 }
