@@ -19,12 +19,14 @@ pub(super) fn hand_over(mut lab: Lab, report: &Report) -> Result<()> {
     let curl = Curl { url: &url, over_v6: false }.arguments(&lab)?.join(" ");
     let first_agent = lab.edges[0].agent().context("edge-1 has no agent")?.id();
     let links = lab.edges.iter().map(|node| node.link).collect();
+    let key_file = lab.edges[0].key_file().display().to_string();
     let (lb_lab, lb_agent) = (program("lb-lab", "LB_LAB")?, program("lb-agent", "LB_AGENT")?);
     let kept = Kept {
         lb_lab: lb_lab.display().to_string(),
         lb_agent: lb_agent.display().to_string(),
         curl,
         first_agent,
+        key_file,
         links,
         folder: lab.keep()?.display().to_string(),
     };
@@ -52,6 +54,8 @@ struct Kept {
     curl: String,
     /// The process of the agent of edge-1.
     first_agent: u32,
+    /// The file with its flow key.
+    key_file: String,
     /// Of the edge nodes.
     links: Vec<Link>,
     folder: String,
@@ -85,10 +89,10 @@ impl Kept {
     }
 
     fn deeds(&self) -> Commands {
-        let Self { folder, first_agent, .. } = self;
+        let Self { folder, first_agent, key_file, .. } = self;
         let run = format!("{folder}/run/edge-1");
         let next = format!(
-            "run --manifests {folder}/manifests --node edge-1 --interface {UPLINK} --hash-key-file {folder}/hash-key \
+            "run --manifests {folder}/manifests --node edge-1 --interface {UPLINK} --hash-key-file {key_file} \
              --take-over --admin-socket /run/edgelb/{NEXT}"
         );
         let next = format!("{} > {folder}/log/edge-1-next.log 2>&1 &", self.agent(&next));
@@ -164,6 +168,7 @@ mod tests {
             lb_agent: "/agent".to_owned(),
             curl: String::new(),
             first_agent: 7,
+            key_file: "/kept/hash-key-edge-1".to_owned(),
             links: (1..=3).map(Link::edge).collect(),
             folder: "/kept".to_owned(),
         };
