@@ -58,13 +58,20 @@ fn driver(link: &Link) -> Judgement {
 
 fn mtu(mtu: u32, is_native: bool) -> Judgement {
     let inner = |overhead: usize| mtu.saturating_sub(overhead as u32);
+    let least = |overhead: usize| LEAST_MTU + overhead as u32;
     let found = format!(
         "{mtu}: between members, clients' packets of up to {} bytes fit ({} if members have IPv6 addresses)",
         inner(OVERHEAD_V4),
         inner(OVERHEAD_V6)
     );
+    // Who sends over IPv6 heeds no word of less.
+    let is_too_small = inner(OVERHEAD_V4) < LEAST_MTU;
     match mtu {
         ..LEAST_MTU => fail(found, format!("{LEAST_MTU} is the least for IPv6; 1500 or more is wise")),
+        _ if is_too_small => warn(
+            format!("{found}, and clients' IPv6 packets have up to {LEAST_MTU}: those are lost"),
+            format!("{} or more, {} if members have IPv6 addresses", least(OVERHEAD_V4), least(OVERHEAD_V6)),
+        ),
         LARGEST_XDP_MTU.. if !is_native => {
             warn(found, format!("most drivers run XDP natively only up to {LARGEST_XDP_MTU}"))
         }
@@ -212,6 +219,9 @@ mod tests {
         check(&mtu(1500, false), Status::Ok, "1452 bytes fit (1432");
         check(&mtu(9000, true), Status::Ok, "9000");
         check(&mtu(9000, false), Status::Warn, "3498");
+        check(&mtu(1328, true), Status::Ok, "1280 bytes fit");
+        check(&mtu(1327, true), Status::Warn, "1279 bytes fit");
+        check(&mtu(1300, true), Status::Warn, "those are lost");
         check(&mtu(1200, false), Status::Fail, "1280");
     }
 
