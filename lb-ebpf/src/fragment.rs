@@ -11,7 +11,7 @@ use lb_common::verdict::{Counter, DropReason, Verdict};
 use crate::access::opaque;
 use crate::follow::{Fragment, follow};
 use crate::frame::{Action, Frame, Maps};
-use crate::ip::{Family, Packet, Transport, V4, V6};
+use crate::ip::{Family, Packet, Transport, UDP, V4, V6, ports};
 use crate::keys::{Both, Keys};
 use crate::link::{IPV4, IPV6, Link};
 use crate::process::{Fate, Rest, done, lost, stay};
@@ -32,6 +32,25 @@ pub fn collect(frame: &mut impl Frame, maps: &impl Maps, is_given: bool) -> Resu
     }
     let next = follow(&fragment, frame, maps);
     carry_out(frame, maps, &fragment, next, is_given)
+}
+
+/// Whether the packet at `offset` is the first part of a datagram to the encapsulation's port of this node. Members send none
+/// in parts; and the kernel would put it together where no tag was looked at, in front of the agent's probes.
+#[inline(always)]
+pub(crate) fn is_encapsulation_in_parts<F: Family>(
+    frame: &impl Frame,
+    offset: usize,
+    packet: &Packet<F>,
+    config: &Config,
+) -> bool {
+    if !packet.is_fragment() || packet.destination != F::local(config) {
+        return false;
+    }
+    let Some(part) = F::part(frame, offset, packet) else { return false };
+    let end = offset + usize::from(packet.len);
+    part.before == 0
+        && part.protocol == UDP
+        && ports(frame, part.payload, end, UDP).is_some_and(|ports| ports.destination == config.port)
 }
 
 /// Looks at the fragment in a frame. Nothing of one that another member sent is believed before its tag is right.

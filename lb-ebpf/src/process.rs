@@ -8,7 +8,7 @@ use lb_common::row::Row;
 use lb_common::verdict::{Counter, DropReason, Verdict};
 
 use crate::flow::{Flow, Own};
-use crate::fragment::collect;
+use crate::fragment::{collect, is_encapsulation_in_parts};
 use crate::frame::{Action, Frame, Maps};
 use crate::ip::{Family, Packet, Transport, V4, V6};
 use crate::keys::{Both, InForce, Keys};
@@ -164,10 +164,26 @@ fn packet<F: Family, K: Keys>(
     let Some(packet) = F::parse(frame, link.len()) else { return Ok(pass(Verdict::Unparsed)) };
     match packet.transport {
         Transport::Flow(ports) => flow::<F, K>(frame, maps, link, &packet, &Flow::of(&packet, ports)),
-        _ if !packet.is_for_vip(maps) => Ok(pass(Verdict::NotForVip)),
+        _ if !packet.is_for_vip(maps) => for_others(frame, maps, link, &packet),
         Transport::Fragment => Ok(Fate::Fragment),
         Transport::Other if packet.is_icmp() => Ok(Fate::Icmp),
         Transport::Other => Ok(pass(Verdict::OtherProtocol)),
+    }
+}
+
+/// What is for no VIP is left to the kernel; but no part of what only looks as if a member had sent it.
+#[inline(always)]
+fn for_others<F: Family>(
+    frame: &impl Frame,
+    maps: &impl Maps,
+    link: &Link,
+    packet: &Packet<F>,
+) -> Result<Fate, DropReason> {
+    match maps.config() {
+        Some(config) if is_encapsulation_in_parts(frame, link.len(), packet, config) => {
+            Err(DropReason::MalformedEncap)
+        }
+        _ => Ok(pass(Verdict::NotForVip)),
     }
 }
 

@@ -56,6 +56,25 @@ fn a_good_probe_is_stamped_and_passed() {
     }
 }
 
+/// The kernel would put it together behind the packet path, where no tag was looked at.
+#[test]
+fn what_comes_in_parts_is_not_put_together() {
+    for outer in [Outer::V4, Outer::V6] {
+        let mut both = Both::fixture(outer);
+        let whole = datagram(outer, &message(&GOOD));
+        let [first, rest] = &whole.parts(7, 32)[..] else { panic!("two parts") };
+        for tags in [&[][..], &[(0x8100, 5)]] {
+            let name = format!("{outer:?}, {} tags", tags.len());
+            both.drops(&name, &first.tagged(tags), DropReason::MalformedEncap);
+            both.passes(&name, &rest.tagged(tags), Verdict::NotForVip);
+        }
+        let other = Ip::new(address(outer, NEAR), address(outer, THIS), Transport::udp(53, 53, &[7; 56]));
+        both.passes("to another port", &other.parts(7, 32)[0].frame(), Verdict::NotForVip);
+        let elsewhere = whole.to(address(outer, NEAR));
+        both.passes("to another node", &elsewhere.parts(7, 32)[0].frame(), Verdict::NotForVip);
+    }
+}
+
 /// Where the UDP header is in a frame with an IPv4 outer header.
 const UDP: usize = 14 + 20;
 

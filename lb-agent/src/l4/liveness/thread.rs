@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Figures are told this often, and at once when a peer comes up or goes down.
 const PUBLISH: Duration = Duration::from_millis(100);
 
+/// So many messages are taken at one time: whatever comes in, asks and signs of life go out.
+const TAKEN: usize = 1024;
+
 /// An address that cannot be had is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -159,7 +162,7 @@ impl Line {
         let said = is_alive.then(|| *self.inputs.said.borrow());
         // A byte more: what is too long is seen to be.
         let mut bytes = [0; LEN + 1];
-        loop {
+        for _ in 0..TAKEN {
             match socket.recv_from(&mut bytes) {
                 Ok((len, source)) => {
                     let came = (&bytes[..len], source);
