@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Live;
-use crate::model::{ConnectionKind, DRAIN_SECONDS, Drain, DrainProgress, DrainedBy, Draining};
+use crate::model::{ConnectionKind, DRAIN_SECONDS, Drain, DrainProgress, DrainedBy, Draining, Turn};
+
+/// What an agent says that has been followed: what it was told of a drain, the next one was told, too.
+pub(super) const FOLLOWED: &str =
+    "another agent has the packet path of this node: that one drains it, or does not (--admin-socket)";
 
 /// How it goes, as JSON.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
@@ -22,6 +26,9 @@ pub struct DrainReport {
     pub words: String,
     /// Whether new flows still open here: no connection is told to end yet.
     pub opens_here: bool,
+    /// Whether it is another agent's to say by now.
+    #[serde(default)]
+    pub followed: bool,
     /// Seconds until what is left is closed.
     pub deadline: Option<u64>,
     /// Connections that are left, by kind; `at_kernel` are those that the proxy has no more, while their clients have not
@@ -39,7 +46,12 @@ impl DrainReport {
         // Told a moment ago, it has nothing to say yet.
         let progress = if progress.of == told { progress } else { DrainProgress::default() };
         let is_told = told.is_some() && progress.of.is_none();
-        let words = if is_told { "draining".to_owned() } else { progress.to_string() };
+        let followed = *live.turn.borrow() == Turn::After;
+        let words = match followed {
+            true => FOLLOWED.to_owned(),
+            false if is_told => "draining".to_owned(),
+            false => progress.to_string() + &waits(live, &progress),
+        };
         let by_kind = ConnectionKind::ALL.iter().zip(progress.left.by_kind);
         let node_says = told.and_then(|told| match told.by {
             DrainedBy::Node(drain) => Some(drain.field().to_owned()),
@@ -49,8 +61,9 @@ impl DrainReport {
         Self {
             draining: told.is_some(),
             node_says,
-            complete: progress.is_complete(),
+            complete: progress.is_complete() && !followed,
             words,
+            followed,
             opens_here: progress.ends_by.is_none(),
             deadline: deadline.map(|at| at.saturating_duration_since(Instant::now()).as_secs()),
             connections: by_kind
@@ -60,6 +73,20 @@ impl DrainReport {
             oldest: progress.left.oldest.map(|age| age.as_secs()),
         }
     }
+}
+
+/// Why new flows still open here, if that is known.
+fn waits(live: &Live, progress: &DrainProgress) -> String {
+    if progress.of.is_none() || progress.ends_by.is_some() {
+        return String::new();
+    }
+    let history = live.history();
+    let why = match history.queued {
+        Some(queued) => queued,
+        None if history.all_drain() => "all members drain, and somebody has to serve".to_owned(),
+        None => return String::new(),
+    };
+    format!(" ({why})")
 }
 
 /// What a `POST` asks for: `deadline` in the query, in seconds.
@@ -91,7 +118,53 @@ pub(super) fn said(
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use tokio::sync::watch;
+
+    use super::super::live::tests::live;
     use super::*;
+    use crate::model::{Generation, History, Member, Snapshot, Step};
+
+    /// A node at which new flows open though it was told to drain.
+    fn held_up(history: History) -> Live {
+        let of = Some(Draining::within(Duration::from_secs(9)));
+        Live {
+            draining: watch::Sender::new(of).subscribe(),
+            drain: watch::Sender::new(DrainProgress { of, ..DrainProgress::default() }).subscribe(),
+            history: Some(watch::Sender::new(history).subscribe()),
+            ..live(Some(1), 1, Some(Snapshot::default()))
+        }
+    }
+
+    #[test]
+    fn who_waits_is_told_for_what() {
+        let begin = "draining: new flows still open here, no connection left";
+        let queued = Some("change 10 queued (a drains): b holds flows of membership 9".to_owned());
+        let address = Ipv4Addr::LOCALHOST.into();
+        let member = Member { name: "a".to_owned(), id: 1, address, weight: 0 };
+        let all = Generation::new(7, Step::Settled, [("a".to_owned(), member)].into());
+        let all_drain = History { agreed: vec![Arc::new(all)], ..History::default() };
+        for (history, why) in [
+            (History::default(), ""),
+            (
+                History { queued, ..History::default() },
+                " (change 10 queued (a drains): b holds flows of membership 9)",
+            ),
+            (all_drain, " (all members drain, and somebody has to serve)"),
+        ] {
+            assert_eq!(DrainReport::new(&held_up(history)).words, format!("{begin}{why}"));
+        }
+    }
+
+    #[test]
+    fn who_was_followed_speaks_for_nobody() {
+        let turn = watch::Sender::new(Turn::After).subscribe();
+        let report = DrainReport::new(&Live { turn, ..held_up(History::default()) });
+        assert!(report.followed && !report.complete);
+        assert_eq!(report.words, FOLLOWED);
+    }
 
     #[test]
     fn a_deadline_is_a_number_of_seconds() {

@@ -12,13 +12,13 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use prometheus_client::encoding::text::encode;
 use serde::Serialize;
 
-use super::drain::{DrainReport, asked, said};
+use super::drain::{DrainReport, FOLLOWED, asked, said};
 use super::dump::Dump;
 use super::explain;
 use super::holders;
 use super::overview::Overview;
 use super::server::State;
-use crate::model::Draining;
+use crate::model::{Draining, Turn};
 
 /// Which endpoints a listener answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -198,8 +198,11 @@ fn call_off(state: &State) -> Response<Body> {
     tell(state, None)
 }
 
-/// An agent that is told to stop drains already, and cannot be held up.
+/// An agent that is told to stop drains already, and cannot be held up. One that was followed opens no flows any more.
 fn tell(state: &State, wish: Option<Draining>) -> Response<Body> {
+    if *state.live.turn.borrow() == Turn::After {
+        return text(StatusCode::CONFLICT, format!("{FOLLOWED}\n"));
+    }
     let node = state.live.node_drain();
     let mut is_heard = true;
     state.tell.send_if_modified(|told| {

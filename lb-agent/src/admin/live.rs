@@ -169,7 +169,11 @@ impl Live {
             "others open this node's flows until its rows lead to what opened while its agent was silent"
                 .to_owned()
         });
+        let followed = (*self.turn.borrow() == Turn::After).then(|| {
+            "another agent has the packet path: this one serves the connections that it has".to_owned()
+        });
         down.chain(stuck)
+            .chain(followed)
             .chain(alone)
             .chain(stood_in)
             .chain(self.gone().into_values())

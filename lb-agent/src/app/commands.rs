@@ -45,6 +45,9 @@ pub(super) async fn health(probe: &Health) -> Result<ExitCode> {
 /// How often `drain --wait` asks.
 const ASKING: Duration = Duration::from_millis(500);
 
+/// After so many answers of an agent that has been followed, nobody puts the next one in its place.
+const GIVEN_UP: u32 = 20;
+
 pub(super) async fn drain(drain: &Drain) -> Result<ExitCode> {
     let socket = &drain.admin_socket.admin_socket;
     let ask = if drain.cancel { Ask::CallOff } else { Ask::Begin(drain.deadline) };
@@ -57,7 +60,8 @@ pub(super) async fn drain(drain: &Drain) -> Result<ExitCode> {
     if !drain.wait {
         return Ok(ExitCode::SUCCESS);
     }
-    while !is_over(&report) {
+    let mut followed: u32 = 0;
+    while !is_over(&report) && followed < GIVEN_UP {
         tokio::time::sleep(ASKING).await;
         let now = match ask_drain(socket, Ask::Progress).await {
             Ok(now) => now,
@@ -67,6 +71,7 @@ pub(super) async fn drain(drain: &Drain) -> Result<ExitCode> {
         if now.words != report.words {
             say(format_args!("{}\n", now.words))?;
         }
+        followed = if now.followed { followed + 1 } else { 0 };
         report = now;
     }
     if is_in_vain(&report) {
@@ -198,6 +203,7 @@ mod tests {
             complete: false,
             words: "draining: 1 connection left".to_owned(),
             opens_here: false,
+            followed: false,
             deadline: Some(60),
             connections: BTreeMap::new(),
             oldest: None,
@@ -223,9 +229,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("edgelb");
         std::fs::create_dir(&state).expect("writable");
-        for name in
-            ["admin.sock", "handover.sock", "snapshot", "snapshot.new", "memberships.json", "memberships.new"]
-        {
+        for name in [
+            "admin.sock",
+            "handover.sock",
+            "snapshot",
+            "snapshot.new",
+            "memberships.json",
+            "memberships.new",
+        ] {
             std::fs::write(state.join(name), "x").expect("writable");
         }
         assert!(remove_state(&state).expect("they can be removed"));

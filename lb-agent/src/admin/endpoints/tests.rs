@@ -95,6 +95,16 @@ async fn a_drain_is_told_on_the_agents_own_socket_alone() {
     state.tell.send_replace(Some(Draining::stop_within(std::time::Duration::from_secs(9))));
     assert_eq!(ask(Method::DELETE, "/drain", Scope::Own, &state).await.0, StatusCode::CONFLICT);
     assert!(state.tell.borrow().is_some(), "an agent that stops cannot be held up");
+    let turn = watch::Sender::new(Turn::After).subscribe();
+    let followed = State { live: Live { turn, ..state.live }, ..state };
+    for method in [Method::POST, Method::DELETE] {
+        let (status, body) = ask(method, "/drain", Scope::Own, &followed).await;
+        assert_eq!(status, StatusCode::CONFLICT);
+        assert!(body.contains("another agent has the packet path"), "{body}");
+    }
+    check("/drain", Scope::All, &followed, 200, "\"followed\": true").await;
+    check("/readyz?exclude=drain", Scope::Metrics, &followed, 200, "; another agent has the packet path")
+        .await;
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ fn sample(sent: u64, lost: u64, packets: u64) -> Sample {
         complete: false,
         words: "not draining".to_owned(),
         opens_here: true,
+        followed: false,
         deadline: None,
         connections: BTreeMap::new(),
         oldest: None,
