@@ -15,6 +15,7 @@ mod flow_key;
 #[cfg(test)]
 mod flows_found;
 mod input;
+mod kept_drain;
 mod liveness;
 mod packet_path;
 mod proxy;
@@ -32,7 +33,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use prometheus_client::registry::Registry;
@@ -43,6 +44,7 @@ use tracing::warn;
 use self::drain::{Drain, Grace};
 use self::flow_key::Given;
 use self::input::Input;
+use self::kept_drain::KeptDrain;
 use self::packet_path::{PacketPath, counters, uplinks};
 use self::proxy::proxy_config;
 use self::signals::StopSignals;
@@ -174,7 +176,8 @@ async fn agent(run: Run) -> Result<ExitCode> {
         // From here on SYNs go elsewhere: those that came before have their handshakes done.
         sleep(LAST_HANDSHAKES).await;
     }
-    tokio::join!(stop(proxy, last_words, left, signals), async {
+    let next = (*live.turn.borrow() == Turn::After).then(|| KeptDrain::new(&run.state));
+    tokio::join!(stop(proxy, last_words, left, signals, next), async {
         if let Some(writer) = writer {
             writer.stop().await;
         }
@@ -345,9 +348,15 @@ async fn told_to_stop() -> Result<()> {
     Ok(())
 }
 
-/// Lets requests end, unless it is told to stop once more. What is in the kernel stays: it goes on forwarding to the
-/// other members.
-async fn stop(mut proxy: Arc<Proxy>, last_words: Vec<LastWords>, grace: Duration, mut signals: StopSignals) {
+/// Lets requests end, unless it is told to stop once more; if there is a `next` agent, by the deadline of its drain. What is
+/// in the kernel stays: it goes on forwarding to the other members.
+async fn stop(
+    mut proxy: Arc<Proxy>,
+    last_words: Vec<LastWords>,
+    grace: Duration,
+    mut signals: StopSignals,
+    next: Option<KeptDrain>,
+) {
     // A snapshot may be on its way into the proxy: that thread lets go of it soon.
     let proxy = loop {
         match Arc::try_unwrap(proxy) {
@@ -355,6 +364,13 @@ async fn stop(mut proxy: Arc<Proxy>, last_words: Vec<LastWords>, grace: Duration
             Err(shared) => proxy = shared,
         }
         sleep(PUBLISHING).await;
+    };
+    let (ending, last) = (proxy.ending(), Instant::now() + grace);
+    let hurried = async {
+        match next {
+            Some(next) => next.hurry(&ending, last).await,
+            None => std::future::pending().await,
+        }
     };
     let (over, is_over) = oneshot::channel();
     // A thread that the end of the process does not wait for, as it would for one of the runtime's.
@@ -371,6 +387,7 @@ async fn stop(mut proxy: Arc<Proxy>, last_words: Vec<LastWords>, grace: Duration
         result = is_over => if thread.is_err() || result.is_err() {
             warn!("the proxy did not stop in order");
         },
+        never = hurried => match never {},
         () = signals.told() => warn!("told to stop again: connections that are left are cut"),
     }
 }

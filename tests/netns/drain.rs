@@ -160,6 +160,56 @@ fn an_operator_can_wait_for_the_end_of_a_drain() -> Result<()> {
     })
 }
 
+/// They are the node's, whichever of its agents has them.
+#[test]
+fn a_drain_ends_the_connections_of_the_agent_before_too() -> Result<()> {
+    with_site("a_drain_ends_the_connections_of_the_agent_before_too", &edges(2), |lab, _| {
+        await_all_up(lab)?;
+        let mut kept = hold(lab, "edge-1")?;
+        let mut before = lab.edges[0].run_next_agent()?;
+        before.ask_to_stop()?;
+        let socket = lab.edges[0].agent_socket();
+        let drain = ["drain", "--wait", "--deadline", "8", "--admin-socket", &socket];
+        let (status, text) = lab.edges[0].lb_agent(&drain)?;
+        ensure!(status.success() && text.ends_with("drained: no connection left\n"), "{text}");
+        kept.await_end()?;
+        let end = before.wait(SOON)?;
+        ensure!(end.success(), "{end}: {}", before.log());
+        Ok(())
+    })
+}
+
+/// Who takes over goes on with it, and the other node hears of no change; the agent before has no say any more.
+#[test]
+fn a_drain_outlasts_an_update_of_the_agent() -> Result<()> {
+    with_site("a_drain_outlasts_an_update_of_the_agent", &edges(2), |lab, _| {
+        await_all_up(lab)?;
+        lab.edges[0].lb_agent(&["drain", "--deadline", "60"])?;
+        await_drain(lab, "drained: no connection left")?;
+        let mut before = lab.edges[0].start_next_agent(&[])?;
+        eventually("the next agent has the packet path", SOON, || {
+            let readiness = lab.edges[0].admin("/readyz?exclude=drain")?;
+            ensure!(readiness.status == 200, "{readiness:?}");
+            Ok(())
+        })?;
+        await_drain(lab, "drained: no connection left")?;
+        let (status, said) = lab.edges[0].lb_agent(&["drain", "--cancel"])?;
+        ensure!(!status.success() && said.contains("another agent has the packet path"), "{said}");
+        before.stop()?;
+        await_drain(lab, "drained: no connection left")?;
+        let log = lab.edges[1].agent().context("it was started")?.log();
+        ensure!(log.contains("edge-1 drains") && !log.contains("edge-1 is active again"), "{log}");
+        let socket = lab.edges[0].agent_socket();
+        let (status, said) = lab.edges[0].lb_agent(&["drain", "--cancel", "--admin-socket", &socket])?;
+        ensure!(status.success() && said == "not draining\n", "{said}");
+        // Who begins where no agent is serves.
+        lab.edges[0].lb_agent(&["drain", "--admin-socket", &socket])?;
+        await_drain(lab, "\"draining\": true")?;
+        lab.edges[0].kill_agent()?;
+        lab.edges[0].run_agent(&["--admin-socket", &socket])
+    })
+}
+
 #[test]
 fn an_agent_that_is_told_to_stop_drains_first() -> Result<()> {
     run("an_agent_that_is_told_to_stop_drains_first", &edges(1), |lab| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::kept_drain::DRAIN;
 use super::packet_path::{FLOW_KEY, HAND_OVER, HISTORY};
 use super::say::say;
 use super::{connect, meaning, told_to_stop};
@@ -156,7 +157,7 @@ pub(super) async fn remove(uninstall: Uninstall) -> Result<ExitCode> {
 
 /// What agents leave in their state folder: the stored state, which has private keys in it, who was a member, the flow key
 /// in force, and sockets. `*.new` are those that an agent did not come to the end of.
-const STATE: [&str; 8] = [
+const STATE: [&str; 9] = [
     "admin.sock",
     HAND_OVER,
     "snapshot",
@@ -165,6 +166,7 @@ const STATE: [&str; 8] = [
     "memberships.new",
     FLOW_KEY,
     "flow-key.new",
+    DRAIN,
 ];
 
 /// Removes it. True if there was anything.
@@ -236,6 +238,7 @@ mod tests {
             "snapshot.new",
             "memberships.json",
             "memberships.new",
+            "drain",
         ] {
             std::fs::write(state.join(name), "x").expect("writable");
         }

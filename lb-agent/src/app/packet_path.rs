@@ -18,6 +18,7 @@ pub(super) use self::counters::counters;
 use super::Snapshots;
 use super::drain::Drain;
 use super::flow_key::{Given, Others, Ring};
+use super::kept_drain::KeptDrain;
 use super::liveness::{Liveness, Told};
 use crate::admin;
 use crate::admin::capture::{Arm, Armed};
@@ -51,7 +52,7 @@ pub(super) struct PacketPath {
     holdings: watch::Sender<Option<Holdings>>,
     gone: watch::Sender<BTreeMap<String, String>>,
     keys: watch::Sender<FlowKeys>,
-    draining: watch::Receiver<Option<Draining>>,
+    draining: watch::Sender<Option<Draining>>,
     yielded: watch::Receiver<bool>,
     turn: watch::Sender<Turn>,
     outlook: Outlook,
@@ -73,6 +74,7 @@ struct PathOptions {
     port: u16,
     pins: Pins,
     kept: KeptKey,
+    drain: KeptDrain,
     history: Option<PathBuf>,
     openers_only: bool,
     drain_deadline: Duration,
@@ -104,6 +106,7 @@ impl PacketPath {
             port: run.encap_port,
             pins: pins(run),
             kept: KeptKey::new(pins(run), run.state.join(FLOW_KEY)),
+            drain: KeptDrain::new(&run.state),
             history: Some(run.state.join(HISTORY)),
             openers_only: run.no_second_chance,
             drain_deadline: Duration::from_secs(run.drain_deadline.into()),
@@ -121,7 +124,7 @@ impl PacketPath {
             holdings: watch::Sender::default(),
             gone: watch::Sender::default(),
             keys: watch::Sender::default(),
-            draining: drain.told().subscribe(),
+            draining: drain.told(),
             yielded: drain.yielded(),
             turn: watch::Sender::default(),
             outlook: Outlook::default(),
@@ -252,7 +255,8 @@ impl PacketPath {
         tokio::select! {
             result = self.take_turns(&mut succession, rolling, proxy, snapshots.clone()) => result,
             never = ring.follow(&keys, &roll) => match never {},
-            result = probing.feed(node, snapshots, history, live, self.draining.clone(), names) => result,
+            never = self.options.drain.follow(&self.draining, self.turn.subscribe()) => match never {},
+            result = probing.feed(node, snapshots, history, live, self.draining.subscribe(), names) => result,
         }
     }
 }

@@ -110,7 +110,7 @@ pub use last_words::LastWords;
 pub use limits::{Limit, Limits, Setting, SettingError};
 pub use listen::{ListenError, SteeredSocket};
 pub use observer::Observer;
-pub use proxy::{Proxy, StartError};
+pub use proxy::{Ending, Proxy, StartError};
 pub use reply::{Blame, Reply};
 pub use secured::EndpointTlsFailure;
 pub use tls::{HandshakeFailure, Tickets, TlsError};

@@ -232,6 +232,12 @@ impl Proxy {
         self.phase.send_replace(Phase::Serving);
     }
 
+    /// What can give connections another deadline while the proxy shuts down.
+    #[must_use]
+    pub fn ending(&self) -> Ending {
+        Ending { phase: self.phase.clone() }
+    }
+
     /// The connections that are open.
     #[must_use]
     pub fn left(&self) -> Left {
@@ -256,6 +262,25 @@ impl Proxy {
                 tracing::error!("a worker ended by a panic");
             }
         }
+    }
+}
+
+/// The end of a proxy that shuts down.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    phase: watch::Sender<Phase>,
+}
+
+impl Ending {
+    /// Has connections end by this deadline; nothing before the proxy shuts down.
+    pub fn by(&self, deadline: Instant) {
+        self.phase.send_if_modified(|phase| {
+            let is_other = phase.is_stopping() && phase.deadline() != Some(deadline);
+            if is_other {
+                *phase = Phase::Stopping { deadline };
+            }
+            is_other
+        });
     }
 }
 

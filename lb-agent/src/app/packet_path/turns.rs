@@ -29,7 +29,10 @@ impl PacketPath {
             info!("another agent has the packet path: it is asked for it once this one is ready to serve");
             self.turn.send_replace(Turn::Waiting);
             snapshots.wait_for(Option::is_some).await?;
+            // At once, so that nobody hears meanwhile that this node does not drain; and what was said since.
+            let drain = self.options.drain.inherit(&self.draining, None);
             begun = Some(succession.take_over().await?);
+            self.options.drain.inherit(&self.draining, drain);
         }
         proxy.listen(&succession.inherited())?;
         while let Some(packet_path) = begun {
@@ -83,7 +86,7 @@ impl PacketPath {
             missed: self.outlook.missed().noticed(),
             heard: self.outlook.heard(),
             judged: self.outlook.judged(),
-            draining: self.draining.clone(),
+            draining: self.draining.subscribe(),
             captures: Arc::clone(&self.captures),
         };
         let (live, history) = (self.live.clone(), self.history.clone());
