@@ -6,6 +6,7 @@
 use lb_common::checksum;
 use lb_common::fragment::Head;
 use lb_common::limit::Limit;
+use lb_common::map::Config;
 use lb_common::verdict::{DropReason, Verdict};
 
 use crate::access::Window;
@@ -48,10 +49,7 @@ pub(crate) fn too_big(frame: &mut impl Frame, maps: &impl Maps, mtu: u16) -> Act
         }
         _ => None,
     };
-    match told {
-        Some(()) => done(maps, Verdict::ToldTooBig.into(), Action::Transmit),
-        None => lost(maps, DropReason::TooBig),
-    }
+    end(maps, told, Verdict::ToldTooBig, DropReason::TooBig)
 }
 
 /// Sends the frame's packet back as the message that it had no hop left, and counts the verdict. It comes from this node,
@@ -63,18 +61,28 @@ pub(crate) fn expired(frame: &mut impl Frame, maps: &impl Maps) -> Action {
     }
     let told = match (Link::parse(frame), maps.config()) {
         (Some(link), Some(config)) if link.ethertype == IPV4 => {
-            let own = Some(config.local_v4).filter(|own| *own != 0);
-            answer::<V4, SHORT_QUOTE_V4>(frame, &link, own, Message(V4::EXPIRED, 0))
+            answer::<V4, SHORT_QUOTE_V4>(frame, &link, own::<V4>(config), Message(V4::EXPIRED, 0))
         }
         (Some(link), Some(config)) if link.ethertype == IPV6 => {
-            let own = Some(config.local_v6).filter(|own| *own != [0; 2]);
-            answer::<V6, SHORT_QUOTE_V6>(frame, &link, own, Message(V6::EXPIRED, 0))
+            answer::<V6, SHORT_QUOTE_V6>(frame, &link, own::<V6>(config), Message(V6::EXPIRED, 0))
         }
         _ => None,
     };
+    end(maps, told, Verdict::ToldExpired, DropReason::Expired)
+}
+
+/// This node's address of a family, if it has one.
+#[inline(always)]
+fn own<F: Family>(config: &Config) -> Option<F::Address> {
+    Some(F::local(config)).filter(|own| F::is_host(*own))
+}
+
+/// The end of a packet of which its sender was told, or could not be.
+#[inline(always)]
+fn end(maps: &impl Maps, told: Option<()>, verdict: Verdict, reason: DropReason) -> Action {
     match told {
-        Some(()) => done(maps, Verdict::ToldExpired.into(), Action::Transmit),
-        None => lost(maps, DropReason::Expired),
+        Some(()) => done(maps, verdict.into(), Action::Transmit),
+        None => lost(maps, reason),
     }
 }
 

@@ -39,6 +39,11 @@ fn told(client: IpAddr, vip: IpAddr, packet: &Ip, mtu: u16, tags: &[(u16, u16)])
     message(client, vip, kind, mtu, &packet.bytes()[..QUOTE], tags)
 }
 
+/// All hosts of a link, in the family of `vip`.
+fn group(vip: IpAddr) -> IpAddr {
+    if vip.is_ipv4() { [224, 0, 0, 1].into() } else { [0xff02, 0, 0, 0, 0, 0, 0, 1].into() }
+}
+
 /// An ICMP error from `from`.
 fn message(
     client: IpAddr,
@@ -91,11 +96,9 @@ fn not_everybody_is_told() {
     let mut both = all_to_near(Outer::V4);
     for (client, vip) in FAMILIES {
         let long = Transport::tcp(CLIENT_PORT, 443, &[7; 1400]);
-        let group: IpAddr =
-            if vip.is_ipv4() { [224, 0, 0, 1].into() } else { [0xff02, 0, 0, 0, 0, 0, 0, 1].into() };
         both.drops(
             "a group",
-            &Ip::new(group, vip, long.clone()).fragment(DONT_FRAGMENT).frame(),
+            &Ip::new(group(vip), vip, long.clone()).fragment(DONT_FRAGMENT).frame(),
             DropReason::TooBig,
         );
         let mut to_all = Ip::new(client, vip, long).fragment(DONT_FRAGMENT).frame();
@@ -197,9 +200,7 @@ fn not_everybody_is_told_of_the_last_hop() {
         let kind = if vip.is_ipv4() { 11 } else { 3 };
         let expired = error(client, kind, &reply(client, vip, CLIENT_PORT), 8).ttl(1);
         both.drops("an error", &expired.frame(), DropReason::Expired);
-        let group: IpAddr =
-            if vip.is_ipv4() { [224, 0, 0, 1].into() } else { [0xff02, 0, 0, 0, 0, 0, 0, 1].into() };
-        let of_group = Ip::new(group, vip, Transport::tcp(CLIENT_PORT, 443, b"")).ttl(1);
+        let of_group = Ip::new(group(vip), vip, Transport::tcp(CLIENT_PORT, 443, b"")).ttl(1);
         both.drops("a group", &of_group.frame(), DropReason::Expired);
     }
 }

@@ -58,8 +58,7 @@ fn walk(turns: &mut Turns, table: &mut [MemberId]) -> Free {
         let turn = &mut turns.all()[at];
         let bucket = free.next(turn, left);
         free.take(bucket);
-        table[bucket as usize] = turn.id;
-        turn.next = turn.after(bucket);
+        turn.open(bucket, table);
         left -= 1;
     }
     free
@@ -73,8 +72,7 @@ fn search(turns: &mut Turns, mut remaining: Remaining, table: &mut [MemberId]) {
         let turn = &mut turns.all()[at];
         let bucket = remaining.next(turn, inverses[at]);
         remaining.take(bucket);
-        table[bucket as usize] = turn.id;
-        turn.next = turn.after(bucket);
+        turn.open(bucket, table);
     }
 }
 

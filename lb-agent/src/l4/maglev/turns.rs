@@ -76,6 +76,13 @@ impl Turn {
         }
     }
 
+    /// Opens the flows of this bucket from now on, and looks at the one after it next.
+    #[inline(always)]
+    pub(super) fn open(&mut self, bucket: u32, table: &mut [MemberId]) {
+        table[bucket as usize] = self.id;
+        self.next = self.after(bucket);
+    }
+
     /// The bucket after this one in its permutation.
     #[inline(always)]
     pub(super) fn after(&self, bucket: u32) -> u32 {
