@@ -83,12 +83,14 @@ pub(crate) fn write(lab: &Lab, node: &Node, to: &str) -> Result<Process> {
     Ok(capture)
 }
 
+/// Until it says so: the program is there before that, and an agent that ended in between would not have answered.
 fn await_capture(node: &Node, capture: &mut Process) -> Result<()> {
-    let running = eventually("the program that captures", SOON, || {
+    eventually("the capture's beginning", SOON, || {
         ensure!(capture.ended()?.is_none(), "it has ended: {}", capture.log());
-        runs(node, program::CAPTURE)
-    });
-    running.with_context(|| capture.log())
+        ensure!(capture.log().contains("capturing: ends after "), "it says nothing: {}", capture.log());
+        Ok(())
+    })?;
+    runs(node, program::CAPTURE)
 }
 
 /// Which program is on the uplink.

@@ -17,8 +17,11 @@ use crate::cli::Capture;
 pub(super) async fn capture(capture: &Capture) -> Result<ExitCode> {
     let mut signals = StopSignals::new()?;
     let socket = &capture.admin_socket.admin_socket;
-    let mut capturing = admin::capture(socket, &capture.question()).await?;
+    let question = capture.question();
+    let mut capturing = admin::capture(socket, &question).await?;
     let mut out = open(capture.write.as_deref())?;
+    let (count, seconds) = (question.filter.count, question.seconds);
+    eprintln!("capturing: ends after {count} packets or {seconds} s, or when interrupted");
     let mut is_told = false;
     loop {
         tokio::select! {
