@@ -20,6 +20,7 @@ mod liveness;
 mod packet_path;
 mod proxy;
 mod say;
+mod segments;
 mod service;
 mod shared_secret;
 mod signals;
@@ -165,6 +166,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         never = shared_secret::follow(secret, &proxy) => match never {},
         never = drain.run(&proxy, live.history.as_ref(), live.following.clone()) => match never {},
         never = attract(&live, drain.yielded(), attracted) => match never {},
+        never = segments::follow(&live, &proxy) => match never {},
         never = service::tell(&live) => match never {},
         never = Silent.run(live.attracted.clone()) => match never {},
         never = admin => match never {},

@@ -23,7 +23,7 @@
 //! +---------------------------------------------------------------+
 //! |  room                                                         |
 //! +---------------+-----------------------------------------------+
-//! |  seen by XDP  |  0                                            |
+//! |  seen by XDP  |  0            |  inner MTU                    |
 //! +---------------+-----------------------------------------------+
 //! |  tag (64 bits): keyed, over all above with "seen" as 0        |
 //! +---------------------------------------------------------------+
@@ -133,6 +133,8 @@ pub struct Said {
     pub needed: Option<[u32; MOST_NEEDED]>,
     /// How many more flows it can take; `u32::MAX` where it knows no bound.
     pub room: u32,
+    /// Bytes of a client's largest packet that each of its ways to other members takes; 0 where it does not know.
+    pub inner_mtu: u16,
     /// Whether flows that were its own to take may live elsewhere still: it was away, or its packet path went without
     /// its agent.
     pub was_away: bool,
@@ -140,7 +142,7 @@ pub struct Said {
 
 impl Default for Said {
     fn default() -> Self {
-        Self { is_draining: false, in_force: 0, needed: None, room: u32::MAX, was_away: false }
+        Self { is_draining: false, in_force: 0, needed: None, room: u32::MAX, inner_mtu: 0, was_away: false }
     }
 }
 
@@ -196,7 +198,7 @@ impl Message {
             probe.sequence.swap_bytes(),
             pair(said.in_force, n0),
             pair(n1, n2),
-            said.room.swap_bytes() as u64,
+            said.room.swap_bytes() as u64 | (said.inner_mtu.swap_bytes() as u64) << 48,
             0,
         ];
         Self(words).tagged(key)
@@ -311,6 +313,7 @@ impl Message {
             in_force,
             needed: if state & state::COUNTED != 0 { Some([n0, n1, n2]) } else { None },
             room: (room as u32).swap_bytes(),
+            inner_mtu: ((room >> 48) as u16).swap_bytes(),
             was_away: state & state::AWAY != 0,
         };
         let (sequence, is_down) = (sequence.swap_bytes(), state & state::DOWN != 0);

@@ -21,8 +21,14 @@ pub(crate) const GOOD: Probe = Probe {
     is_down: false,
 };
 
-const SAID: Said =
-    Said { is_draining: true, in_force: 5, needed: Some([4, 0, 0]), room: 100, was_away: true };
+const SAID: Said = Said {
+    is_draining: true,
+    in_force: 5,
+    needed: Some([4, 0, 0]),
+    room: 100,
+    inner_mtu: 1252,
+    was_away: true,
+};
 
 fn message(probe: &Probe) -> [u8; LEN] {
     Message::new(probe, &fixture::local().keys.in_force).bytes()

@@ -228,8 +228,13 @@ fn vip(lab: &Lab) -> SocketAddr {
 
 /// A connection that is at this node.
 pub(crate) fn hold(lab: &Lab, node: &str) -> Result<Connection<TcpStream>> {
+    hold_at(lab, vip(lab), node)
+}
+
+/// A connection to a VIP that is at this node.
+pub(crate) fn hold_at(lab: &Lab, to: SocketAddr, node: &str) -> Result<Connection<TcpStream>> {
     for _ in 0..256 {
-        let mut connection = connect(lab, vip(lab))?;
+        let mut connection = connect(lab, to)?;
         if owner(lab, &mut connection, SHOP)?.name == node {
             return Ok(connection);
         }

@@ -15,9 +15,6 @@ use crate::l7::trace::{self, Tracing};
 use crate::l7::{Bind, Config, Timeouts};
 use crate::metrics::{AccessLogMetrics, TraceMetrics};
 
-/// TCP and IPv6 headers without options: what a segment's size does not count.
-const HEADERS: u32 = 60;
-
 /// Its settings; where requests are logged or traced, that begins.
 pub(super) fn proxy_config(
     run: &Run,
@@ -43,7 +40,9 @@ pub(super) fn proxy_config(
     if !run.no_xdp {
         config.beats = beats.clone();
         let smallest = uplinks.iter().map(|uplink| uplink.mtu).min().unwrap_or(u32::MAX);
-        config.max_segment = Some(smallest.saturating_sub(OVERHEAD_V6 as u32 + HEADERS));
+        // Members may have addresses of either family: what fits in IPv6 fits in IPv4.
+        let inner_mtu = smallest.saturating_sub(OVERHEAD_V6 as u32);
+        config.inner_mtu = Some(inner_mtu.try_into().unwrap_or(u16::MAX));
     }
     Ok(config)
 }

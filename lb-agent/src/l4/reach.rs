@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
+use lb_common::encap::{OVERHEAD_V4, OVERHEAD_V6};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage, NeighbourState,
 };
@@ -46,6 +47,18 @@ impl Ways {
             Change::Missed => true,
         }
     }
+
+    /// Bytes of a client's largest packet that all of them take; 0 if there is none.
+    pub(crate) fn inner_mtu(&self) -> u16 {
+        let rooms = self.reach.iter().map(|(peer, way)| way.mtu.saturating_sub(overhead(*peer)));
+        rooms.min().unwrap_or_default()
+    }
+}
+
+/// Bytes by which a packet gets longer on its way to a member.
+fn overhead(peer: IpAddr) -> u16 {
+    let bytes = if peer.is_ipv4() { OVERHEAD_V4 } else { OVERHEAD_V6 };
+    bytes as u16
 }
 
 /// The ways to those of `peers` that are known now. For the others the kernel is asked to resolve the next
@@ -205,6 +218,21 @@ mod tests {
             link_mtu: BTreeMap::new(),
             peers: ["192.0.2.2", "198.51.100.7", "2001:db8::7"].map(address).into(),
             neighbours: ["192.0.2.2", "192.0.2.1"].map(|hop| (UPLINK, address(hop))).into(),
+        }
+    }
+
+    #[test]
+    fn the_smallest_way_says_what_fits() {
+        let way = |mtu| Reach { interface: UPLINK, source: [2; 6], next_hop: [2; 6], local: None, mtu };
+        for (found, expected) in [
+            (&[][..], 0),
+            (&[("192.0.2.2", 1500)], 1452),
+            (&[("192.0.2.2", 1500), ("198.51.100.7", 1300)], 1252),
+            (&[("192.0.2.2", 1500), ("2001:db8::7", 1500)], 1432),
+            (&[("192.0.2.2", 40)], 0),
+        ] {
+            let reach = found.iter().map(|&(peer, mtu)| (address(peer), way(mtu))).collect();
+            assert_eq!(Ways { reach, ..ways() }.inner_mtu(), expected, "{found:?}");
         }
     }
 

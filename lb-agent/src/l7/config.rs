@@ -23,8 +23,9 @@ pub struct Config {
     pub workers: usize,
     /// Where connections come from.
     pub bind: Bind,
-    /// TCP maximum segment size for clients, in bytes: leaves room for the encapsulation between members.
-    pub max_segment: Option<u32>,
+    /// Bytes of the longest packet of a client that fits between members, until more is known of the ways; `None` if
+    /// there are no members.
+    pub inner_mtu: Option<u16>,
     /// Limits in time.
     pub timeouts: Timeouts,
     /// How much clients may ask.
@@ -129,7 +130,7 @@ impl Config {
         Self {
             workers,
             bind,
-            max_segment: None,
+            inner_mtu: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             ejection: Ejection::default(),

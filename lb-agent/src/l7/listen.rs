@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
 use super::config::{Bind, Config};
@@ -78,16 +78,13 @@ pub(super) struct Bound {
     pub(super) address: SocketAddr,
     /// One per worker.
     sockets: Vec<Socket>,
-    max_segment: Option<u32>,
 }
 
 /// Binds a socket per worker for each address that the configuration names.
 pub(super) fn bind(config: &Config) -> Result<Vec<Bound>, ListenError> {
     let mut all = Vec::new();
     for (key, address) in wanted(&config.bind) {
-        // What comes in at the node's own addresses never takes the way by another member.
-        let max_segment = config.max_segment.filter(|_| key.is_none());
-        let bound = Bound::new(key, address, config.workers, max_segment);
+        let bound = Bound::new(key, address, config.workers);
         if key.is_none() && is_missing_ipv6(&bound) {
             tracing::warn!("no IPv6 on this node: only IPv4 connections can be served");
             continue;
@@ -116,13 +113,8 @@ fn is_missing_ipv6(bound: &Result<Bound, ListenError>) -> bool {
 }
 
 impl Bound {
-    fn new(
-        key: Option<SocketAddr>,
-        wanted: SocketAddr,
-        workers: usize,
-        max_segment: Option<u32>,
-    ) -> Result<Self, ListenError> {
-        let mut bound = Self { key, address: wanted, sockets: Vec::new(), max_segment };
+    fn new(key: Option<SocketAddr>, wanted: SocketAddr, workers: usize) -> Result<Self, ListenError> {
+        let mut bound = Self { key, address: wanted, sockets: Vec::new() };
         for _ in 0..workers {
             let socket = bind_one(bound.address).map_err(|source| ListenError { address: wanted, source })?;
             let address = socket.local_addr().map(|address| address.as_socket());
@@ -179,9 +171,6 @@ impl Bound {
     }
 
     fn listening(&self, socket: TcpListener) -> io::Result<Listening> {
-        if let Some(bytes) = self.max_segment {
-            SockRef::from(&socket).set_tcp_mss(bytes)?;
-        }
         keepalive::watch(&socket)?;
         Ok(Listening { key: self.key, address: socket.local_addr()?, socket: Arc::new(socket) })
     }
@@ -205,11 +194,13 @@ fn bind_one(address: SocketAddr) -> io::Result<Socket> {
 mod tests {
     use std::net::TcpStream;
 
+    use socket2::SockRef;
+
     use super::*;
 
     #[test]
     fn whoever_is_accepted_is_looked_after_also_by_the_next_agent() {
-        let bound = || Bound::new(Some(([127, 0, 0, 1], 0).into()), ([127, 0, 0, 1], 0).into(), 1, None);
+        let bound = || Bound::new(Some(([127, 0, 0, 1], 0).into()), ([127, 0, 0, 1], 0).into(), 1);
         let own = bound().expect("a socket").listen(&[]).expect("it listens");
         let own = &own[0][0];
         let accepted = |socket: &TcpListener| {

@@ -82,6 +82,7 @@ mod request_id;
 mod route;
 pub mod router;
 mod secured;
+mod segment;
 mod send_proxy;
 mod settle;
 mod sniff;

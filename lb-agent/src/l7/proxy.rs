@@ -19,6 +19,7 @@ use super::observer::Observer;
 use super::overload::MemoryUse;
 use super::phase::Phase;
 use super::secured::Secured;
+use super::segment::Segments;
 use super::sticky::CookieKeys;
 use super::tls::{Tickets, Tls, TlsError};
 use super::worker::{self, Start};
@@ -62,6 +63,7 @@ pub struct Proxy {
     /// Done once the workers have the sockets.
     accepting: Once,
     steered: OnceLock<Vec<SteeredSocket>>,
+    segments: Segments,
     /// To the workers.
     sockets: Vec<mpsc::UnboundedSender<Listening>>,
     phase: watch::Sender<Phase>,
@@ -99,6 +101,7 @@ impl Proxy {
             listening: OnceLock::new(),
             accepting: Once::new(),
             steered: OnceLock::new(),
+            segments: Segments::new(config.inner_mtu),
             sockets: Vec::new(),
             phase: watch::Sender::default(),
             oldest: Vec::new(),
@@ -152,6 +155,7 @@ impl Proxy {
             }
         }
         let all = self.listening.get_or_init(|| all);
+        self.segments.begin(at_vips(all));
         self.steered.get_or_init(|| steered(all));
         self.accept();
         Ok(())
@@ -184,6 +188,14 @@ impl Proxy {
     pub fn go_by(&self, secret: &[u8]) {
         self.tickets.give(secret);
         self.cookies.give(secret);
+    }
+
+    /// Has clients that connect to VIPs from now on send packets of no more than so many bytes; of more than those before
+    /// them if they `may_rise`. The node's own addresses are left alone: what comes in there goes to no other member.
+    pub fn limit_packets(&self, bytes: u16, may_rise: bool) {
+        if let Some(all) = self.listening.get() {
+            self.segments.limit(at_vips(all), bytes, may_rise);
+        }
     }
 
     /// Asks the workers what they know.
@@ -288,6 +300,11 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
     }
+}
+
+/// The sockets that connections to VIPs are steered to.
+fn at_vips(sockets: &[Vec<Listening>]) -> impl Iterator<Item = &Listening> + Clone {
+    sockets.iter().flatten().filter(|socket| socket.key.is_none())
 }
 
 fn steered(sockets: &[Vec<Listening>]) -> Vec<SteeredSocket> {

@@ -25,6 +25,8 @@ pub struct Loaded {
     pub was_away: bool,
     /// How many members a row may name because they opened flows in place of another one that was away.
     pub stood_in: u64,
+    /// Bytes of a client's largest packet that each of this node's ways to other members takes; 0 while none is known.
+    pub inner_mtu: u16,
     /// Open connections to VIPs on this node, without those that are half open.
     pub held: u64,
     /// The age of the oldest of them.

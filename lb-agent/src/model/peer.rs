@@ -16,6 +16,8 @@ pub struct Heard {
     pub needed: Option<[u32; 3]>,
     /// How many more flows it can take; `u32::MAX` where it knows no bound.
     pub room: u32,
+    /// Bytes of a client's largest packet that each of its ways to other members takes; 0 where it does not know.
+    pub inner_mtu: u16,
     /// The fingerprint of the flow key by which it speaks: the one in force there.
     pub key: u32,
     /// Whether this node is down for it.
@@ -31,6 +33,7 @@ impl Default for Heard {
             in_force: 0,
             needed: None,
             room: u32::MAX,
+            inner_mtu: 0,
             key: 0,
             takes_for_down: false,
             was_away: false,

@@ -14,6 +14,7 @@ const PROBE: Probe = Probe {
         in_force: 0x2122_2324,
         needed: Some([0x2526_2728, 0x3132_3334, 0x3536_3738]),
         room: 0x090a_0b0c,
+        inner_mtu: 0,
         was_away: false,
     },
     is_down: true,
@@ -42,7 +43,7 @@ fn golden_bytes() {
 #[test]
 fn a_message_gives_back_what_it_was_made_of() {
     for (kind, is_down) in [(Kind::Ask, false), (Kind::Answer, true)] {
-        for said in [PROBE.said, Said { was_away: true, ..Said::default() }] {
+        for said in [PROBE.said, Said { was_away: true, inner_mtu: 1452, ..Said::default() }] {
             let probe = Probe { kind, said, is_down, ..PROBE };
             let message = Message::new(&probe, &KEY);
             assert_eq!(message.probe(), Ok(probe));
@@ -50,6 +51,15 @@ fn a_message_gives_back_what_it_was_made_of() {
             assert!(!message.is_tagged(&FlowKey::new([3; KEY_WORDS])));
         }
     }
+}
+
+/// Two bytes that were 0 before, and which nobody looked at.
+#[test]
+fn who_knows_how_much_its_ways_take_says_it() {
+    let said = Said { inner_mtu: 0x0d0e, ..PROBE.said };
+    let bytes = Message::new(&Probe { said, ..PROBE }, &KEY).bytes();
+    assert_eq!(bytes[..46], GOLDEN[..46]);
+    assert_eq!(bytes[46..48], [0xd, 0xe]);
 }
 
 #[test]

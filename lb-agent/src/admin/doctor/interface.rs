@@ -64,12 +64,15 @@ fn mtu(mtu: u32, is_native: bool) -> Judgement {
         inner(OVERHEAD_V4),
         inner(OVERHEAD_V6)
     );
-    // Who sends over IPv6 heeds no word of less.
+    // Who sends over IPv6 heeds no word of less: what is not TCP, whose segments the proxy limits, is lost.
     let is_too_small = inner(OVERHEAD_V4) < LEAST_MTU;
     match mtu {
         ..LEAST_MTU => fail(found, format!("{LEAST_MTU} is the least for IPv6; 1500 or more is wise")),
         _ if is_too_small => warn(
-            format!("{found}, and clients' IPv6 packets have up to {LEAST_MTU}: those are lost"),
+            format!(
+                "{found}, and clients' IPv6 packets may have {LEAST_MTU}: new TCP connections are asked for less, but what is \
+                 longer all the same is lost"
+            ),
             format!("{} or more, {} if members have IPv6 addresses", least(OVERHEAD_V4), least(OVERHEAD_V6)),
         ),
         LARGEST_XDP_MTU.. if !is_native => {
@@ -221,7 +224,7 @@ mod tests {
         check(&mtu(9000, false), Status::Warn, "3498");
         check(&mtu(1328, true), Status::Ok, "1280 bytes fit");
         check(&mtu(1327, true), Status::Warn, "1279 bytes fit");
-        check(&mtu(1300, true), Status::Warn, "those are lost");
+        check(&mtu(1300, true), Status::Warn, "longer all the same is lost");
         check(&mtu(1200, false), Status::Fail, "1280");
     }
 

@@ -54,6 +54,8 @@ struct SaidDump {
     takes_this_node_for_down: bool,
     /// Whether flows that were its own to take may live elsewhere still.
     was_away: bool,
+    /// Bytes of a client's largest packet that each of its ways to other members takes; 0 where it does not know.
+    inner_mtu: u16,
 }
 
 impl MembershipsDump {
@@ -91,8 +93,15 @@ impl HoldingsDump {
 
 impl SaidDump {
     fn new(heard: Heard) -> Self {
-        let Heard { is_draining, in_force, needed, takes_for_down, was_away, .. } = heard;
+        let Heard { is_draining, in_force, needed, takes_for_down, was_away, inner_mtu, .. } = heard;
         let needed = needed.map(|all| all.into_iter().filter(|&fingerprint| fingerprint != 0).collect());
-        Self { draining: is_draining, in_force, needed, takes_this_node_for_down: takes_for_down, was_away }
+        Self {
+            draining: is_draining,
+            in_force,
+            needed,
+            takes_this_node_for_down: takes_for_down,
+            was_away,
+            inner_mtu,
+        }
     }
 }

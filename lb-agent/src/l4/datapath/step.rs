@@ -48,7 +48,8 @@ impl Datapath {
         let learned = self.other_key(Roll::Comes).into_iter().chain(self.memberships.learned_print());
         let loaded = self.flows.loaded(snapshot.generation, self.mark, rows, held, learned);
         let (was_away, stood_in) = (self.memberships.was_away(&self.local.node), self.memberships.stood_in());
-        Loaded { was_away, stood_in: stood_in as u64, ..loaded }
+        let inner_mtu = self.ways.inner_mtu();
+        Loaded { was_away, stood_in: stood_in as u64, inner_mtu, ..loaded }
     }
 
     /// The other key, if that is what it is there for.

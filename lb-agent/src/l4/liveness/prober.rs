@@ -271,8 +271,8 @@ impl Prober {
 }
 
 fn heard(probe: &Probe, key: u32) -> Heard {
-    let Said { is_draining, in_force, needed, room, was_away } = probe.said;
-    Heard { is_draining, in_force, needed, room, key, takes_for_down: probe.is_down, was_away }
+    let Said { is_draining, in_force, needed, room, inner_mtu, was_away } = probe.said;
+    Heard { is_draining, in_force, needed, room, inner_mtu, key, takes_for_down: probe.is_down, was_away }
 }
 
 #[cfg(test)]

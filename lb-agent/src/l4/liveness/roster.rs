@@ -48,8 +48,8 @@ fn unspecified(like: IpAddr) -> IpAddr {
 /// What this node says of itself: of memberships, no more than is in its kernel.
 #[must_use]
 pub fn said(loaded: Loaded, draining: bool) -> Said {
-    let Loaded { in_force, former, was_away, .. } = loaded;
-    Said { is_draining: draining, in_force, needed: former, was_away, ..Said::default() }
+    let Loaded { in_force, former, was_away, inner_mtu, .. } = loaded;
+    Said { is_draining: draining, in_force, needed: former, was_away, inner_mtu, ..Said::default() }
 }
 
 #[cfg(test)]
@@ -89,12 +89,19 @@ mod tests {
 
     #[test]
     fn what_is_in_the_kernel_is_said() {
-        let loaded = Loaded { in_force: 7, former: Some([5, 0, 0]), was_away: true, ..Loaded::default() };
+        let loaded = Loaded {
+            in_force: 7,
+            former: Some([5, 0, 0]),
+            was_away: true,
+            inner_mtu: 1252,
+            ..Loaded::default()
+        };
         let expected = Said {
             is_draining: true,
             in_force: 7,
             needed: Some([5, 0, 0]),
             was_away: true,
+            inner_mtu: 1252,
             ..Said::default()
         };
         assert_eq!(said(loaded, true), expected);

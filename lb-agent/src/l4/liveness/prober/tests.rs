@@ -53,7 +53,14 @@ fn states(prober: &Prober) -> Vec<PeerState> {
     prober.peers().iter().map(|peer| peer.state).collect()
 }
 
-const SAID: Said = Said { is_draining: true, in_force: 5, needed: Some([4, 0, 0]), room: 9, was_away: true };
+const SAID: Said = Said {
+    is_draining: true,
+    in_force: 5,
+    needed: Some([4, 0, 0]),
+    room: 9,
+    inner_mtu: 1252,
+    was_away: true,
+};
 
 #[test]
 fn an_answer_brings_the_peer_up_and_says_what_it_says() {
@@ -71,12 +78,13 @@ fn an_answer_brings_the_peer_up_and_says_what_it_says() {
     let answer = stamped(answer);
     assert_eq!(first.take(came(&answer), now, None), None);
     assert_eq!(states(&first), [PeerState::Up, PeerState::Unheard]);
-    let Said { is_draining, in_force, needed, room, was_away } = SAID;
+    let Said { is_draining, in_force, needed, room, inner_mtu, was_away } = SAID;
     let said = Heard {
         is_draining,
         in_force,
         needed,
         room,
+        inner_mtu,
         key: fingerprint(&key(7)),
         takes_for_down: false,
         was_away,
