@@ -2,6 +2,7 @@
 
 mod capture;
 mod chaos;
+mod clock;
 mod demo;
 mod drain;
 mod explain;

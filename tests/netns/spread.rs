@@ -1,10 +1,12 @@
 //! Flows are shared by hash, and stay where they are however the router changes its mind.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use lb_tests::lab::http::Connection;
 use lb_tests::lab::site::SHOP;
 use lb_tests::lab::spread::{measure, owner};
 use lb_tests::lab::wait::eventually;
@@ -14,11 +16,37 @@ use crate::{PATIENCE, connect, with_site};
 
 const CONNECTIONS: usize = 3_000;
 
-/// Each of N nodes has a share of n connections with a standard deviation of sqrt(n (1/N) (1 - 1/N)):
-/// six of them are exceeded once in 500 million.
+/// As `deviation`, of nodes that share alike.
 fn tolerance(connections: usize, nodes: usize) -> f64 {
-    let share = 1.0 / nodes as f64;
+    deviation(connections, 1.0 / nodes as f64)
+}
+
+/// A node with this share of all flows has of n connections its part with a standard deviation of sqrt(n share (1 - share)):
+/// six of them are exceeded once in 500 million.
+pub(crate) fn deviation(connections: usize, share: f64) -> f64 {
     6.0 * (connections as f64 * share * (1.0 - share)).sqrt()
+}
+
+/// Connections, each with the name of its owner.
+pub(crate) type Held<S> = Vec<(Connection<S>, String)>;
+
+/// Opens some.
+pub(crate) fn hold_some(lab: &Lab, to: SocketAddr, count: usize) -> Result<Held<TcpStream>> {
+    let hold = |_| {
+        let mut connection = connect(lab, to)?;
+        let owner = owner(lab, &mut connection, SHOP)?.name.clone();
+        Ok((connection, owner))
+    };
+    (0..count).map(hold).collect()
+}
+
+/// A request on each: none is broken, and each is where it was.
+pub(crate) fn ask<S: Read + Write>(lab: &Lab, held: &mut Held<S>) -> Result<()> {
+    for (at, (connection, before)) in held.iter_mut().enumerate() {
+        let now = owner(lab, connection, SHOP).with_context(|| format!("connection {at}, of {before}"))?;
+        ensure!(now.name == *before, "connection {at}, of {before}, is answered by {}", now.name);
+    }
+    Ok(())
 }
 
 #[test]
@@ -45,19 +73,10 @@ const REHASHES: [&[usize]; 6] = [&[0], &[1, 2], &[2], &[0, 1], &[1], &[0, 1, 2]]
 fn connections_survive_every_change_of_the_router() -> Result<()> {
     with_site("connections_survive_every_change_of_the_router", &Topology::default(), |lab, _| {
         for vip in lab.vip().both() {
-            let to = SocketAddr::new(vip, 80);
-            let mut connections = Vec::new();
-            for _ in 0..60 {
-                let mut connection = connect(lab, to)?;
-                let owner = owner(lab, &mut connection, SHOP)?.name.clone();
-                connections.push((connection, owner));
-            }
+            let mut connections = hold_some(lab, SocketAddr::new(vip, 80), 60)?;
             for hops in REHASHES {
                 lab.spread_vips(&hops.iter().map(|&hop| &lab.edges[hop]).collect::<Vec<_>>())?;
-                for (connection, before) in &mut connections {
-                    let now = &owner(lab, connection, SHOP)?.name;
-                    ensure!(now == before, "a flow of {before} was answered by {now}, next hops {hops:?}");
-                }
+                ask(lab, &mut connections).with_context(|| format!("next hops {hops:?}"))?;
             }
         }
         Ok(())

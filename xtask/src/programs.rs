@@ -33,6 +33,14 @@ pub(crate) const PROXY_PEERS: [Program; 9] = [
     Program { name: "slowhttptest", package: "slowhttptest" },
 ];
 
+/// What a lab's tests run beside the agent: as `CURL`, what looks at the shipped unit, and what has one process see another
+/// time.
+pub(crate) const LAB: [Program; 3] = [
+    CURL,
+    Program { name: "faketime", package: "faketime" },
+    Program { name: "systemd-analyze", package: "systemd" },
+];
+
 /// What a node of the test cluster takes from the distribution: containers, and kube-proxy's rules.
 pub(crate) const NODE: [Program; 2] = [Program { name: "runc", package: "runc" }, NFT];
 

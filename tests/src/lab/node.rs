@@ -35,6 +35,8 @@ pub struct Node {
     router: Namespace,
     /// What its agent is started with as `--interface`.
     pub interface: &'static str,
+    /// Variables that its agent is started with.
+    pub environment: Vec<(&'static str, String)>,
     /// The lab's folder with `manifests`, `tls`, `log`, and the file of this node's flow key.
     pub(crate) folder: PathBuf,
     pub(crate) mounts: NodeView,
@@ -53,6 +55,7 @@ impl Node {
             link,
             router: router.clone(),
             interface: UPLINK,
+            environment: Vec::new(),
             folder: claim.folder().to_owned(),
             mounts,
             agent: None,
@@ -336,7 +339,7 @@ impl Node {
 
     fn agent_command(&self, subcommand: &str) -> Result<Command> {
         let mut command = Command::new(program("lb-agent", "LB_AGENT")?);
-        command.arg(subcommand);
+        command.arg(subcommand).envs(self.environment.iter().cloned());
         Ok(command)
     }
 

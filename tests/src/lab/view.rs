@@ -1,5 +1,5 @@
-//! What a process of the lab sees of the file system: `/sys` of its own network namespace and, on a node,
-//! that node's bpffs and `/run/edgelb`. Mounted in a mount namespace of its own: nothing of it needs cleaning.
+//! What a process of the lab sees of the file system: `/sys` of its own network namespace, an empty `/dev/shm` and, on a
+//! node, that node's bpffs and `/run/edgelb`. Mounted in a mount namespace of its own: nothing of it needs cleaning.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -48,6 +48,8 @@ impl View {
         if let Some(node) = &self.node {
             bind(&node.bpffs, Path::new("/sys/fs/bpf"))?;
         }
+        mount(Some("shm"), "/dev/shm", Some("tmpfs"), MsFlags::empty(), Some("mode=1777"))
+            .context("mounting /dev/shm")?;
         self.cover_run()
     }
 

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::{
     cluster,
-    programs::{CURL, NODE, PROXY_PEERS, Program},
+    programs::{LAB, NODE, PROXY_PEERS, Program},
     rights, workspace,
 };
 
@@ -74,7 +74,7 @@ impl Tier {
     pub(super) const fn programs(self) -> &'static [Program] {
         match self {
             Self::Proxy => &PROXY_PEERS,
-            Self::Netns => &[CURL],
+            Self::Netns => &LAB,
             Self::E2e => &NODE,
             _ => &[],
         }
