@@ -28,6 +28,7 @@ mod takeover;
 mod top;
 mod untouched;
 mod uplink;
+mod weights;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -127,6 +127,18 @@ pub(crate) fn cordoned(all: &[(&str, IpAddr)], cordoned: &[&str]) -> String {
     })
 }
 
+/// As `nodes`, all edge nodes; those in `weights` have another one than the usual.
+#[must_use]
+pub(crate) fn weighted(all: &[(&str, IpAddr)], weights: &[(&str, u32)]) -> String {
+    objects(all, |node, text| match weights.iter().find(|(name, _)| *name == node) {
+        Some((_, weight)) => {
+            let annotations = format!("metadata:\n  annotations:\n    edgelb.dev/weight: \"{weight}\"\n");
+            text.replace("metadata:\n", &annotations)
+        }
+        None => text,
+    })
+}
+
 fn objects(all: &[(&str, IpAddr)], change: impl Fn(&str, String) -> String) -> String {
     let (head, rest) = EXAMPLE_NODES.split_at(EXAMPLE_NODES.find("apiVersion").unwrap_or(0));
     let pattern = rest.split("---\n").next().unwrap_or_default();

@@ -155,6 +155,14 @@ impl Lab {
         self.manifests.write("nodes.yaml", &manifests::cordoned(&self.all_nodes(), nodes))
     }
 
+    /// Gives these nodes, and no others, another weight than the usual.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn weigh(&self, weights: &[(&str, u32)]) -> Result<Instant> {
+        self.manifests.write("nodes.yaml", &manifests::weighted(&self.all_nodes(), weights))
+    }
+
     fn all_nodes(&self) -> Vec<(&str, IpAddr)> {
         self.edges.iter().map(|node| (node.name.as_str(), node.link.host.v4.into())).collect()
     }
