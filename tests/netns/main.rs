@@ -24,6 +24,7 @@ mod segments;
 mod silent;
 mod soak;
 mod spread;
+mod systemd;
 mod takeover;
 mod top;
 mod untouched;

@@ -90,7 +90,11 @@ impl<S: Read + Write> Connection<S> {
         self.answer().context("reading the answer")
     }
 
-    fn answer(&mut self) -> Result<Answer> {
+    /// The next answer, to a request that was written in parts.
+    ///
+    /// # Errors
+    /// As `fetch`.
+    pub fn answer(&mut self) -> Result<Answer> {
         let status = status(&self.line()?)?;
         let mut headers = Vec::new();
         loop {

@@ -343,7 +343,11 @@ impl Node {
         Ok(command)
     }
 
-    fn start(&self, name: &str, command: Command) -> Result<Process> {
+    /// Starts any command on the node; what it says is its log.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(&self, name: &str, command: Command) -> Result<Process> {
         let log = self.folder.join("log").join(format!("{name}.log"));
         Process::start(name, &self.namespace, &self.view(), command, &log)
     }
