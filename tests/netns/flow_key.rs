@@ -67,7 +67,7 @@ fn a_flow_key_that_one_node_was_not_given_changes_nothing() -> Result<()> {
         given.iter().try_for_each(|node| node.give_key(OTHER))?;
         for node in given {
             says(node, "is known to this node and on its way")?;
-            says(node, "edge-3 has not said that it knows it")?;
+            says(node, "edge-3 has not told this node that it knows it")?;
         }
         has_one(not_given)?;
         go_on(lab, &mut kept, "while some know another key")?;

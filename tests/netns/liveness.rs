@@ -45,6 +45,11 @@ fn a_member_that_is_cut_off_is_down_for_the_others_and_alone() -> Result<()> {
         }
         eventually("it is alone", SOON, || expect_alone(&lab.edges[2], true))?;
         eventually("it attracts nothing", SOON, || expect_attracted(&lab.edges[2], &[]))?;
+        let words = String::from_utf8_lossy(&lab.edges[2].admin("/readyz")?.body).into_owned();
+        ensure!(words.contains("this node is alone: no member answers"), "{words}");
+        let (_, doctor) = lab.edges[2].lb_agent(&["doctor"])?;
+        // It judges nobody.
+        ensure!(![words, doctor].concat().contains("no new flows"), "it passes over others");
         for (node, other) in [(&lab.edges[0], "edge-2"), (&lab.edges[1], "edge-1")] {
             expect_state(node, other, "up")?;
             expect_alone(node, false)?;
@@ -182,6 +187,31 @@ fn a_node_whose_gateway_answers_is_not_alone() -> Result<()> {
         expect_alone(&lab.edges[0], false)?;
         lab.edges[1].run_agent(&[])?;
         eventually("edge-2 is up", SOON, || expect_state(&lab.edges[0], "edge-2", "up"))
+    })
+}
+
+/// Members answer over IPv4, so it is not alone; who connects over IPv6 hears nothing, and somebody must know why.
+#[test]
+fn a_gateway_that_is_dead_in_one_family_is_told() -> Result<()> {
+    with_site("a_gateway_that_is_dead_in_one_family_is_told", &edges(2), |lab, _| {
+        await_all_up(lab)?;
+        let (node, vips) = (&lab.edges[0], attracted(&lab.edges[0])?);
+        let words = "no gateway of IPv6 answers (";
+        let told = |is_told| {
+            let answer = node.admin("/readyz")?;
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            ensure!(answer.status == 200 && text.contains(words) == is_told, "{text}");
+            Ok(())
+        };
+        told(false)?;
+        node.gateway_over_v6(false)?;
+        eventually("it is told", SETTLED, || told(true))?;
+        let (_, doctor) = node.lb_agent(&["doctor"])?;
+        ensure!(doctor.contains(&format!("warn  agent            {words}")), "{doctor}");
+        expect_alone(node, false)?;
+        expect_attracted(node, &vips)?;
+        node.gateway_over_v6(true)?;
+        eventually("it answers again", SETTLED, || told(false))
     })
 }
 

@@ -111,7 +111,7 @@ impl Dump {
                 proxy: known(live.proxy_generation()),
             },
             interfaces: live.attachments().iter().map(InterfaceDump::new).collect(),
-            peers: peers.all.iter().map(PeerDump::new).collect(),
+            peers: peers.all.iter().map(|peer| PeerDump::new(peer, live)).collect(),
             alone: live.is_alone(),
             stuck: peers.stuck,
             memberships: live.history.as_ref().map(|_| MembershipsDump::new(live)),
@@ -122,14 +122,14 @@ impl Dump {
 }
 
 impl PeerDump {
-    fn new(peer: &Peer) -> Self {
+    fn new(peer: &Peer, live: &Live) -> Self {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Self {
             name: peer.name.clone(),
             id: peer.id,
             state: peer.state.label(),
             seconds: peer.since.elapsed().as_secs(),
-            words: peer.to_string(),
+            words: live.words_of(peer),
             round_trip_microseconds: peer.round_trip.map(micros),
             asked: peer.asked,
             lost: peer.lost,

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 pub(super) use self::readiness::utc;
 use crate::model::{
-    Drain, DrainProgress, Draining, FlowKeys, Following, Heard, History, Holdings, Loaded, PeerState, Peers,
-    Snapshot, Turn,
+    Drain, DrainProgress, Draining, FlowKeys, Following, Heard, History, Holdings, Loaded, Peer, PeerState,
+    Peers, Snapshot, Turn,
 };
 
 /// The node's moving parts, as their stages tell of them. A clone follows the same ones.
@@ -46,8 +46,12 @@ pub struct Live {
     pub attracted: watch::Receiver<BTreeSet<IpAddr>>,
     /// What this node sees of the other members; `None` for a proxy without packet path.
     pub peers: Option<watch::Receiver<Peers>>,
+    /// Those that no new flows go to from here, by their ids; `None` as above.
+    pub down: Option<watch::Receiver<BTreeSet<u16>>>,
     /// Whether no member answers, for this node's own fault; `None` as above.
     pub alone: Option<watch::Receiver<bool>>,
+    /// What is amiss with the gateways of a node that is not alone, in words; `None` as above.
+    pub gateways: Option<watch::Receiver<Option<String>>>,
     /// When it was noticed that the kernel went without this agent, until rows lead to what others opened meanwhile;
     /// `None` as above.
     pub missed: Option<watch::Receiver<Option<Duration>>>,
@@ -60,6 +64,9 @@ pub struct Live {
     /// The flow keys of the node, and the one that it was given; `None` as above.
     pub keys: Option<watch::Receiver<FlowKeys>>,
 }
+
+/// Of a node that hears nobody for its own fault: nothing of what others do is known.
+const ALONE: &str = "this node is alone: no member answers, and its own link, routes or gateway are to blame";
 
 /// An interface with the packet path on it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -127,6 +134,17 @@ impl Live {
         self.peers.as_ref().map(|peers| peers.borrow().clone()).unwrap_or_default()
     }
 
+    /// Whether no new flows go to a member from here, for it does not answer. Who is cut off itself judges nobody.
+    pub(in crate::admin) fn passes_over(&self, peer: &Peer) -> bool {
+        let is_down = |down: &watch::Receiver<BTreeSet<u16>>| down.borrow().contains(&peer.id);
+        peer.state == PeerState::Down && self.down.as_ref().is_some_and(is_down)
+    }
+
+    /// How a member answers, in words.
+    pub(in crate::admin) fn words_of(&self, peer: &Peer) -> String {
+        peer.words(self.passes_over(peer))
+    }
+
     /// What the rows of this node are made of.
     #[must_use]
     pub fn history(&self) -> History {
@@ -161,10 +179,12 @@ impl Live {
     /// dead.
     fn silent(&self) -> String {
         let Peers { all, stuck } = self.peers();
-        let down = all.iter().filter(|peer| peer.state == PeerState::Down).map(ToString::to_string);
+        let is_alone = self.is_alone();
+        let down = all.iter().filter(|peer| peer.state == PeerState::Down).filter(|_| !is_alone);
+        let down = down.map(|peer| self.words_of(peer));
         let stuck = stuck.map(|stage| format!("{stage} is stuck: this node does not answer other members"));
-        let alone =
-            self.is_alone().then(|| "this node is alone: by its own link, routes or gateway".to_owned());
+        let alone = is_alone.then(|| ALONE.to_owned());
+        let gateways = self.gateways.as_ref().and_then(|gateways| gateways.borrow().clone());
         let stood_in = self.is_stood_in().then(|| {
             "others open this node's flows until its rows lead to what opened while its agent was silent"
                 .to_owned()
@@ -175,6 +195,7 @@ impl Live {
         down.chain(stuck)
             .chain(followed)
             .chain(alone)
+            .chain(gateways.filter(|_| !is_alone))
             .chain(stood_in)
             .chain(self.gone().into_values())
             .chain(self.history().queued)
@@ -189,7 +210,7 @@ pub(super) mod tests {
     use std::time::{Instant, UNIX_EPOCH};
 
     use super::*;
-    use crate::model::{Basis, Condition, Peer};
+    use crate::model::{Basis, Condition};
 
     /// A node whose stages are at these generations; a snapshot is there if any of them is.
     pub(in crate::admin) fn live(kernel: Option<u64>, proxy: u64, snapshot: Option<Snapshot>) -> Live {
@@ -207,7 +228,9 @@ pub(super) mod tests {
             drain: watch::Sender::default().subscribe(),
             attracted: watch::Sender::default().subscribe(),
             peers: None,
+            down: None,
             alone: None,
+            gateways: None,
             missed: None,
             heard: None,
             history: None,

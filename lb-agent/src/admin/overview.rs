@@ -69,7 +69,8 @@ pub struct MemberOverview {
     pub address: IpAddr,
     /// Its share of new flows; 0 if it is to have none.
     pub weight: u32,
-    /// Where it stands: `joining`, `active`, `draining` or `dead`; `unheard` while that cannot be told.
+    /// Where it stands: `joining`, `active`, `draining` or `dead`; where that cannot be told, `unheard` if it has not answered
+    /// yet, and `silent` if it does not while this node is to blame.
     #[serde(default)]
     pub standing: String,
     /// `up`, `down`, `unheard`, or `this node`; `unknown` without a packet path.
@@ -168,13 +169,14 @@ impl MemberOverview {
         let peer = peers.all.iter().find(|peer| peer.id == id);
         let (state, words) = match peer {
             _ if name == live.node => ("this node", "this node".to_owned()),
-            Some(peer) => (peer.state.label(), peer.to_string()),
+            Some(peer) => (peer.state.label(), live.words_of(peer)),
             None => ("unknown", format!("{name} is not asked")),
         };
         let micros = |time: Duration| u64::try_from(time.as_micros()).ok();
         let standing = match state {
-            "down" if !live.is_alone() => "dead",
-            "down" | "unheard" => "unheard",
+            "down" if peer.is_some_and(|peer| live.passes_over(peer)) => "dead",
+            "down" => "silent",
+            "unheard" => "unheard",
             _ => standing(&name, history),
         };
         Self {
@@ -268,8 +270,11 @@ mod tests {
         let former = Generation::new(4, Step::Settled, BTreeMap::from([("edge-2".to_owned(), other)]));
         let snapshot = Snapshot { generations: vec![Arc::new(former)], ..snapshot() };
         let peers = Peers { all: vec![peer(PeerState::Down)], stuck: None };
-        let live =
-            Live { peers: Some(watch::Sender::new(peers).subscribe()), ..live(Some(7), 7, Some(snapshot)) };
+        let live = Live {
+            peers: Some(watch::Sender::new(peers).subscribe()),
+            down: Some(watch::Sender::new([2].into()).subscribe()),
+            ..live(Some(7), 7, Some(snapshot))
+        };
         let overview = Overview::new(&live);
         let text = serde_json::to_string(&overview).expect("it is JSON");
         assert_eq!(serde_json::from_str::<Overview>(&text).expect("its own words"), overview);
@@ -277,6 +282,16 @@ mod tests {
             overview.members.iter().map(|member| (member.name.as_str(), member.state.as_str())).collect();
         assert_eq!(states, [("edge-1", "this node"), ("edge-2", "down")]);
         assert_eq!(overview.member(2).map(|member| member.standing.as_str()), Some("dead"));
+        assert_eq!(
+            overview.member(2).expect("it is one").words,
+            "edge-2 has never answered: no new flows go there"
+        );
+        let cut_off = Overview::new(&Live { down: None, ..live.clone() });
+        let silent = cut_off.member(2).expect("it is one");
+        assert_eq!(
+            (silent.standing.as_str(), silent.words.as_str()),
+            ("silent", "edge-2 has never answered")
+        );
         assert_eq!(overview.memberships[0].step, "settled");
         assert_eq!(overview.services["192.0.2.10:80/tcp"], "Service edge/vip");
         assert_eq!(overview.member(2).and_then(|member| member.round_trip_microseconds), Some(250));

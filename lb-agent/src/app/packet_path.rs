@@ -4,7 +4,7 @@
 mod counters;
 mod turns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,6 +184,16 @@ impl PacketPath {
     /// Whether no member answers for this node's own fault.
     pub(super) fn alone(&self) -> watch::Receiver<bool> {
         self.outlook.alone()
+    }
+
+    /// The members that no new flows go to from here.
+    pub(super) fn down(&self) -> watch::Receiver<BTreeSet<MemberId>> {
+        self.outlook.down()
+    }
+
+    /// What is amiss with the gateways of a node that is not alone.
+    pub(super) fn gateways(&self) -> watch::Receiver<Option<String>> {
+        self.outlook.gateways()
     }
 
     /// When it was noticed that the kernel went without this agent, until rows lead to what others opened meanwhile.

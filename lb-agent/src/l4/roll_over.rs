@@ -72,7 +72,7 @@ impl RollOver {
                 return Stepped { keys, roll: Some(Roll::Goes), waits: None };
             }
             [] => "the members change".to_owned(),
-            names => format!("{} has not said that it knows it", names.join(", ")),
+            names => format!("{} has not told this node that it knows it", names.join(", ")),
         };
         let keys = KeyPrints { in_force, other: Some(other) };
         Stepped { keys, roll: Some(Roll::Comes), waits: Some(waits) }
@@ -223,7 +223,7 @@ mod tests {
         world.0[..2].iter_mut().for_each(|node| node.given = B);
         world.settle(0);
         assert_eq!(world.keys(), [(A, Some(B)), (A, Some(B)), (A, None)]);
-        assert_eq!(world.0[0].waits.as_deref(), Some("edge-3 has not said that it knows it"));
+        assert_eq!(world.0[0].waits.as_deref(), Some("edge-3 has not told this node that it knows it"));
         world.0[2].given = B;
         world.0[1].needs = true;
         world.settle(20);

@@ -1,7 +1,6 @@
 //! What this node sees of the other members: each node sees for itself, so this is no part of a snapshot.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 /// What a member says of itself, and of this node.
@@ -48,7 +47,7 @@ pub enum PeerState {
     Unheard,
     /// It answers.
     Up,
-    /// It does not answer, or not long enough yet: no new flows go there.
+    /// It does not answer, or not long enough yet: no new flows go there, unless this node is to blame.
     Down,
 }
 
@@ -87,23 +86,25 @@ pub struct Peer {
     pub flaps: u64,
 }
 
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Peer {
+    /// How it answers, in words, and what follows if it is passed over for that. Who is cut off itself passes over nobody.
+    #[must_use]
+    pub fn words(&self, is_passed_over: bool) -> String {
         let Self { name, state, since, answered, .. } = self;
         let past = |since: Instant| match since.elapsed() {
             time if time < Duration::from_secs(1) => format!("{} ms", time.as_millis()),
             time => format!("{} s", time.as_secs()),
         };
+        let so = if is_passed_over { format!(": {NO_NEW_FLOWS_THERE}") } else { String::new() };
         match (state, answered) {
-            (PeerState::Up, _) => write!(f, "{name} answers"),
-            (PeerState::Unheard, _) => write!(f, "{name} has not answered yet"),
-            (PeerState::Down, None) => write!(f, "{name} has never answered: {NO_NEW_FLOWS_THERE}"),
-            (PeerState::Down, Some(at)) if at.elapsed() < ANSWERS_AGAIN => {
-                write!(f, "{name} answers again, down for {}: {NO_NEW_FLOWS_THERE} yet", past(*since))
+            (PeerState::Up, _) => format!("{name} answers"),
+            (PeerState::Unheard, _) => format!("{name} has not answered yet"),
+            (PeerState::Down, None) => format!("{name} has never answered{so}"),
+            (PeerState::Down, Some(at)) if at.elapsed() < ANSWERS_AGAIN && is_passed_over => {
+                format!("{name} answers again, down for {}{so} yet", past(*since))
             }
-            (PeerState::Down, Some(at)) => {
-                write!(f, "{name} is silent since {}: {NO_NEW_FLOWS_THERE}", past(*at))
-            }
+            (PeerState::Down, Some(at)) if at.elapsed() < ANSWERS_AGAIN => format!("{name} answers again"),
+            (PeerState::Down, Some(at)) => format!("{name} is silent since {}{so}", past(*at)),
         }
     }
 }
@@ -157,9 +158,11 @@ mod tests {
                 lost: 0,
                 flaps: 0,
             };
-            assert_eq!(peer.to_string(), words);
+            assert_eq!(peer.words(true), words);
+            let how = words.split([':', ',']).next().expect("it begins with it");
+            assert_eq!(peer.words(false), how, "of one that is cut off itself");
             let answered = now.checked_sub(ANSWERS_AGAIN);
-            let words = Peer { state: PeerState::Down, answered, ..peer }.to_string();
+            let words = Peer { state: PeerState::Down, answered, ..peer }.words(true);
             assert!(words.contains("is silent since ") && !words.contains(" 0 s"), "{words}");
         }
     }

@@ -253,6 +253,14 @@ impl Node {
         topology::restore_routes(&self.namespace, self.link)
     }
 
+    /// Has its gateway answer over IPv6, or not: over IPv4 it does all the time.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn gateway_over_v6(&self, answers: bool) -> Result<()> {
+        topology::speak_v6(&self.router, &self.name, self.link, answers)
+    }
+
     /// Ends the agent at once (SIGKILL); packets still come.
     ///
     /// # Errors

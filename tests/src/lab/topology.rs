@@ -110,6 +110,15 @@ pub(crate) fn mend_link(router: &Namespace, name: &str, link: Link) -> Result<()
     neighbour_route(end, link.host.v4)
 }
 
+/// Has the router speak IPv6 on its link to a host, with the address that it had, or not.
+pub(crate) fn speak_v6(router: &Namespace, name: &str, link: Link, speaks: bool) -> Result<()> {
+    router.set_sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), if speaks { "0" } else { "1" })?;
+    if !speaks {
+        return Ok(());
+    }
+    configure(End { namespace: router, interface: name }, &[(link.router.v6.into(), 64)])
+}
+
 /// Puts a bridge over the host's uplink, and on it the addresses and routes that the uplink had.
 pub(crate) fn raise_bridge(host: &Namespace, bridge: &str, link: Link) -> Result<()> {
     bridge_over(End { namespace: host, interface: UPLINK }, bridge)?;

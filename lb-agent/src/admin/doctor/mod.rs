@@ -107,7 +107,7 @@ fn advice(words: &str) -> &'static str {
     let is = |part: &str| words.contains(part);
     if is(NO_NEW_FLOWS_THERE) {
         "lb-agent doctor there, and the log here"
-    } else if is("is alone") || is("no packets come in") {
+    } else if is("is alone") || is("no packets come in") || is("no gateway") {
         "look at this node's link, and at its gateway"
     } else if words.starts_with("change ") {
         "it comes into force when these connections have ended, or after --drain-deadline"
@@ -148,7 +148,14 @@ mod tests {
         assert_eq!(report(said(true, "ready: generation 1")).count(Status::Warn), 0);
         assert!(report(said(false, "not ready: the proxy serves no snapshot yet")).has_failed());
         for (amiss, what_to_do) in [
-            ("this node is alone: nor does its gateway answer", "this node's link"),
+            (
+                "this node is alone: no member answers, and its own link, routes or gateway are to blame",
+                "this node's link",
+            ),
+            (
+                "no gateway of IPv6 answers (fe80::1): what is sent to clients behind it is lost",
+                "its gateway",
+            ),
             ("change 3 queued (edge-4 joins): edge-1 holds flows of membership 1", "have ended"),
             ("proxy worker 1 is stuck: this node does not answer other members", "log says more"),
             (silent, "lb-agent doctor there"),

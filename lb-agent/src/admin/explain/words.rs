@@ -5,7 +5,6 @@ use std::fmt;
 use lb_common::verdict::Verdict;
 
 use super::{Asked, Explanation, FlowFound, Kind, Outcome, Place, SentTo};
-use crate::model::NO_NEW_FLOWS_THERE;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,10 +29,13 @@ impl fmt::Display for Explanation {
                 line("row", "empty: there is no member")?;
             }
             for down in &self.down {
-                line("down", self.silence(down))?;
+                line("down", down)?;
             }
             if self.alone {
-                line("alone", "this node hears no member, nor its gateway: its rows pass over nobody")?;
+                line(
+                    "alone",
+                    "no member answers, and this node's own link, routes or gateway are to blame: its rows pass over nobody",
+                )?;
             }
             for (at, asked) in self.asked.iter().enumerate() {
                 line(if at == 0 { "asked" } else { "" }, &asked_words(asked))?;
@@ -117,7 +119,7 @@ impl Explanation {
         let way = if is_cut_off { "; no way there is known" } else { "" };
         let state = match (place.state.as_deref(), &place.words) {
             (Some("up"), _) => "; it answers".to_owned(),
-            (Some(_), Some(words)) => format!("; {}", self.silence(words)),
+            (Some(_), Some(words)) => format!("; {words}"),
             _ => String::new(),
         };
         let connection = match (place.has_connection, self.packet) {
@@ -128,12 +130,6 @@ impl Explanation {
             (None, _) => "; whether it has this connection: unknown, ask there",
         };
         format!("{who}: {role}{way}{state}{connection}")
-    }
-
-    /// How a member is silent. A node that is alone passes over nobody for it: its rows go on as they are.
-    fn silence<'a>(&self, words: &'a str) -> &'a str {
-        let is_meant = |(_, so): &(&str, &str)| self.alone && so.starts_with(NO_NEW_FLOWS_THERE);
-        words.split_once(": ").filter(is_meant).map_or(words, |(how, _)| how)
     }
 
     /// Whether another member stands in for this node: then the packet goes to one that is not in the row.

@@ -182,11 +182,26 @@ mod tests {
         };
         let words = with(Peers { all: vec![peer(PeerState::Up)], stuck: None }, false).ready();
         assert!(!words.contains("edge-2") && !words.contains("alone"), "{words}");
-        let stuck = Some("proxy worker 1".to_owned());
-        let down = with(Peers { all: vec![peer(PeerState::Down)], stuck }, true);
-        assert!(down.missing().is_empty());
-        for words in ["edge-2 has never answered", "proxy worker 1 is stuck", "this node is alone"] {
-            assert!(down.ready().contains(words), "{words}: {}", down.ready());
+        let down = Peers { all: vec![peer(PeerState::Down)], stuck: Some("proxy worker 1".to_owned()) };
+        let judged = Some(watch::Sender::new([2].into()).subscribe());
+        let gateways = Some(watch::Sender::new(Some("no gateway of IPv6 answers".to_owned())).subscribe());
+        let one = Live { down: judged, gateways: gateways.clone(), ..with(down.clone(), false) };
+        let alone = Live { gateways, ..with(down, true) };
+        let (one_silent, gateway) =
+            ("; edge-2 has never answered: no new flows go there", "; no gateway of IPv6 answers");
+        for (live, expected, others) in [
+            (one, [one_silent, "proxy worker 1 is stuck", gateway], "alone"),
+            // It judges nobody.
+            (
+                alone,
+                ["; this node is alone: no member answers, and", "worker 1 is stuck", "to blame"],
+                "new flows",
+            ),
+        ] {
+            assert!(live.missing().is_empty());
+            let text = live.ready();
+            assert!(expected.iter().all(|words| text.contains(words)), "{text}");
+            assert!(!text.contains(others), "{text}");
         }
         let since = Some(Duration::from_secs(9));
         let missed = Some(watch::Sender::new(since).subscribe());

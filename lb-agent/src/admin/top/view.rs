@@ -68,7 +68,11 @@ impl Figures {
         let half_open = self.half_open.filter(|&half_open| half_open > 0);
         let half_open = half_open.map(|half_open| format!("; {half_open} half open")).unwrap_or_default();
         let drain = if self.drain == "not draining" { String::new() } else { format!("; {}", self.drain) };
-        let alone = if self.alone { "; ALONE: no member answers" } else { "" };
+        let alone = if self.alone {
+            "; ALONE: no member answers, and its own link, routes or gateway are to blame"
+        } else {
+            ""
+        };
         let stood_in = if self.stood_in { "; its agent was silent: others open its flows" } else { "" };
         let steps = self.memberships.iter().filter(|membership| membership.number > 0);
         let steps: String =

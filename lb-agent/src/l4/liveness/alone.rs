@@ -2,13 +2,14 @@
 //! are gone and this node serves everything; if not, others do, and it must not attract packets.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rtnetlink::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
+use super::dead_gateways::DeadGateways;
 use super::gateways::{Known, ask, gateways_of};
 use super::{Outlook, Roster};
 use crate::l4::error::L4Error;
@@ -20,8 +21,8 @@ use crate::model::{PeerState, Peers};
 /// The kernel's tables are asked this often, while no peer answers.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// While one does, it is looked every so many times whether there is a gateway.
-const SELDOM: u32 = 40;
+/// While one does, it is looked every so many times whether there are gateways, and whether they answer.
+const SELDOM: u32 = 20;
 
 /// Tells the outlook for as long as it is polled.
 ///
@@ -35,18 +36,27 @@ pub async fn watch_alone(
     let netlink = netlink::connect()?;
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut gateway, mut heard) = (Gateway::default(), 0);
+    let (mut gateway, mut dead, mut heard) = (Gateway::default(), DeadGateways::default(), 0);
     loop {
         tick.tick().await;
         let is_unheard = is_unheard(&outlook.peers.borrow());
         heard = if is_unheard { 0 } else { heard + 1 };
         let found = match heard {
-            0 => Ways::look(&netlink, &uplinks, &addresses(&roster)).await.map(|ways| gateway.cut_off(&ways)),
-            looks if looks % SELDOM == 1 => note(&netlink, &uplinks, &mut gateway).await.map(|()| None),
-            _ => Ok(None),
+            0 => Ways::look(&netlink, &uplinks, &addresses(&roster))
+                .await
+                .map(|ways| (gateway.cut_off(&ways), Some(ways.gateways))),
+            looks if looks % SELDOM == 1 => {
+                note(&netlink, &uplinks, &mut gateway).await.map(|all| (None, Some(all)))
+            }
+            _ => Ok((None, None)),
         };
         let cut_off = match found {
-            Ok(cut_off) => cut_off,
+            Ok((cut_off, gateways)) => {
+                if let Some(gateways) = gateways {
+                    outlook.set_gateways(dead.look(&gateways, Instant::now()));
+                }
+                cut_off
+            }
             Err(error) => {
                 debug!(%error, "not known whether the gateway answers");
                 continue;
@@ -75,7 +85,7 @@ struct Ways {
     has_carrier: bool,
     /// Whether there is a route to one of the members.
     has_route: bool,
-    gateways: Vec<Known>,
+    gateways: Vec<(IpAddr, Known)>,
 }
 
 /// The uplinks that have a carrier, among all interfaces.
@@ -94,10 +104,7 @@ impl Ways {
             let outlet = reach::outlet(netlink, member).await;
             has_route |= outlet.is_some_and(|index| links.carry(index));
         }
-        let mut gateways = Vec::new();
-        for (index, gateway) in links.gateways(netlink).await? {
-            gateways.push(ask(netlink, index, gateway).await?);
-        }
+        let gateways = links.gateways(netlink).await?;
         Ok(Self { has_carrier: !links.carrying.is_empty(), has_route, gateways })
     }
 }
@@ -114,18 +121,27 @@ impl Links {
         passes(&self.all, index, &self.carrying)
     }
 
-    async fn gateways(&self, netlink: &Handle) -> Result<Vec<(u32, IpAddr)>, L4Error> {
-        let mut gateways = gateways_of(netlink).await?;
-        gateways.retain(|(index, _)| self.carry(*index));
-        Ok(gateways)
+    /// What is known of them; the kernel is told to find out.
+    async fn gateways(&self, netlink: &Handle) -> Result<Vec<(IpAddr, Known)>, L4Error> {
+        let mut found = Vec::new();
+        for (index, gateway) in gateways_of(netlink).await? {
+            if self.carry(index) {
+                found.push((gateway, ask(netlink, index, gateway).await?));
+            }
+        }
+        Ok(found)
     }
 }
 
-/// Remembers whether there is a gateway, while members answer.
-async fn note(netlink: &Handle, uplinks: &[String], gateway: &mut Gateway) -> Result<(), L4Error> {
+/// Remembers whether there is a gateway, while members answer. What is known of all.
+async fn note(
+    netlink: &Handle,
+    uplinks: &[String],
+    gateway: &mut Gateway,
+) -> Result<Vec<(IpAddr, Known)>, L4Error> {
     let found = Links::look(netlink, uplinks).await?.gateways(netlink).await?;
     gateway.note(!found.is_empty());
-    Ok(())
+    Ok(found)
 }
 
 /// Whether there was a gateway: one that is gone is as silent as one that does not answer.
@@ -164,7 +180,10 @@ impl Gateway {
         if ways.gateways.is_empty() {
             return (*self == Self::Known).then_some("its gateway is gone");
         }
-        ways.gateways.iter().all(|known| *known == Known::Silent).then_some("its gateway does not answer")
+        ways.gateways
+            .iter()
+            .all(|(_, known)| *known == Known::Silent)
+            .then_some("its gateway does not answer")
     }
 }
 
@@ -173,7 +192,8 @@ mod tests {
     use super::*;
 
     fn ways(has_carrier: bool, has_route: bool, gateways: &[Known]) -> Ways {
-        Ways { has_carrier, has_route, gateways: gateways.to_vec() }
+        let gateways = gateways.iter().map(|&known| ([192, 0, 2, 1].into(), known)).collect();
+        Ways { has_carrier, has_route, gateways }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! unreachable" goes to a socket that is not connected, and nobody hears it.
 
 mod alone;
+mod dead_gateways;
 mod gateways;
 mod inquiries;
 mod look_up;
@@ -39,7 +40,7 @@ use self::sight::Link;
 use crate::beat::Beats;
 use crate::l4::keys::Keys;
 use crate::l4::pins::Pins;
-use crate::model::{Heard, PeerState, Peers};
+use crate::model::{Heard, Peer, PeerState, Peers};
 
 /// What the prober goes by.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ pub struct Outlook {
     heard: watch::Sender<BTreeMap<MemberId, Heard>>,
     judged: watch::Sender<bool>,
     alone: watch::Sender<bool>,
+    gateways: watch::Sender<Option<String>>,
     link: watch::Sender<Link>,
     missed: Missed,
 }
@@ -106,6 +108,12 @@ impl Outlook {
         self.alone.subscribe()
     }
 
+    /// What is amiss with the gateways of a node that is not alone, in words.
+    #[must_use]
+    pub fn gateways(&self) -> watch::Receiver<Option<String>> {
+        self.gateways.subscribe()
+    }
+
     /// Whether this node's packet path went without its agent: until who makes the rows has said that it is over, it goes
     /// on so.
     #[must_use]
@@ -123,6 +131,16 @@ impl Outlook {
         has_changed
     }
 
+    /// Says what is amiss with gateways, or that nothing is any more.
+    fn set_gateways(&self, amiss: Option<String>) {
+        if self.gateways.send_if_modified(|before| replace(before, amiss.clone())) {
+            match amiss {
+                Some(words) => warn!("{words}"),
+                None => info!("this node's gateways answer"),
+            }
+        }
+    }
+
     /// Says who is down. All that it goes by is read while nobody else can say it: the last one to say it knows all.
     fn judge(&self) {
         let down = |before: &mut _| {
@@ -134,7 +152,8 @@ impl Outlook {
 
     fn publish(&self, peers: Peers, heard: BTreeMap<MemberId, Heard>, asks: bool) {
         let judged = asks && peers.all.iter().all(|peer| peer.state != PeerState::Unheard);
-        let changes = changed(&self.peers.borrow(), &peers);
+        let passes_over = *self.link.borrow() != Link::CutOff;
+        let changes = changed(&self.peers.borrow(), &peers, passes_over);
         self.peers.send_if_modified(|before| replace(before, peers));
         self.heard.send_if_modified(|before| replace(before, heard));
         self.judge();
@@ -156,8 +175,9 @@ fn replace<T: PartialEq>(before: &mut T, now: T) -> bool {
 }
 
 /// Who came up or went down, in words.
-fn changed(before: &Peers, now: &Peers) -> Vec<(String, bool)> {
+fn changed(before: &Peers, now: &Peers, passes_over: bool) -> Vec<(String, bool)> {
     let known = |id| before.all.iter().find(|peer| peer.id == id).map(|peer| peer.state);
     let others = now.all.iter().filter(|peer| known(peer.id).is_some_and(|state| state != peer.state));
-    others.map(|peer| (peer.to_string(), peer.state == PeerState::Down)).collect()
+    let is_down = |peer: &Peer| peer.state == PeerState::Down;
+    others.map(|peer| (peer.words(passes_over && is_down(peer)), is_down(peer))).collect()
 }

@@ -81,7 +81,7 @@ impl Former {
         match (holding.is_empty(), silent.is_empty()) {
             (true, true) => None,
             (false, _) => Some(format!("{} holds flows of membership {number}", names(holding))),
-            (true, false) => Some(format!("{} has not said which flows it holds", names(silent))),
+            (true, false) => Some(format!("{} has not told this node which flows it holds", names(silent))),
         }
     }
 }
