@@ -41,7 +41,8 @@ impl Segments {
     }
 
     /// Has them ask for segments that make packets of so many bytes; for longer ones than before if they `may_rise`.
-    /// Connections that there are keep theirs.
+    /// Connections that there are keep theirs. The sockets are other agents' of this node, too, which may have had them ask for
+    /// something else meanwhile: they are told each time.
     pub(super) fn limit<'a>(
         &self,
         sockets: impl Iterator<Item = &'a Listening>,
@@ -49,19 +50,25 @@ impl Segments {
         may_rise: bool,
     ) {
         let mut now = self.inner_mtu.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_less = now.is_none_or(|now| inner_mtu < now);
-        if *now == Some(inner_mtu) || !(is_less || may_rise) {
+        let is_longer = now.is_some_and(|now| inner_mtu > now);
+        if is_longer && !may_rise {
             return;
         }
-        *now = Some(inner_mtu);
+        let is_news = now.replace(inner_mtu) != Some(inner_mtu);
         ask(sockets, inner_mtu);
-        let words = format_args!("clients' packets of {inner_mtu} bytes fit between members");
-        let (v4, v6) = (segment(inner_mtu, false), segment(inner_mtu, true));
-        if inner_mtu < LEAST_MTU_V6 {
-            warn!(v4, v6, "{words}, which is less than IPv6 promises: shorter segments are asked for");
-        } else {
-            info!(v4, v6, "{words}: segments are asked for that do");
+        if is_news {
+            tell(inner_mtu);
         }
+    }
+}
+
+fn tell(inner_mtu: u16) {
+    let words = format_args!("clients' packets of {inner_mtu} bytes fit between members");
+    let (v4, v6) = (segment(inner_mtu, false), segment(inner_mtu, true));
+    if inner_mtu < LEAST_MTU_V6 {
+        warn!(v4, v6, "{words}, which is less than IPv6 promises: shorter segments are asked for");
+    } else {
+        info!(v4, v6, "{words}: segments are asked for that do");
     }
 }
 
@@ -142,6 +149,18 @@ mod tests {
         check(&sockets, [1212, 1192]);
         next.limit(sockets.iter(), 1432, true);
         check(&sockets, [1392, 1372]);
+    }
+
+    #[test]
+    fn what_another_agent_of_the_node_asked_for_does_not_stay() {
+        let sockets = sockets();
+        let (first, next) = (Segments::new(Some(1252)), Segments::new(Some(1252)));
+        first.begin(sockets.iter());
+        next.begin(sockets.iter());
+        next.limit(sockets.iter(), 1452, true);
+        // It has gone, and the first one takes back.
+        first.limit(sockets.iter(), 1252, false);
+        check(&sockets, [1212, 1192]);
     }
 
     #[test]
