@@ -1,5 +1,10 @@
 //! Labels, annotations and well-known values in objects: written once, and all that `strip` keeps.
 
+use crate::model::Kind;
+
+/// What our labels, annotations and taints begin with.
+pub(super) const OURS: &str = "edgelb.dev/";
+
 /// Label of Nodes that take part: `"true"`.
 pub(super) const EDGE: &str = "edgelb.dev/edge";
 
@@ -111,33 +116,22 @@ pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 /// Annotation of Services: `Auto` where requests are to stay in a zone.
 pub(super) const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
 
-/// The labels and annotations that are read, beside `BACKEND_PROTOCOL`, `PROXY_SSL`, `GUARDS` and `OF_NGINX`.
-const METADATA: [&str; 18] = [
-    EDGE,
-    WEIGHT,
-    VIPS,
-    LOAD_BALANCE,
-    HASH_BY,
-    STICKY,
-    HEALTH_CHECK,
-    TIMES,
-    LIMITS,
-    SEND_PROXY,
-    ZONE,
-    TOPOLOGY_MODE,
-    BACKEND_TLS,
-    RETRIES,
-    LEGACY_CLASS,
-    CANARY,
-    DEFAULT_CLASS,
-    SERVICE_NAME,
+/// Our annotations, by the kind of object of which they are read.
+pub(super) const ANNOTATIONS: [(Kind, &[&str]); 3] = [
+    (Kind::Service, &[VIPS, LOAD_BALANCE, HASH_BY, STICKY, HEALTH_CHECK, TIMES, RETRIES, LIMITS, SEND_PROXY]),
+    (Kind::Ingress, &[BACKEND_PROTOCOL[0], BACKEND_TLS]),
+    (Kind::Node, &[WEIGHT]),
 ];
+
+/// The other labels and annotations that are read, beside `BACKEND_PROTOCOL`, `PROXY_SSL`, `GUARDS` and `OF_NGINX`.
+const METADATA: [&str; 7] = [EDGE, ZONE, TOPOLOGY_MODE, LEGACY_CLASS, CANARY, DEFAULT_CLASS, SERVICE_NAME];
 
 /// Whether a label or annotation is read.
 pub(super) fn is_read(key: &str) -> bool {
     let lists: [&[&str]; 4] = [&METADATA, &BACKEND_PROTOCOL, &PROXY_SSL, &GUARDS];
+    let mut lists = lists.into_iter().chain(ANNOTATIONS.map(|(_, ours)| ours));
     let is_of_nginx = || key.strip_prefix(NGINX).is_some_and(|name| OF_NGINX.contains(&name));
-    lists.iter().any(|list| list.contains(&key)) || is_of_nginx()
+    lists.any(|list| list.contains(&key)) || is_of_nginx()
 }
 
 /// The type of Secrets that hold a certificate.

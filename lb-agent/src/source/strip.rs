@@ -142,7 +142,7 @@ fn metadata(metadata: ObjectMeta) -> ObjectMeta {
                     // That it is there is said; what it says, nobody reads.
                     *value = String::new();
                 }
-                is_read || key.starts_with(names::NGINX)
+                is_read || key.starts_with(names::NGINX) || key.starts_with(names::OURS)
             });
             map
         })

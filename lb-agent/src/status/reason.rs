@@ -15,7 +15,7 @@ pub(super) enum Reason {
     Class,
     /// A host or a path.
     Route,
-    /// An annotation of another controller.
+    /// An annotation: of another controller, misplaced, or with a value that cannot be read.
     Annotation,
     /// A VIP, or where one should come from.
     Vip,
@@ -73,6 +73,8 @@ impl Reason {
             (Cause::Field, Some(Kind::IngressClass | Kind::IngressParameters)) => Self::Class,
             _ if has(&["ingressClassName", "ingress.class"]) => Self::Class,
             (_, Some(Kind::Ingress)) if has(&["metadata.annotations"]) => Self::Annotation,
+            // Those of a Service's VIPs are told without brackets.
+            (_, Some(Kind::Service)) if has(&["metadata.annotations["]) => Self::Annotation,
             _ if has(&["spec.tls"]) => Self::Certificate,
             (Cause::Field, Some(Kind::EndpointSlice)) => Self::Backend,
             _ if has(&["ackend"]) => Self::Backend,
@@ -115,6 +117,7 @@ mod tests {
             (Kind::Secret, "data", "CertificateUnavailable"),
             (Kind::Service, "metadata.annotations.edgelb.dev/vips", "InvalidVIP"),
             (Kind::Service, "metadata.annotations", "InvalidVIP"),
+            (Kind::Service, "metadata.annotations[edgelb.dev/backend-protocol]", "UnsupportedAnnotation"),
             (Kind::Service, "spec.ports[1]", "InvalidPort"),
             (Kind::IngressClass, "spec.parameters", "InvalidClass"),
             (Kind::Node, "status.addresses", "NotAMember"),

@@ -19,6 +19,7 @@ mod listed;
 mod listeners;
 mod members;
 mod merge;
+mod misplaced;
 mod parameters;
 mod parsed;
 mod policy;

@@ -9,14 +9,16 @@ use super::classes::Classes;
 use super::defaults::Defaults;
 use super::hosts::Touched;
 use super::ingresses::{Context, Ingresses};
+use super::misplaced::misplaced;
 use super::register::{Found, Register};
 use super::services::{self, Services};
 use super::tables::{Sources, Tables};
 use super::{backends, certificates, history, listeners, members, zone};
 use crate::model::{
-    Drain, Generation, HostPattern, Kind, Listener, Mark, Member, ObjectRef, Problems, Snapshot, Step,
+    Drain, Generation, HostPattern, Kind, Listener, Mark, Member, ObjectRef, Problem, Problems, Snapshot,
+    Step,
 };
-use crate::source::{Changes, Index, Membership, Settings};
+use crate::source::{Changes, Index, Membership, Object, Settings};
 
 /// Follows an index. What it makes depends on the objects, the settings and the time alone, never on what was there
 /// before; but for a Secret's last good certificate and the last good history, which the index keeps.
@@ -46,7 +48,8 @@ struct Parts {
     classes: Found,
     listeners: Found,
     defaults: Found,
-    slices: BTreeMap<ObjectRef, Found>,
+    /// By object.
+    alone: BTreeMap<ObjectRef, Found>,
 }
 
 /// A translation under way.
@@ -123,7 +126,7 @@ impl Translator {
         self.members(&round);
         self.services(&mut round);
         self.classes(&mut round);
-        self.slices(&round);
+        self.alone(&round);
         self.mark(&mut round);
         self.ingresses(&mut round);
         self.defaults(&mut round);
@@ -190,19 +193,16 @@ impl Translator {
         round.listeners = true;
     }
 
-    /// EndpointSlices that belong to nobody.
-    fn slices(&mut self, round: &Round<'_>) {
-        for name in round.changes.of(Kind::EndpointSlice) {
-            let lost = round.index.endpoint_slice(name).and_then(|slice| backends::lost(name, slice));
-            match lost {
-                Some(problem) => {
-                    let part = self.found.slices.entry(name.clone()).or_default();
-                    self.register.replace(part, vec![problem], round.index);
-                }
-                None => {
-                    let part = self.found.slices.remove(name);
-                    part.into_iter().for_each(|part| self.register.retire(part));
-                }
+    /// What is wrong with objects by themselves, whoever uses them.
+    fn alone(&mut self, round: &Round<'_>) {
+        for name in &round.changes.objects {
+            let found = alone(name, round.index);
+            if found.is_empty() {
+                let part = self.found.alone.remove(name);
+                part.into_iter().for_each(|part| self.register.retire(part));
+            } else {
+                let part = self.found.alone.entry(name.clone()).or_default();
+                self.register.replace(part, found, round.index);
             }
         }
     }
@@ -287,5 +287,15 @@ impl Translator {
     fn default_certificate(&self) -> Option<ObjectRef> {
         let (namespace, name) = self.settings.default_certificate.as_ref()?;
         Some(ObjectRef::new(Kind::Secret, namespace.as_str(), name.as_str()))
+    }
+}
+
+/// EndpointSlices that belong to nobody, and annotations that nobody reads.
+fn alone(name: &ObjectRef, index: &Index) -> Vec<Problem> {
+    match index.entry(name) {
+        // Made by a controller, which is not the one to tell of annotations.
+        Some((Object::EndpointSlice(slice), _)) => backends::lost(name, slice).into_iter().collect(),
+        Some((object, _)) => misplaced(name, object.metadata().annotations.as_ref()).collect(),
+        None => Vec::new(),
     }
 }
