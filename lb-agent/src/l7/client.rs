@@ -61,8 +61,6 @@ pub(super) struct Client {
     cut: Cell<Option<u32>>,
     /// Whether the head of a request has begun and not ended: with HTTP/1.
     in_head: Cell<bool>,
-    /// Whether a byte of the head has come.
-    pub(super) has_begun: Cell<bool>,
     pub(super) reading: Reading,
     /// Of HTTP/2.
     pub(super) streams: Streams,
@@ -104,7 +102,6 @@ impl Client {
             hurried: Cell::default(),
             cut: Cell::new(None),
             in_head: Cell::new(false),
-            has_begun: Cell::new(false),
             reading: Reading::default(),
             streams: Streams::default(),
             guest,
@@ -214,7 +211,7 @@ impl Client {
 
     /// The limit that ends it now, where no request is under way, and nobody but its client is the reason.
     pub(super) fn late(&self) -> Option<Limit> {
-        let limit = if self.has_begun.get() { Limit::HeadTime } else { Limit::IdleTime };
+        let limit = if self.in_head.get() { Limit::HeadTime } else { Limit::IdleTime };
         (!self.is_busy() && !self.worker.is_draining()).then_some(limit)
     }
 
@@ -223,7 +220,6 @@ impl Client {
         if self.is_busy() || !self.passage.has_received() {
             return;
         }
-        self.has_begun.set(true);
         if !self.in_head.replace(true) {
             self.deadline.set(self.worker.config.head_time());
         }
@@ -254,6 +250,7 @@ impl Busy {
         if !client.is_busy() {
             client.deadline.clear();
             client.passage.begin();
+            client.in_head.set(false);
         }
         client.active.set(client.active.get() + 1);
         client.fresh.set(false);
@@ -302,8 +299,6 @@ impl Drop for Busy {
         self.stream.iter().for_each(|stream| client.streams.end(*stream));
         client.active.set(client.active.get() - 1);
         if !client.is_busy() {
-            client.in_head.set(false);
-            client.has_begun.set(false);
             client.passage.rest();
             client.has_read_all();
             client.deadline.set(client.worker.quiet());

@@ -139,7 +139,6 @@ where
     S: Transport,
 {
     let (passage, limits) = (client.passage.clone(), client.worker.config.limits);
-    client.has_begun.set(!prefix.is_empty());
     match is_http2 {
         true => Box::pin(http2::serve(client, Guarded::http2(prefix, stream, passage, limits))),
         false => Box::pin(http1::serve(client, Guarded::http1(prefix, stream, passage, limits))),
