@@ -15,7 +15,7 @@ const GRAIN: f32 = 0.000_5;
 /// How much heavier an endpoint has to be before it is not a coin that decides.
 const MARGIN: f32 = 1.5;
 
-/// The time in which a new endpoint comes to its full share.
+/// The time in which an endpoint that is new, or back, comes to its full share.
 const SLOW_START: Duration = Duration::from_secs(10);
 
 /// Its share at first.
@@ -28,15 +28,20 @@ pub(super) struct Load {
     /// When the average was that.
     at: Cell<Instant>,
     under_way: Cell<u32>,
-    /// When it joined others; none if there was nobody who could have done its work meanwhile.
-    joined: Option<Instant>,
+    /// When it joined others, or came back to them; none if there was nobody who could have done its work meanwhile.
+    joined: Cell<Option<Instant>>,
 }
 
 impl Load {
     /// Of an endpoint that is new, alone or beside others that are known.
     pub(super) fn new(now: Instant, joins: bool) -> Self {
-        let (average, under_way) = (Cell::new(None), Cell::new(0));
-        Self { average, at: Cell::new(now), under_way, joined: joins.then_some(now) }
+        let (average, under_way, joined) = (Cell::new(None), Cell::new(0), Cell::new(joins.then_some(now)));
+        Self { average, at: Cell::new(now), under_way, joined }
+    }
+
+    /// It was set aside and is back: others have done its work meanwhile, and it may have begun anew.
+    pub(super) fn rejoin(&self, now: Instant) {
+        self.joined.set(Some(now));
     }
 
     /// A request goes to it.
@@ -120,9 +125,9 @@ impl Load {
         (-age.as_secs_f32() / DECAY.as_secs_f32()).exp()
     }
 
-    /// Whether a new endpoint leaves this one to another: caches are cold, code is not compiled.
+    /// Whether an endpoint that has just joined leaves this one to another: caches are cold, code is not compiled.
     fn holds_back(&self, now: Instant) -> bool {
-        let Some(joined) = self.joined else { return false };
+        let Some(joined) = self.joined.get() else { return false };
         let age = now.saturating_duration_since(joined);
         age < SLOW_START && fastrand::f32() > (age.as_secs_f32() / SLOW_START.as_secs_f32()).max(FIRST_SHARE)
     }
@@ -193,5 +198,15 @@ mod tests {
         assert!((130..400).contains(&share(&new, &old, later)), "half of a half");
         let end = start + SLOW_START;
         assert!((350..650).contains(&share(&new, &old, end)), "an equal share");
+    }
+
+    #[test]
+    fn one_that_is_back_begins_as_a_new_one() {
+        let start = Instant::now();
+        let (back, other) = (load(start, 5), load(start, 5));
+        assert!((350..650).contains(&share(&back, &other, start)), "equals share");
+        back.rejoin(start);
+        assert!((10..150).contains(&share(&back, &other, start)), "half of a tenth at first");
+        assert!((350..650).contains(&share(&back, &other, start + SLOW_START)), "an equal share");
     }
 }

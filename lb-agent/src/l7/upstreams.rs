@@ -62,8 +62,8 @@ impl Upstreams {
         Ok(made)
     }
 
-    /// A second has passed: closes what has been idle for too long, takes back who was set aside for long enough, and forgets the endpoints that no target has any more. Requests that
-    /// are under way at them finish.
+    /// A second has passed: closes what has been idle for too long, takes back who was set aside for long enough, and
+    /// forgets the endpoints that no target has any more. Requests that are under way at them finish.
     pub(super) fn sweep(&self, metrics: &Metrics) {
         self.candidates.borrow_mut().retain(|_, (target, candidates)| {
             let is_used = target.strong_count() > 0;
@@ -77,7 +77,11 @@ impl Upstreams {
         let now = Instant::now();
         self.all.borrow_mut().retain(|_, upstream| {
             let is_used = upstream.places.get() > 0;
-            if upstream.conduct.take_back(now) || (!is_used && upstream.conduct.is_out()) {
+            let is_back = upstream.conduct.take_back(now);
+            if is_back {
+                upstream.load.rejoin(now);
+            }
+            if is_back || (!is_used && upstream.conduct.is_out()) {
                 metrics.upstream.back();
             }
             if is_used {
@@ -171,6 +175,26 @@ mod tests {
         upstreams.sweep(&metrics);
         assert!(exported(&registry, "lb_l7_upstream_ejected 0"));
         assert!(exported(&registry, "lb_l7_upstream_ejections_total{reason=\"connect\"} 1"));
+    }
+
+    #[test]
+    fn who_is_taken_back_gets_its_share_little_by_little() {
+        let (upstreams, metrics) = (upstreams(), Metrics::new(&mut Registry::default()));
+        let target = target(Ok(&[1, 2]));
+        let candidates = upstreams.of(&target).expect("endpoints");
+        let back = candidates.upstreams[0].clone();
+        let share = || {
+            let ports = (0..1000).map(|_| turn(&upstreams, &target).upstream().address.port());
+            ports.filter(|port| *port == back.address.port()).count()
+        };
+        for upstream in &candidates.upstreams {
+            upstream.load.answered(Instant::now(), Duration::from_millis(5));
+        }
+        assert!((350..650).contains(&share()), "equals share");
+        back.conduct.eject(Instant::now(), &Ejection { step: Duration::ZERO, ..Ejection::default() });
+        assert_eq!(share(), 0);
+        upstreams.sweep(&metrics);
+        assert!((10..150).contains(&share()), "half of a tenth at first");
     }
 
     fn exported(registry: &Registry, line: &str) -> bool {
