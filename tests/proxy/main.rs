@@ -24,6 +24,7 @@ mod health_checks;
 mod http2;
 mod in_front;
 mod interim;
+mod late_heads;
 mod limits;
 mod misbehaving;
 mod misdirected;

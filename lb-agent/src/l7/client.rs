@@ -59,8 +59,8 @@ pub(super) struct Client {
     hurried: Cell<(Option<Instant>, Option<u32>)>,
     /// The requests that the drain's deadline cut, once it did.
     cut: Cell<Option<u32>>,
-    /// Whether the head of a request has begun and not ended: with HTTP/1.
-    in_head: Cell<bool>,
+    /// Whether the head of a request has begun and not ended.
+    pub(super) in_head: Cell<bool>,
     pub(super) reading: Reading,
     /// Of HTTP/2.
     pub(super) streams: Streams,
@@ -213,6 +213,11 @@ impl Client {
     pub(super) fn late(&self) -> Option<Limit> {
         let limit = if self.in_head.get() { Limit::HeadTime } else { Limit::IdleTime };
         (!self.is_busy() && !self.worker.is_draining()).then_some(limit)
+    }
+
+    /// Whether it is idle but for the head of a request, which has a deadline of its own.
+    pub(super) fn sends_head(&self) -> bool {
+        self.in_head.get() && !self.is_busy()
     }
 
     /// An idle HTTP/1.1 connection that begins to send must get on with it.

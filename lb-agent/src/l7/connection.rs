@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -88,12 +88,16 @@ async fn hear_of_client(client: &mut Client, stream: &mut TcpStream) -> bool {
 }
 
 async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {
-    let (is_http2, prefix) = match client.within(sniff(&mut stream)).await {
-        Some(Ok(begun)) => begun,
+    let mut read = BytesMut::new();
+    let is_http2 = match client.within(sniff(&mut stream, &mut read)).await {
+        Some(Ok(is_http2)) => is_http2,
         Some(Err(_)) => return,
-        None => return refuse::count_late(&client),
+        None => {
+            client.in_head.set(!read.is_empty());
+            return refuse::count_late(&client);
+        }
     };
-    serve_http(client, stream, prefix, is_http2).await;
+    serve_http(client, stream, read.freeze(), is_http2).await;
 }
 
 async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<CertificateIndex>) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::FutureExt;
 use http::header::{COOKIE, FORWARDED, HOST};
 use http::request::Parts;
@@ -50,8 +51,8 @@ pub fn proxy_header(bytes: &[u8]) {
 
 /// The first bytes of a connection: all that is read of them is given back.
 pub fn sniff(bytes: &[u8]) {
-    let mut rest = bytes;
-    if let Some(Ok((is_http2, read))) = sniff::sniff(&mut rest).now_or_never() {
+    let (mut rest, mut read) = (bytes, BytesMut::new());
+    if let Some(Ok(is_http2)) = sniff::sniff(&mut rest, &mut read).now_or_never() {
         assert_eq!([&read[..], rest].concat(), bytes);
         assert_eq!(is_http2, bytes.starts_with(b"PRI * HTTP/2.0\r\n"));
     }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::client::Client;
 use super::connection::{End, Transport, close, linger};
 use super::guard::Guarded;
+use super::late_head::LateHead;
 use super::limits::{Limit, Limits};
 use super::streams::Spawner;
 use super::{forward, refuse};
@@ -45,8 +46,10 @@ where
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut refused = None;
     let (mut is_ending, mut is_over) = (false, false);
+    let mut head = LateHead::new(client);
     let end = std::future::poll_fn(|cx| {
-        let is_late = client.poll_deadline(cx).is_ready() && !client.has_read_enough(cx);
+        let is_late =
+            client.poll_deadline(cx).is_ready() && !client.sends_head() && !client.has_read_enough(cx);
         if (is_late || is_over || client.is_ending()) && !is_ending {
             // GOAWAY, and time for what is under way; an idle connection ends with it.
             is_ending = true;
@@ -70,8 +73,16 @@ where
             is_over = true;
             cx.waker().wake_by_ref();
         }
+        let has_late_head = head.is_late(client, cx);
+        if has_late_head && !is_over {
+            refuse::count_late_head(client);
+            // GOAWAY comes first.
+            is_over = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let is_stuck = is_ending && !client.is_busy() && client.deadline.poll(cx).is_ready();
-        if is_stuck || client.is_overdue() || client.is_too_slow() {
+        if is_stuck || has_late_head || client.is_overdue() || client.is_too_slow() {
             Poll::Ready(End::Time)
         } else {
             Poll::Pending

@@ -98,7 +98,7 @@ const KNOWN: [Known; Limit::ALL.len()] = [
         name: "head-time",
         default: 30_000,
         help: "how long a request's line and headers may take from their first byte, and so may a TLS handshake, \
-               milliseconds: HTTP/1 gets 408, and the connection ends",
+               milliseconds: HTTP/1 gets 408, HTTP/2 a GOAWAY, and the connection ends",
     },
     Known {
         name: "idle-time",

@@ -54,6 +54,7 @@ mod http2;
 mod in_use;
 mod keepalive;
 mod last_words;
+mod late_head;
 mod limits;
 mod line;
 mod listen;

@@ -29,6 +29,13 @@ pub(super) fn count_late(client: &Client) {
     client.late().into_iter().for_each(|limit| count(client, limit.into()));
 }
 
+/// Counts a head that was late, whatever else is under way.
+pub(super) fn count_late_head(client: &Client) {
+    if !client.worker.is_draining() {
+        count(client, Limit::HeadTime.into());
+    }
+}
+
 /// Counts why a connection was stopped, if it was: by the guard, by the HTTP library, or because the client did not read.
 pub(super) fn count_all(client: &Client, by_library: Option<Fault>) {
     let slow = client.is_too_slow().then_some(Fault::Limit(Limit::DownloadRate));

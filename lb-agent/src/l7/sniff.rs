@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The HTTP/2 preface's first bytes, which no HTTP/1.1 request has.
@@ -10,16 +10,16 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// A request's usual size: read at once, it costs no second call.
 const FIRST_READ: usize = 2048;
 
-/// Whether the client speaks HTTP/2 with prior knowledge, and what was read to find out.
-pub(super) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool, Bytes)> {
-    let mut read = BytesMut::with_capacity(FIRST_READ);
+/// Whether the client speaks HTTP/2 with prior knowledge; what is read to find out is added to `read`.
+pub(super) async fn sniff(stream: &mut (impl AsyncRead + Unpin), read: &mut BytesMut) -> io::Result<bool> {
+    read.reserve(FIRST_READ);
     loop {
-        if stream.read_buf(&mut read).await? == 0 {
+        if stream.read_buf(read).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let seen = read.len().min(PREFACE.len());
         if read[..seen] != PREFACE[..seen] || seen == PREFACE.len() {
-            return Ok((seen == PREFACE.len() && read.starts_with(PREFACE), read.freeze()));
+            return Ok(read.starts_with(PREFACE));
         }
     }
 }
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     async fn sniffed(mut sent: &[u8]) -> Option<bool> {
-        sniff(&mut sent).await.ok().map(|(http2, _)| http2)
+        sniff(&mut sent, &mut BytesMut::new()).await.ok()
     }
 
     #[tokio::test]

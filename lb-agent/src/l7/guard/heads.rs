@@ -37,6 +37,16 @@ impl Heads {
         Self { left: PREFACE, ..Self::default() }
     }
 
+    /// Whether a head has begun and not ended.
+    pub(super) const fn is_in_head(&self) -> bool {
+        self.filled > 0
+    }
+
+    /// Whether a payload, or the preface, has not ended.
+    pub(super) const fn is_in_payload(&self) -> bool {
+        self.left > 0
+    }
+
     /// The next head that is complete; the bytes up to its end are taken. None where all are taken.
     pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Head> {
         let skipped = (self.left as usize).min(bytes.len());

@@ -1,6 +1,7 @@
 //! A client's HTTP/2 frames as their heads pass by (RFC 9113 section 4.1): those that cost work and ask for none are
 //! counted, for the HTTP library answers them as fast as they come. Pure.
 
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use super::heads::{
@@ -28,6 +29,12 @@ pub(super) struct Meter {
     written: u64,
     taken_back: u64,
     empty: u64,
+    /// Whether the client has sent anything.
+    has_begun: bool,
+    /// Of the last frame that has begun; `None` for the preface.
+    kind: Option<u8>,
+    /// Frames that have begun, a header block's counted as one.
+    begun: u64,
 }
 
 /// As many empty DATA frames make the HTTP library end a connection.
@@ -35,6 +42,7 @@ const LIBRARY_EMPTY: u64 = 100;
 
 #[derive(Clone, Copy, Default, Debug)]
 struct Block {
+    is_open: bool,
     frames: u64,
     bytes: u64,
 }
@@ -51,16 +59,31 @@ impl Meter {
             written: 0,
             taken_back: 0,
             empty: 0,
+            has_begun: false,
+            kind: None,
+            begun: 0,
             limits,
         }
     }
 
     /// These bytes pass.
     pub(super) fn advance(&mut self, mut bytes: &[u8]) -> Result<(), Limit> {
+        self.has_begun |= !bytes.is_empty();
         while let Some(head) = self.heads.next(&mut bytes) {
+            self.kind = Some(head.kind);
+            self.begun += u64::from(head.kind != CONTINUATION);
             self.frame(head)?;
         }
         Ok(())
+    }
+
+    /// The number of the header block, or of the frame, whose end has not come, from 1. Of DATA only the head counts: a body may
+    /// take longer.
+    pub(super) const fn unfinished(&self) -> Option<NonZeroU64> {
+        let is_data = matches!(self.kind, Some(DATA));
+        let is_payload_late = self.heads.is_in_payload() && !is_data;
+        let is_any = self.block.is_open || self.heads.is_in_head() || is_payload_late;
+        if is_any && self.has_begun { NonZeroU64::MIN.checked_add(self.begun) } else { None }
     }
 
     /// These bytes were sent to the client.
@@ -113,6 +136,7 @@ impl Meter {
     }
 
     fn header_frame(&mut self, length: u32, flags: u8) -> Result<(), Limit> {
+        self.block.is_open = true;
         self.block.frames += 1;
         self.block.bytes += u64::from(length);
         if self.limits.is_over(Limit::Http2HeaderFrames, self.block.frames) {

@@ -2,6 +2,7 @@
 //! They run on one thread, but HTTP libraries want a stream that could be sent to another.
 
 use std::mem;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
@@ -17,6 +18,8 @@ pub(in crate::l7) struct Passage {
     received: AtomicBool,
     is_busy: AtomicBool,
     is_tunnel: AtomicBool,
+    /// 0 for none.
+    unfinished: AtomicU64,
     written: AtomicU64,
     is_blocked: AtomicBool,
     is_taking_back: AtomicBool,
@@ -51,6 +54,16 @@ impl Passage {
     /// Whether something came in since this was asked last.
     pub(in crate::l7) fn has_received(&self) -> bool {
         self.received.swap(false, Ordering::Relaxed)
+    }
+
+    /// With HTTP/2, the number of what the client has begun to send and not ended.
+    pub(super) fn leave(&self, unfinished: Option<NonZeroU64>) {
+        self.unfinished.store(unfinished.map_or(0, NonZeroU64::get), Ordering::Relaxed);
+    }
+
+    /// With HTTP/2, the number of the head that the client has begun to send and not ended.
+    pub(in crate::l7) fn unfinished(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.unfinished.load(Ordering::Relaxed))
     }
 
     /// So much was written; or nothing could be, for the client does not read.

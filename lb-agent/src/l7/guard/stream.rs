@@ -89,6 +89,7 @@ impl<T> Guarded<T> {
             Guard::Http1(scanner) => scanner.advance(bytes),
             Guard::Http2(meter) => {
                 let met = meter.advance(bytes);
+                self.passage.leave(meter.unfinished());
                 if let Some(limit) = meter.suspected() {
                     self.passage.suspect(limit);
                 }
