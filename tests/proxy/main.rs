@@ -9,6 +9,7 @@ mod balance;
 mod change;
 mod conformance;
 mod curl;
+mod descriptors;
 mod differential;
 mod drain;
 mod ejection;

@@ -15,6 +15,7 @@
 //!
 //! All of a worker's state is its own: no lock is taken on the way of a request.
 
+mod accept;
 pub mod access_log;
 mod account;
 mod admission;
@@ -102,6 +103,7 @@ mod upstream;
 mod upstreams;
 mod worker;
 
+pub use accept::AcceptFailure;
 pub use breach::Breach;
 pub use config::{Bind, Config, DEFAULT_ROUTE_METRICS, Timeouts};
 pub use ejection::{Ejection, Offence};

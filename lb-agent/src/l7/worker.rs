@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Cache};
 use http::{HeaderMap, Request};
 use slab::Slab;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
+use super::accept::accept;
 use super::admission::Admission;
 use super::candidates::Candidates;
 use super::client::Client;
@@ -41,13 +41,10 @@ use super::sticky::CookieKeys;
 use super::tls::CertificateIndex;
 use super::upstream::{Turn, Upstream};
 use super::upstreams::Upstreams;
-use super::{authority, connection, drain, send_proxy};
+use super::{authority, drain, send_proxy};
 use crate::beat::Beat;
 use crate::metrics::Metrics;
 use crate::model::{Host, ListenerProtocol};
-
-/// Time given to an accept loop that ran out of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a worker's thread is started with.
 pub(super) struct Start {
@@ -251,49 +248,6 @@ impl Worker {
         let stream = send_proxy::connect(endpoint.address, &endpoint.protocol, Some(ends)).await?;
         let secured = self.secured.secure(&endpoint.protocol, stream).await;
         secured.inspect_err(|error| self.metrics.upstream.handshake_failed(EndpointTlsFailure::of(error)))
-    }
-}
-
-/// Accepts connections until the worker is told to stop, and then those that wait already: their clients take them
-/// for open.
-async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: watch::Receiver<Phase>) {
-    let Listening { key, address, socket } = listening;
-    let listener = match socket.try_clone().and_then(TcpListener::from_std) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, %address, "no connections are accepted"),
-    };
-    let serve = |(stream, peer): (TcpStream, SocketAddr)| {
-        // A connection that is gone already has no address any more.
-        let Some(key) = key.or_else(|| stream.local_addr().ok()) else { return };
-        let client = Some(peer.ip()).filter(|peer| !worker.config.trust.is_in_front(*peer));
-        match worker.admission.admit(client) {
-            Ok(guest) => {
-                // The runtime wants tasks at addresses of 128 bytes, which is slow to allocate where they are large.
-                drop(spawn_local(Box::pin(connection::serve(worker.clone(), guest, stream, peer, key))));
-            }
-            Err(limit) => worker.metrics.limit_reached(limit),
-        }
-    };
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = phase.wait_for(|phase| phase.is_stopping()) => break,
-        };
-        match accepted {
-            Ok(accepted) => serve(accepted),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!(%error, "accepting connections pauses");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
-        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        if let Ok(stream) = stream {
-            serve((stream, peer));
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 use super::sharded::{ShardedCounter, counter, counters, family, resolve};
 use super::{CheckMetrics, Labels, TrafficMetrics, UpstreamMetrics};
-use crate::l7::{HandshakeFailure, Limit, Malformed, Reply};
+use crate::l7::{AcceptFailure, HandshakeFailure, Limit, Malformed, Reply};
 use crate::model::{ConnectionKind, ListenerProtocol, TlsVersion};
 
 const ENDS: [&str; 2] = ["in_order", "deadline"];
@@ -34,6 +34,7 @@ pub struct Metrics {
     drained: [[ShardedCounter; ENDS.len()]; ConnectionKind::ALL.len()],
     cut_responses: ShardedCounter,
     strays: ShardedCounter,
+    failed_accepts: [ShardedCounter; AcceptFailure::ALL.len()],
     /// Health checks.
     pub checks: CheckMetrics,
     /// By route and Service.
@@ -87,6 +88,13 @@ impl Metrics {
                 "lb_l7_stray_connections",
                 "Connections to addresses without a listener",
             ),
+            failed_accepts: counters(
+                registry,
+                "lb_l7_accept_failures",
+                "Failures to accept a connection that waits, which is tried again, by reason",
+                "reason",
+                AcceptFailure::ALL.map(AcceptFailure::label),
+            ),
             checks: CheckMetrics::new(registry),
             traffic: TrafficMetrics::new(registry),
         }
@@ -95,6 +103,11 @@ impl Metrics {
     /// A connection to an address that is no listener: closed.
     pub fn stray(&self) {
         self.strays.inc();
+    }
+
+    /// A connection that waits could not be accepted.
+    pub fn accept_failed(&self, why: AcceptFailure) {
+        self.failed_accepts[why as usize].inc();
     }
 
     /// A request that was answered.
