@@ -11,6 +11,7 @@ use http::header::{COOKIE, FORWARDED, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
+pub use super::endpoint::fuzzed::endpoint;
 pub use super::guard::fuzzed::{http1, http2};
 pub use super::trace::fuzzed::traceparent;
 
@@ -24,9 +25,10 @@ use crate::model::{ListenerProtocol, plain_path};
 pub type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const PARSERS: [Parser; 11] = [
+pub const PARSERS: [Parser; 12] = [
     ("http1", http1),
     ("http2", http2),
+    ("endpoint", endpoint),
     ("proxy_header", proxy_header),
     ("sniff", sniff),
     ("path", path),

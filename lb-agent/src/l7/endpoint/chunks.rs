@@ -54,20 +54,16 @@ impl Chunks {
     }
 
     fn take_size(&mut self, received: &mut BytesMut) -> Result<bool, Breach> {
-        let Some(end) = memchr::memchr(b'\n', received) else {
-            return if self.extensions + received.len() > MOST {
-                Err(Breach::MalformedBody)
-            } else {
-                Ok(false)
-            };
-        };
+        let end = memchr::memchr(b'\n', received);
+        // The same however it comes: in one piece or byte by byte.
+        if self.extensions + end.map_or(received.len(), |end| end + 1) > MOST {
+            return Err(Breach::MalformedBody);
+        }
+        let Some(end) = end else { return Ok(false) };
         let text = line::text(&received[..=end]).map_err(|_| Breach::MalformedBody)?;
         // There are servers that pad it.
         let (size, extensions) = line::chunk(text.trim_ascii_end()).map_err(|_| Breach::MalformedBody)?;
         self.extensions += extensions;
-        if self.extensions > MOST {
-            return Err(Breach::MalformedBody);
-        }
         received.advance(end + 1);
         self.at = if size == 0 { At::Trailers } else { At::Data(size) };
         Ok(true)
@@ -91,10 +87,11 @@ fn take_trailers(received: &mut BytesMut) -> Result<Step, Breach> {
         received.advance(2);
         return Ok(Step::End);
     }
-    let Some(end) = memchr::memmem::find(received, b"\r\n\r\n") else {
-        let is_too_long = received.len() > MOST;
-        return if is_too_long { Err(Breach::MalformedBody) } else { Ok(Step::More(UNKNOWN_ROOM)) };
-    };
+    let end = memchr::memmem::find(received, b"\r\n\r\n");
+    if end.map_or(received.len(), |end| end + 4) > MOST {
+        return Err(Breach::MalformedBody);
+    }
+    let Some(end) = end else { return Ok(Step::More(UNKNOWN_ROOM)) };
     let lines = received.split_to(end + 4);
     let mut trailers = HeaderMap::new();
     for text in lines[..end + 2].split_inclusive(|byte| *byte == b'\n') {

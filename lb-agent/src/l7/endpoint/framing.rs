@@ -177,6 +177,9 @@ mod tests {
             chunks(came, "", malformed(), 0);
         }
         chunks("4\r\nhalf and more\r\n0\r\n\r\n", "half", malformed(), 0);
+        let whole = format!("0\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+        chunks(&whole, "", malformed(), 0);
+        chunks(&format!("1;{}\r\nx\r\n0\r\n\r\n", "x".repeat(20_000)), "", malformed(), 0);
         for endless in ["4;".to_owned() + &"x".repeat(20_000), "0\r\nx: ".to_owned() + &"y".repeat(20_000)] {
             chunks(&endless, "", malformed(), 0);
         }

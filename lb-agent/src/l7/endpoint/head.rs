@@ -12,7 +12,7 @@ use crate::l7::breach::Breach;
 use crate::l7::{headers, line};
 
 /// Largest head of a response.
-pub(super) const MOST: usize = 32 * 1024;
+const MOST: usize = 32 * 1024;
 
 /// Most headers of one.
 const MOST_HEADERS: usize = 100;
@@ -43,10 +43,14 @@ pub(super) fn parse(
     spare: &mut HeaderMap,
 ) -> Result<Option<Head>, Breach> {
     match end(received) {
+        // However it comes: in one piece or byte by byte.
+        Some(MOST..) => with_parsed(&received[..MOST], |_| Err(Breach::LargeHead)),
         Some(end) => read(&received.split_to(end).freeze(), is_head, std::mem::take(spare)).map(Some),
         None if received.is_empty() => Ok(None),
         // What is no head need not be waited for.
-        None => with_parsed(received, |_| Ok(None)),
+        None => {
+            with_parsed(received, |_| if received.len() < MOST { Ok(None) } else { Err(Breach::LargeHead) })
+        }
     }
 }
 
@@ -251,6 +255,14 @@ mod tests {
         }
         let many = format!("HTTP/1.1 200 OK\r\n{}", "x: y\r\n".repeat(MOST_HEADERS + 1));
         assert_eq!(parsed(&many, false), Err(Breach::LargeHead));
+        for (length, expected) in [(MOST - 1, true), (MOST, false), (60_000, false)] {
+            let begin = "HTTP/1.1 204 No Content\r\nx: ";
+            let head = format!("{begin}{}\r\n\r\n", "y".repeat(length - begin.len() - 4));
+            let whole = parsed(&head, false);
+            assert_eq!(whole.is_ok(), expected, "{length}: {whole:?}");
+            let first = parsed(&head[..length.min(MOST)], false);
+            assert_eq!(first.is_ok(), expected, "{length}, not read to its end: {first:?}");
+        }
         for part in ["", "H", "HTTP/1.1 200 OK", "HTTP/1.1 200 OK\r\nx: y\r\n", "HTTP/1.1 200 OK\r\n\r"] {
             assert_eq!(parsed(part, false), Ok(None), "{part:?}");
         }

@@ -3,6 +3,8 @@
 
 mod chunks;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub(in crate::l7) mod fuzzed;
 mod head;
 mod sending;
 
@@ -20,7 +22,7 @@ use thiserror::Error;
 use tokio::io::AsyncReadExt;
 
 use self::framing::{Framing, Step};
-use self::head::{Head, MOST};
+use self::head::Head;
 use self::sending::{SendError, Sending};
 use super::body::RequestBody;
 use super::breach::{Breach, Breaches};
@@ -192,9 +194,6 @@ impl EndpointConnection {
             match head::parse(&mut self.received, is_head, &mut self.spare) {
                 Ok(Some(head)) if head.response.status().is_informational() && !head.switches() => {}
                 Ok(Some(head)) => return Poll::Ready(Ok(self.begin(head))),
-                Ok(None) if self.received.len() >= MOST => {
-                    return Poll::Ready(Err(Failure::Broken(Breach::LargeHead)));
-                }
                 Ok(None) => match ready!(self.poll_receive(cx, self.room)) {
                     Ok(0) | Err(_) => return Poll::Ready(Err(Failure::Broken(Breach::Closed))),
                     Ok(_) => {}

@@ -7,7 +7,8 @@ use super::http1::Scanner;
 use super::http2::Meter;
 use crate::l7::limits::Limits;
 
-const PIECES: [usize; 4] = [1, 2, 7, 64];
+/// Bytes at a time.
+pub(in crate::l7) const PIECES: [usize; 4] = [1, 2, 7, 64];
 
 /// A client's messages of HTTP/1.
 pub fn http1(bytes: &[u8]) {
