@@ -18,6 +18,7 @@ mod explain;
 mod floods;
 mod grpc;
 mod grpcio;
+mod grpcurl;
 mod h2spec;
 mod handshakes;
 mod headers;
@@ -57,6 +58,7 @@ mod uploads;
 mod upstream_http2;
 mod upstream_protocols;
 mod websocket;
+mod websockets;
 mod ws;
 
 /// The agent's: `slow_readers` measures what the proxy holds.

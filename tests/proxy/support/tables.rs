@@ -27,9 +27,7 @@ impl Table {
 
     /// Everything goes to these endpoints, which speak this.
     pub(crate) fn all_spoken(endpoints: &[SocketAddr], protocol: BackendProtocol) -> RouteTable {
-        let found = default_backend("all", Ok(endpoints.to_vec()));
-        let backend = Arc::new(Backend { protocol, ..Backend::clone(&found.backend) });
-        Self { default_backend: Some(DefaultBackend { backend, ..found }), ..Self::default() }.build()
+        Self::default().default_spoken(endpoints, protocol).build()
     }
 
     /// Everything is refused for this reason.
@@ -55,6 +53,13 @@ impl Table {
             host => self.host(host).default_backend = backend,
         }
         self
+    }
+
+    /// The default backend of the table, whose endpoints speak this.
+    pub(crate) fn default_spoken(self, endpoints: &[SocketAddr], protocol: BackendProtocol) -> Self {
+        let found = default_backend("all", Ok(endpoints.to_vec()));
+        let backend = Arc::new(Backend { protocol, ..Backend::clone(&found.backend) });
+        Self { default_backend: Some(DefaultBackend { backend, ..found }), ..self }
     }
 
     /// A certificate for a host; an empty one stands for all.

@@ -53,8 +53,10 @@ pub(crate) const NODE: [Part; 8] = [
 ];
 
 /// What judges the proxy, and needs no cluster.
-pub(crate) const JUDGES: [Part; 1] =
-    [Part { program: "h2spec", module: "h2spec", package: "/cmd/h2spec", takes: "10 s" }];
+pub(crate) const JUDGES: [Part; 2] = [
+    Part { program: "h2spec", module: "h2spec", package: "/cmd/h2spec", takes: "10 s" },
+    Part { program: "grpcurl", module: "grpcurl", package: "/cmd/grpcurl", takes: "1 min" },
+];
 
 const fn kubernetes(program: &'static str, package: &'static str) -> Part {
     Part { program, module: "kubernetes", package, takes: "30 s" }

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::{
     npm, pypi,
-    versions::{GRPCIO, SSLYZE, TLSLITE, WS},
+    versions::{GRPCIO, SSLYZE, TLSLITE, WEBSOCKETS, WS},
 };
 
 /// Installs what is missing.
@@ -13,5 +13,6 @@ pub(super) fn ensure() -> Result<()> {
     pypi::Package { name: "grpcio", version: GRPCIO, megabytes: None }.library("grpc")?;
     pypi::Package { name: "sslyze", version: SSLYZE, megabytes: None }.program("sslyze")?;
     pypi::Package { name: "tlslite-ng", version: TLSLITE, megabytes: None }.library("tlslite")?;
+    pypi::Package { name: "websockets", version: WEBSOCKETS, megabytes: None }.library("websockets")?;
     npm::Package { name: "ws", version: WS }.ensure()
 }
