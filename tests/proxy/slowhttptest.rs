@@ -17,7 +17,7 @@ use super::support::{Backend, Fixture, Http, Program, Table, body_of, eventually
 const CONNECTIONS: u64 = 100;
 
 /// So long may another client wait for its answer, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers `/large` at length, and all else once it has the whole request.
 async fn backend() -> Backend {
