@@ -32,6 +32,8 @@ pub struct Process {
     child: Child,
     name: String,
     log: PathBuf,
+    /// Bytes of the file that others of its name have written before.
+    before: usize,
 }
 
 impl Process {
@@ -44,10 +46,11 @@ impl Process {
         log: &Path,
     ) -> Result<Self> {
         let out = File::options().create(true).append(true).open(log)?;
+        let before = out.metadata()?.len().try_into()?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let child = inside(namespace, view, || Ok(command.spawn()?))
             .with_context(|| format!("starting {name}: {}", command.get_program().display()))?;
-        Ok(Self { child, name: name.to_owned(), log: log.to_owned() })
+        Ok(Self { child, name: name.to_owned(), log: log.to_owned(), before })
     }
 
     /// Its process id.
@@ -56,10 +59,11 @@ impl Process {
         self.child.id()
     }
 
-    /// All that it has said so far.
+    /// All that it has said so far, and others of its name since it began.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        let all = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(all.get(self.before..).unwrap_or_default()).into_owned()
     }
 
     /// How it ended, if it did.
