@@ -8,6 +8,7 @@ mod program;
 mod shop;
 mod site;
 mod tables;
+mod websocket_peers;
 
 pub(crate) use backend::{Backend, Body, RawBackend, Speaks, body_of, read_head, text};
 pub(crate) use client::{
@@ -19,3 +20,4 @@ pub(crate) use program::{Program, run, source};
 pub(crate) use shop::Shop;
 pub(crate) use site::{Asked, Site, tls_secret};
 pub(crate) use tables::{Table, certificate, identity, protocol};
+pub(crate) use websocket_peers::WebSocketPeers;
