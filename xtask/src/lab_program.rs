@@ -61,13 +61,18 @@ impl LabProgram {
         Ok(())
     }
 
+    /// Where it is once it is built.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        self.profile.program(self.name)
+    }
+
     /// Runs it in our place, so that Ctrl-C reaches it alone and the shell waits until it has cleaned up.
     pub(crate) fn replace_us(
         &self,
         arguments: &[OsString],
         environment: &[(&str, OsString)],
     ) -> Result<Infallible> {
-        let program = self.profile.program(self.name)?;
+        let program = self.path()?;
         let refused = Command::new(&program)
             .current_dir(workspace::root()?)
             .args(arguments)

@@ -4,7 +4,8 @@ use std::{convert::Infallible, ffi::OsString};
 
 use anyhow::Result;
 
-use crate::lab_program::{DIST, LabProgram};
+use crate::dist;
+use crate::lab_program::{LAB, LabProgram};
 
 /// What `lb-soak` is told.
 #[derive(clap::Args)]
@@ -16,7 +17,9 @@ pub(crate) struct Options {
 
 /// Returns only if it fails: else `lb-soak` runs in this process's place.
 pub(crate) fn run(options: &Options) -> Result<Infallible> {
-    let soak = LabProgram { name: "lb-soak", profile: DIST, helpers: &[], needs_agent: true };
+    // Its load is paced: that of the agent counts.
+    let soak = LabProgram { name: "lb-soak", profile: LAB, helpers: &[], needs_agent: false };
+    let environment = Vec::from_iter(dist::agent()?);
     soak.build()?;
-    soak.replace_us(&options.arguments, &[])
+    soak.replace_us(&options.arguments, &environment)
 }

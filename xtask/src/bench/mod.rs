@@ -7,6 +7,7 @@ use std::{convert::Infallible, ffi::OsString};
 use anyhow::Result;
 
 use crate::cluster;
+use crate::dist;
 use crate::lab_program::{DEV, DIST, LabProgram};
 use crate::programs;
 
@@ -36,15 +37,17 @@ pub(crate) fn run(options: Options) -> Result<Infallible> {
     if name == "live" {
         programs::ensure(&[programs::NFT])?;
     }
-    let needs_agent = !WITHOUT_AGENT.contains(&name);
     let profile = if UNDER_ANY_PROFILE.contains(&name) { DEV } else { DIST };
-    let bench = LabProgram { name: "lb-bench", profile, helpers: &["lb-lab"], needs_agent };
-    let peers = if name == "l7" { peers::install(&options.arguments)? } else { Vec::new() };
+    let bench = LabProgram { name: "lb-bench", profile, helpers: &["lb-lab"], needs_agent: false };
+    let mut environment = match name {
+        "l7" => peers::install(&options.arguments)?,
+        "control" => cluster::build(cluster::Extent::ControlPlane)?,
+        _ => Vec::new(),
+    };
+    if !WITHOUT_AGENT.contains(&name) {
+        environment.extend(dist::agent()?);
+    }
     bench.build()?;
     let arguments: Vec<_> = [OsString::from(options.name)].into_iter().chain(options.arguments).collect();
-    let environment = match arguments.first() {
-        Some(name) if name == "control" => cluster::build(cluster::Extent::ControlPlane)?,
-        _ => peers,
-    };
     bench.replace_us(&arguments, &environment)
 }

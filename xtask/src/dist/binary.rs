@@ -1,7 +1,7 @@
 //! Static binaries of the agent, for any machine from any machine: musl, with zig as C compiler and linker.
 
 use std::{
-    fmt,
+    env, fmt,
     path::PathBuf,
     process::{Command, Stdio},
     time::Instant,
@@ -10,8 +10,11 @@ use std::{
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use super::{Profile, zig};
+use super::{Profile, pgo, zig};
 use crate::{ebpf, workspace};
+
+/// `cargo build` by zig.
+pub(super) const BUILD: &str = "zigbuild";
 
 /// A kind of machine, by Go's name for it, which images and Kubernetes use.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -30,6 +33,20 @@ impl Architecture {
         }
     }
 
+    /// This machine's.
+    pub(super) fn ours() -> Result<Self> {
+        let ours = Self::value_variants().iter().copied().find(|architecture| architecture.is_ours());
+        ours.with_context(|| format!("nothing is shipped for {}", env::consts::ARCH))
+    }
+
+    fn is_ours(self) -> bool {
+        let arch = match self {
+            Self::Amd64 => "x86_64",
+            Self::Arm64 => "aarch64",
+        };
+        env::consts::ARCH == arch
+    }
+
     const fn target(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-musl",
@@ -46,29 +63,36 @@ impl fmt::Display for Architecture {
 
 /// Builds it: the binary's path. The kernel program is built first: its tools are installed with words on the
 /// terminal, which a build script could not print.
-pub(super) fn build(architecture: Architecture, profile: Profile) -> Result<PathBuf> {
+pub(super) fn build(architecture: Architecture, profile: Profile, pgo: bool) -> Result<PathBuf> {
     let start = Instant::now();
     ebpf::build(&workspace::root()?)?;
     ensure_target(architecture.target())?;
-    let (name, folder) = match profile {
-        Profile::Dist => ("dist", "dist"),
-        Profile::Dev => ("dev", "debug"),
-    };
+    let folder = workspace::target_dir()?.join(architecture.target()).join(profile.folder());
+    let program = folder.join("lb-agent");
+    if pgo && profile == Profile::Dist && architecture.is_ours() {
+        pgo::build(|command| cargo(command, architecture, profile), architecture.target(), &program)?;
+    } else {
+        workspace::succeed(&mut cargo(BUILD, architecture, profile)?)?;
+    }
+    eprintln!("edgelb: lb-agent for {architecture} took {} s", start.elapsed().as_secs());
+    Ok(program)
+}
+
+/// `cargo build` or, with flags for the last step alone, `cargo rustc`.
+fn cargo(command: &str, architecture: Architecture, profile: Profile) -> Result<Command> {
     let toolchain = ebpf::Toolchain::active()?;
     let mut cargo = Command::new(ebpf::installed("cargo-zigbuild", &toolchain)?);
     cargo
         .current_dir(workspace::root()?)
         .stdin(Stdio::null())
-        .args(["zigbuild", "--locked", "--package", "lb-agent", "--bin", "lb-agent"])
-        .args(["--profile", name, "--target", architecture.target()])
+        .args([command, "--locked", "--package", "lb-agent", "--bin", "lb-agent"])
+        .args(["--profile", profile.name(), "--target", architecture.target()])
         .env("CARGO_ZIGBUILD_ZIG_PATH", zig::installed()?);
     if profile == Profile::Dev {
         // Nobody debugs it there, and it is copied to each node.
         cargo.args(["--config", "profile.dev.strip=\"debuginfo\""]);
     }
-    workspace::succeed(&mut cargo)?;
-    eprintln!("edgelb: lb-agent for {architecture} took {} s", start.elapsed().as_secs());
-    Ok(workspace::target_dir()?.join(architecture.target()).join(folder).join("lb-agent"))
+    Ok(cargo)
 }
 
 /// The standard library for the target: there already, or got by rustup.

@@ -3,10 +3,11 @@
 
 mod binary;
 mod manifests;
+mod pgo;
 mod sums;
 mod zig;
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{env, ffi::OsString, fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -31,6 +32,9 @@ pub(crate) struct Options {
     /// How it is built: `dist`, as it is shipped, or `dev`, in a fraction of the time.
     #[arg(long, default_value = "dist")]
     profile: Profile,
+    /// Without profile-guided optimisation, which this machine's own architecture gets: compiled once, not twice.
+    #[arg(long)]
+    no_pgo: bool,
 }
 
 /// A profile of the workspace.
@@ -42,6 +46,24 @@ enum Profile {
     Dev,
 }
 
+impl Profile {
+    /// As cargo calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Dist => "dist",
+            Self::Dev => "dev",
+        }
+    }
+
+    /// Where cargo puts what it builds by it.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Dist => "dist",
+            Self::Dev => "debug",
+        }
+    }
+}
+
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let folder = target_dir()?.join("dist");
     fs::create_dir_all(&folder)?;
@@ -51,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut made = Vec::new();
     let mut programs = Vec::new();
     for &architecture in &architectures {
-        let built = binary::build(architecture, options.profile)?;
+        let built = binary::build(architecture, options.profile, !options.no_pgo)?;
         let file = format!("lb-agent-{architecture}");
         fs::copy(&built, folder.join(&file)).with_context(|| format!("cannot copy {}", built.display()))?;
         programs.push((architecture.name(), [("lb-agent", fs::read(&built)?)]));
@@ -65,6 +87,19 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     sums::write(&folder, &made)?;
     println!("{}: {}, SHA256SUMS", folder.display(), made.join(", "));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Names the agent to a program that starts one.
+const AGENT: &str = "LB_AGENT";
+
+/// What is shipped for this machine's own architecture, for a program that measures it; nothing if the user names one,
+/// which is measured as it is.
+pub(crate) fn agent() -> Result<Option<(&'static str, OsString)>> {
+    if env::var_os(AGENT).is_some() {
+        return Ok(None);
+    }
+    let program = binary::build(Architecture::ours()?, Profile::Dist, true)?;
+    Ok(Some((AGENT, program.into())))
 }
 
 /// The files of an image.

@@ -12,10 +12,12 @@ pub(super) fn write(folder: &Path, files: &[String]) -> Result<()> {
     let mut sums = String::new();
     for file in files {
         let bytes = fs::read(folder.join(file)).with_context(|| format!("cannot read {file}"))?;
-        for byte in Sha256::digest(&bytes) {
-            write!(sums, "{byte:02x}")?;
-        }
-        writeln!(sums, "  {file}")?;
+        writeln!(sums, "{}  {file}", hex(&Sha256::digest(&bytes)))?;
     }
     Ok(fs::write(folder.join("SHA256SUMS"), sums)?)
+}
+
+/// As people and programs write a digest.
+pub(super) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

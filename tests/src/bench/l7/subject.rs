@@ -21,6 +21,9 @@ use crate::proc;
 /// For a start with thousands of routes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// For an end without anybody connected.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// A proxy that runs. Dropped, it is ended.
 pub(super) struct Subject {
     pub(super) peer: &'static dyn Peer,
@@ -88,6 +91,17 @@ impl Subject {
         Ok(sizes.sum::<Result<u64>>()? as f64 / 1_024.0)
     }
 
+    fn ends_within(&mut self, time: Duration) -> bool {
+        let told = Instant::now();
+        while told.elapsed() < time {
+            if matches!(self.process.try_wait(), Ok(Some(_))) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
     /// The process and those that it has started, which start none.
     fn processes(&self) -> Result<BTreeSet<u32>> {
         let own = self.process.id();
@@ -98,10 +112,14 @@ impl Subject {
 }
 
 impl Drop for Subject {
+    /// Asks it to end, for one that is built to learn how it is used writes that down at its end.
     fn drop(&mut self) {
         let children = proc::children(self.process.id()).unwrap_or_default();
-        drop(self.process.kill());
-        drop(self.process.wait());
+        let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
+        if !self.ends_within(GRACE) {
+            drop(self.process.kill());
+            drop(self.process.wait());
+        }
         for child in children {
             let _ = kill(Pid::from_raw(child.cast_signed()), Signal::SIGKILL);
         }
