@@ -3,12 +3,11 @@
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 use std::vec;
 
 use super::budget::Budget;
-use super::checks::Group;
+use super::checks::{Health, Watch};
 use super::counted::Counted;
 use super::ejection::Ejection;
 use super::pending::{Bounds, Queue};
@@ -27,7 +26,7 @@ pub(super) struct Candidates {
     pub(super) counted: Counted,
     pub(super) treatment: Treatment,
     /// What health checks say of them, in the same order.
-    group: Option<Arc<Group>>,
+    watch: Option<Watch>,
     /// What cookies say for them, where clients get some.
     pub(super) values: Option<Values>,
     /// Whose turn it is where they take turns.
@@ -51,7 +50,7 @@ impl Candidates {
             queue: Rc::default(),
             counted: target.counts.as_ref().into(),
             treatment: target.treatment.clone(),
-            group: target.group.clone(),
+            watch: target.group.clone().map(Watch::new),
             values,
             turn: Cell::new(fastrand::usize(..)),
         }
@@ -60,6 +59,8 @@ impl Candidates {
     /// A second has passed.
     pub(super) fn pass(&self) {
         self.budget.pass();
+        // Who is back is seen in time, however rarely a request comes.
+        (0..self.upstreams.len()).for_each(|place| _ = self.fails_checks(place));
     }
 
     /// No new request comes this way: each is told so, and who waits here.
@@ -77,7 +78,15 @@ impl Candidates {
     /// Whether the one at this place is to get no requests as long as there are others: set aside, or failing its
     /// health checks.
     fn is_out(&self, place: usize) -> bool {
-        self.upstreams[place].conduct.is_out() || self.group.as_ref().is_some_and(|group| group.is_out(place))
+        self.upstreams[place].conduct.is_out() || self.fails_checks(place)
+    }
+
+    fn fails_checks(&self, place: usize) -> bool {
+        let health = self.watch.as_ref().map_or(Health::Well, |watch| watch.health(place));
+        if health == Health::Back {
+            self.upstreams[place].load.rejoin(Instant::now());
+        }
+        health == Health::Out
     }
 
     /// The one that is chosen, if it may have one more request; else one that may.

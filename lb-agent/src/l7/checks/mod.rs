@@ -4,6 +4,7 @@
 mod probe;
 mod run;
 mod verdict;
+mod watch;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 use super::secured::Secured;
 use crate::metrics::CheckMetrics;
 use crate::model::{Backend, BackendId, BackendProtocol, CheckResult, CheckState, HealthCheck};
+pub(super) use watch::{Health, Watch};
 
 /// What is asked of whom, in which way: the same one is asked once.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -86,8 +88,12 @@ pub(super) struct Group {
 
 impl Group {
     /// Whether the endpoint at this place is to get no requests.
-    pub(super) fn is_out(&self, place: usize) -> bool {
-        self.members[place].is_failing.load(Ordering::Relaxed) && !self.panics.load(Ordering::Relaxed)
+    fn is_out(&self, place: usize) -> bool {
+        self.is_failing(place) && !self.panics.load(Ordering::Relaxed)
+    }
+
+    fn is_failing(&self, place: usize) -> bool {
+        self.members[place].is_failing.load(Ordering::Relaxed)
     }
 
     /// Looks at all of them again.

@@ -70,3 +70,34 @@ fn where_most_fail_all_are_used() {
     fail(&checks, &group, 0, false);
     assert!(group.is_out(1) && later.is_out(1) && checks.metrics.panicking.get() == 0);
 }
+
+#[test]
+fn who_is_well_again_is_back_once() {
+    let mut checks = checks();
+    let group = checks.group(&backend("a", &[1, 2, 3])).expect("checks");
+    let watch = Watch::new(group.clone());
+    assert_eq!(watch.health(0), Health::Well);
+    fail(&checks, &group, 0, true);
+    assert_eq!([0, 1, 0].map(|place| watch.health(place)), [Health::Out, Health::Well, Health::Out]);
+    fail(&checks, &group, 0, false);
+    assert_eq!([0, 0].map(|place| watch.health(place)), [Health::Back, Health::Well]);
+    fail(&checks, &group, 0, true);
+    let later = Watch::new(group.clone());
+    fail(&checks, &group, 0, false);
+    assert_eq!(later.health(0), Health::Back, "it was out at the beginning");
+    assert_eq!(watch.health(0), Health::Well, "nobody asked meanwhile");
+}
+
+#[test]
+fn who_is_used_because_most_fail_is_not_back() {
+    let mut checks = checks();
+    let group = checks.group(&backend("a", &[1, 2, 3])).expect("checks");
+    let watch = Watch::new(group.clone());
+    fail(&checks, &group, 0, true);
+    assert_eq!(watch.health(0), Health::Out);
+    fail(&checks, &group, 1, true);
+    assert_eq!([0, 1].map(|place| watch.health(place)), [Health::Well; 2], "all are needed at once");
+    fail(&checks, &group, 0, false);
+    assert_eq!(watch.health(0), Health::Well, "it had requests");
+    assert_eq!(watch.health(1), Health::Out);
+}
