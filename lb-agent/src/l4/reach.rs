@@ -9,7 +9,7 @@ use lb_common::encap::{OVERHEAD_V4, OVERHEAD_V6};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteVia};
 use rtnetlink::{Handle, RouteMessageBuilder};
 use tracing::debug;
 
@@ -118,8 +118,7 @@ impl Route {
         for attribute in message.attributes {
             match attribute {
                 RouteAttribute::Oif(index) => route.interface = index,
-                RouteAttribute::Gateway(RouteAddress::Inet(address)) => route.gateway = Some(address.into()),
-                RouteAttribute::Gateway(RouteAddress::Inet6(address)) => route.gateway = Some(address.into()),
+                RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => route.gateway = gateway(&attribute),
                 RouteAttribute::PrefSource(RouteAddress::Inet(address)) => route.local = Some(address.into()),
                 RouteAttribute::PrefSource(RouteAddress::Inet6(address)) => {
                     route.local = Some(address.into())
@@ -134,6 +133,17 @@ impl Route {
             }
         }
         (route.interface != 0).then_some(route)
+    }
+}
+
+/// The gateway that an attribute of a route names: of IPv4 routes, it may have an address of IPv6.
+pub(super) fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(address))
+        | RouteAttribute::Via(RouteVia::Inet(address)) => Some((*address).into()),
+        RouteAttribute::Gateway(RouteAddress::Inet6(address))
+        | RouteAttribute::Via(RouteVia::Inet6(address)) => Some((*address).into()),
+        _ => None,
     }
 }
 

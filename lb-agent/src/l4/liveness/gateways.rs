@@ -1,12 +1,13 @@
 //! The gateways of this node's default routes, and whether they answer, as the kernel knows it.
 
+use std::iter;
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use tracing::debug;
 
 use crate::l4::error::L4Error;
@@ -65,20 +66,58 @@ pub(super) async fn gateways_of(netlink: &Handle) -> Result<Vec<(u32, IpAddr)>, 
         let routes = netlink.route().get(filter).execute().try_collect::<Vec<_>>().await;
         let routes = routes.map_err(L4Error::netlink("list the routes"))?;
         let defaults = routes.iter().filter(|route| route.header.destination_prefix_length == 0);
-        gateways.extend(defaults.filter_map(gateway_of));
+        gateways.extend(defaults.flat_map(hops_of));
     }
     Ok(gateways)
 }
 
-fn gateway_of(route: &RouteMessage) -> Option<(u32, IpAddr)> {
-    let (mut interface, mut gateway) = (None, None);
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => interface = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(IpAddr::from(*address)),
-            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => gateway = Some(IpAddr::from(*address)),
-            _ => {}
-        }
+/// One, or those of several paths.
+fn hops_of(route: &RouteMessage) -> Vec<(u32, IpAddr)> {
+    let interface = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    });
+    let paths = route.attributes.iter().filter_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops),
+        _ => None,
+    });
+    let paths = paths.flatten().map(|hop| (Some(hop.interface_index), &hop.attributes));
+    let all = iter::once((interface, &route.attributes)).chain(paths);
+    all.filter_map(|(interface, attributes)| Some((interface?, attributes.iter().find_map(reach::gateway)?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::route::{RouteAddress, RouteNextHop, RouteVia};
+
+    use super::*;
+
+    fn route(attributes: Vec<RouteAttribute>) -> RouteMessage {
+        let mut route = RouteMessage::default();
+        route.attributes = attributes;
+        route
     }
-    Some((interface?, gateway?))
+
+    #[test]
+    fn each_path_of_a_route_has_its_gateway() {
+        let [first, second] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(std::net::Ipv4Addr::from);
+        let via = std::net::Ipv6Addr::from(0xfe80_u128 << 112 | 1);
+        let gateway = |address| RouteAttribute::Gateway(RouteAddress::Inet(address));
+        let hop = |interface, attribute| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = interface;
+            hop.attributes = vec![attribute];
+            hop
+        };
+        assert_eq!(hops_of(&route(vec![RouteAttribute::Oif(3), gateway(first)])), [(3, first.into())]);
+        assert_eq!(hops_of(&route(vec![RouteAttribute::Oif(3)])), [], "everybody is on the link");
+        let paths = vec![hop(3, gateway(first)), hop(4, gateway(second))];
+        assert_eq!(
+            hops_of(&route(vec![RouteAttribute::MultiPath(paths)])),
+            [(3, first.into()), (4, second.into())]
+        );
+        let other_family = vec![RouteAttribute::Oif(3), RouteAttribute::Via(RouteVia::Inet6(via))];
+        assert_eq!(hops_of(&route(other_family)), [(3, via.into())]);
+    }
 }
