@@ -164,7 +164,7 @@ async fn agent(run: Run) -> Result<ExitCode> {
         result = steer(packet_path, key, &proxy, to_kernel) => result.map(|()| left())?,
         () = publish(&proxy, snapshots.clone(), served, proxy_live) => left(),
         never = shared_secret::follow(secret, &proxy) => match never {},
-        never = drain.run(&proxy, live.history.as_ref(), live.following.clone()) => match never {},
+        never = drain.run(&proxy, &live) => match never {},
         never = attract(&live, drain.yielded(), attracted) => match never {},
         never = segments::follow(&live, &proxy) => match never {},
         never = service::tell(&live) => match never {},

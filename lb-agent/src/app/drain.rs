@@ -13,10 +13,11 @@ use tracing::info;
 use super::service;
 use super::signals::StopSignals;
 use super::yielding::Yielding;
+use crate::admin::Live;
 use crate::cli::{DEFAULT_GRACE, Run};
 use crate::l4;
 use crate::l7::Proxy;
-use crate::model::{DrainProgress, Draining, Following, History, LAST_WORDS, Left, Snapshot, Turn};
+use crate::model::{DrainProgress, Draining, History, LAST_WORDS, Left, Snapshot, Turn};
 
 type Histories = watch::Receiver<History>;
 type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
@@ -87,30 +88,24 @@ impl Drain {
     }
 
     /// Carries out what is told, and what the Node says.
-    pub(super) async fn run(
-        &self,
-        proxy: &Proxy,
-        history: Option<&Histories>,
-        following: Option<watch::Receiver<Following>>,
-    ) -> Infallible {
+    pub(super) async fn run(&self, proxy: &Proxy, live: &Live) -> Infallible {
         tokio::select! {
-            never = self.obey(proxy, history) => never,
+            never = self.obey(proxy, live.history.as_ref()) => never,
             never = self.follow_node() => never,
-            never = self.may_yield(history.cloned(), following) => never,
+            never = self.may_yield(live) => never,
         }
     }
 
     /// With a folder, and without a packet path, there is nobody who would have to be told.
-    async fn may_yield(
-        &self,
-        history: Option<Histories>,
-        following: Option<watch::Receiver<Following>>,
-    ) -> Infallible {
-        let (Some(history), Some(following)) = (history, following) else {
+    async fn may_yield(&self, live: &Live) -> Infallible {
+        let (Some(history), Some(following)) = (live.history.clone(), live.following.clone()) else {
             return std::future::pending().await;
         };
-        let yielding = Yielding { node: self.node.clone(), told: self.told.subscribe(), history, following };
-        yielding.follow(&self.yielded).await
+        let (Some(down), Some(heard)) = (live.down.clone(), live.heard.clone()) else {
+            return std::future::pending().await;
+        };
+        let (node, told) = (self.node.clone(), self.told.subscribe());
+        Yielding { node, told, history, following, down, heard }.follow(&self.yielded).await
     }
 
     /// A cordon or a taint is told as an operator tells it, and called off with it.

@@ -2,14 +2,16 @@
 //! while it gives its new flows up by itself. Its packet path opens none without signs of life, and the other members,
 //! whose probes it leaves unanswered, open them in its place. What it holds is found here as ever, behind them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use lb_common::row::MemberId;
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::sleep_until;
 use tracing::info;
 
-use crate::model::{Draining, Following, History, Kind};
+use crate::model::{Draining, Following, Heard, History, Kind};
 
 /// The API server may be away for a moment only.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -26,6 +28,10 @@ pub(super) struct Yielding {
     pub(super) told: Receiver<Option<Draining>>,
     pub(super) history: Receiver<History>,
     pub(super) following: Receiver<Following>,
+    /// Members that do not answer.
+    pub(super) down: Receiver<BTreeSet<MemberId>>,
+    /// What members say of themselves.
+    pub(super) heard: Receiver<BTreeMap<MemberId, Heard>>,
 }
 
 /// The same at a moment.
@@ -34,8 +40,10 @@ struct Seen {
     drains: bool,
     /// New flows open here, as all nodes have agreed.
     opens: bool,
-    /// Others can take them, and rows have a place for both.
+    /// Others can take them: they answer, and do not drain themselves.
     has_others: bool,
+    /// Rows have a place for a member that opens nothing.
+    has_room: bool,
     is_away: bool,
 }
 
@@ -43,11 +51,13 @@ impl Seen {
     /// What comes next, unless something changes first, and when.
     const fn next(self, has_yielded: bool) -> Option<(bool, Duration)> {
         if !has_yielded {
-            let is_due = self.drains && self.opens && self.has_others && self.is_away;
+            let is_due = self.drains && self.opens && self.has_others && self.has_room && self.is_away;
             return if is_due { Some((true, PATIENCE)) } else { None };
         }
         match self {
             Self { drains: false, .. } | Self { opens: false, .. } => Some((false, Duration::ZERO)),
+            // Whom others have left alone with the clients serves.
+            Self { has_others: false, .. } => Some((false, Duration::ZERO)),
             Self { is_away: false, .. } => Some((false, GRACE)),
             _ => None,
         }
@@ -91,6 +101,8 @@ impl Yielding {
                 Ok(()) = self.told.changed() => {}
                 Ok(()) = self.history.changed() => {}
                 Ok(()) = self.following.changed() => {}
+                Ok(()) = self.down.changed() => {}
+                Ok(()) = self.heard.changed() => {}
             }
         }
     }
@@ -101,11 +113,15 @@ impl Yielding {
         let mut histories =
             following.watches.iter().filter(|watch| watch.name == Kind::EdgeMembership.as_str());
         let is_away = histories.any(|watch| watch.condition.is_failure());
+        let (down, heard) = (self.down.borrow_and_update(), self.heard.borrow_and_update());
         let history = self.history.borrow_and_update();
         Seen {
             drains,
             opens: history.opens_at(&self.node),
-            has_others: history.opens_beside(&self.node) && has_room(&history),
+            has_others: history
+                .openers_beside(&self.node)
+                .any(|member| takes_flows(member.id, &down, &heard)),
+            has_room: has_room(&history),
             is_away,
         }
     }
@@ -119,6 +135,11 @@ fn tell(yields: bool) {
     }
 }
 
+/// Whether it answers, and does not drain itself: of that, the cluster may not have heard either.
+fn takes_flows(id: MemberId, down: &BTreeSet<MemberId>, heard: &BTreeMap<MemberId, Heard>) -> bool {
+    !down.contains(&id) && heard.get(&id).is_some_and(|said| !said.is_draining)
+}
+
 /// Whether rows have a place for one that opens nothing.
 fn has_room(history: &History) -> bool {
     let is_of_one_key = history.agreed.windows(2).all(|pair| pair[0].key == pair[1].key);
@@ -127,14 +148,13 @@ fn has_room(history: &History) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
 
     use super::*;
     use crate::model::{Generation, Member, Step};
 
-    const DUE: Seen = Seen { drains: true, opens: true, has_others: true, is_away: true };
+    const DUE: Seen = Seen { drains: true, opens: true, has_others: true, has_room: true, is_away: true };
 
     #[test]
     fn only_a_drain_that_cannot_be_told_of_is_one_of_its_own() {
@@ -143,6 +163,7 @@ mod tests {
             Seen { drains: false, ..DUE },
             Seen { opens: false, ..DUE },
             Seen { has_others: false, ..DUE },
+            Seen { has_room: false, ..DUE },
             Seen { is_away: false, ..DUE },
         ] {
             assert_eq!(seen.next(false), None, "{seen:?}");
@@ -155,7 +176,17 @@ mod tests {
         assert_eq!(Seen { drains: false, ..DUE }.next(true), Some((false, Duration::ZERO)));
         assert_eq!(Seen { opens: false, is_away: false, ..DUE }.next(true), Some((false, Duration::ZERO)));
         assert_eq!(Seen { is_away: false, ..DUE }.next(true), Some((false, GRACE)));
-        assert_eq!(Seen { has_others: false, ..DUE }.next(true), None, "others find what opened there");
+        assert_eq!(Seen { has_room: false, ..DUE }.next(true), None, "others find what opened there");
+        let alone = Seen { has_others: false, ..DUE };
+        assert_eq!(alone.next(true), Some((false, Duration::ZERO)), "nobody else would serve");
+    }
+
+    #[test]
+    fn who_is_silent_or_drains_takes_no_flows() {
+        let drains = Heard { is_draining: true, ..Heard::default() };
+        let heard = BTreeMap::from([(1, Heard::default()), (2, drains), (3, Heard::default())]);
+        let takes = |id| takes_flows(id, &BTreeSet::from([3]), &heard);
+        assert_eq!([1, 2, 3, 4].map(takes), [true, false, false, false]);
     }
 
     fn history(keys: &[u32]) -> History {

@@ -48,7 +48,12 @@ impl History {
     /// Whether new flows open at another node.
     #[must_use]
     pub fn opens_beside(&self, node: &str) -> bool {
-        openers(&self.agreed).any(|member| member.name != node)
+        self.openers_beside(node).next().is_some()
+    }
+
+    /// The members other than this node at which new flows open.
+    pub fn openers_beside(&self, node: &str) -> impl Iterator<Item = &Member> {
+        openers(&self.agreed).filter(move |member| member.name != node)
     }
 }
 
