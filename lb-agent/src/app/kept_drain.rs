@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::l4::clock;
 use crate::l7::Ending;
 use crate::model::{DrainedBy, Draining, Turn};
 
@@ -22,7 +23,8 @@ const LOOKING: Duration = Duration::from_millis(500);
 
 type Told = watch::Sender<Option<Draining>>;
 
-/// The file: seconds that connections get.
+/// The file: seconds that connections get from its beginning on, and milliseconds of the clock that never goes back at
+/// which it ends.
 #[derive(Clone, Debug)]
 pub(super) struct KeptDrain {
     file: PathBuf,
@@ -81,7 +83,11 @@ impl KeptDrain {
     fn keep(&self, told: Option<Draining>) {
         let operators = told.filter(|told| told.by == DrainedBy::Operator);
         let kept = match operators {
-            Some(drain) => fs::write(&self.file, format!("{}\n", drain.span().as_secs())),
+            Some(drain) => {
+                let left = drain.deadline.saturating_duration_since(Instant::now());
+                let end = (clock::now() + left).as_millis();
+                fs::write(&self.file, format!("{} {end}\n", drain.span().as_millis().div_ceil(1000)))
+            }
             None => fs::remove_file(&self.file),
         };
         match kept {
@@ -93,9 +99,13 @@ impl KeptDrain {
         }
     }
 
+    /// What is left of it. One that would last longer than it was told is of a time before the machine started.
     fn find(&self) -> Option<Draining> {
-        let seconds: u32 = fs::read_to_string(&self.file).ok()?.trim().parse().ok()?;
-        Some(Draining::within(Duration::from_secs(seconds.into())))
+        let kept = fs::read_to_string(&self.file).ok()?;
+        let (seconds, end) = kept.trim().split_once(' ')?;
+        let span = Duration::from_secs(seconds.parse::<u32>().ok()?.into());
+        let end = Duration::from_millis(end.parse().ok()?);
+        Some(Draining::within(end.saturating_sub(clock::now()).min(span)))
     }
 }
 
@@ -123,9 +133,42 @@ mod tests {
             for now in [None, by_node] {
                 let told = Told::new(now);
                 let found = kept.inherit(&told, None).filter(|found| !found.is_nodes());
-                assert_eq!(found.map(|found| found.span().as_secs()), expected, "{said:?} {now:?}");
+                let seconds = |found: Draining| found.span().as_millis().div_ceil(1000);
+                assert_eq!(found.map(seconds), expected, "{said:?} {now:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_deadline_stays_whoever_goes_on() {
+        let (_folder, kept) = kept();
+        let began = Instant::now() - Duration::from_secs(200);
+        let told = Draining {
+            since: began,
+            deadline: began + Duration::from_secs(300),
+            ..Draining::within(Duration::ZERO)
+        };
+        kept.keep(Some(told));
+        for _ in 0..2 {
+            let found = kept.find().expect("it is kept");
+            assert!(
+                found
+                    .deadline
+                    .duration_since(told.deadline)
+                    .max(told.deadline.duration_since(found.deadline))
+                    .as_secs()
+                    == 0,
+                "{found:?}"
+            );
+            kept.keep(Some(found));
+        }
+        let over = began + Duration::from_secs(20);
+        kept.keep(Some(Draining { deadline: over, ..told }));
+        assert_eq!(kept.find().map(|found| found.span()), Some(Duration::ZERO));
+        // The machine has started anew since.
+        fs::write(&kept.file, format!("300 {}\n", (clock::now() + Duration::from_secs(90_000)).as_millis()))
+            .expect("a file");
+        assert_eq!(kept.find().map(|found| found.span().as_secs()), Some(300));
     }
 
     #[test]
