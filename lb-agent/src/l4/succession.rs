@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::handover::{self, Door, Predecessor, Successor};
 use super::{Datapath, L4Error, Options};
 
 /// How often the pins are tried while another agent has them and does not answer.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// How often it is tried to take the packet path back.
+const RETRY_TO_LOAD: Duration = Duration::from_secs(1);
 
 /// This process's turn among the agents of the node.
 #[derive(Debug)]
@@ -117,25 +120,30 @@ impl Succession {
     }
 
     /// Leaves the packet path and the listening sockets to the next agent; its `Datapath` must have been dropped.
-    /// Returns when that agent is gone: with the packet path, if no other agent has it by then.
-    ///
-    /// # Errors
-    /// Those of `begin`.
-    pub async fn leave_to(
-        &mut self,
-        successor: Successor,
-        sockets: &[&TcpListener],
-    ) -> Result<Option<Datapath>, L4Error> {
+    /// Returns when that agent is gone: with the packet path, if no other agent has it by then. While it cannot be had (an
+    /// interface that is gone just now, no memory), it is tried again: this process still has connections, which would end
+    /// with it.
+    pub async fn leave_to(&mut self, successor: Successor, sockets: &[&TcpListener]) -> Option<Datapath> {
         self.door = None;
         self.holds.send_replace(false);
         info!("handed over to the next agent, with the listening sockets");
         successor.outlive(sockets).await;
         (self.may_take_over, self.is_served) = (true, true);
-        let path = self.begin().await?;
+        let path = loop {
+            match self.begin().await {
+                Ok(path) => break path,
+                Err(error) => {
+                    warn!(%error, "the next agent is gone, and the packet path cannot be taken back yet")
+                }
+            }
+            // Nobody follows the members: others are to open this node's flows.
+            self.holds.send_replace(false);
+            sleep(RETRY_TO_LOAD).await;
+        };
         match &path {
             Some(_) => info!("the next agent is gone: taken back"),
             None => info!("the next agent has handed over in its turn"),
         }
-        Ok(path)
+        path
     }
 }

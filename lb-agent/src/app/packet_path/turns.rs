@@ -43,7 +43,7 @@ impl PacketPath {
             };
             self.turn.send_replace(Turn::After);
             let sockets: Vec<_> = proxy.listening_sockets().collect();
-            begun = succession.leave_to(successor, &sockets).await?;
+            begun = succession.leave_to(successor, &sockets).await;
         }
         std::future::pending().await
     }
