@@ -119,11 +119,12 @@ impl Wanted {
 }
 
 impl Wanted {
-    /// Leaves the rows as they are, and the members that they may name.
+    /// Leaves the rows as they are, and the members that they may name: who is down is passed over in rows that have
+    /// others for it, until there are rows without.
     pub fn keep_rows(&mut self, installed: &BTreeMap<MemberId, Member>) {
         self.tables.clear();
         for (&id, member) in installed {
-            self.members.entry(id).or_insert(*member);
+            self.members.entry(id).or_insert(*member).flags |= member.flags & member::DOWN;
         }
     }
 }

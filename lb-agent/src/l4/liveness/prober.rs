@@ -100,12 +100,11 @@ impl Prober {
         }
     }
 
-    /// Nobody was asked until now: all begin anew, but that some were up when the agent before asked last.
-    pub(super) fn begin(&mut self, was_up: impl Fn(MemberId) -> bool, now: Instant) {
+    /// Nobody was asked until now: all begin anew, but for those that were up or down when the agent before asked last.
+    pub(super) fn begin(&mut self, before: impl Fn(MemberId) -> Option<PeerState>, now: Instant) {
         self.looked = now;
         for (&id, peer) in &mut self.peers {
-            let new = if was_up(id) { Verdict::of_one_that_was_up } else { Verdict::new };
-            (peer.verdict, peer.due) = (new(now), now);
+            (peer.verdict, peer.due) = (Verdict::after(before(id), now), now);
         }
     }
 

@@ -87,6 +87,12 @@ impl Sign {
         Self { pins, maps: Vec::new(), is_settled: false, turn: Turn::default(), is_withheld: false, missed }
     }
 
+    /// This agent has the packet path from now on, perhaps once more: whose maps there are, and how old the last sign is,
+    /// it has to find out anew.
+    pub(super) fn begin(&mut self) {
+        (self.is_settled, self.turn) = (false, Turn::default());
+    }
+
     /// Gives none, so that the packet path opens nothing: at once, not when the last one is old.
     pub(super) fn withhold(&mut self) {
         if !std::mem::replace(&mut self.is_withheld, true) {
@@ -97,7 +103,7 @@ impl Sign {
     /// Gives it, if it is due and nothing has to be done first.
     pub(super) fn give(&mut self) {
         self.is_withheld = false;
-        // Read before anything else: if this thread stands still from here on, what it gives then is as old.
+        // Read before anything else: if this thread stands still from here on, what it gives then is as old, or too late.
         let now = clock::now();
         if !self.turn.is_to_look(now) {
             return;
@@ -106,17 +112,28 @@ impl Sign {
             self.open();
         }
         let has_given = self.turn.given.is_some();
-        match self.turn.due(last(&self.maps), self.missed.is_over(), now) {
+        let last = last(&self.maps);
+        match self.turn.due(last, self.missed.is_over(), now) {
             Due::Nothing => {}
             Due::Notice(age) => {
                 tell(has_given, age);
                 self.missed.notice(now);
             }
             Due::Give => {
-                let value = now.as_nanos() as u64;
-                self.is_settled &= self.maps.iter_mut().all(|map| map.set(0, value, 0).is_ok());
+                self.write(now);
+                let then = clock::now();
+                if let Some((last, age)) = self.turn.came_too_late(last, now, then) {
+                    self.write(last);
+                    tell(has_given, age);
+                    self.missed.notice(then);
+                }
             }
         }
+    }
+
+    fn write(&mut self, sign: Duration) {
+        let value = sign.as_nanos() as u64;
+        self.is_settled &= self.maps.iter_mut().all(|map| map.set(0, value, 0).is_ok());
     }
 
     /// Without a packet path yet, nobody misses it.
@@ -154,6 +171,19 @@ impl Turn {
         self.is_noticed = false;
         self.given = Some(now);
         Due::Give
+    }
+
+    /// The sign of `now`, after that `last` one, is there `then`. If this thread stood still in between, the packet path may have
+    /// noticed what nobody else did: that it is missing, and for how long. The last one stands again then.
+    fn came_too_late(
+        &mut self,
+        last: Option<Duration>,
+        now: Duration,
+        then: Duration,
+    ) -> Option<(Duration, Duration)> {
+        let last = last.filter(|&last| !is_late(last, now) && is_late(last, then))?;
+        self.is_noticed = true;
+        Some((last, then.saturating_sub(last)))
     }
 }
 
@@ -235,6 +265,31 @@ mod tests {
         check(9_000, &[(9_040, false, Due::Give)]);
         // The packet path's clock may be a little ahead of what was read here.
         check(9_001, &[(9_000, true, Due::Give)]);
+    }
+
+    #[test]
+    fn a_sign_that_stood_still_on_its_way_is_missed() {
+        let [before, now] = [9_000, 9_340].map(Duration::from_millis);
+        let late = |last, then| {
+            let mut turn = Turn::default();
+            assert_eq!(turn.due(last, true, now), Due::Give);
+            (turn.came_too_late(last, now, Duration::from_millis(then)), turn)
+        };
+        assert_eq!(late(Some(before), 9_345).0, None);
+        assert_eq!(late(None, 9_900).0, None, "nobody misses the first one");
+        let (missed, mut turn) = late(Some(before), 9_500);
+        assert_eq!(missed, Some((before, Duration::from_millis(500))));
+        assert_eq!(
+            turn.due(Some(before), false, Duration::from_millis(9_520)),
+            Due::Nothing,
+            "it is noticed"
+        );
+        assert_eq!(turn.due(Some(before), true, Duration::from_millis(9_540)), Due::Give);
+        // What was missed before is over: rows lead to all that opened meanwhile.
+        let mut turn = Turn { is_noticed: true, looked: now, ..Turn::default() };
+        let old = Some(Duration::from_millis(1_000));
+        assert_eq!(turn.due(old, true, now), Due::Give);
+        assert_eq!(turn.came_too_late(old, now, now + EVERY), None);
     }
 
     #[test]

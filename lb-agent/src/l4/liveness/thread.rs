@@ -21,7 +21,7 @@ use super::prober::{Cluster, Outgoing, Prober};
 use super::sign::{self, Sign};
 use super::{Inputs, Outlook};
 use crate::l4::pins::Pins;
-use crate::model::Peers;
+use crate::model::{PeerState, Peers};
 
 /// Longest time without a look at the inputs and the peers.
 const LOOK: Duration = Duration::from_millis(20);
@@ -64,6 +64,7 @@ pub fn start(cluster: Cluster, inputs: Inputs, outlook: Outlook) -> io::Result<P
         sign: Sign::new(inputs.pins.clone(), outlook.missed()),
         inputs,
         outlook,
+        held: false,
         socket: None,
         refused: None,
     };
@@ -80,6 +81,8 @@ struct Line {
     sign: Sign,
     inputs: Inputs,
     outlook: Outlook,
+    /// Whether this agent had the packet path when it looked last.
+    held: bool,
     /// Open while this agent has the packet path, and there is somebody to ask.
     socket: Option<(SocketAddr, UdpSocket)>,
     /// When an address could not be had.
@@ -95,7 +98,12 @@ impl Line {
             let stuck = self.inputs.beats.stuck();
             let opens = !*self.inputs.yielded.borrow_and_update();
             self.prober.opens(opens);
-            if stuck.is_none() && *self.inputs.holds.borrow() {
+            let holds = *self.inputs.holds.borrow();
+            if holds && !self.held {
+                self.sign.begin();
+            }
+            self.held = holds;
+            if stuck.is_none() && holds {
                 if opens { self.sign.give() } else { self.sign.withhold() }
             }
             self.receive(stuck.is_none());
@@ -136,7 +144,7 @@ impl Line {
                 // Who becomes a member goes on with what it knows as a first hop.
                 if !has_asked {
                     let told = told_of_members(&self.inputs.pins);
-                    self.prober.begin(|id| was_up(&told, id), now);
+                    self.prober.begin(|id| state_before(&told, id), now);
                 }
             }
             Err(error) => {
@@ -219,11 +227,13 @@ fn told_of_members(pins: &Pins) -> Vec<Array<MapData, Member>> {
     opened.filter_map(|map| Array::try_from(Map::Array(map)).ok()).collect()
 }
 
-/// Whether it is one that was not down.
-fn was_up(told: &[Array<MapData, Member>], id: MemberId) -> bool {
-    let mut flags =
-        told.iter().filter_map(|members| members.get(&id.into(), 0).ok()).map(|member| member.flags);
-    flags.any(|flags| flags & (member::KNOWN | member::DOWN) == member::KNOWN)
+/// What the agent before took it for, by what it told the packet path: of several layouts, one has members.
+fn state_before(told: &[Array<MapData, Member>], id: MemberId) -> Option<PeerState> {
+    let flags = told.iter().filter_map(|members| members.get(&id.into(), 0).ok()).map(|member| member.flags);
+    let flags = flags.filter(|flags| flags & member::KNOWN != 0);
+    let states = flags.map(|flags| if flags & member::DOWN != 0 { PeerState::Down } else { PeerState::Up });
+    // Who is up in one is not dead.
+    states.reduce(|one, other| if one == PeerState::Up { one } else { other })
 }
 
 /// Others' agents on this node may still have the address, on their way out.

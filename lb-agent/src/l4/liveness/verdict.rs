@@ -7,7 +7,7 @@
 //!      |                   +-- answers all asks for 1 s --|-+
 //!      +------- silent 2 s -------------------------------+
 //! ```
-//! One that was up when the agent before this one asked it has no 2 s, but 300 ms.
+//! One that was up when the agent before this one asked it has no 2 s, but 300 ms; one that was down then is down.
 //! Who flaps has to answer longer each time: twice as long, up to 30 s; each quiet minute takes one flap back. Time
 //! in which this node itself did not run is not the peer's silence.
 //!
@@ -79,10 +79,15 @@ impl Verdict {
         }
     }
 
-    /// The same of one that was up a moment ago, as the agent before this one saw it: its silence is not that of one
-    /// that has just joined.
-    pub(super) fn of_one_that_was_up(now: Instant) -> Self {
-        Self { patience: SILENCE, ..Self::new(now) }
+    /// Of one that the agent before this one knew a moment ago. If it was up, its silence is not that of one that has just
+    /// joined; if it was down, it is down until it answers.
+    pub(super) fn after(before: Option<PeerState>, now: Instant) -> Self {
+        let new = Self::new(now);
+        match before {
+            Some(PeerState::Up) => Self { patience: SILENCE, ..new },
+            Some(PeerState::Down) => Self { state: PeerState::Down, ..new },
+            Some(PeerState::Unheard) | None => new,
+        }
     }
 
     /// The state, and since when.

@@ -305,12 +305,30 @@ fn one_that_joins_is_answered_before_it_is_known() {
 fn who_was_up_when_the_agent_before_asked_has_no_patience_to_hope_for() {
     let start = Instant::now();
     let mut prober = prober(1, &[2, 3], start);
-    prober.begin(|id| id == 2, start);
+    prober.begin(|id| (id == 2).then_some(PeerState::Up), start);
     let at = |millis| start + Duration::from_millis(millis);
     for millis in (0..400).step_by(20) {
         prober.asks(at(millis), &Said::default());
         prober.look(at(millis));
         let second = if millis < 300 { PeerState::Unheard } else { PeerState::Down };
         assert_eq!(states(&prober), [second, PeerState::Unheard], "{millis} ms");
+    }
+}
+
+#[test]
+fn who_was_down_when_the_agent_before_asked_is_down_until_it_answers() {
+    let start = Instant::now();
+    let (mut asks, mut answers) = (prober(1, &[2, 3], start), prober(2, &[1], start));
+    asks.begin(|_| Some(PeerState::Down), start);
+    for millis in (0..2_000).step_by(20) {
+        let now = start + Duration::from_millis(millis);
+        for (to, ask) in asks.asks(now, &Said::default()) {
+            if let Some(answer) = answers.take((&stamped((to, ask)), ANYWHERE), now, Some(&SAID)) {
+                asks.take(came(&stamped(answer)), now, Some(&SAID));
+            }
+        }
+        asks.look(now);
+        let second = if millis < 1_000 { PeerState::Down } else { PeerState::Up };
+        assert_eq!(states(&asks), [second, PeerState::Down], "{millis} ms");
     }
 }
