@@ -36,6 +36,10 @@ const ANSWER: &[u8] = b"yours 1\n";
 /// Both sides are on one machine, and neither has to think about it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Who is asked may stand still on a busy machine after it has let go of the pins: whoever took them then would have none of its
+/// sockets, and not be missed by it. If it dies, its side of the connection ends.
+const PATIENCE_WITH_ANSWER: Duration = Duration::from_secs(60);
+
 /// More listening sockets than any agent has.
 const MOST_SOCKETS: u32 = 1 << 16;
 
@@ -149,7 +153,7 @@ pub(crate) async fn ask(path: &Path) -> io::Result<Predecessor> {
         }
         Ok(Predecessor { sockets, _stream: stream })
     };
-    timeout(PATIENCE, ask).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+    timeout(PATIENCE_WITH_ANSWER, ask).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
 }
 
 /// A socket goes with a byte, for the kernel sends none alone.
