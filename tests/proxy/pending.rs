@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use http::{HeaderValue, Method};
 use lb_agent::l7::{Config, Setting};
 use lb_agent::model::Unavailable;
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::support::{Answer, Backend, Fixture, Http, Shop, Table, eventually};
+use super::support::{Answer, Backend, Fixture, Http, Shop, Table, eventually, request};
 
 const WAITING: &str = "lb_l7_upstream_pending";
 
@@ -65,6 +66,46 @@ async fn nobody_waits_longer_than_the_limit() {
     assert_eq!((reached(&fixture, "pending-time"), reached(&fixture, "pending-requests")), (1, 0));
     release.notify_one();
     assert_eq!(first.await.expect("no panic").text(), "done");
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_the_request_itself_may_take() {
+    let (_backend, release, fixture, first) = busy(&["endpoint-requests=1", "pending-time=60000"]).await;
+    let mut call = request("a", "/service/Method");
+    let headers = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "300m")];
+    for (name, value) in headers {
+        call.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    *call.method_mut() = Method::POST;
+    let answer = Http::two(fixture.http()).await.send(call).await;
+    assert_eq!((answer.status.as_u16(), answer.header("grpc-status")), (200, "4"), "DEADLINE_EXCEEDED");
+    assert_eq!((reached(&fixture, "pending-time"), reached(&fixture, "endpoint-requests")), (0, 1));
+    release.notify_one();
+    assert_eq!(first.await.expect("no panic").text(), "done");
+}
+
+/// A turn is not lost with a request that has no use for it.
+#[tokio::test]
+async fn whose_route_is_gone_leaves_its_turn_to_the_next() {
+    let (backend, release) = Backend::slow().await;
+    let limits = |config: &mut Config| {
+        let settings = ["endpoint-requests=1", "pending-time=60000"];
+        config.limits = settings.iter().map(|text| text.parse::<Setting>().expect("a setting")).collect();
+    };
+    let both = Table::default().rule("a", "/", &[backend.address]).rule("b", "/", &[backend.address]);
+    let fixture = Fixture::start_as(limits, both.build());
+    let asks = |host: &'static str, path: &'static str| tokio::spawn(Http::get(fixture.http(), host, path));
+    let first = asks("b", "/slow");
+    eventually("it is under way", || backend.requests() == 1).await;
+    let gone = asks("a", "/");
+    eventually("one waits", || fixture.metric(WAITING) == 1).await;
+    let stays = asks("b", "/");
+    eventually("two wait", || fixture.metric(WAITING) == 2).await;
+    fixture.publish(Table::default().rule("b", "/", &[backend.address]).build());
+    release.notify_one();
+    assert_eq!(first.await.expect("no panic").text(), "done");
+    assert_eq!(gone.await.expect("no panic").status, 404);
+    assert_eq!(stays.await.expect("no panic").text(), "done");
 }
 
 #[tokio::test]

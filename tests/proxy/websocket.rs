@@ -1,7 +1,7 @@
 //! Upgrades: WebSocket tunnels after 101, and nothing else does; over HTTP/2, after 200 to a CONNECT (RFC 8441).
 
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -81,6 +81,40 @@ async fn other_upgrades_are_dropped() {
         let answer = Http::one(fixture.http()).await.send(upgrade(protocol)).await;
         assert_eq!((answer.status.as_u16(), answer.text()), (200, "plain"), "{protocol}");
     }
+}
+
+/// It cannot be a handshake, and what it carries must not get lost.
+#[tokio::test]
+async fn a_body_beside_an_upgrade_arrives() {
+    let backend = Backend::start(|request| async move {
+        let upgrade = request.headers().contains_key("upgrade");
+        let body = request.into_body().collect().await.expect("a whole body").to_bytes();
+        Response::new(text(format!("{upgrade} {}", String::from_utf8_lossy(&body))))
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    for method in ["GET", "POST"] {
+        let mut asks = upgrade("websocket");
+        *asks.method_mut() = method.parse().expect("a method");
+        *asks.body_mut() = Full::from("hello").boxed_unsync();
+        let answer = Http::one(fixture.http()).await.send(asks).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "false hello"), "{method}");
+    }
+}
+
+/// Nothing else asks the endpoints of a Service that is for WebSockets alone.
+#[tokio::test]
+async fn handshakes_are_part_of_an_endpoints_record() {
+    let broken = [RawBackend::start(|_, _| async {}).await, RawBackend::start(|_, _| async {}).await];
+    let fixture = Fixture::start(Table::all_to(&broken.each_ref().map(|backend| backend.address)));
+    for _ in 0..20 {
+        assert_eq!(Http::one(fixture.http()).await.send(upgrade("websocket")).await.status, 502);
+    }
+    assert_eq!(
+        fixture.metric("lb_l7_upstream_ejections_total{reason=\"broken\"}"),
+        1,
+        "at most half of them"
+    );
 }
 
 #[tokio::test]

@@ -92,16 +92,16 @@ impl<'a> Attempts<'a> {
 
     /// Until an endpoint answers, or none is left, or no time.
     pub(super) async fn run(mut self) -> Result<Response<Body>, Reply> {
-        let Self { worker, client, tries, place, .. } = &mut self;
+        let Self { worker, client, tries, place, time, .. } = &mut self;
         let by_now = || match &place {
             Some(request) => worker.endpoints(client, request),
             // It is there until it is sent.
             None => Err(Reply::EndpointsBusy),
         };
-        let first = tries.first(&worker.metrics, by_now).await?;
+        let first = tries.first(&worker.metrics, || time.left(), by_now).await?;
         let (mut next, mut last_word) = (Some(first), Reply::ConnectFailed);
         while let Some(turn) = next {
-            let Some(left) = self.time.left() else { break };
+            let Some(left) = self.time.left() else { return Err(Reply::ResponseTimeout) };
             self.tries.tried(&turn);
             match self.ask(&turn, left.min(self.time.attempt)).await {
                 Ok(answered) => {
@@ -268,13 +268,15 @@ impl<'a> Attempts<'a> {
     /// Tells the endpoint's record of what was its fault.
     fn blame(&self, turn: &Turn, failure: &Failure) {
         let offence = match failure {
+            // How long a call may take says its client, who must not have endpoints set aside by that.
+            Failure::NotSent | Failure::TimedOut(_) if self.time.is_over_by_own_word() => {
+                return turn.given_up();
+            }
             Failure::NotSent => Offence::Connect,
             Failure::Broken(breach) => {
                 turn.upstream().breaches.tell(*breach);
                 Offence::Broken
             }
-            // How long a call may take says its client, who must not have endpoints set aside by that.
-            Failure::TimedOut(_) if self.time.is_over_by_own_word() => return turn.given_up(),
             Failure::TimedOut(breach) => {
                 turn.upstream().breaches.tell(*breach);
                 Offence::TimeOut
@@ -292,6 +294,7 @@ impl<'a> Attempts<'a> {
     /// What the client is told if this was the last attempt.
     fn reply_to(&self, failure: &Failure) -> Reply {
         match failure {
+            Failure::NotSent if self.time.left().is_none() => Reply::ResponseTimeout,
             Failure::NotSent => Reply::ConnectFailed,
             Failure::Unprocessed | Failure::Refused | Failure::Broken(_) | Failure::Stale => {
                 Reply::BadResponse

@@ -16,6 +16,7 @@ use super::account::Account;
 use super::endpoint::BrokenOff;
 use super::exchange::Exchange;
 use super::guard::UploadWay;
+use super::headers;
 use super::quiet::Quiet;
 use super::splice::{Splice, UploadSplice};
 use super::stream::Stream;
@@ -91,7 +92,12 @@ impl http_body::Body for RequestBody {
         }
         let Self { incoming, upload, notes, .. } = &mut *self;
         let Some(incoming) = incoming else { return Poll::Ready(None) };
-        let frame = Pin::new(&mut *incoming).poll_frame(cx);
+        let mut frame = Pin::new(&mut *incoming).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            headers::settle_trailers(trailers);
+        }
         if let (Some(notes), Poll::Ready(Some(Ok(part)))) = (notes, &frame) {
             notes.received(part.data_ref().map_or(0, Bytes::len));
         }

@@ -59,6 +59,10 @@ impl Candidates {
     /// A second has passed.
     pub(super) fn pass(&self) {
         self.budget.pass();
+        // A turn may have come to nothing, where an endpoint was out or had no room by another backend's word.
+        if self.queue.count() > 0 {
+            self.queue.wake_all();
+        }
         // Who is back is seen in time, however rarely a request comes.
         (0..self.upstreams.len()).for_each(|place| _ = self.fails_checks(place));
     }
@@ -265,6 +269,17 @@ mod tests {
         assert_eq!(retry.next().map(|turn| turn.upstream().address.port()), Some(1), "but for a second try");
         drop(turns);
         assert!(next().is_some());
+    }
+
+    #[test]
+    fn who_waits_looks_again_each_second() {
+        let candidates = candidates(0..2);
+        let place = candidates.queue.enter(&prometheus_client::metrics::gauge::Gauge::default());
+        let mut freed = std::pin::pin!(place.freed());
+        let mut unwoken = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(freed.as_mut().poll(&mut unwoken).is_pending());
+        candidates.pass();
+        assert!(freed.as_mut().poll(&mut unwoken).is_ready());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::header::ACCEPT;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
 use super::account::Account;
@@ -80,8 +80,10 @@ async fn answer(
     let route = find_route(client, &mut parts)?;
     account.routed(&route);
     let is_connect = headers::asks_for_websocket(&parts);
-    let wants_websocket =
-        is_connect || parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
+    // With a body, or by another method, it is no handshake: it is sent as if no upgrade was wanted, and whole.
+    let is_handshake =
+        parts.version == Version::HTTP_11 && parts.method == Method::GET && body.is_end_stream();
+    let wants_websocket = is_connect || is_handshake && headers::wants_websocket(&parts.headers);
     // To HTTP/2 there is no upgrade: it is asked as if none was wanted, if that can be.
     let is_websocket = wants_websocket && !route.target.protocol.is_http2;
     if is_connect && !is_websocket {

@@ -2,7 +2,7 @@
 //! (`forwarded`).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use hyper::ext::Protocol;
 
 use super::forwarded::{Origin, is_claim};
+use super::line;
 use super::reply::X_REQUEST_ID;
 use super::trust::Trust;
 
@@ -63,6 +64,8 @@ pub(super) fn asks_for_websocket(parts: &Parts) -> bool {
 /// Makes it one of HTTP/1.1, whose handshake has a key that HTTP/2 has no use for.
 pub(super) fn into_handshake(parts: &mut Parts) {
     parts.method = Method::GET;
+    // What a CONNECT carries is the tunnel's.
+    parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(SEC_WEBSOCKET_KEY, websocket_key());
     parts.headers.entry(SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
 }
@@ -126,6 +129,15 @@ fn remove_shadows(headers: &mut HeaderMap) {
         is_claim(name) || name == CONTENT_LENGTH || name == TRANSFER_ENCODING || dashed.contains_key(name)
     };
     remove_where(headers, is_shadow);
+}
+
+/// Takes out of a request's trailers what would change how it is framed or whom it is for, and what is ours to say: some
+/// endpoints take trailers for headers.
+pub(super) fn settle_trailers(trailers: &mut HeaderMap) {
+    let is_ours = |name: &str| is_claim(name) || name == FORWARDED || name == X_REQUEST_ID;
+    remove_where(trailers, |name| {
+        line::is_forbidden_trailer(name.as_str().as_bytes()) || is_ours(&name.as_str().replace('_', "-"))
+    });
 }
 
 /// Takes headers out by their names.
@@ -214,6 +226,25 @@ mod tests {
         let mut expected: Vec<_> = added.iter().chain(kept).map(|line| (*line).to_owned()).collect();
         expected.sort();
         assert_eq!(forwarded(version, sent), expected, "{sent:?}");
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_is_ours_to_say() {
+        let names = [
+            "x-sum",
+            "grpc-status",
+            "content-length",
+            "x-forwarded-for",
+            "x_real_ip",
+            "forwarded",
+            "x-request-id",
+        ];
+        let name = |name: &str| HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        let mut trailers: HeaderMap =
+            names.iter().map(|text| (name(text), HeaderValue::from_static("1"))).collect();
+        settle_trailers(&mut trailers);
+        let left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-sum", "grpc-status"]);
     }
 
     #[test]

@@ -83,9 +83,12 @@ impl Multiplexed {
             && !matches!(self.sender.borrow_mut().poll_ready(&mut unwoken), Poll::Ready(Err(_)))
     }
 
+    /// For one more request. What was given up counts for the endpoint until it has been told so: the request that waits for that
+    /// has the last place.
     fn has_room(&self) -> bool {
         let allowed = self.sender.borrow().current_max_send_streams().min(STREAMS);
-        self.under_way.get() < allowed
+        let mut unwoken = Context::from_waker(Waker::noop());
+        self.under_way.get() < allowed && self.sender.borrow_mut().poll_ready(&mut unwoken).is_ready()
     }
 }
 

@@ -1,12 +1,12 @@
 //! The endpoints of one request: which of them are tried, in which order, and how long it waits for the first one.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::vec;
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
-use tokio::time::timeout_at;
+use tokio::time::timeout;
 
 use super::access_log::Notes;
 use super::candidates::Candidates;
@@ -65,10 +65,12 @@ impl Tries {
         }
     }
 
-    /// The first one. Where each has as many requests as it may have, it is waited for: for those that there are by then.
+    /// The first one. Where each has as many requests as it may have, it is waited for: for those that there are by then, and no
+    /// longer than there is time `left` for the request.
     pub(super) async fn first(
         &mut self,
         metrics: &Metrics,
+        left: impl FnOnce() -> Option<Duration>,
         by_now: impl Fn() -> Result<Rc<Candidates>, Reply>,
     ) -> Result<Turn, Reply> {
         // Who waits already comes first.
@@ -83,9 +85,13 @@ impl Tries {
             metrics.limit_reached(Limit::PendingRequests);
             return Err(Reply::EndpointsBusy);
         }
+        let (most, left) = (self.candidates.bounds.time, left().unwrap_or_default());
         // A request that need not wait has no room for this.
-        let end = tokio::time::Instant::now() + self.candidates.bounds.time;
-        Box::pin(timeout_at(end, self.wait(metrics, by_now))).await.unwrap_or_else(|_| {
+        let waited = Box::pin(timeout(most.min(left), self.wait(metrics, by_now))).await;
+        waited.unwrap_or_else(|_| {
+            if left < most {
+                return Err(Reply::ResponseTimeout);
+            }
             metrics.limit_reached(Limit::PendingTime);
             Err(Reply::EndpointsBusy)
         })
@@ -103,7 +109,8 @@ impl Tries {
             upstreams.iter().for_each(|upstream| upstream.queues.add(queue));
             loop {
                 place.freed().await;
-                let candidates = by_now()?;
+                // Who needs no endpoint any more leaves its turn to the next one.
+                let candidates = by_now().inspect_err(|_| place.pass_on())?;
                 if !Rc::ptr_eq(&candidates, &self.candidates) {
                     // Endpoints have come or gone: those that wait behind it are to see that, too.
                     place.pass_on();

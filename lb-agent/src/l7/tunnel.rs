@@ -58,7 +58,13 @@ pub(super) async fn open(
     let within = route.target.treatment.times.attempt.unwrap_or(client.worker.config.timeouts.response);
     let breaches = &turn.upstream().breaches;
     let shaken = shake_hands(&client.worker, breaches, within, stream, request).await;
-    let (response, connection) = shaken.inspect_err(|_| turn.failed())?;
+    let (ejection, metrics) = (&client.worker.config.ejection, &client.worker.metrics);
+    let (response, connection) = shaken.inspect_err(|reply| {
+        let offence = if *reply == Reply::ResponseTimeout { Offence::TimeOut } else { Offence::Broken };
+        tries.failed(&turn, offence, ejection, metrics);
+        turn.failed();
+    })?;
+    tries.answered(&turn, response.status(), ejection, metrics);
     turn.answered(None);
     notes.iter().for_each(|notes| notes.answered());
     drop(turn);
@@ -106,7 +112,8 @@ async fn connect(
 ) -> Result<(EndpointStream, Turn, Tries), Reply> {
     let worker = &client.worker;
     let mut tries = Tries::new(worker.upstreams.of(target)?, hints).noted(notes);
-    let first = tries.first(&worker.metrics, || worker.endpoints(client, request)).await?;
+    let left = || Some(Duration::MAX);
+    let first = tries.first(&worker.metrics, left, || worker.endpoints(client, request)).await?;
     // What it waited for may be another Service by now, to which there are no tunnels.
     let mut next = Some(first).filter(|turn| !turn.upstream().protocol.is_http2);
     while let Some(turn) = next {

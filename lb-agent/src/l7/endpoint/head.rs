@@ -113,12 +113,17 @@ fn framing(response: &mut Response<()>, is_head: bool) -> Result<Framing, Breach
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = length(headers)?;
-    let coding = headers.get_all(TRANSFER_ENCODING).iter().next_back();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    // No others were asked for (TE), and without the header a client would take what is coded for the content itself.
+    let is_one = codings.next().is_none();
     Ok(match coding {
-        Some(_) if version == Version::HTTP_10 => return Err(Breach::MalformedHead),
+        Some(_) if version == Version::HTTP_10 || !is_one => return Err(Breach::MalformedHead),
         _ if has_none => Framing::None,
-        Some(coding) if ends_with_chunked(coding) => Framing::Chunks(Box::default()),
-        Some(_) => Framing::UntilClose,
+        Some(coding) if is_coding(coding, b"chunked") => Framing::Chunks(Box::default()),
+        // Of RFC 2616: there is none.
+        Some(coding) if is_coding(coding, b"identity") => Framing::UntilClose,
+        Some(_) => return Err(Breach::MalformedHead),
         None => match length {
             Some(0) => Framing::None,
             Some(length) => Framing::Length(length),
@@ -145,9 +150,8 @@ fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Breach> {
     Ok(Some(length))
 }
 
-fn ends_with_chunked(value: &HeaderValue) -> bool {
-    let last = value.as_bytes().rsplit(|byte| *byte == b',').next();
-    last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+fn is_coding(value: &HeaderValue, coding: &[u8]) -> bool {
+    value.as_bytes().trim_ascii().eq_ignore_ascii_case(coding)
 }
 
 fn keeps_alive(response: &Response<()>) -> bool {
@@ -203,8 +207,8 @@ mod tests {
             ("1.1 200 OK\r\ncontent-length: 4\r\nconnection: x, Close", 200, Framing::Length(4), false),
             ("1.0 200 OK\r\ncontent-length: 4", 200, Framing::Length(4), false),
             ("1.0 200 OK\r\ncontent-length: 4\r\nconnection: keep-alive", 200, Framing::Length(4), true),
-            ("1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\ncontent-length: 4", 200, chunks(), true),
-            ("1.1 200 OK\r\ntransfer-encoding: gzip", 200, Framing::UntilClose, false),
+            ("1.1 200 OK\r\ntransfer-encoding: Chunked\r\ncontent-length: 4", 200, chunks(), true),
+            ("1.1 200 OK\r\ntransfer-encoding: identity", 200, Framing::UntilClose, false),
             ("1.1 200 OK", 200, Framing::UntilClose, false),
             ("1.1 204 No Content\r\ncontent-length: 4", 204, Framing::None, true),
             ("1.1 304 Not Modified\r\ncontent-length: 4", 304, Framing::None, true),
@@ -249,6 +253,9 @@ mod tests {
             "HTTP/1.1 200 OK\r\ncontent-length: +1\r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-length: \r\n\r\n",
             "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
             "\r\n\r\n",
         ] {
             assert_eq!(parsed(head, false), Err(Breach::MalformedHead), "{head:?}");

@@ -173,11 +173,7 @@ impl Sending {
                 self.shorten();
                 self.front.extend_from_slice(b"0\r\n");
                 if let Some(trailers) = trailers {
-                    let fields = trailers.iter();
-                    write_fields(
-                        fields.filter(|(name, _)| !line::is_forbidden_trailer(name.as_str().as_bytes())),
-                        &mut self.front,
-                    );
+                    write_fields(trailers.iter(), &mut self.front);
                 }
                 self.front.extend_from_slice(b"\r\n");
             }
