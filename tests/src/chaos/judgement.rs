@@ -120,6 +120,11 @@ impl Seen {
     /// What broke is broken, however little the event concerned.
     fn verdict(&self, of: &Judgement) -> Verdict {
         let broke = Some(of).filter(|_| self.mode == Mode::Edgelb).and_then(broke);
+        let is_late_alone = of.broken == of.broken_with_the_dead && of.refused == 0;
+        if let Some(slow) = self.slow_before().filter(|_| broke.is_some() && is_late_alone) {
+            let seconds = slow.as_secs_f64();
+            return Verdict::Void(format!("new connections took {seconds:.1} s before the death already"));
+        }
         let void = || self.proves_nothing(of).map(Verdict::Void);
         broke.map(Verdict::Broken).or_else(void).unwrap_or(Verdict::Held)
     }
@@ -199,6 +204,14 @@ impl Seen {
             .filter(|fate| fate.end.is_broken() || fate.kind == Kind::Connect && fate.stall > RECOVERED);
         let last = bad.map(|fate| fate.at.saturating_duration_since(self.died)).max();
         last.unwrap_or_default()
+    }
+
+    /// How long new connections took before anybody died, if that is longer than they may take after it: the machine has no room
+    /// for its clients, and says nothing of how soon they succeed again.
+    fn slow_before(&self) -> Option<Duration> {
+        let new = self.fates.iter().filter(|fate| fate.kind == Kind::Connect && !self.dead.is_empty());
+        let before = new.filter(|fate| fate.at + fate.stall < self.died);
+        before.map(|fate| fate.stall).max().filter(|&slow| slow > RECOVERED)
     }
 
     fn share(&self, flows: usize) -> f64 {
@@ -313,6 +326,25 @@ mod tests {
         killed.fates.truncate(10);
         killed.holders.insert(killed.flows[0], "edge-1".into());
         assert_eq!(killed.judge().verdict, Verdict::Broken("1 connections broke".into()));
+    }
+
+    #[test]
+    fn a_machine_without_room_proves_nothing_of_the_time_after_a_death() {
+        let mut killed = seen(Mode::Edgelb, 3, kept);
+        killed.dead = BTreeSet::from(["edge-3".into()]);
+        let mut slow = fate(Kind::Connect, 99, End::Kept, killed.died - Duration::from_secs(5));
+        slow.stall = Duration::from_millis(1_200);
+        let late = Fate { at: killed.died + Duration::from_secs(2), ..slow.clone() };
+        killed.fates.push(late);
+        assert!(matches!(killed.judge().verdict, Verdict::Broken(why) if why.contains("2.0 s after")));
+        killed.fates.push(slow);
+        assert!(matches!(killed.judge().verdict, Verdict::Void(why) if why.contains("took 1.2 s before")));
+        killed.fates.push(fate(Kind::Idle, 98, End::Reset, killed.died));
+        assert_eq!(
+            killed.judge().verdict,
+            Verdict::Broken("1 connections broke".into()),
+            "nothing excuses that"
+        );
     }
 
     #[test]
