@@ -16,14 +16,18 @@ const WAITING: &str = "lb_l7_upstream_pending";
 /// A proxy to one endpoint, with these limits; a first request is under way there until it is released.
 async fn busy(settings: &'static [&'static str]) -> (Backend, Arc<Notify>, Fixture, JoinHandle<Answer>) {
     let (backend, release) = Backend::slow().await;
-    let set = |config: &mut Config| {
-        let settings = settings.iter().map(|text| text.parse::<Setting>().expect("a setting"));
-        config.limits = settings.collect();
-    };
-    let fixture = Fixture::start_as(set, Table::all_to(&[backend.address]));
+    let fixture = Fixture::start_as(limited(settings), Table::all_to(&[backend.address]));
     let first = ask(&fixture, "/slow");
     eventually("it is under way", || backend.requests() == 1).await;
     (backend, release, fixture, first)
+}
+
+/// A proxy with these limits.
+fn limited(settings: &'static [&'static str]) -> impl Fn(&mut Config) {
+    |config| {
+        let settings = settings.iter().map(|text| text.parse::<Setting>().expect("a setting"));
+        config.limits = settings.collect();
+    }
 }
 
 fn reached(fixture: &Fixture, limit: &str) -> u64 {
@@ -88,10 +92,7 @@ async fn nobody_waits_longer_than_the_request_itself_may_take() {
 #[tokio::test]
 async fn whose_route_is_gone_leaves_its_turn_to_the_next() {
     let (backend, release) = Backend::slow().await;
-    let limits = |config: &mut Config| {
-        let settings = ["endpoint-requests=1", "pending-time=60000"];
-        config.limits = settings.iter().map(|text| text.parse::<Setting>().expect("a setting")).collect();
-    };
+    let limits = limited(&["endpoint-requests=1", "pending-time=60000"]);
     let both = Table::default().rule("a", "/", &[backend.address]).rule("b", "/", &[backend.address]);
     let fixture = Fixture::start_as(limits, both.build());
     let asks = |host: &'static str, path: &'static str| tokio::spawn(Http::get(fixture.http(), host, path));

@@ -177,15 +177,17 @@ async fn what_may_have_had_an_effect_is_not_sent_again() {
 #[tokio::test]
 async fn what_is_under_way_ends_after_a_goaway() {
     let (release, ending) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
+    let arrived = Arc::new(Notify::new());
     let backend = {
-        let (release, ending) = (release.clone(), ending.clone());
+        let (release, ending, arrived) = (release.clone(), ending.clone(), arrived.clone());
         RawBackend::start(move |number, stream| {
-            let (release, ending) = (release.clone(), ending.clone());
+            let (release, ending, arrived) = (release.clone(), ending.clone(), arrived.clone());
             async move {
                 let service = service_fn(move |_| {
-                    let release = release.clone();
+                    let (release, arrived) = (release.clone(), arrived.clone());
                     async move {
                         if number == 0 {
+                            arrived.notify_one();
                             drop(release.acquire().await);
                         }
                         let body = Full::<Bytes>::from(format!("connection {number}"));
@@ -206,7 +208,9 @@ async fn what_is_under_way_ends_after_a_goaway() {
     let fixture = fixture(&[backend.address]);
     let address = fixture.http();
     let first = tokio::spawn(async move { Http::get(address, "a", "/").await });
-    eventually("the first one is under way", || backend.connections() == 1).await;
+    // A GOAWAY that came before it would have it sent elsewhere.
+    arrived.notified().await;
+    assert_eq!(backend.connections(), 1, "the first one is under way");
     let mut others = Http::one(address).await;
     ending.notify_one();
     // The first request is held; what comes after the GOAWAY goes over a new connection.

@@ -11,8 +11,8 @@ use crate::{ebpf, workspace};
 
 /// How a program is built: cargo's name for it, and the folder in which cargo puts it.
 pub(crate) struct Profile {
-    name: &'static str,
-    folder: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) folder: &'static str,
 }
 
 /// As the tests are built.

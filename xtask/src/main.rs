@@ -14,6 +14,7 @@ mod preflight;
 mod programs;
 mod pypi;
 mod rights;
+mod sha256;
 mod soak;
 mod test;
 mod tidy;

@@ -5,8 +5,9 @@ use std::{fs::File, io::Write as _, path::Path};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
+
+use crate::sha256;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -54,8 +55,7 @@ struct Blob {
 
 impl Blob {
     fn new(media_type: &'static str, bytes: Vec<u8>) -> Self {
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { media_type, digest, bytes }
+        Self { media_type, digest: sha256::of(&bytes), bytes }
     }
 
     fn json(media_type: &'static str, value: &Value) -> Self {

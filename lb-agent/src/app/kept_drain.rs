@@ -151,15 +151,8 @@ mod tests {
         kept.keep(Some(told));
         for _ in 0..2 {
             let found = kept.find().expect("it is kept");
-            assert!(
-                found
-                    .deadline
-                    .duration_since(told.deadline)
-                    .max(told.deadline.duration_since(found.deadline))
-                    .as_secs()
-                    == 0,
-                "{found:?}"
-            );
+            let (late, early) = (found.deadline - told.deadline, told.deadline - found.deadline);
+            assert_eq!(late.max(early).as_secs(), 0, "{found:?}");
             kept.keep(Some(found));
         }
         let over = began + Duration::from_secs(20);

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt as _};
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
 
 use super::L4Error;
@@ -21,6 +21,18 @@ pub(crate) fn connect() -> Result<Handle, L4Error> {
         rtnetlink::new_connection().map_err(|source| L4Error::System { action: OPEN, source })?;
     tokio::spawn(connection);
     Ok(handle)
+}
+
+/// All routes, of both families.
+pub(super) async fn routes(netlink: &Handle) -> Result<Vec<RouteMessage>, L4Error> {
+    let mut all = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut filter = RouteMessage::default();
+        filter.header.address_family = family;
+        let routes = netlink.route().get(filter).execute().try_collect::<Vec<_>>().await;
+        all.extend(routes.map_err(L4Error::netlink("list the routes"))?);
+    }
+    Ok(all)
 }
 
 /// What changed in the kernel's tables: enough to tell whether it matters here, and no more. What it is now

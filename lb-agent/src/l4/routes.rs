@@ -5,8 +5,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use futures_util::TryStreamExt;
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -14,6 +12,7 @@ use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::L4Error;
 use super::interface;
+use super::netlink;
 use super::reach::prefix_len;
 
 /// "proto 101" in `ip route show table local`: unassigned in rtnetlink.h and iproute2's table.
@@ -42,15 +41,8 @@ pub(crate) async fn set(netlink: &Handle, vips: &BTreeSet<IpAddr>) -> Result<(),
 }
 
 /// The VIPs that have a local route of ours.
-pub(crate) async fn list(netlink: &Handle) -> Result<BTreeSet<IpAddr>, L4Error> {
-    let mut vips = BTreeSet::new();
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let mut filter = RouteMessage::default();
-        filter.header.address_family = family;
-        let routes = netlink.route().get(filter).execute().try_collect::<Vec<_>>().await;
-        vips.extend(routes.map_err(L4Error::netlink("list the routes"))?.iter().filter_map(vip));
-    }
-    Ok(vips)
+pub(crate) async fn list(handle: &Handle) -> Result<BTreeSet<IpAddr>, L4Error> {
+    Ok(netlink::routes(handle).await?.iter().filter_map(vip).collect())
 }
 
 fn vip(route: &RouteMessage) -> Option<IpAddr> {

@@ -14,6 +14,7 @@ use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 
 use super::L4Error;
 use super::interface::{self, Interface};
+use super::netlink;
 
 /// What `--interface` says for "find them".
 pub const AUTO: &str = "auto";
@@ -37,7 +38,7 @@ pub struct Uplink {
 /// # Errors
 /// `L4Error::NoInterface`, `NoUplink` or `AutoAmongNames` with what to do about it; `L4Error::Netlink`.
 pub async fn uplinks(names: &[String]) -> Result<Vec<Uplink>, L4Error> {
-    let netlink = super::netlink::connect()?;
+    let netlink = netlink::connect()?;
     let (autos, others): (Vec<_>, Vec<_>) = names.iter().map(String::as_str).partition(|name| *name == AUTO);
     match (autos.is_empty(), others.is_empty()) {
         (false, false) => Err(L4Error::AutoAmongNames { others: others.join(", ") }),
@@ -99,16 +100,8 @@ struct DefaultRoute {
     interfaces: Vec<u32>,
 }
 
-async fn default_routes(netlink: &Handle) -> Result<Vec<DefaultRoute>, L4Error> {
-    let mut defaults = Vec::new();
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let mut filter = RouteMessage::default();
-        filter.header.address_family = family;
-        let routes = netlink.route().get(filter).execute().try_collect::<Vec<_>>().await;
-        let routes = routes.map_err(L4Error::netlink("list the routes"))?;
-        defaults.extend(routes.iter().filter_map(DefaultRoute::of));
-    }
-    Ok(defaults)
+async fn default_routes(handle: &Handle) -> Result<Vec<DefaultRoute>, L4Error> {
+    Ok(netlink::routes(handle).await?.iter().filter_map(DefaultRoute::of).collect())
 }
 
 impl DefaultRoute {

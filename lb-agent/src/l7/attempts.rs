@@ -21,7 +21,7 @@ use super::reply::Reply;
 use super::send_proxy::Ends;
 use super::stream::{Answering, Asked, Stream};
 use super::tries::Tries;
-use super::upload::{Pace, Upload};
+use super::upload::{follow, too_slow};
 use super::upstream::Turn;
 use super::worker::Worker;
 use crate::model::{Retries, Treatment};
@@ -98,7 +98,7 @@ impl<'a> Attempts<'a> {
             // It is there until it is sent.
             None => Err(Reply::EndpointsBusy),
         };
-        let first = tries.first(&worker.metrics, || time.left(), by_now).await?;
+        let first = tries.first(&worker.metrics, || time.left().unwrap_or_default(), by_now).await?;
         let (mut next, mut last_word) = (Some(first), Reply::ConnectFailed);
         while let Some(turn) = next {
             let Some(left) = self.time.left() else { return Err(Reply::ResponseTimeout) };
@@ -364,30 +364,6 @@ impl<'a> Attempts<'a> {
         self.tries.retried();
         self.tries.next().or(same)
     }
-}
-
-/// Who was too slow: the endpoint, or the client with what is missing of its request.
-fn too_slow(failure: Failure, upload: Option<&Rc<Upload>>) -> Failure {
-    match failure {
-        Failure::TimedOut(_) if upload.is_some_and(|upload| upload.awaits_client()) => Failure::SlowBody,
-        failure => failure,
-    }
-}
-
-fn follow(
-    worker: &Worker,
-    time: &Allowed,
-    body: &mut RequestBody,
-    deadline: &Rc<Deadline>,
-) -> Option<Rc<Upload>> {
-    if body.is_empty() {
-        return None;
-    }
-    let slowest = worker.config.limits.of(Limit::UploadRate);
-    let client = worker.config.timeouts.upload;
-    let upload = Upload::new(deadline, Pace { send: time.send, answer: time.attempt, client, slowest });
-    body.report_to(upload.clone());
-    Some(upload)
 }
 
 /// The same once more, without a body.

@@ -126,12 +126,12 @@ impl Origin {
 
 /// Whether a header says what only a proxy can know.
 pub(super) fn is_claim(name: &str) -> bool {
-    name.starts_with(X_FORWARDED) || name == X_REAL_IP.as_str()
+    name.starts_with(X_FORWARDED) || name == X_REAL_IP.as_str() || name == FORWARDED.as_str()
 }
 
 /// What a client says as only a proxy in front of us could, also under names that we write nothing to.
 fn remove_claims(headers: &mut HeaderMap) {
-    super::headers::remove_where(headers, |name| is_claim(name.as_str()) || *name == FORWARDED);
+    super::headers::remove_where(headers, |name| is_claim(name.as_str()));
 }
 
 /// One value of the right form stays; else it is ours.

@@ -2,7 +2,7 @@
 //! (`forwarded`).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
@@ -134,7 +134,7 @@ fn remove_shadows(headers: &mut HeaderMap) {
 /// Takes out of a request's trailers what would change how it is framed or whom it is for, and what is ours to say: some
 /// endpoints take trailers for headers.
 pub(super) fn settle_trailers(trailers: &mut HeaderMap) {
-    let is_ours = |name: &str| is_claim(name) || name == FORWARDED || name == X_REQUEST_ID;
+    let is_ours = |name: &str| is_claim(name) || name == X_REQUEST_ID;
     remove_where(trailers, |name| {
         line::is_forbidden_trailer(name.as_str().as_bytes()) || is_ours(&name.as_str().replace('_', "-"))
     });

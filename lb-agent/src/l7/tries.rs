@@ -70,7 +70,7 @@ impl Tries {
     pub(super) async fn first(
         &mut self,
         metrics: &Metrics,
-        left: impl FnOnce() -> Option<Duration>,
+        left: impl FnOnce() -> Duration,
         by_now: impl Fn() -> Result<Rc<Candidates>, Reply>,
     ) -> Result<Turn, Reply> {
         // Who waits already comes first.
@@ -85,7 +85,7 @@ impl Tries {
             metrics.limit_reached(Limit::PendingRequests);
             return Err(Reply::EndpointsBusy);
         }
-        let (most, left) = (self.candidates.bounds.time, left().unwrap_or_default());
+        let (most, left) = (self.candidates.bounds.time, left());
         // A request that need not wait has no room for this.
         let waited = Box::pin(timeout(most.min(left), self.wait(metrics, by_now))).await;
         waited.unwrap_or_else(|_| {

@@ -112,8 +112,7 @@ async fn connect(
 ) -> Result<(EndpointStream, Turn, Tries), Reply> {
     let worker = &client.worker;
     let mut tries = Tries::new(worker.upstreams.of(target)?, hints).noted(notes);
-    let left = || Some(Duration::MAX);
-    let first = tries.first(&worker.metrics, left, || worker.endpoints(client, request)).await?;
+    let first = tries.first(&worker.metrics, || Duration::MAX, || worker.endpoints(client, request)).await?;
     // What it waited for may be another Service by now, to which there are no tunnels.
     let mut next = Some(first).filter(|turn| !turn.upstream().protocol.is_http2);
     while let Some(turn) = next {

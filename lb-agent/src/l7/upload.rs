@@ -4,7 +4,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::allowed::Allowed;
+use super::body::RequestBody;
 use super::deadline::Deadline;
+use super::endpoint::Failure;
+use super::limits::Limit;
+use super::worker::Worker;
 
 /// How long an upload may take.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +75,31 @@ impl Pace {
         let earned = Duration::from_millis(bytes.saturating_mul(1000) / self.slowest.max(1));
         self.client.min((self.client + earned).saturating_sub(elapsed))
     }
+}
+
+/// Who was too slow: the endpoint, or the client with what is missing of its request.
+pub(super) fn too_slow(failure: Failure, upload: Option<&Rc<Upload>>) -> Failure {
+    match failure {
+        Failure::TimedOut(_) if upload.is_some_and(|upload| upload.awaits_client()) => Failure::SlowBody,
+        failure => failure,
+    }
+}
+
+/// Has the body of a request tell what comes of it to the deadline of its connection; nothing, if there is none.
+pub(super) fn follow(
+    worker: &Worker,
+    time: &Allowed,
+    body: &mut RequestBody,
+    deadline: &Rc<Deadline>,
+) -> Option<Rc<Upload>> {
+    if body.is_empty() {
+        return None;
+    }
+    let slowest = worker.config.limits.of(Limit::UploadRate);
+    let client = worker.config.timeouts.upload;
+    let upload = Upload::new(deadline, Pace { send: time.send, answer: time.attempt, client, slowest });
+    body.report_to(upload.clone());
+    Some(upload)
 }
 
 #[cfg(test)]

@@ -67,8 +67,8 @@ pub(super) fn build(architecture: Architecture, profile: Profile, pgo: bool) -> 
     let start = Instant::now();
     ebpf::build(&workspace::root()?)?;
     ensure_target(architecture.target())?;
-    let folder = workspace::target_dir()?.join(architecture.target()).join(profile.folder());
-    let program = folder.join("lb-agent");
+    let folder = workspace::target_dir()?.join(architecture.target());
+    let program = folder.join(profile.as_cargo_has_it().folder).join("lb-agent");
     if pgo && profile == Profile::Dist && architecture.is_ours() {
         pgo::build(|command| cargo(command, architecture, profile), architecture.target(), &program)?;
     } else {
@@ -86,7 +86,7 @@ fn cargo(command: &str, architecture: Architecture, profile: Profile) -> Result<
         .current_dir(workspace::root()?)
         .stdin(Stdio::null())
         .args([command, "--locked", "--package", "lb-agent", "--bin", "lb-agent"])
-        .args(["--profile", profile.name(), "--target", architecture.target()])
+        .args(["--profile", profile.as_cargo_has_it().name, "--target", architecture.target()])
         .env("CARGO_ZIGBUILD_ZIG_PATH", zig::installed()?);
     if profile == Profile::Dev {
         // Nobody debugs it there, and it is copied to each node.

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::{
+    lab_program,
     oci::{self, Image},
     workspace::target_dir,
 };
@@ -47,19 +48,11 @@ enum Profile {
 }
 
 impl Profile {
-    /// As cargo calls it.
-    const fn name(self) -> &'static str {
+    /// As everything else is built by it.
+    const fn as_cargo_has_it(self) -> lab_program::Profile {
         match self {
-            Self::Dist => "dist",
-            Self::Dev => "dev",
-        }
-    }
-
-    /// Where cargo puts what it builds by it.
-    const fn folder(self) -> &'static str {
-        match self {
-            Self::Dist => "dist",
-            Self::Dev => "debug",
+            Self::Dist => lab_program::DIST,
+            Self::Dev => lab_program::DEV,
         }
     }
 }

@@ -11,12 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
-use super::{binary::BUILD, sums::hex};
+use super::binary::BUILD;
 use crate::{
     lab_program::{LAB, LabProgram},
-    workspace,
+    sha256, workspace,
 };
 
 /// What the agent does meanwhile: a little of everything that a proxy does, and nothing that only waits.
@@ -39,7 +38,7 @@ pub(super) fn build(cargo: impl Fn(&str) -> Result<Command>, target: &str, progr
     workspace::succeed(&mut counting)?;
     let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
     // Cargo does not look into the file: it has another name if it may have other counts.
-    let counts = folder.join(format!("{}.profdata", &hex(&Sha256::digest(bytes))[..16]));
+    let counts = folder.join(format!("{}.profdata", &sha256::of(&bytes)[..16]));
     if !counts.is_file() {
         remove(&raw)?;
         let counting = folder.join("lb-agent");

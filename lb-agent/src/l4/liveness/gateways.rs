@@ -5,13 +5,12 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use rtnetlink::Handle;
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use tracing::debug;
 
 use crate::l4::error::L4Error;
-use crate::l4::reach;
+use crate::l4::{netlink, reach};
 
 /// What the kernel knows of a gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,17 +57,10 @@ pub(super) async fn ask(netlink: &Handle, interface: u32, gateway: IpAddr) -> Re
 }
 
 /// Gateways of the default routes, with their interfaces.
-pub(super) async fn gateways_of(netlink: &Handle) -> Result<Vec<(u32, IpAddr)>, L4Error> {
-    let mut gateways = Vec::new();
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let mut filter = RouteMessage::default();
-        filter.header.address_family = family;
-        let routes = netlink.route().get(filter).execute().try_collect::<Vec<_>>().await;
-        let routes = routes.map_err(L4Error::netlink("list the routes"))?;
-        let defaults = routes.iter().filter(|route| route.header.destination_prefix_length == 0);
-        gateways.extend(defaults.flat_map(hops_of));
-    }
-    Ok(gateways)
+pub(super) async fn gateways_of(handle: &Handle) -> Result<Vec<(u32, IpAddr)>, L4Error> {
+    let routes = netlink::routes(handle).await?;
+    let defaults = routes.iter().filter(|route| route.header.destination_prefix_length == 0);
+    Ok(defaults.flat_map(hops_of).collect())
 }
 
 /// One, or those of several paths.

@@ -115,20 +115,21 @@ impl Sign {
         let last = last(&self.maps);
         match self.turn.due(last, self.missed.is_over(), now) {
             Due::Nothing => {}
-            Due::Notice(age) => {
-                tell(has_given, age);
-                self.missed.notice(now);
-            }
+            Due::Notice(age) => self.notice(has_given, age, now),
             Due::Give => {
                 self.write(now);
                 let then = clock::now();
                 if let Some((last, age)) = self.turn.came_too_late(last, now, then) {
                     self.write(last);
-                    tell(has_given, age);
-                    self.missed.notice(then);
+                    self.notice(has_given, age, then);
                 }
             }
         }
+    }
+
+    fn notice(&self, has_given: bool, age: Duration, now: Duration) {
+        tell(has_given, age);
+        self.missed.notice(now);
     }
 
     fn write(&mut self, sign: Duration) {

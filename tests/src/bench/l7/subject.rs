@@ -16,6 +16,7 @@ use super::peer::Peer;
 use super::site::{Listen, Site};
 use super::{LOAD_CORE, PROXY_CORE};
 use crate::bench::affinity;
+use crate::lab::wait::until;
 use crate::proc;
 
 /// For a start with thousands of routes.
@@ -91,17 +92,6 @@ impl Subject {
         Ok(sizes.sum::<Result<u64>>()? as f64 / 1_024.0)
     }
 
-    fn ends_within(&mut self, time: Duration) -> bool {
-        let told = Instant::now();
-        while told.elapsed() < time {
-            if matches!(self.process.try_wait(), Ok(Some(_))) {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        false
-    }
-
     /// The process and those that it has started, which start none.
     fn processes(&self) -> Result<BTreeSet<u32>> {
         let own = self.process.id();
@@ -116,7 +106,8 @@ impl Drop for Subject {
     fn drop(&mut self) {
         let children = proc::children(self.process.id()).unwrap_or_default();
         let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
-        if !self.ends_within(GRACE) {
+        let has_ended = || matches!(self.process.try_wait(), Ok(Some(_)));
+        if until("its end", GRACE, has_ended).is_err() {
             drop(self.process.kill());
             drop(self.process.wait());
         }
