@@ -36,6 +36,29 @@ fn another_flow_key_breaks_nothing() -> Result<()> {
     Ok(())
 }
 
+/// What ends there ends in order, or at the deadline.
+#[test]
+fn a_node_that_drains_breaks_nothing() -> Result<()> {
+    let judgement = proven("node-drained", Mode::Edgelb)?;
+    assert!(judgement.broken == 0 && judgement.moved_row >= 0.2, "{judgement:?}");
+    Ok(())
+}
+
+/// That it held some is part of it.
+#[test]
+fn a_power_cut_breaks_what_the_node_had_and_nothing_else() -> Result<()> {
+    let judgement = proven("node-killed", Mode::Edgelb)?;
+    assert_eq!(judgement.broken, judgement.broken_with_the_dead, "{judgement:?}");
+    assert!(judgement.broken > 0 && judgement.recovered_s.is_some(), "{judgement:?}");
+    Ok(())
+}
+
+#[test]
+fn another_program_under_a_flood_breaks_nothing() -> Result<()> {
+    assert_eq!(proven("upgrade-under-flood", Mode::Edgelb)?.broken, 0);
+    Ok(())
+}
+
 /// Nothing goes by maps that are not filled yet.
 #[test]
 fn agents_whose_maps_are_laid_out_otherwise_break_nothing() -> Result<()> {

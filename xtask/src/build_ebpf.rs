@@ -1,10 +1,16 @@
 //! `cargo xtask build-ebpf`: the kernel program by itself. `lb-agent/build.rs` does the same on its own.
 
-use std::{fs, process::ExitCode, time::Instant};
+use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::Result;
 
-use crate::{ebpf, workspace};
+use crate::{
+    ebpf::{self, Profile},
+    workspace,
+};
+
+/// The same program in other instructions.
+const OTHER: Profile = Profile { name: "bpf-other", object: "edgelb.other.bpf.o" };
 
 pub(crate) fn run() -> Result<ExitCode> {
     let start = Instant::now();
@@ -14,4 +20,9 @@ pub(crate) fn run() -> Result<ExitCode> {
     let shown = object.strip_prefix(&root).unwrap_or(&object).display();
     println!("{shown}: {size} bytes in {:.1} s", start.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
+}
+
+/// What labs update agents to when it is to be another program.
+pub(crate) fn other() -> Result<PathBuf> {
+    Ok(ebpf::build_as(&workspace::root()?, OTHER)?)
 }

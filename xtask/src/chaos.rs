@@ -5,6 +5,7 @@ use std::{convert::Infallible, ffi::OsString};
 use anyhow::{Context, Result};
 
 use crate::{
+    build_ebpf,
     cluster::{self, Extent},
     lab_program::{LAB, LabProgram},
     preflight,
@@ -27,6 +28,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<Infallible> {
     preflight::lab("chaos")?;
     CHAOS.build()?;
+    build_ebpf::other()?;
     let environment = if needs_cluster(&options.arguments) { cluster()? } else { Vec::new() };
     CHAOS.replace_us(&options.arguments, &environment)
 }

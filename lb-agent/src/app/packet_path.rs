@@ -84,6 +84,10 @@ struct PathOptions {
 
 /// Where packets for VIPs come in; nowhere without packet path.
 pub(super) async fn uplinks(run: &Run) -> Result<Vec<Uplink>> {
+    #[cfg(debug_assertions)]
+    if let Some(file) = &run.other_program {
+        l4::object::load_instead(file).with_context(|| format!("--other-program {}", file.display()))?;
+    }
     let uplinks = if run.no_xdp { Vec::new() } else { l4::uplinks(&run.interface).await? };
     for Uplink { name, why, mtu } in &uplinks {
         info!(interface = name, why, mtu, "packets for VIPs come in here");

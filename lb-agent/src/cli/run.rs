@@ -74,6 +74,10 @@ pub struct Run {
     #[cfg(debug_assertions)]
     #[arg(long, env = "EDGELB_OTHER_LAYOUT", hide = true)]
     pub other_layout: bool,
+    /// Load this object for packets, to try updates to another program. Builds for development have it.
+    #[cfg(debug_assertions)]
+    #[arg(long, env = "EDGELB_OTHER_PROGRAM", hide = true, value_name = "FILE")]
+    pub other_program: Option<PathBuf>,
     /// Answer on ordinary sockets instead: no XDP, no VIPs, no rights. Takes --http, --https or both.
     #[arg(long, env = "EDGELB_NO_XDP", conflicts_with_all = ["interface", "hash_key_file"])]
     pub no_xdp: bool,

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::L4Error;
 use super::attach::typed;
 use super::btf;
-use super::object::OBJECT;
+use super::object::object;
 use super::pins::{Pins, pin_error, remove_pin};
 
 /// Where this kernel's half-open sockets keep the number with which they answered: it does not change while it runs.
@@ -47,7 +47,7 @@ pub fn load(pins: Option<&Pins>) -> Result<Ebpf, L4Error> {
             loader.map_max_entries(name::TRAFFIC, 2 * MAX_SERVICES);
         }
     }
-    let mut object = loader.load(OBJECT).map_err(L4Error::load)?;
+    let mut object = loader.load(object()).map_err(L4Error::load)?;
     let xdp: &mut Xdp = typed(&mut object, program::XDP)?;
     xdp.load().map_err(L4Error::program(program::XDP))?;
     let sk_lookup: &mut SkLookup = typed(&mut object, program::SK_LOOKUP)?;
@@ -80,7 +80,7 @@ pub(super) fn load_capturing(pins: &Pins) -> Result<Ebpf, L4Error> {
         loader.map_pin_path(name, pins.map(name));
     }
     loader.map_max_entries(name::CAPTURED, RING);
-    let mut object = loader.load(OBJECT).map_err(L4Error::load)?;
+    let mut object = loader.load(object()).map_err(L4Error::load)?;
     for name in [program::CAPTURE, program::CAPTURE_GIVEN] {
         let program: &mut Xdp = typed(&mut object, name)?;
         program.load().map_err(L4Error::program(name))?;
@@ -100,7 +100,7 @@ pub(super) fn load_beside(pins: &Pins) -> Result<Ebpf, L4Error> {
             Err(source) => return Err(L4Error::Pin { path: pin, source }),
         };
     }
-    let mut object = loader.load(OBJECT).map_err(L4Error::load)?;
+    let mut object = loader.load(object()).map_err(L4Error::load)?;
     let xdp: &mut Xdp = typed(&mut object, program::XDP)?;
     xdp.load().map_err(L4Error::program(program::XDP))?;
     Ok(object)

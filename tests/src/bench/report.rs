@@ -44,12 +44,12 @@ pub struct Row {
     /// This value over that one's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
-    /// What the ratio was to be.
+    /// What the ratio, or the value where there is none, was to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goal: Option<Goal>,
 }
 
-/// What a ratio was to be.
+/// What a figure was to be.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Goal {
     /// No greater.
@@ -85,6 +85,13 @@ impl Row {
         self.ratio = (value != 0.0).then(|| self.value / value);
         self
     }
+
+    /// With what the value itself was to be.
+    #[must_use]
+    pub fn at_most(mut self, at_most: f64) -> Self {
+        self.goal = Some(Goal { at_most, held: self.value <= at_most });
+        self
+    }
 }
 
 impl Report {
@@ -112,13 +119,12 @@ impl Report {
         let mut table = format!("{} on {}\n", self.bench, self.machine);
         let _ = writeln!(table, "{:case$}  {:subject$}  {:>10}  unit      ratio", "case", "subject", "value");
         for row in &self.rows {
-            let mut ratio = match (&row.ratio, &row.ratio_to) {
-                (Some(ratio), Some(to)) => format!("{ratio:.2} of {to}"),
-                _ => String::new(),
+            let ratio = match (&row.ratio, &row.ratio_to) {
+                (Some(ratio), Some(to)) => Some(format!("{ratio:.2} of {to}")),
+                _ => None,
             };
-            if let Some(goal) = row.goal {
-                let _ = write!(ratio, ", goal {goal}");
-            }
+            let goal = row.goal.map(|goal| format!("goal {goal}"));
+            let ratio = [ratio, goal].into_iter().flatten().collect::<Vec<_>>().join(", ");
             let _ = writeln!(
                 table,
                 "{:case$}  {:subject$}  {:>10.2}  {:8}  {ratio}",

@@ -71,7 +71,7 @@ const BOTH: &[Mode] = &[Mode::ConsistentHashing, Mode::RandomEcmp];
 pub const ALL: &[Event] = &[
     Event {
         name: "router-rehash",
-        about: "a next hop is added to the router's ECMP, then its hash seed changes",
+        about: "a next hop is added to the router's ECMP, its hash seed changes, then its policy",
         hops: Hops::AllButLast,
         baselines: ECMP,
         play: router::rehash,
@@ -118,6 +118,7 @@ pub const ALL: &[Event] = &[
         name: "nodes-replaced",
         about: "each node in its turn drains, and another machine takes its place",
         hops: Hops::Attracting,
+        baselines: &[Mode::ConsistentHashing],
         places: 2,
         play: drain::replaced,
         ..THREE
@@ -135,6 +136,7 @@ pub const ALL: &[Event] = &[
     Event {
         name: "key-rolled",
         about: "all nodes are given another flow key, one after the other",
+        baselines: &[Mode::ConsistentHashing],
         places: 2,
         play: key::rolled,
         ..THREE
@@ -151,6 +153,7 @@ pub const ALL: &[Event] = &[
         about: "two of six nodes drain, one after the other; then a power cut of a third one",
         nodes: 6,
         hops: Hops::Attracting,
+        baselines: &[Mode::ConsistentHashing],
         places: 3,
         play: drain::then_killed,
         ..THREE
@@ -178,24 +181,27 @@ pub const ALL: &[Event] = &[
     Event {
         name: "agent-restarted",
         about: "the next agent takes over on a node, and the one before is stopped",
+        baselines: ECMP,
         play: agent::restarted,
         ..THREE
     },
     Event {
         name: "agent-upgraded",
-        about: "the same on all nodes, one after the other",
+        about: "the next agents, on node after node, with another program for packets",
+        baselines: ECMP,
         play: agent::upgraded,
         ..THREE
     },
     Event {
         name: "layout-upgraded",
-        about: "the next agents, on all nodes, lay their maps out otherwise",
+        about: "the same, and the programs' maps are laid out otherwise",
+        baselines: ECMP,
         play: agent::upgraded_to_another_layout,
         ..THREE
     },
     Event {
         name: "upgrade-under-flood",
-        about: "the same on one node under a SYN flood from random sources",
+        about: "another program on one node under a SYN flood from random sources",
         play: agent::upgraded_under_flood,
         ..THREE
     },
@@ -207,7 +213,8 @@ pub const ALL: &[Event] = &[
     },
     Event {
         name: "rollback",
-        about: "an agent with other maps takes over, and the former version from it",
+        about: "an agent with other program and maps takes over, and the former version from it",
+        baselines: ECMP,
         play: agent::rolled_back,
         ..THREE
     },

@@ -28,9 +28,9 @@ pub struct Seen {
     pub flows: Vec<Flow>,
     /// What became of all connections.
     pub fates: Vec<Fate>,
-    /// The router's next hops before and after.
-    pub hops: [Nodes; 2],
-    /// Openers before and after each change; the last ones are those of the end.
+    /// The router's next hops before and after each change; the last ones are those of the end.
+    pub hops: Vec<Nodes>,
+    /// Openers, likewise.
     pub openings: Vec<Nodes>,
     /// Who had which connection before.
     pub holders: BTreeMap<Flow, String>,
@@ -42,6 +42,8 @@ pub struct Seen {
     pub touched: BTreeSet<String>,
     /// Nodes that drained.
     pub drained: BTreeSet<String>,
+    /// Share of the new connections that may fail though nobody died.
+    pub may_fail: f64,
     /// How far down rows flows must be found, and as many openers some must have had.
     pub places: u8,
     /// Packets whose flow was found at the second and the third place of its row.
@@ -73,11 +75,13 @@ pub struct Judgement {
     pub held_by_the_dead: usize,
     /// New connections that failed, other than at once after a death.
     pub refused: usize,
+    /// So many of them may.
+    pub may_be_refused: usize,
     /// Seconds from a death until new connections succeed; none without a death.
     pub recovered_s: Option<f64>,
-    /// Share of the flows with another first hop, of those of IPv4.
+    /// Share of the flows that had another first hop, of those of IPv4.
     pub moved_hop: f64,
-    /// Share of the flows with another opener.
+    /// Share of the flows that had another opener.
     pub moved_row: f64,
     /// Share of the flows at a node that died, stalled or got another agent.
     pub at_touched: f64,
@@ -105,11 +109,12 @@ impl Seen {
             broken_with_the_dead: broken.intersection(&of_the_dead).count(),
             held_by_the_dead: of_the_dead.len(),
             refused: late.count(),
+            may_be_refused: (self.may_fail * new.len() as f64) as usize,
             recovered_s: (!self.dead.is_empty()).then(|| self.recovered(&new).as_secs_f64()),
             moved_hop: self.moved_hops(),
-            moved_row: self.share(self.moved_rows()),
+            moved_row: self.share(self.with_openers(1)),
             at_touched: self.share(self.flows_of(&self.touched).len() + of_the_dead.len()),
-            three_openers: self.share(self.with_three_openers()),
+            three_openers: self.share(self.with_openers(2)),
             predicted: predicted.len(),
             predicted_broken: predicted.intersection(&broken).count(),
         };
@@ -120,7 +125,7 @@ impl Seen {
     /// What broke is broken, however little the event concerned.
     fn verdict(&self, of: &Judgement) -> Verdict {
         let broke = Some(of).filter(|_| self.mode == Mode::Edgelb).and_then(broke);
-        let is_late_alone = of.broken == of.broken_with_the_dead && of.refused == 0;
+        let is_late_alone = of.broken == of.broken_with_the_dead && of.refused <= of.may_be_refused;
         if let Some(slow) = self.slow_before().filter(|_| broke.is_some() && is_late_alone) {
             let seconds = slow.as_secs_f64();
             return Verdict::Void(format!("new connections took {seconds:.1} s before the death already"));
@@ -130,9 +135,12 @@ impl Seen {
     }
 
     fn proves_nothing(&self, of: &Judgement) -> Option<String> {
-        let moved = of.moved_hop.max(of.moved_row).max(of.at_touched);
+        let moved = of.moved_hop.max(of.moved_row);
         if moved < MOVED {
-            return Some(format!("only {:.0} % of the flows were concerned", 100.0 * moved));
+            return Some(format!("only {:.0} % of the flows moved", 100.0 * moved));
+        }
+        if !self.touched.is_empty() && of.at_touched < MOVED {
+            return Some(format!("only {:.0} % were at nodes that the event touched", 100.0 * of.at_touched));
         }
         if self.mode != Mode::Edgelb {
             let least = BITTEN * of.predicted as f64;
@@ -146,41 +154,36 @@ impl Seen {
         unused.map(|(place, _)| format!("no flow was found at place {place} of its row"))
     }
 
-    /// What breaks without the second chance: flows that are at another node now. An end that is where the
-    /// beginning was proves nothing either way; and who has nothing to say hears that a node which drains closes.
+    /// What breaks without the second chance: flows that are at another node now, and those that were for a while and have
+    /// something to say all the time. Who has nothing to say hears that a node which drains closes.
     fn predicted(&self) -> BTreeSet<Flow> {
+        let places = match self.mode {
+            Mode::Edgelb => return BTreeSet::new(),
+            Mode::RandomEcmp => &self.hops,
+            Mode::ConsistentHashing => &self.openings,
+        };
         let idle: BTreeSet<Flow> =
             self.fates.iter().filter(|fate| fate.kind == Kind::Idle).map(|fate| fate.flow).collect();
         let closed: BTreeSet<Flow> = self.flows_of(&self.drained).intersection(&idle).copied().collect();
-        let moved = |from: &Nodes, to: &Nodes| {
-            let pairs = self.flows.iter().zip(from.iter().zip(to));
-            let moved = pairs.filter(|(_, (from, to))| from != to).map(|(&flow, _)| flow);
-            moved.filter(|flow| !closed.contains(flow)).collect()
-        };
-        match (self.mode, &self.openings[..]) {
-            (Mode::Edgelb, _) => BTreeSet::new(),
-            (Mode::RandomEcmp, _) => moved(&self.hops[0], &self.hops[1]),
-            (Mode::ConsistentHashing, [first, .., last]) => moved(first, last),
-            (Mode::ConsistentHashing, _) => BTreeSet::new(),
-        }
+        let found = self.flows.iter().enumerate().filter(|&(index, flow)| {
+            let ends = [places.first(), places.last()].map(|end| end.map(|nodes| &nodes[index]));
+            let was_elsewhere = distinct(places, index).len() > 1 && !idle.contains(flow);
+            (ends[0] != ends[1] || was_elsewhere) && !closed.contains(flow)
+        });
+        found.map(|(_, &flow)| flow).collect()
     }
 
     /// Of those whose next hop is known.
     fn moved_hops(&self) -> f64 {
-        let [before, after] = &self.hops;
-        let known = before.iter().zip(after).filter(|(before, _)| before.is_some());
-        let moved = known.clone().filter(|(before, after)| before != after).count();
+        let is_known = |flow: &usize| self.hops.first().is_some_and(|nodes| nodes[*flow].is_some());
+        let known = (0..self.flows.len()).filter(is_known);
+        let moved = known.clone().filter(|&flow| distinct(&self.hops, flow).len() > 1).count();
         moved as f64 / known.count().max(1) as f64
     }
 
-    fn moved_rows(&self) -> usize {
-        let at = |flow: usize| self.openings.iter().map(move |nodes| &nodes[flow]);
-        (0..self.flows.len()).filter(|&flow| at(flow).collect::<BTreeSet<_>>().len() > 1).count()
-    }
-
-    fn with_three_openers(&self) -> usize {
-        let at = |flow: usize| self.openings.iter().map(move |nodes| &nodes[flow]);
-        (0..self.flows.len()).filter(|&flow| at(flow).collect::<BTreeSet<_>>().len() > 2).count()
+    /// Flows that had more than so many openers.
+    fn with_openers(&self, more_than: usize) -> usize {
+        (0..self.flows.len()).filter(|&flow| distinct(&self.openings, flow).len() > more_than).count()
     }
 
     fn flows_of(&self, nodes: &BTreeSet<String>) -> BTreeSet<Flow> {
@@ -219,11 +222,16 @@ impl Seen {
     }
 }
 
+/// Where a flow was.
+fn distinct(places: &[Nodes], flow: usize) -> BTreeSet<&Option<String>> {
+    places.iter().map(|nodes| &nodes[flow]).collect()
+}
+
 /// What broke that may not.
 fn broke(of: &Judgement) -> Option<String> {
     let others = of.broken - of.broken_with_the_dead;
     let late = of.recovered_s.filter(|&seconds| seconds > RECOVERED.as_secs_f64());
-    match (others, of.refused, late) {
+    match (others, of.refused.saturating_sub(of.may_be_refused), late) {
         (1.., _, _) => Some(format!("{others} connections broke")),
         (0, 1.., None) => Some(format!("{} new connections failed", of.refused)),
         (0, _, Some(late)) => Some(format!("new connections failed until {late:.1} s after the death")),
@@ -249,12 +257,13 @@ mod tests {
             holders: flows.iter().map(|&flow| (flow, "edge-1".into())).collect(),
             flows,
             fates,
-            hops: [before.clone(), after.clone()],
+            hops: vec![before.clone(), after.clone()],
             openings: vec![before, after],
             dead: BTreeSet::new(),
             died: began,
             touched: BTreeSet::new(),
             drained: BTreeSet::new(),
+            may_fail: 0.0,
             places: 1,
             found: [0, 0],
         }
@@ -270,6 +279,13 @@ mod tests {
         let one = seen(Mode::Edgelb, 3, |n| if n == 7 { End::Reset } else { End::InOrder }).judge();
         assert_eq!((one.broken, &one.verdict), (1, &Verdict::Broken("1 connections broke".into())));
         assert!(matches!(seen(Mode::Edgelb, 1, kept).judge().verdict, Verdict::Void(_)));
+        let mut there_and_back = seen(Mode::Edgelb, 3, kept);
+        there_and_back.hops.push(there_and_back.hops[0].clone());
+        there_and_back.openings.pop();
+        assert_eq!((there_and_back.judge().moved_hop, there_and_back.judge().moved_row), (0.3, 0.0));
+        assert_eq!(there_and_back.judge().verdict, Verdict::Held);
+        there_and_back.touched.insert("edge-2".into());
+        assert!(matches!(there_and_back.judge().verdict, Verdict::Void(_)), "nobody was at edge-2");
         let idle_and_broken = seen(Mode::Edgelb, 1, |n| if n == 7 { End::Reset } else { End::Kept });
         assert!(matches!(idle_and_broken.judge().verdict, Verdict::Broken(_)));
         let mut three = seen(Mode::Edgelb, 3, kept);
@@ -296,6 +312,12 @@ mod tests {
             let others = seen(mode, 5, |n| if n < 5 { End::Kept } else { End::Reset }).judge();
             assert_eq!(others.predicted_broken, 0);
             assert!(matches!(others.verdict, Verdict::Void(_)));
+            let mut there_and_back = seen(mode, 5, kept);
+            there_and_back.fates[..2].iter_mut().for_each(|fate| fate.kind = Kind::Tls);
+            for places in [&mut there_and_back.hops, &mut there_and_back.openings] {
+                places.push(places[0].clone());
+            }
+            assert_eq!(there_and_back.judge().predicted, 2, "who is idle did not notice");
             let mut drained = seen(mode, 5, kept);
             drained.drained.insert("edge-1".into());
             assert_eq!(drained.judge().predicted, 0, "all are idle, and hear of it");
@@ -304,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_death_excuses_what_the_dead_held_and_one_second() {
-        let mut killed = seen(Mode::Edgelb, 0, |n| if n < 3 { End::TimedOut } else { End::Kept });
+        let mut killed = seen(Mode::Edgelb, 3, |n| if n < 3 { End::TimedOut } else { End::Kept });
         killed.dead = BTreeSet::from(["edge-3".into()]);
         for flow in &killed.flows[..3] {
             killed.holders.insert(*flow, "edge-3".into());
@@ -352,5 +374,10 @@ mod tests {
         let mut run = seen(Mode::Edgelb, 3, kept);
         run.fates.push(fate(Kind::ConnectRough, 99, End::Reset, run.died));
         assert_eq!(run.judge().verdict, Verdict::Broken("1 new connections failed".into()));
+        run.fates.extend((100..200).map(|port| fate(Kind::Connect, port, End::Kept, run.died)));
+        run.may_fail = 0.01;
+        assert_eq!((run.judge().may_be_refused, run.judge().verdict), (1, Verdict::Held));
+        run.fates.push(fate(Kind::ConnectRough, 99, End::Reset, run.died));
+        assert!(matches!(run.judge().verdict, Verdict::Broken(_)));
     }
 }

@@ -17,6 +17,7 @@ mod run;
 pub mod scene;
 pub mod stage;
 pub mod tally;
+pub mod version;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub struct Scale {
     pub connections: usize,
     /// How long connections live before the event, and how long after it until each is asked once more.
     pub around: [Duration; 2],
-    /// Bytes and bytes a second of the first download of each IP family, which is to reach its end.
+    /// Bytes and bytes a second of the first download and upload of each IP family, which are to reach their end.
     pub whole: (u64, u64),
 }
 

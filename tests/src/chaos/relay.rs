@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::lab::capture::{Capture, Family};
+use crate::lab::raw::Sender;
 use crate::lab::{Lab, divert};
 use crate::pattern::Pattern;
 
@@ -22,9 +22,6 @@ use super::client::connect::ROUGH_PORTS;
 
 /// How soon it notices that it is to stop.
 const TICK: Duration = Duration::from_millis(20);
-
-/// `IPPROTO_RAW`
-const RAW: i32 = 255;
 
 const SYN: u8 = 0x02;
 
@@ -82,7 +79,7 @@ impl Relay {
         let mut threads = Vec::new();
         for family in [Family::V4, Family::V6] {
             let capture = Capture::of(&namespace, family)?;
-            let out = namespace.run(|| sender(family)).context("a raw socket")?;
+            let out = namespace.run(|| Sender::new(family)).context("a raw socket")?;
             let (over, counters) = (over.clone(), counters.clone());
             let line = Line { capture, out, over, counters, seen: HashMap::new(), later: BinaryHeap::new() };
             threads.push(thread::spawn(move || line.run()));
@@ -112,22 +109,10 @@ impl Drop for Relay {
     }
 }
 
-fn sender(family: Family) -> std::io::Result<Socket> {
-    let (domain, is_v6) = match family {
-        Family::V4 => (Domain::IPV4, false),
-        Family::V6 => (Domain::IPV6, true),
-    };
-    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(RAW)))?;
-    if is_v6 {
-        socket.set_header_included_v6(true)?;
-    }
-    Ok(socket)
-}
-
 /// One family's packets.
 struct Line {
     capture: Capture,
-    out: Socket,
+    out: Sender,
     over: Arc<AtomicBool>,
     counters: Arc<Counters>,
     /// How often a SYN or SYN-ACK of a flow came.
@@ -189,10 +174,7 @@ impl Line {
 
     fn send(&self, packet: &[u8]) {
         let Some(head) = Head::parse(packet) else { return };
-        // Raw sockets of IPv6 take no port.
-        let to = SocketAddr::new(head.destination.ip(), 0);
-        // What the router does not take is lost, as on any wire.
-        let _ = self.out.send_to(packet, &SockAddr::from(to));
+        self.out.send(packet, head.destination.ip());
     }
 }
 

@@ -13,7 +13,7 @@ use super::client::{Clients, Plan};
 use super::enough;
 use super::fate::after_deadline;
 use super::judgement::Seen;
-use super::picture::{first_hops, holders};
+use super::picture::holders;
 use super::report::{Report, Took, reasons};
 use super::scene::Scene;
 use super::stage::{Mode, Played, pass};
@@ -56,11 +56,11 @@ impl Run {
         let nodes = scene.watched();
         let holders = holders(&nodes)?;
         scene.note_openers()?;
-        let hops = first_hops(scene.router(), &flows)?;
+        scene.note_hops()?;
         scene.count_packets();
         let played = self.took.of("event", || event(scene))?;
         pass(around[1]);
-        let hops = [hops, first_hops(scene.router(), &flows)?];
+        scene.note_hops()?;
         // Changes that waited may have come into force meanwhile.
         scene.note_openers()?;
         scene.count_packets();
@@ -80,13 +80,14 @@ impl Run {
         let seen = Seen {
             mode: self.mode,
             flows,
-            hops,
+            hops: record.hops,
             openings: record.openings,
             dead: names(&played.dead),
             touched: names(&played.touched),
             drained: names(&played.deadlines.iter().map(|(index, _)| *index).collect::<Vec<_>>()),
             holders,
             died: played.died.unwrap_or(played.began),
+            may_fail: played.may_fail,
             places: self.places,
             found: [Verdict::FoundSecond, Verdict::FoundThird].map(count),
             fates,

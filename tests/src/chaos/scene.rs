@@ -8,13 +8,16 @@ use anyhow::Result;
 use lb_common::hash::FlowKey;
 
 use super::fate::Flow;
-use super::picture::{Nodes, openers};
+use super::picture::{Nodes, first_hops, openers};
 use super::tally::{Tally, counters};
 use crate::lab::http::{Answer, Connection};
 use crate::lab::{Namespace, admin};
 
 /// How long an agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The first seed that the router is given. (The kernel takes 0 for a random one.)
+const SEED: usize = 4711;
 
 /// A node as a run sees it.
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ impl Watched {
 pub struct Record {
     /// The connections that are held.
     pub flows: Vec<Flow>,
+    /// The router's next hops of the flows, before the event and after each change of what the router goes by.
+    pub hops: Vec<Nodes>,
     /// Openers of the flows, before the event and after each change of members.
     pub openings: Vec<Nodes>,
     /// Packets by verdict, as far as they were counted.
@@ -92,6 +97,27 @@ pub trait Scene {
             self.record().openings.push(found);
         }
         Ok(())
+    }
+
+    /// Remembers to which first hops the router sends the flows now.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    fn note_hops(&mut self) -> Result<()> {
+        let flows = self.record().flows.clone();
+        let found = first_hops(self.router(), &flows)?;
+        self.record().hops.push(found);
+        Ok(())
+    }
+
+    /// Another hash seed at the router: from now on, flows come in at other first hops.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn rehash(&mut self) -> Result<()> {
+        let seed = SEED + self.record().hops.len();
+        self.router().set_sysctl("ipv4/fib_multipath_hash_seed", &seed.to_string())?;
+        self.note_hops()
     }
 
     /// Counts packets that came since the last time, at the nodes whose agents answer: also before counters go.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use lb_agent::l4::keys;
 use lb_common::hash::FlowKey;
-use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use super::event::{Event, Hops};
@@ -69,7 +68,7 @@ pub struct Stage {
     /// By which flows open.
     pub(super) key: FlowKey,
     /// Agents that were followed by others, and finish what they have.
-    former: Vec<Process>,
+    pub(super) former: Vec<Process>,
     /// By whom the router learns what nodes may attract.
     announcer: Option<Announcer>,
 }
@@ -212,19 +211,6 @@ impl Stage {
         let out: Vec<&str> = out.iter().map(|&node| self.lab.edges[node].name.as_str()).collect();
         self.lab.write_nodes(&out).map(drop)
     }
-
-    /// Starts the next agent on a node, waits until it has taken over, and tells the one before to finish.
-    ///
-    /// # Errors
-    /// If it does not become ready.
-    pub fn renew_agent(&mut self, node: usize, arguments: &[&str]) -> Result<()> {
-        let node = &mut self.lab.edges[node];
-        let before = node.start_next_agent(arguments)?;
-        node.await_ready()?;
-        before.signal(Signal::SIGTERM)?;
-        self.former.push(before);
-        Ok(())
-    }
 }
 
 impl Scene for Stage {
@@ -274,6 +260,8 @@ pub struct Played {
     pub touched: Vec<usize>,
     /// When a drain's deadline was over, of each node that drained.
     pub deadlines: Vec<(usize, Instant)>,
+    /// Share of the new connections that may fail.
+    pub may_fail: f64,
     /// What is worth to be said.
     pub notes: Vec<String>,
 }
@@ -282,7 +270,14 @@ impl Played {
     /// An event that begins now.
     #[must_use]
     pub fn now() -> Self {
-        let (dead, touched, notes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { began: Instant::now(), dead, died: None, touched, deadlines: Vec::new(), notes }
+        Self {
+            began: Instant::now(),
+            dead: Vec::new(),
+            died: None,
+            touched: Vec::new(),
+            deadlines: Vec::new(),
+            may_fail: 0.0,
+            notes: Vec::new(),
+        }
     }
 }

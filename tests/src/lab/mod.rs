@@ -23,6 +23,7 @@ pub(crate) mod pass;
 pub mod pcapng;
 mod pod;
 mod process;
+pub(crate) mod raw;
 mod recorder;
 pub mod server;
 pub mod site;

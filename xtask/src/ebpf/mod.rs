@@ -21,16 +21,30 @@ pub(crate) use error::BuildError;
 pub(crate) use toolchain::Toolchain;
 pub(crate) use tools::installed;
 
-/// The profile of the workspace's `Cargo.toml` that the object is built with.
-const PROFILE: &str = "bpf";
+/// One of the profiles of the workspace's `Cargo.toml` that objects are built with.
+#[derive(Clone, Copy)]
+pub(crate) struct Profile {
+    /// Cargo's name for it.
+    pub(crate) name: &'static str,
+    /// The object's file below `target/bpf`.
+    pub(crate) object: &'static str,
+}
+
+/// As the agent has it.
+pub(crate) const SHIPPED: Profile = Profile { name: "bpf", object: "edgelb.bpf.o" };
 
 /// Compiles and links the object, installing the linker and `rust-src` where they are missing.
 /// Returns the object's path. What cargo made, with its debug information, stays below `target/bpf`.
 pub(crate) fn build(workspace: &Path) -> Result<PathBuf, BuildError> {
-    run(&mut kernel_cargo(workspace, "build")?, "the BPF object does not build")?;
+    build_as(workspace, SHIPPED)
+}
+
+/// The same by another profile.
+pub(crate) fn build_as(workspace: &Path, profile: Profile) -> Result<PathBuf, BuildError> {
+    run(&mut kernel_cargo(workspace, "build", profile)?, "the BPF object does not build")?;
     let target_dir = target_dir(workspace);
-    let built = target_dir.join(BPF_TARGET).join(PROFILE).join("lb-ebpf");
-    let object = target_dir.join("edgelb.bpf.o");
+    let built = target_dir.join(BPF_TARGET).join(profile.name).join("lb-ebpf");
+    let object = target_dir.join(profile.object);
     let read = fs::read(&built).context(|| format!("cannot read {}", built.display()))?;
     let stripped = strip::without_debug_info(&read)
         .ok_or_else(|| BuildError::new(format!("{} is no object", built.display())))?;
@@ -41,14 +55,18 @@ pub(crate) fn build(workspace: &Path) -> Result<PathBuf, BuildError> {
 }
 
 /// `cargo build` or `cargo clippy` of the kernel program.
-pub(crate) fn kernel_cargo(workspace: &Path, subcommand: &str) -> Result<Command, BuildError> {
+pub(crate) fn kernel_cargo(
+    workspace: &Path,
+    subcommand: &str,
+    profile: Profile,
+) -> Result<Command, BuildError> {
     let toolchain = Toolchain::with_rust_src()?;
     let linker = installed("bpf-linker", &toolchain)?;
     let mut cargo = toolchain.cargo();
     cargo
         .current_dir(workspace)
         .args([subcommand, "--locked", "--package", "lb-ebpf", "--bin", "lb-ebpf", "--features", "kernel"])
-        .args(["--target", BPF_TARGET, "-Zbuild-std=core", "--profile", PROFILE, "--target-dir"])
+        .args(["--target", BPF_TARGET, "-Zbuild-std=core", "--profile", profile.name, "--target-dir"])
         .arg(target_dir(workspace))
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", "-Clink-arg=--btf")

@@ -31,7 +31,7 @@ fn cargo(arguments: &[&str]) -> Result<Command> {
 
 /// The workspace's clippy leaves it out: it compiles for no other target than its own.
 fn kernel_clippy() -> Result<Command> {
-    let mut cargo = ebpf::kernel_cargo(&workspace::root()?, "clippy")?;
+    let mut cargo = ebpf::kernel_cargo(&workspace::root()?, "clippy", ebpf::SHIPPED)?;
     cargo.args(["--quiet", "--", "-D", "warnings"]);
     Ok(cargo)
 }

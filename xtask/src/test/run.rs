@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{failure::Failures, lint, peers, tally::Tally, tier::Tier};
-use crate::{cluster, lab_program::DEV, programs, workspace};
+use crate::{build_ebpf, cluster, lab_program::DEV, programs, workspace};
 
 pub(super) fn tier(tier: Tier, failures: &mut Failures) -> Result<Tally> {
     programs::ensure(tier.programs())?;
@@ -38,6 +38,9 @@ fn folder_test(tier: Tier) -> Result<Command> {
         ]))?;
         cargo.env("LB_AGENT", workspace::target_dir()?.join("debug").join("lb-agent"));
         cargo.args(["--", &format!("--test-threads={}", tier.threads())]);
+    }
+    if tier == Tier::Netns {
+        build_ebpf::other()?;
     }
     if let Some(extent) = tier.extent() {
         cargo.envs(cluster::build(extent)?);

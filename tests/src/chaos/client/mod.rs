@@ -56,7 +56,7 @@ pub struct Plan {
     pub vip: Addresses,
     /// For TLS, without ALPN.
     pub tls: Arc<ClientConfig>,
-    /// Bytes and rate of the first download of each IP family, which is to reach its end.
+    /// Bytes and rate of the first download and upload of each IP family, which are to reach their end.
     pub whole: (u64, u64),
     /// How long opening all may take.
     pub patience: Duration,
@@ -219,7 +219,7 @@ impl All {
             Kind::Http2 => http2::live(life, self.secure(stream, &[b"h2"]).await?, SLOW).await,
             Kind::WebSocket => messages::live(life, stream).await,
             Kind::Download => streams::download(life, stream, self.amount(life.number)).await,
-            Kind::Upload => streams::upload(life, stream, SLOW).await,
+            Kind::Upload => streams::upload(life, stream, self.amount(life.number)).await,
             Kind::Connect | Kind::ConnectRough => Err(Failure::new(End::Wrong, "not to be held")),
         }
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use super::super::scene::Scene;
 use super::super::stage::{Played, pass};
 use super::stage::{SOON, SYSTEM, Stage};
 use crate::cluster::program;
@@ -15,7 +16,7 @@ const NEXT: &str = "edgelb.dev/edgelb:next";
 /// So long the API server is away at least.
 const AWAY: Duration = Duration::from_secs(3);
 
-/// A new image, one node after the other. The agents before finish what they have: for as long as their grace lasts, which
+/// A new image, one node after the other, and after each the router rehashes. The agents before finish what they have: for as long as their grace lasts, which
 /// `kubectl rollout status` would wait for.
 pub(super) fn rolled(stage: &mut Stage) -> Result<Played> {
     let nodes = stage.cluster.nodes.len();
@@ -30,11 +31,14 @@ pub(super) fn rolled(stage: &mut Stage) -> Result<Played> {
     played.began = Instant::now();
     let image = format!("agent={NEXT}");
     stage.kubectl(&["set", "image", "daemonset/edgelb", "--namespace", SYSTEM, &image])?;
-    eventually("a new agent on each node", SOON, || {
-        let ready = stage.ready_with(NEXT)?;
-        ensure!(ready == nodes, "{ready} of {nodes}");
-        Ok(())
-    })?;
+    for wanted in 1..=nodes {
+        eventually("a new agent on node after node", SOON, || {
+            let ready = stage.ready_with(NEXT)?;
+            ensure!(ready >= wanted, "{ready} of {nodes}");
+            Ok(())
+        })?;
+        stage.rehash()?;
+    }
     played.notes.push(format!("new agents on all nodes after {:.1} s", played.began.elapsed().as_secs_f64()));
     Ok(played)
 }
@@ -52,6 +56,7 @@ pub(super) fn drained(stage: &mut Stage) -> Result<Played> {
         Ok(Instant::now() + Duration::from_secs(report["deadline"].as_u64().unwrap_or_default()))
     })?;
     played.deadlines.push((NODE, deadline));
+    stage.rehash()?;
     eventually("the end of the drain", SOON, || {
         let report = stage.agent(NODE, "GET", "/drain")?;
         ensure!(report["complete"] == true, "{report}");

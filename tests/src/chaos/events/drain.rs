@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::node;
+use super::{USED, node};
 use crate::chaos::picture::opens_at;
 use crate::chaos::scene::Scene;
 use crate::chaos::stage::{Mode, Played, Stage, pass};
@@ -19,9 +19,6 @@ const LONG_DEADLINE: &str = "600";
 
 /// How long a step may take beyond what is asked for.
 const SOON: Duration = Duration::from_secs(30);
-
-/// Every connection with requests or streams sends something within it.
-const USED: Duration = Duration::from_secs(2);
 
 /// The first node.
 ///

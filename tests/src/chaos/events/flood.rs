@@ -1,23 +1,23 @@
 //! SYNs from random sources, as fast as a small machine takes them.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::lab::address::Addresses;
+use crate::lab::capture::Family;
+use crate::lab::raw::Sender;
 use crate::lab::{Lab, Node};
+use crate::packet::{Ip, Segment, Transport, flags};
 use crate::pattern::Pattern;
 
-/// SYNs a second.
-const RATE: u64 = 5_000;
-
-/// `IPPROTO_RAW`
-const RAW: i32 = 255;
+/// SYNs a second: with half of it for each family, queues are full, though the kernel gives old ones up early then.
+const RATE: u64 = 10_000;
 
 /// Forged SYNs to the VIP's port 80; dropped, it ends.
 pub(super) struct Flood {
@@ -28,11 +28,12 @@ pub(super) struct Flood {
 
 impl Flood {
     pub(super) fn start(lab: &Lab) -> Result<Self> {
-        let socket = lab.client.run(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(RAW))))?;
+        let [v4, v6] = [Family::V4, Family::V6].map(|family| lab.client.run(|| Sender::new(family)));
+        let senders = [v4?, v6?];
         let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let vip = lab.vip().v4;
+        let vip = lab.vip();
         let (is_over, count) = (over.clone(), sent.clone());
-        let thread = thread::spawn(move || run(&socket, vip, &is_over, &count));
+        let thread = thread::spawn(move || run(&senders, vip, &is_over, &count));
         Ok(Self { over, sent, thread: Some(thread) })
     }
 
@@ -56,8 +57,8 @@ impl Drop for Flood {
     }
 }
 
-fn run(socket: &Socket, vip: Ipv4Addr, over: &AtomicBool, sent: &AtomicU64) {
-    let to = SockAddr::from(SocketAddrV4::new(vip, 0));
+/// IPv4 and IPv6 by turns.
+fn run(senders: &[Sender; 2], vip: Addresses, over: &AtomicBool, sent: &AtomicU64) {
     let start = Instant::now();
     while !over.load(Ordering::Relaxed) {
         let number = sent.fetch_add(1, Ordering::Relaxed);
@@ -65,33 +66,29 @@ fn run(socket: &Socket, vip: Ipv4Addr, over: &AtomicBool, sent: &AtomicU64) {
         if let Some(ahead) = due.checked_sub(start.elapsed()) {
             thread::sleep(ahead);
         }
-        // What the queue does not take is lost, as in any flood.
-        let _ = socket.send_to(&syn(number, vip), &to);
+        let family = (number % 2) as usize;
+        let to = vip.both()[family];
+        senders[family].send(&syn(number, to), to);
     }
 }
 
-/// A SYN from 198.18.0.0/15 (RFC 2544). The kernel fills in the header's checksum, we that of TCP.
-fn syn(number: u64, vip: Ipv4Addr) -> [u8; 40] {
-    let mut dice = Pattern::new(number).take(10).into_iter();
+/// A SYN from the addresses that are for tests of this kind (RFC 2544, RFC 5180).
+fn syn(number: u64, vip: IpAddr) -> Vec<u8> {
+    let mut dice = Pattern::new(number).take(11).into_iter();
     let mut next = || dice.next().unwrap_or_default();
-    let mut packet = [0; 40];
-    packet[..12].copy_from_slice(&[0x45, 0, 0, 40, next(), next(), 0, 0, 64, 6, 0, 0]);
-    packet[12..16].copy_from_slice(&[198, 18 + next() % 2, next(), next()]);
-    packet[16..20].copy_from_slice(&vip.octets());
-    packet[20..24].copy_from_slice(&[0x80 | next(), next(), 0, 80]);
-    packet[24..28].copy_from_slice(&[next(), next(), next(), 0]);
-    packet[32..36].copy_from_slice(&[0x50, 0x02, 0xff, 0xff]);
-    let checksum = checksum(&packet);
-    packet[36..38].copy_from_slice(&checksum.to_be_bytes());
-    packet
-}
-
-/// RFC 9293, 3.1: over addresses, protocol, length and the segment.
-fn checksum(packet: &[u8; 40]) -> u16 {
-    let words = packet[12..].chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-    let sum: u32 = words.sum::<u32>() + 6 + 20;
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !((folded & 0xffff) + (folded >> 16)) as u16
+    let mut word = || u16::from_be_bytes([next(), next()]);
+    let (high, low) = (word(), word());
+    let source = match vip {
+        IpAddr::V4(_) => {
+            let [second, third] = high.to_be_bytes();
+            let [fourth, _] = low.to_be_bytes();
+            Ipv4Addr::new(198, 18 + second % 2, third, fourth).into()
+        }
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, high, low).into(),
+    };
+    let sequence = u32::from(word()) << 16 | u32::from(word());
+    let segment = Segment { flags: flags::SYN, sequence, acknowledged: 0 };
+    Ip::new(source, vip, Transport::segment(0x8000 | word(), 80, segment)).summed().bytes()
 }
 
 /// `SyncookiesSent` of a node's kernel.
@@ -107,16 +104,15 @@ fn cookies(node: &Node) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
-    fn forged_syns_have_right_checksums_and_many_sources() {
-        let vip = Ipv4Addr::new(203, 0, 113, 10);
-        let mut sources = std::collections::BTreeSet::new();
-        for number in 0..100 {
-            let packet = syn(number, vip);
-            assert_eq!(checksum(&packet), 0, "{packet:x?}");
-            sources.insert(packet[12..16].to_vec());
-        }
+    fn forged_syns_have_many_sources() {
+        let v4 = Ipv4Addr::new(203, 0, 113, 10).into();
+        let sources: BTreeSet<_> = (0..100).map(|number| syn(number, v4)[12..16].to_vec()).collect();
+        assert!(sources.len() > 95);
+        let v6 = "2001:db8:53::10".parse().expect("an address");
+        let sources: BTreeSet<_> = (0..100).map(|number| syn(number, v6)[8..24].to_vec()).collect();
         assert!(sources.len() > 95);
     }
 }

@@ -7,3 +7,8 @@ pub mod key;
 pub mod membership;
 pub mod node;
 pub mod router;
+
+use std::time::Duration;
+
+/// Every connection with requests or streams sends something within it.
+pub(super) const USED: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::chaos::scene::Scene;
 use crate::chaos::stage::{Played, Stage, pass};
 
 /// How long a stalled node, or a stalled agent, stands still.
@@ -36,6 +37,7 @@ pub fn stalled(stage: &mut Stage) -> Result<Played> {
     let last = stage.lab.edges.len() - 1;
     let mut played = Played::now();
     stage.lab.edges[last].link_down()?;
+    stage.note_hops()?;
     pass(STALL);
     stage.lab.edges[last].link_up()?;
     played.touched = vec![last];

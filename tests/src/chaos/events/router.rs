@@ -1,15 +1,13 @@
 //! The router sends packets to other first hops than before.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
+use super::USED;
+use crate::chaos::scene::Scene;
 use crate::chaos::stage::{Played, Stage, pass};
 
-/// Every connection with requests or streams sends something within it.
-const USED: Duration = Duration::from_secs(2);
-
-/// A member added to the ECMP group, then another hash seed.
+/// A member added to the ECMP group, then another hash seed, then another hash policy: by addresses alone, so that all flows
+/// of a client to a VIP come in at one first hop.
 ///
 /// # Errors
 /// Those of netlink.
@@ -17,8 +15,14 @@ pub fn rehash(stage: &mut Stage) -> Result<Played> {
     let played = Played::now();
     let all: Vec<usize> = (0..stage.lab.edges.len()).collect();
     stage.spread(&all)?;
+    stage.note_hops()?;
     pass(USED);
-    stage.lab.router.set_sysctl("ipv4/fib_multipath_hash_seed", "4711")?;
+    stage.rehash()?;
+    pass(USED);
+    for family in ["ipv4", "ipv6"] {
+        stage.lab.router.set_sysctl(&format!("{family}/fib_multipath_hash_policy"), "0")?;
+    }
+    stage.note_hops()?;
     pass(USED);
     Ok(played)
 }
