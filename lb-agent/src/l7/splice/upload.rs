@@ -1,6 +1,6 @@
 //! The same for requests: whoever reads the client's bytes fills the pipe, and whoever sends them to the endpoint empties
 //! it. Between the two, the HTTP library passes bytes on that stand for them: which ones, a body's length tells. They have to
-//! be written, as zeroes, so they come in pieces for which a small buffer is enough, however much moves at once.
+//! be written, as zeroes, so they come in pieces, for which a buffer of that length is enough, however much moves at once.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 
 use super::{Pipes, ROOM, Splice};
 
-/// So many bytes stand in at once: they stay in the processor's nearest memory.
-const PIECE: usize = 16 * 1024;
+/// So many bytes stand in at once. Each piece costs a turn of the library and of whoever waits for it: with a quarter of this, a
+/// tenth more in all; zeroes in the processor's second memory cost little more than in its nearest.
+const PIECE: usize = 64 * 1024;
 
 /// The way round user space from one client.
 #[derive(Default)]
