@@ -10,12 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aya::programs::links::{FdLink, PinnedLink};
 use lb_tests::lab::http::Connection;
 use lb_tests::lab::manifests::ingress;
+use lb_tests::lab::netlink::{End, xdp_programs};
 use lb_tests::lab::site::{SHOP, Site};
 use lb_tests::lab::spread::owner;
 use lb_tests::lab::wait::{eventually, until};
-use lb_tests::lab::{Namespace, Node, Process, run};
+use lb_tests::lab::{Namespace, Node, Process, UPLINK, run};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -104,6 +106,80 @@ fn there_is_a_socket_lookup_at_each_moment() -> Result<()> {
         }
         ensure!(events == [ReadFlags::MOVED_TO; 2], "{events:?}");
         Ok(())
+    })
+}
+
+/// What came in without one would be the kernel's, which refuses connections that another node has.
+#[test]
+fn there_is_a_packet_path_at_each_moment() -> Result<()> {
+    with_site("there_is_a_packet_path_at_each_moment", &edges(1), |lab, _| {
+        let node = &mut lab.edges[0];
+        let (link, first) = attached(node)?;
+        let mut programs = vec![first];
+        let namespace = node.namespace.clone();
+        let seen = looks_during(&namespace, || {
+            for (step, change) in SUCCESSIONS {
+                change(node).context(step)?;
+                let (same, program) = attached(node).context(step)?;
+                ensure!(same == link, "{step}: the link {link} was followed by {same}");
+                ensure!(!programs.contains(&program), "{step}: {program} again, after {programs:?}");
+                programs.push(program);
+            }
+            Ok(())
+        })?;
+        // Each look finds one program; an update in between shows as the next one.
+        let expected: Vec<_> = programs.iter().map(|&program| vec![program]).collect();
+        ensure!(seen == expected, "{seen:?} instead of {programs:?}");
+        Ok(())
+    })
+}
+
+type Change = fn(&mut Node) -> Result<()>;
+
+/// Each way in which one agent comes after another. What follows after a death is asked where the first one was.
+const SUCCESSIONS: [(&str, Change); 4] = [
+    ("a death", |node| {
+        node.kill_agent()?;
+        node.run_agent(&[])
+    }),
+    ("an update", |node| follow(node, &[])),
+    ("an update to another layout", |node| follow(node, &["--other-layout"])),
+    ("an update back", |node| follow(node, &[])),
+];
+
+fn follow(node: &mut Node, arguments: &[&str]) -> Result<()> {
+    let mut before = node.start_next_agent(arguments)?;
+    node.await_ready()?;
+    before.stop().map(drop)
+}
+
+/// The link on the uplink, and the program in it, which is what the interface runs.
+fn attached(node: &Node) -> Result<(u32, u32)> {
+    let pin = node.bpffs().join(format!("edgelb/links/xdp-{UPLINK}"));
+    let info = FdLink::from(PinnedLink::from_pin(pin)?).info()?;
+    let runs = xdp_programs(End { namespace: &node.namespace, interface: UPLINK })?;
+    ensure!(runs == [info.program_id()], "the link has {}, the interface {runs:?}", info.program_id());
+    Ok((info.id(), info.program_id()))
+}
+
+/// The programs on the uplink as long as `work` takes: what looks at it found, where that differs from the look before.
+fn looks_during(namespace: &Namespace, work: impl FnOnce() -> Result<()>) -> Result<Vec<Vec<u32>>> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            let (mut seen, mut looks) = (Vec::new(), 0_usize);
+            while !over.load(Ordering::Relaxed) {
+                seen.push(xdp_programs(End { namespace, interface: UPLINK })?);
+                seen.dedup();
+                looks += 1;
+            }
+            println!("{looks} looks at the uplink");
+            anyhow::Ok(seen)
+        });
+        let worked = work();
+        over.store(true, Ordering::Relaxed);
+        let seen = looks.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        worked.and(seen)
     })
 }
 
