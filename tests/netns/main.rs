@@ -9,6 +9,7 @@ mod explain;
 mod flow_key;
 mod forged;
 mod fragments;
+mod full;
 mod host_ports;
 mod icmp;
 mod lab;

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::{SysconfVar, sysconf};
 
 /// Resident memory of a process, KiB.
 ///
@@ -20,6 +22,20 @@ pub fn resident_kib(pid: u32) -> Result<u64> {
 /// As `resident_kib`.
 pub fn proportional_kib(pid: u32) -> Result<u64> {
     kib(&read(pid, "smaps_rollup")?, "Pss:")
+}
+
+/// Time that a process was on a processor since its start, in user space and in the kernel.
+///
+/// # Errors
+/// As `resident_kib`.
+pub fn processor_time(pid: u32) -> Result<Duration> {
+    let stat = read(pid, "stat")?;
+    // The name, the second field, stands in parentheses and may have spaces in it.
+    let after_name = stat.rsplit_once(") ").context("stat")?.1;
+    let ticks = after_name.split(' ').skip(11).take(2).map(str::parse::<u64>);
+    let ticks: u64 = ticks.sum::<Result<u64, _>>()?;
+    let per_second = sysconf(SysconfVar::CLK_TCK)?.context("CLK_TCK")?;
+    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
 /// The processes that a process has started and that still run.

@@ -61,13 +61,7 @@ impl Agent {
 
     /// Time on a processor since its start, in user space and in the kernel.
     pub(super) fn processor_time(&self) -> Result<Duration> {
-        let stat = proc::read(self.process.id(), "stat")?;
-        // The name, the second field, stands in parentheses and may have spaces in it.
-        let after_name = stat.rsplit_once(") ").context("stat")?.1;
-        let ticks = after_name.split(' ').skip(11).take(2).map(str::parse::<u64>);
-        let ticks: u64 = ticks.sum::<Result<u64, _>>()?;
-        let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.context("CLK_TCK")?;
-        Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+        proc::processor_time(self.process.id())
     }
 
     /// Established connections to the API server at this URL.
