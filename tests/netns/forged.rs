@@ -1,6 +1,6 @@
 //! Forged packets of the encapsulation: a member's source address proves nothing, the tag does.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const SETTLED: Duration = Duration::from_secs(30);
 const OTHERS: Range<usize> = GUE + 8..GUE + 12;
 
 /// Where the GUE header starts: after the outer IPv4 and UDP headers.
-const GUE: usize = 20 + 8;
+pub(crate) const GUE: usize = 20 + 8;
 
 #[test]
 fn packets_without_a_right_tag_are_dropped_and_counted() -> Result<()> {
@@ -55,10 +55,10 @@ fn packets_without_a_right_tag_are_dropped_and_counted() -> Result<()> {
 }
 
 /// A connection's packets as they went from its first hop to its owner.
-struct Recorded {
-    connection: Connection<TcpStream>,
-    opening: Vec<u8>,
-    request: Vec<u8>,
+pub(crate) struct Recorded {
+    pub(crate) connection: Connection<TcpStream>,
+    pub(crate) opening: Vec<u8>,
+    pub(crate) request: Vec<u8>,
 }
 
 /// How often each is sent again.
@@ -68,7 +68,7 @@ const TIMES: usize = 20;
 fn what_is_recorded_and_sent_again_opens_nothing() -> Result<()> {
     with_site("what_is_recorded_and_sent_again_opens_nothing", &edges(2), |lab, _| {
         settle(lab)?;
-        let Recorded { mut connection, opening, request } = recorded(lab)?;
+        let Recorded { mut connection, opening, request } = recorded(lab, lab.vip().v4)?;
         let client = connection.stream().local_addr()?;
         let address = receiver(lab, &opening)?.link.host;
         let owner = lab.edges.iter_mut().find(|node| node.link.host == address).context("the owner")?;
@@ -104,11 +104,11 @@ fn what_is_recorded_and_sent_again_opens_nothing() -> Result<()> {
     })
 }
 
-/// A connection that another node owns than the one that the router chose, for which nobody else has to be asked.
-fn recorded(lab: &Lab) -> Result<Recorded> {
+/// A connection to a VIP that another node owns than the one that the router chose, for which nobody else has to be asked.
+pub(crate) fn recorded(lab: &Lab, vip: Ipv4Addr) -> Result<Recorded> {
     let mut capture = Capture::start(&lab.router)?;
     eventually("a connection with an owner behind its first hop", SETTLED, || {
-        let mut connection = connect(lab, SocketAddr::new(lab.vip().v4.into(), 80))?;
+        let mut connection = connect(lab, SocketAddr::new(vip.into(), 80))?;
         connection.fetch(SHOP, "/")?;
         let from = connection.stream().local_addr()?.port().to_be_bytes();
         let mut next = |is_opening: bool| {
@@ -144,7 +144,7 @@ fn captured(lab: &Lab) -> Result<Vec<u8>> {
     })
 }
 
-fn receiver<'a>(lab: &'a Lab, packet: &[u8]) -> Result<&'a Node> {
+pub(crate) fn receiver<'a>(lab: &'a Lab, packet: &[u8]) -> Result<&'a Node> {
     let mut nodes = lab.edges.iter();
     nodes.find(|node| node.link.host.v4.octets() == packet[16..20]).context("for none of the nodes")
 }

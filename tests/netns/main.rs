@@ -28,6 +28,7 @@ mod spread;
 mod systemd;
 mod takeover;
 mod top;
+mod two_clusters;
 mod untouched;
 mod uplink;
 mod weights;

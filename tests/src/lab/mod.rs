@@ -132,6 +132,15 @@ impl Lab {
         topology::spread_vips(&self.router, &links)
     }
 
+    /// The same of one VIP, wherever the others go.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn spread_vip(&self, vip: Addresses, over: &[Node]) -> Result<()> {
+        let links: Vec<Link> = over.iter().map(|node| node.link).collect();
+        topology::spread_vip(&self.router, vip, &links)
+    }
+
     /// A host beside the client, for a program that handles packets which the router leads there (`divert`).
     ///
     /// # Errors

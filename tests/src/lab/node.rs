@@ -35,6 +35,8 @@ pub struct Node {
     router: Namespace,
     /// What its agent is started with as `--interface`.
     pub interface: &'static str,
+    /// The folder that its agent follows: the lab's, unless it is of another cluster.
+    pub manifests: PathBuf,
     /// Variables that its agent is started with.
     pub environment: Vec<(&'static str, String)>,
     /// The lab's folder with `manifests`, `tls`, `log`, and the file of this node's flow key.
@@ -55,6 +57,7 @@ impl Node {
             link,
             router: router.clone(),
             interface: UPLINK,
+            manifests: claim.folder().join("manifests"),
             environment: Vec::new(),
             folder: claim.folder().to_owned(),
             mounts,
@@ -63,7 +66,7 @@ impl Node {
         })
     }
 
-    /// Starts `lb-agent run` with the lab's manifests, without waiting for anything.
+    /// Starts `lb-agent run` with its manifests, without waiting for anything.
     ///
     /// # Errors
     /// If the program is not there, or cannot be started.
@@ -71,7 +74,7 @@ impl Node {
         let mut command = self.agent_command("run")?;
         command
             .arg("--manifests")
-            .arg(self.folder.join("manifests"))
+            .arg(&self.manifests)
             .args(["--node", &self.name, "--interface", self.interface])
             .arg("--hash-key-file")
             .arg(self.key_file())
@@ -305,7 +308,7 @@ impl Node {
     /// As `start_agent`.
     pub fn start_plain_proxy(&mut self, vip: Addresses) -> Result<()> {
         let mut command = self.agent_command("run")?;
-        command.arg("--manifests").arg(self.folder.join("manifests"));
+        command.arg("--manifests").arg(&self.manifests);
         command.args(["--node", &self.name, "--no-xdp", "--grace", "600"]);
         for address in vip.both() {
             add_address(&self.namespace, "lo", address)?;

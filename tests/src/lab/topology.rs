@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
-use super::address::{Link, VIPS_V4, VIPS_V6};
+use super::address::{Addresses, Link, VIPS_V4, VIPS_V6};
 use super::claim::Claim;
 use super::namespace::Namespace;
 use super::netlink::{End, bridge_over, configure, default_route, neighbour_route, pair, set_up, spread};
@@ -136,10 +136,18 @@ pub(crate) fn restore_routes(host: &Namespace, link: Link) -> Result<()> {
 
 /// Spreads the VIPs over these edge nodes, in place of those before.
 pub(crate) fn spread_vips(router: &Namespace, edges: &[Link]) -> Result<()> {
-    let v4: Vec<IpAddr> = edges.iter().map(|edge| edge.host.v4.into()).collect();
-    let v6: Vec<IpAddr> = edges.iter().map(|edge| edge.host.v6.into()).collect();
-    spread(router, (VIPS_V4.0.into(), VIPS_V4.1), &v4)?;
-    spread(router, (VIPS_V6.0.into(), VIPS_V6.1), &v6)
+    spread_over(router, [(VIPS_V4.0.into(), VIPS_V4.1), (VIPS_V6.0.into(), VIPS_V6.1)], edges)
+}
+
+/// The same of one VIP, wherever the others go.
+pub(crate) fn spread_vip(router: &Namespace, vip: Addresses, edges: &[Link]) -> Result<()> {
+    spread_over(router, [(vip.v4.into(), 32), (vip.v6.into(), 128)], edges)
+}
+
+fn spread_over(router: &Namespace, prefixes: [(IpAddr, u8); 2], edges: &[Link]) -> Result<()> {
+    let [v4, v6] = prefixes;
+    spread(router, v4, &edges.iter().map(|edge| edge.host.v4.into()).collect::<Vec<_>>())?;
+    spread(router, v6, &edges.iter().map(|edge| edge.host.v6.into()).collect::<Vec<_>>())
 }
 
 fn raise(claim: &Claim, name: &str) -> Result<Namespace> {
