@@ -195,10 +195,28 @@ mod tests {
         }
     }
 
-    /// A release that changes the table breaks connections on every rolling update.
+    /// A release that changes a table breaks connections on every rolling update.
     #[test]
-    fn table_is_golden() {
-        let table = fill(&members(&[("edge-1", 100), ("edge-2", 100), ("edge-3", 50)]));
-        assert_eq!(table.digest, 0x62e3_37fd_0eaf_6b7c, "{:#x}", table.digest);
+    fn tables_are_golden() {
+        const MIXED: [u32; 5] = [100, 50, 0, 300, 1];
+        for (count, weights, digest) in [
+            (3, [100, 100, 50].as_slice(), 0x62e3_37fd_0eaf_6b7c),
+            (1, &[100], 0x4dbb_286e_4451_87b0),
+            (2, &[100], 0x488f_e5fa_275b_d37f),
+            (3, &[100], 0xda1c_561f_da94_816d),
+            (7, &[100], 0xe6e0_1e4d_f1fe_1161),
+            (64, &[100], 0x875d_e48f_6604_9cdc),
+            (256, &[100], 0xfd39_b878_8e8d_e2f8),
+            (2, &MIXED, 0x4c20_7294_02ff_cdcc),
+            (7, &MIXED, 0xbab0_f020_c831_c5df),
+            (64, &MIXED, 0x8dec_c6a3_45df_bb86),
+            (256, &MIXED, 0x50a3_4270_76a4_1964),
+        ] {
+            let names: Vec<_> = (1..=count).map(|number| format!("edge-{number}")).collect();
+            let weights = weights.iter().copied().cycle();
+            let list: Vec<_> = names.iter().map(String::as_str).zip(weights).collect();
+            let table = fill(&members(&list));
+            assert_eq!(table.digest, digest, "{list:?}: {:#x}", table.digest);
+        }
     }
 }
