@@ -7,17 +7,21 @@ use std::path::Path;
 use lb_common::map::program;
 use lb_tests::kernel::verified_instructions;
 
+#[expect(dead_code, reason = "those of what has nothing to do with the object")]
+#[path = "../../xtask/src/versions.rs"]
+mod versions;
+
 /// Growth beyond this needs a look, and then a new snapshot.
 const TOLERANCE: f64 = 1.10;
 
-/// On a kernel of which there is no snapshot.
+/// With a kernel and a compiler of which there is no snapshot.
 const TOLERANCE_ELSEWHERE: f64 = 3.0;
 
-/// Counts differ between kernels and compilers: each pair has its own.
+/// Counts differ between kernels and compilers: each pair has its own. The object is built by no other LLVM than this one.
 fn environment() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux tells its release");
     let release = kernel.trim().split('.').take(2).collect::<Vec<_>>().join(".");
-    format!("linux-{release}")
+    format!("linux-{release} llvm-{}", versions::LINKER_LLVM)
 }
 
 #[test]
@@ -28,7 +32,7 @@ fn verified_instructions_stay_near_the_snapshot() {
     let programs =
         [program::XDP, program::CAPTURE, program::GIVEN, program::CAPTURE_GIVEN, program::SK_LOOKUP];
     let found = verified_instructions(&programs).expect("the programs load");
-    // Verifiers differ: without a snapshot of this kernel, the others' are a looser bound.
+    // Without a snapshot of this kernel and compiler, the others' are a looser bound.
     let (known, tolerance) = match snapshot.get(&environment()) {
         Some(known) => (known, TOLERANCE),
         None => (snapshot.values().next_back().expect("a snapshot"), TOLERANCE_ELSEWHERE),
