@@ -140,7 +140,7 @@ fn history(live: &Live, snapshot: &Snapshot) -> History {
 fn members(history: &History, snapshot: &Snapshot) -> BTreeMap<u16, Member> {
     let newest = history.agreed.last();
     let is_left = |name: &str| newest.is_some_and(|newest| !newest.members.contains_key(name));
-    let all_drain = newest.is_some_and(|newest| newest.members.values().all(|member| member.weight == 0));
+    let all_drain = newest.is_some_and(|newest| newest.all_drain() && !newest.goes_on);
     let all = snapshot.members.values().chain(history.members()).map(|member| {
         let weight = match is_left(&member.name) {
             true => 0,
@@ -198,7 +198,7 @@ fn standing(name: &str, history: &History) -> &'static str {
     let is_in = |generation: &Generation| generation.members.contains_key(name);
     let Some(newest) = history.agreed.last() else { return "active" };
     let is_left = !is_in(newest) && history.agreed.iter().any(|generation| is_in(generation));
-    let drains = newest.members.get(name).is_some_and(|member| member.weight == 0);
+    let drains = newest.members.get(name).is_some_and(|member| member.weight == 0 || newest.goes_on);
     match history.in_force() {
         _ if is_left || drains => "draining",
         Some(in_force) if is_in(in_force) => "active",
@@ -261,6 +261,13 @@ mod tests {
             ["active", "draining", "joining", "joining"],
             "edge-3 leaves, the change of edge-5 is queued"
         );
+        let alone = Generation {
+            goes_on: true,
+            ..Generation::new(4, Step::Settled, [member("edge-1", 1, 9)].into())
+        };
+        let history = History { agreed: vec![Arc::new(alone)], ..History::default() };
+        assert_eq!(standings(&history, &["edge-1"]), ["draining"]);
+        assert_eq!(weights(&history)[0].1, 9, "it goes on");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Generation {
     pub absent: BTreeSet<u16>,
     /// The fingerprint of the flow key by which its flows are found; `None` where nobody says it for all nodes.
     pub key: Option<u32>,
+    /// Whether its members have their weights though each of them drains: there is nobody else.
+    pub goes_on: bool,
 }
 
 impl Generation {
@@ -32,6 +34,13 @@ impl Generation {
     /// Its members but those that are absent: all at which flows opened by it.
     pub fn present(&self) -> impl Iterator<Item = &Member> + Clone {
         self.members.values().filter(|member| !self.absent.contains(&member.id))
+    }
+
+    /// Whether no member is to have new flows: then all go on.
+    #[must_use]
+    pub fn all_drain(&self) -> bool {
+        let mut members = self.present().peekable();
+        members.peek().is_some() && (self.goes_on || members.all(|member| member.weight == 0))
     }
 
     /// Whether nothing opened at this node by it.

@@ -34,8 +34,7 @@ impl History {
     /// Whether no member is to have new flows: then all go on.
     #[must_use]
     pub fn all_drain(&self) -> bool {
-        let mut members = self.in_force().into_iter().flat_map(Generation::present).peekable();
-        members.peek().is_some() && members.all(|member| member.weight == 0)
+        self.in_force().is_some_and(Generation::all_drain)
     }
 
     /// Whether new flows open at this node. Without a history, nobody knows of a node that it drains, and nobody needs
@@ -94,5 +93,18 @@ mod tests {
             let number = generations.last().map_or(0, |generation| generation.number);
             assert_eq!(history.opens_beside("a"), number > 0, "{generations:?}");
         }
+    }
+
+    /// Each keeps its share of what opens.
+    #[test]
+    fn all_may_drain_and_have_their_weights() {
+        let of = |goes_on, members| {
+            let generation =
+                Generation { goes_on, ..Generation::clone(&generation(7, Step::Settled, members)) };
+            History { agreed: vec![Arc::new(generation)], ..History::default() }
+        };
+        assert!(of(true, &[("a", 50), ("b", 100)]).all_drain());
+        assert!(!of(false, &[("a", 50), ("b", 100)]).all_drain());
+        assert!(!of(true, &[]).all_drain(), "nobody");
     }
 }

@@ -138,7 +138,7 @@ fn kept(saved: File, now: Duration) -> Kept {
             |Entry { name, id, address, weight }| (name.clone(), Member { name, id, address, weight });
         let members: BTreeMap<_, _> = membership.members.into_iter().map(member).collect();
         let Membership { number, absent, .. } = membership;
-        (Arc::new(Generation { number, step, members, absent, key: None }), since)
+        (Arc::new(Generation { absent, ..Generation::new(number, step, members) }), since)
     };
     let settled = |saved: Vec<Membership>| -> Vec<_> {
         let all = saved.into_iter().map(|membership| read(membership, Step::Settled));

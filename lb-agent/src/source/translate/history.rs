@@ -50,6 +50,7 @@ fn translated(generation: &MembershipGeneration) -> Generation {
         step: step(generation.step),
         members: generation.members.iter().map(member).collect(),
         key: generation.flow_key.map(|FlowKeyPrint(print)| print),
+        goes_on: !is_open,
         ..Generation::default()
     }
 }
@@ -134,7 +135,11 @@ mod tests {
     #[test]
     fn all_go_on_when_all_drain() {
         let history = generation(1, "Settled", &[("a", 1, "Draining"), ("b", 2, "Draining")]);
-        assert_eq!(generations(&after(&[history])), ["1 Settled a:100 b:100"]);
+        let snapshot = after(&[history]);
+        assert_eq!(generations(&snapshot), ["1 Settled a:100 b:100"]);
+        assert!(snapshot.generations[0].all_drain());
+        let history = generation(2, "Settled", &[("a", 1, "Draining"), ("b", 2, "Active")]);
+        assert!(!after(&[history]).generations[0].all_drain());
     }
 
     #[test]
