@@ -2,6 +2,7 @@
 //! the way out. One cluster for all of it, because raising one takes longer than most steps.
 
 mod flow_key;
+mod history;
 mod install;
 mod nodes;
 mod outage;
@@ -38,7 +39,7 @@ fn from_apply_to_traffic_and_back() -> Result<()> {
 type Step = fn(&mut Site<'_>) -> Result<()>;
 
 /// In this order: each begins with what the one before left.
-const STEPS: [(&str, Step); 17] = [
+const STEPS: [(&str, Step); 20] = [
     ("install.yaml is taken, strictly, and rolled out", install::applies),
     ("agents have the shipped rights on the node, and no more", install::rights_are_as_shipped),
     ("three members, known to all", install::all_are_members),
@@ -46,9 +47,15 @@ const STEPS: [(&str, Step); 17] = [
     ("VIPs answer by IPv4 and IPv6, HTTP and TLS, on all nodes", traffic::is_spread),
     ("a rolling update fails no new connection", updates::of_edgelb),
     ("another flow key takes its place and fails no call", flow_key::is_rolled),
+    (
+        "a history edited into nonsense: the last good one stays, and all are told",
+        history::stays_when_it_is_edited,
+    ),
     ("an app that is scaled and rolled fails none", updates::of_the_app),
     ("an outage longer than all Leases fails none, and throws nobody out", outage::outlasts_every_lease),
     ("a drained edge node, with a pod of the app, fails none", nodes::drained),
+    ("all nodes drain: they go on, and that is told", nodes::all_drained),
+    ("a node that is drained by a taint", nodes::tainted),
     ("a node that is taken out of the edge", nodes::unlabelled),
     ("a power cut: the node leaves when its Lease expires", nodes::power_cut),
     ("the node comes back", nodes::comes_back),

@@ -9,7 +9,8 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::jiff::Timestamp;
-use lb_tests::cluster::Cluster;
+use lb_tests::chaos::scene::{Agent, Watched};
+use lb_tests::cluster::{Cluster, Node};
 use lb_tests::lab::address::VIP;
 use lb_tests::lab::calls::{Calls, Target};
 use lb_tests::lab::{Namespace, target, tls};
@@ -23,6 +24,9 @@ pub(super) const SYSTEM: &str = "edgelb-system";
 /// The namespace of the app in `deploy/overlays/demo/app`, and the host of its Ingress.
 pub(super) const DEMO: &str = "demo";
 pub(super) const HOST: &str = "shop.example.org";
+
+/// Where agents answer over TCP (`--admin`), on their node's loopback.
+const ADMIN: u16 = 6082;
 
 /// How long a call may take: longer than any pause that is allowed.
 const CALL: Duration = Duration::from_secs(3);
@@ -120,6 +124,29 @@ impl<'a> Site<'a> {
     pub(super) fn agents(&self) -> Result<BTreeMap<String, String>> {
         let pods = self.pods(SYSTEM, "app.kubernetes.io/name=edgelb")?;
         Ok(pods.into_iter().map(|(pod, node)| (node, pod)).collect())
+    }
+
+    /// What each agent shows of itself, in the order of the nodes.
+    pub(super) fn dumps(&self) -> Result<Vec<Value>> {
+        let dump = |node: &Node| {
+            let (name, namespace) = (node.name.clone(), node.namespace()?.clone());
+            let agent = Watched { name, namespace, agent: Agent::Port(ADMIN) };
+            Ok(serde_json::from_slice(&agent.admin("/debug/snapshot")?.body)?)
+        };
+        self.cluster.nodes.iter().map(dump).collect()
+    }
+
+    /// Events for this reason: about what, by kind and name, and what they say.
+    pub(super) fn events(&self, reason: &str) -> Result<Vec<(String, String)>> {
+        let of_reason = format!("reason={reason}");
+        let events = self.read(&["events", "--namespace", "default", "--field-selector", &of_reason])?;
+        let events = events["items"].as_array().context("a list")?;
+        let read = |event: &Value| {
+            let object = &event["involvedObject"];
+            let name = format!("{} {}", object["kind"].as_str()?, object["name"].as_str()?);
+            Some((name, text(&event["message"])?))
+        };
+        Ok(events.iter().filter_map(read).collect())
     }
 
     /// Pods of the app, each with its node.

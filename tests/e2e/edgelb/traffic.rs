@@ -16,11 +16,16 @@ const CONNECTIONS: usize = 60;
 pub(super) fn is_spread(site: &mut Site<'_>) -> Result<()> {
     for target in site.targets() {
         soon("an answer", || site.client().run(|| target.ask()))?;
-        let by_node = spread(site, &target)?;
-        println!("  {} by {by_node:?}", target.to);
-        let names: Vec<_> = by_node.keys().map(String::as_str).collect();
-        ensure!(names == ["node-1", "node-2", "node-3"], "{} by {by_node:?}", target.to);
+        opens_at(site, &target, &["node-1", "node-2", "node-3"])?;
     }
+    Ok(())
+}
+
+/// New connections open at these nodes, at each of them, and at no other.
+pub(super) fn opens_at(site: &Site<'_>, target: &Target, names: &[&str]) -> Result<()> {
+    let by_node = spread(site, target)?;
+    ensure!(by_node.keys().eq(names), "{} by {by_node:?}", target.to);
+    println!("  {} by {by_node:?}", target.to);
     Ok(())
 }
 
