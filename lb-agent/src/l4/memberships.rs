@@ -110,8 +110,8 @@ impl Memberships {
         sight.down.iter().for_each(|&id| _ = self.silent.entry(id).or_insert(now));
         if let Some(in_force) = in_force(&self.agreed) {
             self.absences.observe(in_force, sight.down, now);
-            for member in away(in_force, sight) {
-                self.absences.was_away(in_force, member, now);
+            for (member, here) in away(in_force, sight) {
+                self.absences.was_away(in_force, member, now, here);
             }
         }
         self.hear(sight, now);
@@ -150,7 +150,7 @@ impl Memberships {
         if let (true, Some(newest)) = (is_new, self.agreed.last())
             && let Some(this) = newest.members.get(sight.node)
         {
-            self.absences.was_away(newest, this.id, now);
+            self.absences.was_away(newest, this.id, now, false);
         }
     }
 
@@ -358,3 +358,5 @@ mod stand_in;
 mod tests;
 #[cfg(test)]
 mod two_keys;
+#[cfg(test)]
+mod weight;

@@ -89,10 +89,15 @@ pub struct Reason {
     pub why: String,
     /// How many.
     pub times: usize,
-    /// When, in seconds after the event began: the first and the last.
+    /// When, in seconds after the event began, less than 0 before it: the first and the last.
     pub at_s: [f64; 2],
     /// The first of them, to be looked for in logs and captures.
     pub first: Flow,
+}
+
+fn since(began: Instant, at: Instant) -> f64 {
+    let before = began.saturating_duration_since(at).as_secs_f64();
+    at.saturating_duration_since(began).as_secs_f64() - before
 }
 
 /// Counts reasons: those of broken connections first, then the most frequent.
@@ -101,7 +106,7 @@ pub fn reasons(fates: &[Fate], began: Instant) -> Vec<Reason> {
     let mut found: BTreeMap<(bool, String), Reason> = BTreeMap::new();
     for fate in fates.iter().filter(|fate| !fate.why.is_empty()) {
         let why = format!("{}: {:?}: {}", fate.kind.label(), fate.end, fate.why);
-        let at = fate.at.saturating_duration_since(began).as_secs_f64();
+        let at = since(began, fate.at);
         let key = (!fate.end.is_broken(), why.clone());
         let reason = found.entry(key).or_insert(Reason { why, times: 0, at_s: [at, at], first: fate.flow });
         reason.times += 1;

@@ -17,6 +17,9 @@ const MOST_OF_ONE: usize = 2;
 /// Absences that are kept, whoever's.
 const MOST: usize = 8;
 
+/// Who was down for less has missed few flows.
+const BRIEF: Duration = Duration::from_millis(100);
+
 /// One that lasts is kept anew this often: each time it is written to the node's file.
 const ANEW: Duration = Duration::from_secs(1);
 
@@ -25,8 +28,13 @@ const ANEW: Duration = Duration::from_secs(1);
 pub(super) struct Absences {
     /// Who is down, or was when the agent before ended.
     pub(super) down: BTreeSet<MemberId>,
-    /// The oldest first.
+    /// Where rows have no room for all, the last ones are in them: the weighty ones, and of those, the newest.
     pub(super) over: Vec<Former>,
+    /// The fingerprints of those in which flows came in here for longer than a moment. Of the others, this node has only heard,
+    /// or they stand between two: when several members come back one by one, each leaves such a one behind.
+    pub(super) weighty: BTreeSet<u32>,
+    /// Since when those are down.
+    pub(super) since: Duration,
 }
 
 impl Absences {
@@ -38,19 +46,26 @@ impl Absences {
         };
         // Who goes down now may have opened flows in place of one that went before, and come back with them.
         if changes(&before, down) || changes(down, &before) {
-            self.keep(in_force, before, now);
+            let since = std::mem::replace(&mut self.since, now);
+            self.keep(in_force, before, now, now >= since + BRIEF);
         }
     }
 
     /// A member was taken for down by others, or its own packet path went without it: what was its own to take meanwhile
-    /// opened elsewhere.
-    pub(super) fn was_away(&mut self, in_force: &Generation, id: MemberId, now: Duration) {
+    /// opened elsewhere; if what came in `here` did, too, that is weighty.
+    pub(super) fn was_away(&mut self, in_force: &Generation, id: MemberId, now: Duration, here: bool) {
         let absent = self.down.iter().copied().chain([id]).collect();
-        self.keep(in_force, absent, now);
+        self.keep(in_force, absent, now, here);
     }
 
     /// Keeps what was in force without those that were `absent`.
-    fn keep(&mut self, in_force: &Generation, mut absent: BTreeSet<MemberId>, now: Duration) {
+    fn keep(
+        &mut self,
+        in_force: &Generation,
+        mut absent: BTreeSet<MemberId>,
+        now: Duration,
+        is_weighty: bool,
+    ) {
         absent.retain(|id| in_force.present().any(|member| member.id == *id));
         if absent.is_empty() {
             return;
@@ -62,19 +77,25 @@ impl Absences {
             return;
         }
         let known = fingerprint(&absence);
-        // Where it stands already, it stays: another order would be other rows.
-        match self.over.iter_mut().find(|former| fingerprint(&former.generation) == known) {
-            Some(former) if now < former.since + ANEW => {}
-            Some(former) if *former.generation == absence => former.since = now,
-            Some(former) => *former = Former::new(Arc::new(absence), now),
+        let found = self.over.iter().position(|former| fingerprint(&former.generation) == known);
+        let is_heavier = is_weighty && self.weighty.insert(known);
+        match found.filter(|_| !is_heavier) {
+            // Where it stands already, it stays: another order would be other rows.
+            Some(at) => renew(&mut self.over[at], absence, now),
             None => {
-                self.over.push(Former::new(Arc::new(absence), now));
+                found.map(|at| self.over.remove(at));
+                let at = self.over.iter().position(|former| !is_weighty && self.is_weighty(former));
+                self.over.insert(at.unwrap_or(self.over.len()), Former::new(Arc::new(absence), now));
                 self.drop_oldest(in_force);
             }
         }
     }
 
-    /// Keeps what rows have room for.
+    pub(super) fn is_weighty(&self, former: &Former) -> bool {
+        self.weighty.contains(&fingerprint(&former.generation))
+    }
+
+    /// Keeps what rows have room for: of what weighs less, the oldest goes first.
     fn drop_oldest(&mut self, in_force: &Generation) {
         let too_many = self.over.len().saturating_sub(MOST);
         self.over.drain(..too_many);
@@ -90,6 +111,12 @@ impl Absences {
             is_kept.push(has_room);
         }
         self.over.retain(|_| is_kept.pop().unwrap_or_default());
+        self.forget_weights();
+    }
+
+    fn forget_weights(&mut self) {
+        let known: BTreeSet<_> = self.over.iter().map(|former| fingerprint(&former.generation)).collect();
+        self.weighty.retain(|print| known.contains(print));
     }
 
     /// Whether one of them is this member's.
@@ -101,7 +128,11 @@ impl Absences {
     pub(super) fn advance(&mut self, needs: Needs<'_>, now: Duration) -> bool {
         let before = self.over.len();
         self.over.retain_mut(|former| !former.is_over(needs, now));
-        self.over.len() != before
+        let is_changed = self.over.len() != before;
+        if is_changed {
+            self.forget_weights();
+        }
+        is_changed
     }
 
     /// When time alone changes something.
@@ -125,8 +156,16 @@ impl Absences {
         self.over.iter().filter_map(move |former| former.words(needs))
     }
 
-    /// What was in force meanwhile, the oldest first.
+    /// What was in force meanwhile; what weighs most comes last.
     pub(super) fn generations(&self) -> impl Iterator<Item = Arc<Generation>> {
         self.over.iter().map(|former| Arc::clone(&former.generation))
+    }
+}
+
+fn renew(former: &mut Former, absence: Generation, now: Duration) {
+    match now < former.since + ANEW {
+        true => {}
+        false if *former.generation == absence => former.since = now,
+        false => *former = Former::new(Arc::new(absence), now),
     }
 }

@@ -26,7 +26,8 @@ pub(super) fn news(before: &Known, now: &Known) -> Vec<String> {
     let back =
         back.map(|names| format!("{names} was away: flows that opened elsewhere meanwhile stay there"));
     let forgotten = away(before, now).into_iter();
-    let forgotten = forgotten.map(|names| format!("no flow is left that opened while {names} was away"));
+    let forgotten =
+        forgotten.map(|names| format!("flows that opened while {names} was away are looked for no longer"));
     steps.chain(retired).chain(back).chain(forgotten).collect()
 }
 
@@ -113,7 +114,10 @@ mod tests {
                 known(&[&settled], &[&without]),
                 vec!["edge-2 was away: flows that opened elsewhere meanwhile stay there"],
             ),
-            (known(&[&settled], &[]), vec!["no flow is left that opened while edge-2 was away"]),
+            (
+                known(&[&settled], &[]),
+                vec!["flows that opened while edge-2 was away are looked for no longer"],
+            ),
             (
                 known(&[&settled, &with_key], &[]),
                 vec!["change 3 (another flow key) is settled: new flows open by it at all nodes"],

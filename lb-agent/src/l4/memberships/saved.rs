@@ -12,6 +12,7 @@ use lb_common::row::NO_MEMBER;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::super::rows::fingerprint;
 use super::absences::Absences;
 use super::former::Former;
 use super::own_history::OwnHistory;
@@ -33,7 +34,9 @@ impl Kept {
             let over = kept.absences.over.iter();
             over.map(|former| (Arc::clone(&former.generation), former.since)).collect::<Vec<_>>()
         };
-        self.absences.down == other.absences.down && over(self) == over(other) && own(self) == own(other)
+        let weights = |kept: &Self| (kept.absences.since, kept.absences.weighty.clone());
+        let is_known = self.absences.down == other.absences.down && weights(self) == weights(other);
+        is_known && over(self) == over(other) && own(self) == own(other)
     }
 }
 
@@ -48,6 +51,8 @@ struct File {
     absences: Vec<Membership>,
     #[serde(default)]
     down: BTreeSet<u16>,
+    #[serde(default)]
+    down_since: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,6 +63,9 @@ struct Membership {
     /// An agent of before named no member that was absent.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     absent: BTreeSet<u16>,
+    /// Of an absence: whether flows came in here meanwhile, for more than a moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    weighty: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -131,9 +139,10 @@ pub(super) fn write(file: &Path, kept: &Kept) {
 }
 
 fn kept(saved: File, now: Duration) -> Kept {
+    // Another start of the machine had another clock.
+    let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(now).min(now);
     let read = |membership: Membership, step| {
-        // Another start of the machine had another clock.
-        let since = Duration::try_from_secs_f64(membership.since).unwrap_or(now).min(now);
+        let since = time(membership.since);
         let member =
             |Entry { name, id, address, weight }| (name.clone(), Member { name, id, address, weight });
         let members: BTreeMap<_, _> = membership.members.into_iter().map(member).collect();
@@ -144,6 +153,11 @@ fn kept(saved: File, now: Duration) -> Kept {
         let all = saved.into_iter().map(|membership| read(membership, Step::Settled));
         all.map(|(generation, since)| Former::new(generation, since)).collect()
     };
+    let is_weighty: Vec<bool> = saved.absences.iter().map(|absence| absence.weighty).collect();
+    let over = settled(saved.absences);
+    let weighty = over.iter().zip(is_weighty).filter(|(_, is_weighty)| *is_weighty);
+    let weighty = weighty.map(|(former, _)| fingerprint(&former.generation)).collect();
+    let absences = Absences { down: saved.down, over, weighty, since: time(saved.down_since) };
     let former = settled(saved.former);
     let step = if former.is_empty() { Step::Settled } else { Step::Switch };
     let own = saved.in_force.map(|in_force| OwnHistory {
@@ -152,7 +166,7 @@ fn kept(saved: File, now: Duration) -> Kept {
         learned: saved.learned.map(|learned| read(learned, Step::Learn)),
         ..OwnHistory::default()
     });
-    Kept { own, absences: Absences { down: saved.down, over: settled(saved.absences) } }
+    Kept { own, absences }
 }
 
 fn saved(Kept { own, absences }: &Kept) -> File {
@@ -161,16 +175,22 @@ fn saved(Kept { own, absences }: &Kept) -> File {
         since: since.as_secs_f64(),
         members: generation.members.values().map(entry).collect(),
         absent: generation.absent.clone(),
+        weighty: false,
     };
     let former = |all: &[Former]| all.iter().map(|one| membership(&one.generation, one.since)).collect();
+    let absence = |one: &Former| Membership {
+        weighty: absences.is_weighty(one),
+        ..membership(&one.generation, one.since)
+    };
     let in_force = own.as_ref().and_then(|own| own.in_force.as_deref());
     let learned = own.as_ref().and_then(|own| own.learned.as_ref());
     File {
         former: own.as_ref().map_or_else(Vec::new, |own| former(&own.former)),
         in_force: in_force.map(|in_force| membership(in_force, Duration::ZERO)),
         learned: learned.map(|(learned, since)| membership(learned, *since)),
-        absences: former(&absences.over),
+        absences: absences.over.iter().map(absence).collect(),
         down: absences.down.clone(),
+        down_since: absences.since.as_secs_f64(),
     }
 }
 
@@ -225,7 +245,8 @@ mod tests {
             ..Generation::clone(&generation(2, Step::Settled, &[1, 2]))
         };
         let over = vec![Former::new(Arc::new(absence), now / 2)];
-        let absences = Absences { down: BTreeSet::from([2]), over };
+        let weighty = BTreeSet::from([fingerprint(&over[0].generation)]);
+        let absences = Absences { down: BTreeSet::from([2]), over, weighty, since: now / 4 };
         let of_a_cluster = Kept { own: None, absences: absences.clone() };
         let kept = Kept { own: Some(own), absences };
         for kept in [of_a_cluster, kept] {

@@ -47,9 +47,12 @@ pub(super) fn weighed(
 
 /// The members of which flows have opened elsewhere without this node's doing: itself, if another one that answers takes
 /// it for down, or none can say so, or its own packet path did; and those that say so of themselves.
-pub(super) fn away(in_force: &Generation, sight: Sight<'_>) -> Vec<MemberId> {
+///
+/// With each, whether what came in here opened elsewhere, too.
+pub(super) fn away(in_force: &Generation, sight: Sight<'_>) -> Vec<(MemberId, bool)> {
     let up = || sight.heard.iter().filter(|(id, _)| !sight.down.contains(id));
     let is_away = sight.alone || sight.missed || up().any(|(_, heard)| heard.takes_for_down);
     let this = in_force.members.get(sight.node).map(|member| member.id).filter(|_| is_away);
-    up().filter(|(_, heard)| heard.was_away).map(|(&id, _)| id).chain(this).collect()
+    let others = up().filter(|(_, heard)| heard.was_away).map(|(&id, _)| (id, false));
+    others.chain(this.map(|id| (id, sight.missed))).collect()
 }

@@ -37,7 +37,7 @@ pub(super) fn sight(down: &BTreeSet<MemberId>) -> Sight<'_> {
     }
 }
 
-fn heard(ids: &[MemberId], heard: Heard) -> BTreeMap<MemberId, Heard> {
+pub(super) fn heard(ids: &[MemberId], heard: Heard) -> BTreeMap<MemberId, Heard> {
     ids.iter().map(|&id| (id, heard)).collect()
 }
 
