@@ -316,7 +316,7 @@ async fn attract(
                 && live.proxy_generation() > 0,
             snapshot: &snapshot,
             is_alone: live.is_alone(),
-            lacks_key: live.keys().lacks.is_some(),
+            lacks_key: live.keys().are_wanting(),
             has_yielded: live.draining.borrow().is_some()
                 && (*yielded.borrow_and_update() || !live.history().opens_at(&live.node)),
         };

@@ -199,7 +199,7 @@ impl Live {
             .chain(stood_in)
             .chain(self.gone().into_values())
             .chain(self.history().queued)
-            .chain(Some(self.keys()).filter(|keys| keys.lacks.is_none()).and_then(|keys| keys.words()))
+            .chain(Some(self.keys()).filter(|keys| !keys.are_wanting()).and_then(|keys| keys.words()))
             .map(|words| format!("; {words}"))
             .collect()
     }

@@ -5,7 +5,7 @@ mod given;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lb_common::row::MemberId;
 use tokio::sync::watch;
@@ -18,7 +18,9 @@ use crate::l4::keyring::Keyring;
 use crate::l4::keys::Keys;
 use crate::l4::roll_over::{RollOver, Sight, Stepped};
 use crate::l4::{KeptKey, clock};
-use crate::model::{FlowKeys, Heard, History, KeyPrints, Loaded, Peer, PeerState, Peers, Roll, Turn};
+use crate::model::{
+    DOUBTED, FlowKeys, Heard, History, KeyPrints, Loaded, Peer, PeerState, Peers, Roll, Turn,
+};
 
 /// Where people see for whom a key waits.
 const SEE: &str =
@@ -57,6 +59,7 @@ pub(super) struct Others {
 #[derive(Default)]
 struct Step {
     lacks: Option<u32>,
+    is_doubted: bool,
     roll: Option<Roll>,
     waits: Option<String>,
 }
@@ -80,12 +83,13 @@ impl Ring {
         roll: &watch::Sender<Option<Roll>>,
     ) -> Infallible {
         let mut ring = Keyring::new(*keys.borrow());
-        let mut is_new = true;
+        let (mut is_new, mut doubt) = (true, Doubt::default());
         loop {
             if is_new {
                 ring.give(self.given.now());
             }
             let step = self.step(&mut ring);
+            let step = Step { is_doubted: doubt.about(step.lacks, Instant::now()), ..step };
             let now = ring.keys();
             if *self.turn.borrow_and_update() == Turn::Holding {
                 self.kept.keep(&now);
@@ -111,7 +115,7 @@ impl Ring {
                 let lacks = ring.follow(generations);
                 let coming = coming(ring);
                 let waits = coming.filter(|_| coming != ring.prints().other && lacks.is_none());
-                Step { lacks, waits: waits.map(|_| SEE.to_owned()), roll: None }
+                Step { lacks, waits: waits.map(|_| SEE.to_owned()), ..Step::default() }
             }
         }
     }
@@ -126,13 +130,13 @@ impl Ring {
         }
         let stepped = self.others.step(&mut self.rolls, ring.prints(), ring.given());
         ring.take(stepped.keys);
-        Step { lacks: None, roll: stepped.roll, waits: stepped.waits }
+        Step { roll: stepped.roll, waits: stepped.waits, ..Step::default() }
     }
 
     fn tell(&self, ring: &Keyring, step: Step) {
-        let Step { lacks, waits, .. } = step;
+        let Step { lacks, is_doubted, waits, .. } = step;
         let (keys, source) = (Some(ring.prints()), self.given.source());
-        let now = FlowKeys { keys, given: ring.given(), source, lacks, waits };
+        let now = FlowKeys { keys, given: ring.given(), source, lacks, is_doubted, waits };
         let before = self.told.borrow().clone();
         if before == now {
             return;
@@ -145,6 +149,25 @@ impl Ring {
             None => {}
         }
         self.told.send_replace(now);
+    }
+}
+
+/// Whether a key that the node lacks is to be believed in. Where it has gone by the history's keys since it began, the leader
+/// waits for it before another one is in force.
+#[derive(Default)]
+struct Doubt {
+    went_by_all: bool,
+    since: Option<Instant>,
+}
+
+impl Doubt {
+    fn about(&mut self, lacks: Option<u32>, now: Instant) -> bool {
+        if lacks.is_none() {
+            *self = Self { went_by_all: true, since: None };
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        self.went_by_all && now.duration_since(since) < DOUBTED
     }
 }
 
@@ -172,4 +195,22 @@ impl Others {
 /// The key that was given, if it is not in force.
 fn coming(ring: &Keyring) -> Option<u32> {
     ring.given().filter(|&given| given != ring.prints().in_force)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_nobody_was_told_of_is_believed_in_after_a_while() {
+        let (key, now) = (Some(7), Instant::now());
+        let mut doubt = Doubt::default();
+        assert!(!doubt.about(key, now), "from the start, the others are right");
+        assert!(!doubt.about(None, now));
+        assert!(doubt.about(key, now));
+        assert!(doubt.about(key, now + DOUBTED / 2));
+        assert!(!doubt.about(key, now + DOUBTED), "they go by it");
+        assert!(!doubt.about(None, now + DOUBTED));
+        assert!(doubt.about(key, now + 2 * DOUBTED), "anew");
+    }
 }

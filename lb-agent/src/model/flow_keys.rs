@@ -2,6 +2,7 @@
 //! fingerprints: no key is ever shown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Generation, Step};
 
@@ -57,6 +58,10 @@ impl KeyPrints {
     }
 }
 
+/// So long a node goes on by the key that it has where a history has all of a sudden another one in force. The leader puts right
+/// within seconds what an operator has written there; what stays, the node has missed.
+pub const DOUBTED: Duration = Duration::from_secs(10);
+
 /// What a node says of its keys.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FlowKeys {
@@ -68,6 +73,8 @@ pub struct FlowKeys {
     pub source: String,
     /// The one by which others open flows, and which it does not know.
     pub lacks: Option<u32>,
+    /// Whether it goes on for now as if it lacked none: nobody was told of that key in time.
+    pub is_doubted: bool,
     /// What the given one waits for, if this node knows.
     pub waits: Option<String>,
 }
@@ -85,11 +92,24 @@ impl FlowKeys {
         self.given.filter(|&given| self.keys.is_some_and(|keys| keys.in_force != given))
     }
 
+    /// Whether the node may be no first hop for want of a key.
+    #[must_use]
+    pub fn are_wanting(&self) -> bool {
+        self.lacks.is_some() && !self.is_doubted
+    }
+
     /// What is on its way or amiss, and what it waits for.
     #[must_use]
     pub fn words(&self) -> Option<String> {
         let KeyPrints { in_force, other } = self.keys?;
         let source = &self.source;
+        if let Some(doubted) = self.lacks.filter(|_| self.is_doubted) {
+            return Some(format!(
+                "flow key {doubted:08x}, by which the history has all nodes find connections, is not known here, nor was it told \
+                 of before: this node goes on by {in_force:08x} for {} s, as after an edit that makes no sense",
+                DOUBTED.as_secs()
+            ));
+        }
         if let Some(lacks) = self.lacks {
             return Some(format!(
                 "flow key {lacks:08x}, by which the other nodes find connections, is not known here, where {in_force:08x} is \
@@ -167,18 +187,22 @@ mod tests {
         let told = |in_force, other, given, lacks| {
             let source = "/etc/edgelb/hash-key".to_owned();
             let keys = Some(keys(in_force, other));
-            FlowKeys { keys, given: Some(given), source, lacks, waits: None }.words()
+            FlowKeys { keys, given: Some(given), source, lacks, ..FlowKeys::default() }
         };
         assert_eq!(FlowKeys::default().words(), None);
-        assert_eq!(told(A, None, A, None), None);
+        assert_eq!(told(A, None, A, None).words(), None);
+        let lacking = told(A, None, A, Some(B));
+        let doubting = FlowKeys { is_doubted: true, ..lacking.clone() };
+        assert_eq!((lacking.are_wanting(), doubting.are_wanting()), (true, false));
         for (words, parts) in [
             (told(A, None, B, None), ["0000000b of /etc/edgelb/hash-key waits", "open by 0000000a"]),
             (told(A, Some(B), B, None), ["0000000b of /etc/edgelb/hash-key is known", "open by 0000000a"]),
             (told(B, Some(A), B, None), ["0000000b is in force", "0000000a is kept"]),
             (told(B, Some(A), C, None), ["0000000c of /etc/edgelb/hash-key waits", "open by 0000000b"]),
-            (told(A, None, A, Some(B)), ["0000000b, by which", "not known here, where 0000000a"]),
+            (lacking, ["0000000b, by which", "not known here, where 0000000a"]),
+            (doubting, ["0000000b, by which", "goes on by 0000000a for 10 s"]),
         ] {
-            let words = words.expect("there is something to say");
+            let words = words.words().expect("there is something to say");
             assert!(parts.iter().all(|part| words.contains(part)), "{words}");
             assert!(!words.contains("; "), "what is amiss is told one by one, parted so");
         }

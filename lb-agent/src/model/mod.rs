@@ -42,7 +42,7 @@ pub use certificate::{Certificate, Chain, KeyKind, Staple};
 pub use change::changes;
 pub use draining::{ConnectionKind, DRAIN_SECONDS, DrainProgress, DrainedBy, Draining, LAST_WORDS, Left};
 pub use edge_node::{Drain, EdgeNode};
-pub use flow_keys::{FlowKeys, Followed, KeyPrints, Roll};
+pub use flow_keys::{DOUBTED, FlowKeys, Followed, KeyPrints, Roll};
 pub use following::{Basis, Condition, Following, Watch};
 pub use generation::{Generation, Mark, Step};
 pub use health_check::{CheckResult, CheckState, HealthCheck};

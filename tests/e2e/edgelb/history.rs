@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use lb_tests::lab::wait::eventually;
 use serde_json::{Value, json};
 
@@ -76,10 +76,45 @@ pub(super) fn stays_when_it_is_edited(site: &mut Site<'_>) -> Result<()> {
         ensure!(said.iter().all(Vec::is_empty), "{said:?}");
         Ok(())
     })?;
+    ensure!(agreed(site)? == in_force, "{:?} after {in_force:?}", agreed(site)?);
+    key_nobody_has(site, good)?;
     calls.some_more()?;
     println!("  {} calls, none failed", calls.none_failed()?);
-    ensure!(agreed(site)? == in_force, "{:?} after {in_force:?}", agreed(site)?);
     site.await_members(&["node-1", "node-2", "node-3"])
+}
+
+/// It fits what was before, and could be a change that a node has missed. The nodes go on attracting their VIPs until the
+/// leader, which hears that all of them lack it, has begun anew.
+fn key_nobody_has(site: &Site<'_>, good: &Value) -> Result<()> {
+    put(site, &Change(&next(good)).set("/flowKey", UNKNOWN))?;
+    attracting(site, "all lack the key", || {
+        let doubts = |dump: &Value| {
+            let words = dump["memberships"]["flow_keys"]["words"].as_str();
+            words.is_some_and(|words| words.contains(UNKNOWN) && words.contains("goes on by"))
+        };
+        let nodes = site.dumps()?.iter().filter(|&dump| doubts(dump)).count();
+        ensure!(nodes == 3, "{nodes} nodes lack it");
+        Ok(())
+    })?;
+    attracting(site, "the leader begins anew", || {
+        let now = generations(site)?;
+        ensure!(now.iter().all(|one| one["flowKey"] == good["flowKey"]), "{now:?}");
+        Ok(())
+    })
+}
+
+/// Waits for a condition, and fails at once if a node gives its VIPs up meanwhile, or is not ready.
+fn attracting(site: &Site<'_>, what: &str, mut ask: impl FnMut() -> Result<()>) -> Result<()> {
+    soon(what, || {
+        for dump in site.dumps()? {
+            let (vips, missing) = (&dump["attracted"], &dump["not_ready"]);
+            let attracts = vips.as_array().is_some_and(|vips| !vips.is_empty());
+            if !attracts || missing.as_array().is_none_or(|missing| !missing.is_empty()) {
+                return Ok(Err(anyhow!("VIPs: {vips}; not ready: {missing}")));
+            }
+        }
+        ask().map(Ok)
+    })?
 }
 
 /// Waits until each agent says these words of it, and an Event does. It is put there again and again: the leader may look

@@ -7,7 +7,7 @@ use x509_parser::time::ASN1Time;
 
 use super::super::drain::DrainReport;
 use super::Live;
-use crate::model::{Basis, Condition, Turn};
+use crate::model::{Basis, Condition, FlowKeys, Turn};
 
 impl Live {
     /// What a node that is ready has, in words.
@@ -83,7 +83,7 @@ impl Live {
         if self.proxy_generation() == 0 {
             missing.push("the proxy serves no snapshot yet".to_owned());
         }
-        missing.extend(Some(self.keys()).filter(|keys| keys.lacks.is_some()).and_then(|keys| keys.words()));
+        missing.extend(Some(self.keys()).filter(FlowKeys::are_wanting).and_then(|keys| keys.words()));
         let (attachments, gone) = (self.attachments(), self.gone());
         if !gone.is_empty() && attachments.iter().all(|place| gone.contains_key(&place.interface)) {
             missing.extend(gone.into_values());
