@@ -29,6 +29,9 @@ const SEE: &str =
 /// How often it looks at the others and at a file: whoever changes it sees soon what becomes of it.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Who has gone by a history for so long knows it from the API server.
+const FOLLOWED: Duration = Duration::from_secs(10);
+
 /// Who is down for so long holds no flows any more.
 const GONE: Duration = Duration::from_secs(30);
 
@@ -59,6 +62,8 @@ pub(super) struct Others {
 #[derive(Default)]
 struct Step {
     lacks: Option<u32>,
+    /// Whether a history names all keys, and the node knows them.
+    follows: bool,
     is_doubted: bool,
     roll: Option<Roll>,
     waits: Option<String>,
@@ -89,7 +94,7 @@ impl Ring {
                 ring.give(self.given.now());
             }
             let step = self.step(&mut ring);
-            let step = Step { is_doubted: doubt.about(step.lacks, Instant::now()), ..step };
+            let step = Step { is_doubted: doubt.about(&step, Instant::now()), ..step };
             let now = ring.keys();
             if *self.turn.borrow_and_update() == Turn::Holding {
                 self.kept.keep(&now);
@@ -115,7 +120,9 @@ impl Ring {
                 let lacks = ring.follow(generations);
                 let coming = coming(ring);
                 let waits = coming.filter(|_| coming != ring.prints().other && lacks.is_none());
-                Step { lacks, waits: waits.map(|_| SEE.to_owned()), ..Step::default() }
+                let names_all = generations.iter().all(|generation| generation.key.is_some());
+                let follows = lacks.is_none() && names_all && !generations.is_empty();
+                Step { lacks, follows, waits: waits.map(|_| SEE.to_owned()), ..Step::default() }
             }
         }
     }
@@ -152,22 +159,24 @@ impl Ring {
     }
 }
 
-/// Whether a key that the node lacks is to be believed in. Where it has gone by the history's keys since it began, the leader
-/// waits for it before another one is in force.
+/// Whether a key that the node lacks is to be believed in. Where it has gone by a history's keys for a while, the leader waits
+/// for it before another one is in force. One that has just begun may go by what was stored before.
 #[derive(Default)]
 struct Doubt {
-    went_by_all: bool,
+    followed_since: Option<Instant>,
     since: Option<Instant>,
 }
 
 impl Doubt {
-    fn about(&mut self, lacks: Option<u32>, now: Instant) -> bool {
-        if lacks.is_none() {
-            *self = Self { went_by_all: true, since: None };
+    fn about(&mut self, step: &Step, now: Instant) -> bool {
+        if step.lacks.is_none() {
+            self.since = None;
+            self.followed_since = step.follows.then(|| self.followed_since.unwrap_or(now));
             return false;
         }
         let since = *self.since.get_or_insert(now);
-        self.went_by_all && now.duration_since(since) < DOUBTED
+        let has_followed = self.followed_since.is_some_and(|followed| since >= followed + FOLLOWED);
+        has_followed && now.duration_since(since) < DOUBTED
     }
 }
 
@@ -203,14 +212,22 @@ mod tests {
 
     #[test]
     fn a_key_that_nobody_was_told_of_is_believed_in_after_a_while() {
-        let (key, now) = (Some(7), Instant::now());
+        let begin = Instant::now();
+        let (lacks, follows) =
+            (Step { lacks: Some(7), ..Step::default() }, Step { follows: true, ..Step::default() });
+        for before in [&[Step::default()][..], &[Step { follows: true, ..Step::default() }]] {
+            let mut doubt = Doubt::default();
+            before.iter().for_each(|step| _ = doubt.about(step, begin));
+            assert!(!doubt.about(&lacks, begin + FOLLOWED / 2), "it has just begun: the others are right");
+        }
         let mut doubt = Doubt::default();
-        assert!(!doubt.about(key, now), "from the start, the others are right");
-        assert!(!doubt.about(None, now));
-        assert!(doubt.about(key, now));
-        assert!(doubt.about(key, now + DOUBTED / 2));
-        assert!(!doubt.about(key, now + DOUBTED), "they go by it");
-        assert!(!doubt.about(None, now + DOUBTED));
-        assert!(doubt.about(key, now + 2 * DOUBTED), "anew");
+        assert!(!doubt.about(&follows, begin));
+        let at = begin + FOLLOWED;
+        assert!(!doubt.about(&follows, at));
+        assert!(doubt.about(&lacks, at));
+        assert!(doubt.about(&lacks, at + DOUBTED / 2));
+        assert!(!doubt.about(&lacks, at + DOUBTED), "they go by it");
+        assert!(!doubt.about(&follows, at + DOUBTED));
+        assert!(doubt.about(&lacks, at + 2 * DOUBTED), "anew");
     }
 }

@@ -60,7 +60,7 @@ impl KeyPrints {
 
 /// So long a node goes on by the key that it has where a history has all of a sudden another one in force. The leader puts right
 /// within seconds what an operator has written there; what stays, the node has missed.
-pub const DOUBTED: Duration = Duration::from_secs(10);
+pub const DOUBTED: Duration = Duration::from_secs(15);
 
 /// What a node says of its keys.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -200,7 +200,7 @@ mod tests {
             (told(B, Some(A), B, None), ["0000000b is in force", "0000000a is kept"]),
             (told(B, Some(A), C, None), ["0000000c of /etc/edgelb/hash-key waits", "open by 0000000b"]),
             (lacking, ["0000000b, by which", "not known here, where 0000000a"]),
-            (doubting, ["0000000b, by which", "goes on by 0000000a for 10 s"]),
+            (doubting, ["0000000b, by which", "goes on by 0000000a for 15 s"]),
         ] {
             let words = words.words().expect("there is something to say");
             assert!(parts.iter().all(|part| words.contains(part)), "{words}");

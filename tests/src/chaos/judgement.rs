@@ -113,7 +113,7 @@ impl Seen {
             recovered_s: (!self.dead.is_empty()).then(|| self.recovered(&new).as_secs_f64()),
             moved_hop: self.moved_hops(),
             moved_row: self.share(self.with_openers(1)),
-            at_touched: self.share(self.flows_of(&self.touched).len() + of_the_dead.len()),
+            at_touched: self.share(self.flows_of(&self.touched).union(&of_the_dead).count()),
             three_openers: self.share(self.with_openers(2)),
             predicted: predicted.len(),
             predicted_broken: predicted.intersection(&broken).count(),
@@ -139,7 +139,8 @@ impl Seen {
         if moved < MOVED {
             return Some(format!("only {:.0} % of the flows moved", 100.0 * moved));
         }
-        if !self.touched.is_empty() && of.at_touched < MOVED {
+        let touches = !self.touched.is_empty() || !self.dead.is_empty();
+        if touches && of.at_touched < MOVED {
             return Some(format!("only {:.0} % were at nodes that the event touched", 100.0 * of.at_touched));
         }
         if self.mode != Mode::Edgelb {

@@ -1,6 +1,6 @@
 //! A lab in which an event is played: raised as the event wants it, and what events do to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::event::{Event, Hops};
 use super::picture::{members, queued};
 use super::scene::{Agent, Record, Scene, Watched};
+use super::version::Version;
 use crate::lab::address::VIPS_V4;
 use crate::lab::netlink::next_hops;
 use crate::lab::site::Site;
@@ -69,6 +70,8 @@ pub struct Stage {
     pub(super) key: FlowKey,
     /// Agents that were followed by others, and finish what they have.
     pub(super) former: Vec<Process>,
+    /// What nodes' agents are, of those that were followed.
+    pub(super) versions: BTreeMap<usize, Version>,
     /// By whom the router learns what nodes may attract.
     announcer: Option<Announcer>,
 }
@@ -82,7 +85,8 @@ impl Stage {
         let lab = Lab::start(&Topology { edges: event.nodes, ..Topology::default() })?;
         Site::publish(&lab)?;
         let (record, key) = (Record::default(), keys::derive(HASH_KEY));
-        let mut stage = Self { lab, mode, record, key, former: Vec::new(), announcer: None };
+        let mut stage =
+            Self { lab, mode, record, key, former: Vec::new(), versions: BTreeMap::new(), announcer: None };
         stage.write_members(event.out)?;
         stage.let_the_router_see_links()?;
         if mode == Mode::RandomEcmp {

@@ -24,6 +24,10 @@ pub enum Version {
 }
 
 impl Version {
+    fn is_shipped(self) -> bool {
+        self == Self::Shipped
+    }
+
     fn arguments(self) -> Result<Vec<String>> {
         let program = || Ok::<_, anyhow::Error>(format!("--other-program={}", other_program()?.display()));
         Ok(match self {
@@ -54,12 +58,15 @@ impl Stage {
         }
         let former = tag(&self.lab.edges[node])?;
         let before = self.start_agent_of(node, version)?;
+        let was = self.versions.insert(node, version).unwrap_or(Version::Shipped);
         self.rehash()?;
         let node = &mut self.lab.edges[node];
         node.await_ready()?;
         before.signal(Signal::SIGTERM)?;
         self.former.push(before);
         let next = tag(node)?;
+        let is_other = was.is_shipped() != version.is_shipped();
+        ensure!((former != next) == is_other, "{}: program {next:016x} after {former:016x}", node.name);
         Ok(format!("{}: program {former:016x}, then {next:016x}", node.name))
     }
 

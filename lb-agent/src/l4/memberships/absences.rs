@@ -70,8 +70,9 @@ impl Absences {
         if absent.is_empty() {
             return;
         }
-        let absence =
-            Generation { step: Step::Settled, absent: &absent | &in_force.absent, ..in_force.clone() };
+        let absent = &absent | &in_force.absent;
+        // Whether all drained then is no part of it: as nothing else, it would not be known to the next agent.
+        let absence = Generation { step: Step::Settled, absent, goes_on: false, ..in_force.clone() };
         // When all were down, it was as if none were.
         if absence.present().next().is_none() {
             return;
@@ -86,7 +87,7 @@ impl Absences {
                 found.map(|at| self.over.remove(at));
                 let at = self.over.iter().position(|former| !is_weighty && self.is_weighty(former));
                 self.over.insert(at.unwrap_or(self.over.len()), Former::new(Arc::new(absence), now));
-                self.drop_oldest(in_force);
+                self.make_room(in_force, known);
             }
         }
     }
@@ -95,22 +96,28 @@ impl Absences {
         self.weighty.contains(&fingerprint(&former.generation))
     }
 
-    /// Keeps what rows have room for: of what weighs less, the oldest goes first.
-    fn drop_oldest(&mut self, in_force: &Generation) {
-        let too_many = self.over.len().saturating_sub(MOST);
-        self.over.drain(..too_many);
-        let mut newer: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut is_kept: Vec<bool> = Vec::new();
-        for former in self.over.iter().rev() {
-            let mut has_room = false;
-            for name in in_force.members.keys().filter(|name| former.generation.lacks(name)) {
-                let times = newer.entry(name).or_default();
-                *times += 1;
-                has_room |= *times <= MOST_OF_ONE;
-            }
-            is_kept.push(has_room);
+    /// Keeps what rows have room for: the new one, and of the others, what weighs more or is newer.
+    fn make_room(&mut self, in_force: &Generation, new: u32) {
+        let is_new = |former: &Former| fingerprint(&former.generation) == new;
+        let oldest = self.over.iter().position(|former| !is_new(former));
+        if let Some(oldest) = oldest.filter(|_| self.over.len() > MOST) {
+            self.over.remove(oldest);
         }
-        self.over.retain(|_| is_kept.pop().unwrap_or_default());
+        let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut has_room = |former: &Former| {
+            let lacked = in_force.members.keys().filter(|name| former.generation.lacks(name));
+            lacked.fold(false, |has_room, name| {
+                let times = times.entry(name).or_default();
+                *times += 1;
+                has_room | (*times <= MOST_OF_ONE)
+            })
+        };
+        // The new one first, whatever it weighs.
+        self.over.iter().filter(|former| is_new(former)).for_each(|former| _ = has_room(former));
+        let others = self.over.iter().rev().filter(|former| !is_new(former));
+        let crowded: BTreeSet<_> =
+            others.filter(|former| !has_room(former)).map(|former| fingerprint(&former.generation)).collect();
+        self.over.retain(|former| !crowded.contains(&fingerprint(&former.generation)));
         self.forget_weights();
     }
 

@@ -30,3 +30,24 @@ fn what_opened_here_is_found_whatever_else_is_heard() {
         assert_eq!((0..after.rows.len()).filter(|bucket| !is_found(bucket)).count(), 0);
     }
 }
+
+/// What is new is known for as long as nothing newer comes, however much weighs more.
+#[test]
+fn a_node_knows_that_it_was_away_whatever_others_were() {
+    let told = [generation(1, Step::Settled, &(1..=12).collect::<Vec<_>>())];
+    let mut memberships = memberships();
+    let mut at = NOW;
+    for id in 1..=8 {
+        for down in [&[][..], &[id], &[]] {
+            at += Duration::from_millis(200);
+            memberships.observe(&told, sight(&down.iter().copied().collect()), at);
+        }
+    }
+    assert_eq!(memberships.history().absences.len(), 8);
+    assert!(!memberships.was_away("edge-9"));
+    let heard = heard(&[1], Heard { takes_for_down: true, ..Heard::default() });
+    let none = BTreeSet::new();
+    memberships.observe(&told, Sight { heard: &heard, ..sight(&none) }, at);
+    assert!(memberships.was_away("edge-9"));
+    assert_eq!(memberships.history().absences.len(), 8);
+}
