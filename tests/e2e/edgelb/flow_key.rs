@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::site::{SYSTEM, Site};
-use super::soon;
+use super::{ALL, soon};
 
 const KEYS: [&str; 4] = ["secret", "edgelb-keys", "--namespace", SYSTEM];
 
@@ -24,7 +24,7 @@ pub(super) fn is_rolled(site: &mut Site<'_>) -> Result<()> {
     })?;
     calls.some_more()?;
     println!("  {} calls, none failed", calls.none_failed()?);
-    site.await_members(&["node-1", "node-2", "node-3"])?;
+    site.await_members(&ALL)?;
     told(site, |words| !words.contains("flow key"))
 }
 

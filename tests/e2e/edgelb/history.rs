@@ -9,7 +9,7 @@ use lb_tests::lab::wait::eventually;
 use serde_json::{Value, json};
 
 use super::site::Site;
-use super::soon;
+use super::{ALL, soon};
 
 const OBJECT: [&str; 2] = ["edgemembership", "edgelb"];
 
@@ -81,7 +81,7 @@ pub(super) fn stays_when_it_is_edited(site: &mut Site<'_>) -> Result<()> {
     key_nobody_has(site, good)?;
     calls.some_more()?;
     println!("  {} calls, none failed", calls.none_failed()?);
-    site.await_members(&["node-1", "node-2", "node-3"])
+    site.await_members(&ALL)
 }
 
 /// It fits what was before, and could be a change that a node has missed. The nodes go on attracting their VIPs until the

@@ -7,7 +7,7 @@ use lb_tests::lab::address::VIP;
 use serde_json::{Value, json};
 
 use super::site::{DEMO, HOST, SYSTEM, Site, file};
-use super::soon;
+use super::{ALL, soon};
 
 /// CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF: include/uapi/linux/capability.h.
 const SHIPPED: u64 = 1 << 12 | 1 << 38 | 1 << 39;
@@ -28,7 +28,7 @@ pub(super) fn applies(site: &mut Site<'_>) -> Result<()> {
     site.kubectl(&["label", "node", "--all", "edgelb.dev/edge=true"])?;
     let vips = format!("edgelb.dev/vips={},{}", VIP.v4, VIP.v6);
     site.kubectl(&["annotate", "service", "edgelb", "--namespace", SYSTEM, &vips])?;
-    site.route_to(&["node-1", "node-2", "node-3"])?;
+    site.route_to(&ALL)?;
     soon("pods are scheduled", || {
         let set = site.read(&["daemonset", "edgelb", "--namespace", SYSTEM])?;
         ensure!(set["status"]["desiredNumberScheduled"] == 3, "{}", set["status"]);
@@ -67,7 +67,7 @@ pub(super) fn rights_are_as_shipped(site: &mut Site<'_>) -> Result<()> {
 }
 
 pub(super) fn all_are_members(site: &mut Site<'_>) -> Result<()> {
-    site.await_members(&["node-1", "node-2", "node-3"])?;
+    site.await_members(&ALL)?;
     let table = site.kubectl(&["get", "edgememberships"])?;
     let columns: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     ensure!(columns[0][..4] == ["NAME", "GENERATION", "STEP", "MEMBERS"], "{table}");

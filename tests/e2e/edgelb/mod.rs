@@ -19,6 +19,9 @@ use lb_tests::lab::wait::eventually;
 
 use self::site::Site;
 
+/// The nodes of the cluster.
+const ALL: [&str; 3] = ["node-1", "node-2", "node-3"];
+
 /// Long enough for a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(90);
 

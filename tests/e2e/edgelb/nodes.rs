@@ -6,10 +6,7 @@ use anyhow::{Context, Result, ensure};
 use lb_tests::lab::calls::Failure;
 
 use super::site::{DEMO, SYSTEM, Site};
-use super::{soon, traffic};
-
-/// The nodes of the cluster.
-const ALL: [&str; 3] = ["node-1", "node-2", "node-3"];
+use super::{ALL, soon, traffic};
 
 /// A lost node is noticed when its Lease is over (12 s); connections meanwhile wait for it as long as a call may.
 const LOST: Duration = Duration::from_secs(30);

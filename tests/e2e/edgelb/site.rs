@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::jiff::Timestamp;
-use lb_tests::chaos::scene::{Agent, Watched};
+use lb_tests::chaos::scene::Watched;
 use lb_tests::cluster::{Cluster, Node};
 use lb_tests::lab::address::VIP;
 use lb_tests::lab::calls::{Calls, Target};
@@ -24,9 +24,6 @@ pub(super) const SYSTEM: &str = "edgelb-system";
 /// The namespace of the app in `deploy/overlays/demo/app`, and the host of its Ingress.
 pub(super) const DEMO: &str = "demo";
 pub(super) const HOST: &str = "shop.example.org";
-
-/// Where agents answer over TCP (`--admin`), on their node's loopback.
-const ADMIN: u16 = 6082;
 
 /// How long a call may take: longer than any pause that is allowed.
 const CALL: Duration = Duration::from_secs(3);
@@ -129,9 +126,7 @@ impl<'a> Site<'a> {
     /// What each agent shows of itself, in the order of the nodes.
     pub(super) fn dumps(&self) -> Result<Vec<Value>> {
         let dump = |node: &Node| {
-            let (name, namespace) = (node.name.clone(), node.namespace()?.clone());
-            let agent = Watched { name, namespace, agent: Agent::Port(ADMIN) };
-            Ok(serde_json::from_slice(&agent.admin("/debug/snapshot")?.body)?)
+            Ok(serde_json::from_slice(&Watched::of_cluster(node)?.admin("/debug/snapshot")?.body)?)
         };
         self.cluster.nodes.iter().map(dump).collect()
     }

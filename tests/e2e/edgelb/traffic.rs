@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use lb_tests::lab::calls::Target;
 
 use super::site::Site;
-use super::soon;
+use super::{ALL, soon};
 
 /// Connections by each way: with three equal members, one without any has a chance of (2/3)^60.
 const CONNECTIONS: usize = 60;
@@ -16,7 +16,7 @@ const CONNECTIONS: usize = 60;
 pub(super) fn is_spread(site: &mut Site<'_>) -> Result<()> {
     for target in site.targets() {
         soon("an answer", || site.client().run(|| target.ask()))?;
-        opens_at(site, &target, &["node-1", "node-2", "node-3"])?;
+        opens_at(site, &target, &ALL)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use lb_tests::cluster::program;
 
 use super::site::{DEMO, SYSTEM, Site};
-use super::soon;
+use super::{ALL, soon};
 
 /// The image under another tag, as a next version has it.
 const NEXT: &str = "edgelb.dev/edgelb:next";
@@ -40,7 +40,7 @@ pub(super) fn of_edgelb(site: &mut Site<'_>) -> Result<()> {
         calls.some_more()?;
     }
     println!("  {} calls, none failed", calls.none_failed()?);
-    site.await_members(&["node-1", "node-2", "node-3"])
+    site.await_members(&ALL)
 }
 
 /// Pods come and go behind the VIP.

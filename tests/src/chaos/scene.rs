@@ -10,8 +10,12 @@ use lb_common::hash::FlowKey;
 use super::fate::Flow;
 use super::picture::{Nodes, first_hops, openers};
 use super::tally::{Tally, counters};
+use crate::cluster::Node;
 use crate::lab::http::{Answer, Connection};
 use crate::lab::{Namespace, admin};
+
+/// Where agents of a cluster answer over TCP (`--admin`).
+const ADMIN: u16 = 6082;
 
 /// How long an agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,6 +44,15 @@ pub enum Agent {
 }
 
 impl Watched {
+    /// A node of a cluster.
+    ///
+    /// # Errors
+    /// If it is switched off.
+    pub fn of_cluster(node: &Node) -> Result<Self> {
+        let (name, namespace) = (node.name.clone(), node.namespace()?.clone());
+        Ok(Self { name, namespace, agent: Agent::Port(ADMIN) })
+    }
+
     /// What the agent answers to `GET path`.
     ///
     /// # Errors

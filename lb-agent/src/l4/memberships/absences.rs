@@ -23,16 +23,22 @@ const BRIEF: Duration = Duration::from_millis(100);
 /// One that lasts is kept anew this often: each time it is written to the node's file.
 const ANEW: Duration = Duration::from_secs(1);
 
-/// The memberships as they were in force without some members.
+/// A membership as it was in force without some members.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Absence {
+    pub(super) former: Former,
+    /// Whether flows came in here meanwhile, for longer than a moment. Of the others, this node has only heard, or they stand
+    /// between two: when several members come back one by one, each leaves such a one behind.
+    pub(super) is_weighty: bool,
+}
+
+/// All of them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Absences {
     /// Who is down, or was when the agent before ended.
     pub(super) down: BTreeSet<MemberId>,
     /// Where rows have no room for all, the last ones are in them: the weighty ones, and of those, the newest.
-    pub(super) over: Vec<Former>,
-    /// The fingerprints of those in which flows came in here for longer than a moment. Of the others, this node has only heard,
-    /// or they stand between two: when several members come back one by one, each leaves such a one behind.
-    pub(super) weighty: BTreeSet<u32>,
+    pub(super) over: Vec<Absence>,
     /// Since when those are down.
     pub(super) since: Duration,
 }
@@ -78,73 +84,54 @@ impl Absences {
             return;
         }
         let known = fingerprint(&absence);
-        let found = self.over.iter().position(|former| fingerprint(&former.generation) == known);
-        let is_heavier = is_weighty && self.weighty.insert(known);
-        match found.filter(|_| !is_heavier) {
+        let found = self.over.iter().position(|other| fingerprint(&other.former.generation) == known);
+        match found.filter(|&at| self.over[at].is_weighty || !is_weighty) {
             // Where it stands already, it stays: another order would be other rows.
-            Some(at) => renew(&mut self.over[at], absence, now),
+            Some(at) => renew(&mut self.over[at].former, absence, now),
             None => {
                 found.map(|at| self.over.remove(at));
-                let at = self.over.iter().position(|former| !is_weighty && self.is_weighty(former));
-                self.over.insert(at.unwrap_or(self.over.len()), Former::new(Arc::new(absence), now));
-                self.make_room(in_force, known);
+                self.make_room(in_force, &absence);
+                let at = self.over.iter().position(|other| !is_weighty && other.is_weighty);
+                let former = Former::new(Arc::new(absence), now);
+                self.over.insert(at.unwrap_or(self.over.len()), Absence { former, is_weighty });
             }
         }
     }
 
-    pub(super) fn is_weighty(&self, former: &Former) -> bool {
-        self.weighty.contains(&fingerprint(&former.generation))
-    }
-
-    /// Keeps what rows have room for: the new one, and of the others, what weighs more or is newer.
-    fn make_room(&mut self, in_force: &Generation, new: u32) {
-        let is_new = |former: &Former| fingerprint(&former.generation) == new;
-        let oldest = self.over.iter().position(|former| !is_new(former));
-        if let Some(oldest) = oldest.filter(|_| self.over.len() > MOST) {
-            self.over.remove(oldest);
-        }
+    /// For a new one: of the others, rows have room for what weighs more or is newer.
+    fn make_room(&mut self, in_force: &Generation, new: &Generation) {
+        let too_many = (self.over.len() + 1).saturating_sub(MOST);
+        self.over.drain(..too_many);
         let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut has_room = |former: &Former| {
-            let lacked = in_force.members.keys().filter(|name| former.generation.lacks(name));
+        let mut has_room = |absence: &Generation| {
+            let lacked = in_force.members.keys().filter(|name| absence.lacks(name));
             lacked.fold(false, |has_room, name| {
                 let times = times.entry(name).or_default();
                 *times += 1;
                 has_room | (*times <= MOST_OF_ONE)
             })
         };
-        // The new one first, whatever it weighs.
-        self.over.iter().filter(|former| is_new(former)).for_each(|former| _ = has_room(former));
-        let others = self.over.iter().rev().filter(|former| !is_new(former));
-        let crowded: BTreeSet<_> =
-            others.filter(|former| !has_room(former)).map(|former| fingerprint(&former.generation)).collect();
-        self.over.retain(|former| !crowded.contains(&fingerprint(&former.generation)));
-        self.forget_weights();
-    }
-
-    fn forget_weights(&mut self) {
-        let known: BTreeSet<_> = self.over.iter().map(|former| fingerprint(&former.generation)).collect();
-        self.weighty.retain(|print| known.contains(print));
+        has_room(new);
+        let mut is_kept: Vec<bool> =
+            self.over.iter().rev().map(|other| has_room(&other.former.generation)).collect();
+        self.over.retain(|_| is_kept.pop().unwrap_or_default());
     }
 
     /// Whether one of them is this member's.
     pub(super) fn is_of(&self, name: &str) -> bool {
-        self.over.iter().any(|former| former.generation.lacks(name))
+        self.over.iter().any(|absence| absence.former.generation.lacks(name))
     }
 
     /// What time, and what nodes say they need, change. Whether they did.
     pub(super) fn advance(&mut self, needs: Needs<'_>, now: Duration) -> bool {
         let before = self.over.len();
-        self.over.retain_mut(|former| !former.is_over(needs, now));
-        let is_changed = self.over.len() != before;
-        if is_changed {
-            self.forget_weights();
-        }
-        is_changed
+        self.over.retain_mut(|absence| !absence.former.is_over(needs, now));
+        self.over.len() != before
     }
 
     /// When time alone changes something.
     pub(super) fn due(&self, deadline: Duration, now: Duration) -> Option<Duration> {
-        self.over.iter().filter_map(|former| former.due(deadline, now)).min()
+        self.over.iter().filter_map(|absence| absence.former.due(deadline, now)).min()
     }
 
     /// How many a row may have to have room for beside `known` memberships: those of one member, for its buckets alone
@@ -153,26 +140,29 @@ impl Absences {
         let Some(newest) = known.last() else { return 0 };
         let known: BTreeSet<_> = known.iter().map(|generation| fingerprint(generation)).collect();
         let is_other = |former: &&Former| !known.contains(&fingerprint(&former.generation));
-        let others: Vec<&Former> = self.over.iter().filter(is_other).collect();
+        let others: Vec<&Former> = self.over.iter().map(|absence| &absence.former).filter(is_other).collect();
         let times = |name: &String| others.iter().filter(|former| former.generation.lacks(name)).count();
         newest.members.keys().map(times).max().unwrap_or_default()
     }
 
     /// Who still holds flows of them, in words.
     pub(super) fn words(&self, needs: Needs<'_>) -> impl Iterator<Item = String> {
-        self.over.iter().filter_map(move |former| former.words(needs))
+        self.over.iter().filter_map(move |absence| absence.former.words(needs))
     }
 
     /// What was in force meanwhile; what weighs most comes last.
     pub(super) fn generations(&self) -> impl Iterator<Item = Arc<Generation>> {
-        self.over.iter().map(|former| Arc::clone(&former.generation))
+        self.over.iter().map(|absence| Arc::clone(&absence.former.generation))
     }
 }
 
 fn renew(former: &mut Former, absence: Generation, now: Duration) {
-    match now < former.since + ANEW {
-        true => {}
-        false if *former.generation == absence => former.since = now,
-        false => *former = Former::new(Arc::new(absence), now),
+    if now < former.since + ANEW {
+        return;
+    }
+    if *former.generation == absence {
+        former.since = now;
+    } else {
+        *former = Former::new(Arc::new(absence), now);
     }
 }

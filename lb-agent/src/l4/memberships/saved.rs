@@ -12,8 +12,7 @@ use lb_common::row::NO_MEMBER;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::super::rows::fingerprint;
-use super::absences::Absences;
+use super::absences::{Absence, Absences};
 use super::former::Former;
 use super::own_history::OwnHistory;
 use crate::model::{Generation, Member, Step};
@@ -31,12 +30,13 @@ impl Kept {
     pub(super) fn is_alike(&self, other: &Self) -> bool {
         let own = |kept: &Self| kept.own.as_ref().map(OwnHistory::generations);
         let over = |kept: &Self| {
-            let over = kept.absences.over.iter();
-            over.map(|former| (Arc::clone(&former.generation), former.since)).collect::<Vec<_>>()
+            let one = |Absence { former, is_weighty }: &Absence| {
+                (Arc::clone(&former.generation), former.since, *is_weighty)
+            };
+            kept.absences.over.iter().map(one).collect::<Vec<_>>()
         };
-        let weights = |kept: &Self| (kept.absences.since, kept.absences.weighty.clone());
-        let is_known = self.absences.down == other.absences.down && weights(self) == weights(other);
-        is_known && over(self) == over(other) && own(self) == own(other)
+        let down = |kept: &Self| (kept.absences.since, kept.absences.down.clone());
+        down(self) == down(other) && over(self) == over(other) && own(self) == own(other)
     }
 }
 
@@ -153,11 +153,10 @@ fn kept(saved: File, now: Duration) -> Kept {
         let all = saved.into_iter().map(|membership| read(membership, Step::Settled));
         all.map(|(generation, since)| Former::new(generation, since)).collect()
     };
-    let is_weighty: Vec<bool> = saved.absences.iter().map(|absence| absence.weighty).collect();
-    let over = settled(saved.absences);
-    let weighty = over.iter().zip(is_weighty).filter(|(_, is_weighty)| *is_weighty);
-    let weighty = weighty.map(|(former, _)| fingerprint(&former.generation)).collect();
-    let absences = Absences { down: saved.down, over, weighty, since: time(saved.down_since) };
+    let weights: Vec<bool> = saved.absences.iter().map(|absence| absence.weighty).collect();
+    let over = settled(saved.absences).into_iter().zip(weights);
+    let over = over.map(|(former, is_weighty)| Absence { former, is_weighty }).collect();
+    let absences = Absences { down: saved.down, over, since: time(saved.down_since) };
     let former = settled(saved.former);
     let step = if former.is_empty() { Step::Settled } else { Step::Switch };
     let own = saved.in_force.map(|in_force| OwnHistory {
@@ -178,9 +177,9 @@ fn saved(Kept { own, absences }: &Kept) -> File {
         weighty: false,
     };
     let former = |all: &[Former]| all.iter().map(|one| membership(&one.generation, one.since)).collect();
-    let absence = |one: &Former| Membership {
-        weighty: absences.is_weighty(one),
-        ..membership(&one.generation, one.since)
+    let absence = |Absence { former, is_weighty }: &Absence| Membership {
+        weighty: *is_weighty,
+        ..membership(&former.generation, former.since)
     };
     let in_force = own.as_ref().and_then(|own| own.in_force.as_deref());
     let learned = own.as_ref().and_then(|own| own.learned.as_ref());
@@ -244,9 +243,9 @@ mod tests {
             absent: BTreeSet::from([2]),
             ..Generation::clone(&generation(2, Step::Settled, &[1, 2]))
         };
-        let over = vec![Former::new(Arc::new(absence), now / 2)];
-        let weighty = BTreeSet::from([fingerprint(&over[0].generation)]);
-        let absences = Absences { down: BTreeSet::from([2]), over, weighty, since: now / 4 };
+        let former = Former::new(Arc::new(absence), now / 2);
+        let over = vec![Absence { former, is_weighty: true }];
+        let absences = Absences { down: BTreeSet::from([2]), over, since: now / 4 };
         let of_a_cluster = Kept { own: None, absences: absences.clone() };
         let kept = Kept { own: Some(own), absences };
         for kept in [of_a_cluster, kept] {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use lb_common::hash::FlowKey;
 use serde_json::Value;
 
-use super::super::scene::{Agent, Record, Scene, Watched};
+use super::super::scene::{Record, Scene, Watched};
 use crate::cluster::{Cluster, Settings};
 use crate::lab::address::VIP;
 use crate::lab::http::Connection;
@@ -23,9 +23,6 @@ use crate::lab::{Namespace, Pod, target};
 
 /// The namespace of the agents.
 pub(super) const SYSTEM: &str = "edgelb-system";
-
-/// Where agents answer over TCP (`--admin`).
-const ADMIN: u16 = 6082;
 
 /// How long a step may take on a busy machine.
 pub(super) const SOON: Duration = Duration::from_secs(90);
@@ -170,13 +167,7 @@ impl Scene for Stage {
     }
 
     fn watched(&self) -> Vec<Watched> {
-        let on = self.cluster.nodes.iter().filter_map(|node| Some((node, node.namespace().ok()?.clone())));
-        let watched = on.map(|(node, namespace)| Watched {
-            name: node.name.clone(),
-            namespace,
-            agent: Agent::Port(ADMIN),
-        });
-        watched.collect()
+        self.cluster.nodes.iter().filter_map(|node| Watched::of_cluster(node).ok()).collect()
     }
 
     /// The key is the cluster's secret.
