@@ -112,7 +112,7 @@ impl Parts {
     /// its own: the leader knows it, and has nodes join that are cordoned, in case all are.
     fn state(&self) -> Option<AgentState> {
         let is_in_kernel = self.kernel.as_ref().is_none_or(|loaded| loaded.borrow().generation > 0);
-        let lacks_key = self.keys.as_ref().is_some_and(|keys| keys.borrow().lacks.is_some());
+        let lacks_key = self.keys.as_ref().is_some_and(|keys| keys.borrow().are_wanting());
         match *self.turn.borrow() {
             Turn::Waiting | Turn::After => None,
             Turn::Holding if is_in_kernel && !lacks_key && *self.proxy.borrow() > 0 => {
@@ -168,14 +168,20 @@ mod tests {
 
     #[test]
     fn who_lacks_the_key_of_the_others_is_not_waited_for() {
-        for (lacks, expected) in [(None, AgentState::Ready), (Some(0xb), AgentState::Starting)] {
+        for (lacks, is_doubted, expected) in [
+            (None, false, AgentState::Ready),
+            (Some(0xb), false, AgentState::Starting),
+            // It goes on by its own, and whoever is not ready is put out.
+            (Some(0xb), true, AgentState::Ready),
+        ] {
+            let keys = FlowKeys { lacks, is_doubted, ..FlowKeys::default() };
             let loaded = Loaded { generation: 1, ..Loaded::default() };
             let parts = Parts {
                 turn: watch::Sender::new(Turn::Holding).subscribe(),
                 kernel: Some(watch::Sender::new(loaded).subscribe()),
                 proxy: watch::Sender::new(1).subscribe(),
                 draining: watch::Sender::new(None).subscribe(),
-                keys: Some(watch::Sender::new(FlowKeys { lacks, ..FlowKeys::default() }).subscribe()),
+                keys: Some(watch::Sender::new(keys).subscribe()),
             };
             assert_eq!(parts.state(), Some(expected));
         }

@@ -98,12 +98,18 @@ impl FlowKeys {
         self.lacks.is_some() && !self.is_doubted
     }
 
+    /// The one that it lacks and does not believe in.
+    #[must_use]
+    pub fn doubted(&self) -> Option<u32> {
+        self.lacks.filter(|_| self.is_doubted)
+    }
+
     /// What is on its way or amiss, and what it waits for.
     #[must_use]
     pub fn words(&self) -> Option<String> {
         let KeyPrints { in_force, other } = self.keys?;
         let source = &self.source;
-        if let Some(doubted) = self.lacks.filter(|_| self.is_doubted) {
+        if let Some(doubted) = self.doubted() {
             return Some(format!(
                 "flow key {doubted:08x}, by which the history has all nodes find connections, is not known here, nor was it told \
                  of before: this node goes on by {in_force:08x} for {} s, as after an edit that makes no sense",
@@ -193,7 +199,8 @@ mod tests {
         assert_eq!(told(A, None, A, None).words(), None);
         let lacking = told(A, None, A, Some(B));
         let doubting = FlowKeys { is_doubted: true, ..lacking.clone() };
-        assert_eq!((lacking.are_wanting(), doubting.are_wanting()), (true, false));
+        assert_eq!((lacking.are_wanting(), lacking.doubted()), (true, None));
+        assert_eq!((doubting.are_wanting(), doubting.doubted()), (false, Some(B)));
         for (words, parts) in [
             (told(A, None, B, None), ["0000000b of /etc/edgelb/hash-key waits", "open by 0000000a"]),
             (told(A, Some(B), B, None), ["0000000b of /etc/edgelb/hash-key is known", "open by 0000000a"]),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::lease::{AgentState, NodeLease};
+use super::lease::NodeLease;
 
 /// Whether an agent lives, as far as can be told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +92,7 @@ impl Agents {
 
     /// Those whose kernels forward by what they acknowledge: all wait for them with the next step.
     pub(super) fn live(&self, now: Instant) -> impl Iterator<Item = &NodeLease> {
-        self.leases(now).filter(|lease| [AgentState::Ready, AgentState::Draining].contains(&lease.state))
+        self.leases(now).filter(|lease| lease.state.is_live())
     }
 
     /// Nodes that were silent for so much longer than a Lease lasts.
@@ -150,6 +150,7 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
+    use crate::status::AgentState;
 
     const PERIOD: Duration = Duration::from_secs(12);
 

@@ -40,6 +40,11 @@ impl AgentState {
         }
     }
 
+    /// Whether the node's kernel forwards by what its agent acknowledges.
+    pub(super) const fn is_live(self) -> bool {
+        matches!(self, Self::Ready | Self::Draining)
+    }
+
     fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
@@ -80,6 +85,8 @@ pub(super) struct NodeLease {
     pub(super) key: Option<u32>,
     /// That of the one that it was given last. An agent of before keys could change does not say it.
     pub(super) given_key: Option<u32>,
+    /// That of one of the history's which it does not know, and does not believe in.
+    pub(super) doubted_key: Option<u32>,
     /// The node's addresses, for people.
     pub(super) addresses: Vec<IpAddr>,
 }
@@ -102,6 +109,7 @@ impl NodeLease {
             oldest: None,
             key: None,
             given_key: None,
+            doubted_key: None,
             addresses: Vec::new(),
         }
     }
@@ -126,6 +134,7 @@ impl NodeLease {
             oldest: number(names::OLDEST).map(Duration::from_secs),
             key: annotation(names::FLOW_KEY).and_then(print),
             given_key: annotation(names::GIVEN_KEY).and_then(print),
+            doubted_key: annotation(names::DOUBTED_KEY).and_then(print),
             addresses: annotation(names::ADDRESSES).map(addresses).unwrap_or_default(),
         })
     }
@@ -153,7 +162,12 @@ impl NodeLease {
         for (name, number) in numbers {
             annotations.extend(number.map(|number| (name.to_owned(), number.to_string())));
         }
-        for (name, key) in [(names::FLOW_KEY, self.key), (names::GIVEN_KEY, self.given_key)] {
+        let keys = [
+            (names::FLOW_KEY, self.key),
+            (names::GIVEN_KEY, self.given_key),
+            (names::DOUBTED_KEY, self.doubted_key),
+        ];
+        for (name, key) in keys {
             annotations.extend(key.map(|key| (name.to_owned(), format!("{key:08x}"))));
         }
         Lease {
@@ -228,6 +242,7 @@ mod tests {
             oldest: Some(Duration::from_secs(240)),
             key: Some(0xabc),
             given_key: Some(u32::MAX),
+            doubted_key: Some(0xbad),
             addresses: vec![IpAddr::from([198, 51, 100, 1])],
         }
     }
@@ -245,7 +260,7 @@ mod tests {
                 addresses: Vec::new(),
                 ..lease()
             },
-            NodeLease { key: None, given_key: None, ..lease() },
+            NodeLease { key: None, given_key: None, doubted_key: None, ..lease() },
             NodeLease { node, state: AgentState::Stopped, ..lease() },
         ] {
             assert_eq!(NodeLease::read(&lease.write(None)), Some(lease));
@@ -261,7 +276,7 @@ mod tests {
         let read = NodeLease::read(&object).expect("it is a node's");
         assert_eq!((read.state, read.acknowledged, read.rows), (AgentState::Starting, Mark::default(), None));
         assert_eq!((read.needed, read.stood_in, read.held, read.oldest), (None, 0, 0, None));
-        assert_eq!((read.key, read.given_key), (None, None));
+        assert_eq!((read.key, read.given_key, read.doubted_key), (None, None, None));
         object.metadata.annotations = None;
         assert_eq!(NodeLease::read(&object).map(|lease| lease.node).as_deref(), Some("edge-1"));
         object.spec.as_mut().expect("it has one").lease_duration_seconds = Some(-3);

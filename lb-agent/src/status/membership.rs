@@ -143,11 +143,14 @@ impl Draft<'_> {
         self.add(number, step, places, key);
     }
 
-    /// Where all lack keys of the history, the same members begin by the one that most of them have.
+    /// Where all lack keys of the history, the same members begin by the one that most of them have. Flows that are there have
+    /// opened by that.
     fn begin_anew(&mut self) {
         let Some(key) = flow_keys::anew(&self.next, self.sight) else { return };
-        let Some(newest) = self.next.generations.pop() else { return };
-        self.next.generations.clear();
+        let generations = &mut self.next.generations;
+        let Some(newest) = generations.last().cloned() else { return };
+        let is_opened = |generation: &MembershipGeneration| generation.step > MembershipStep::Learn;
+        generations.retain(|generation| generation.flow_key == Some(key) && is_opened(generation));
         let places = newest.members.iter().map(Place::of).collect();
         self.add(newest.number, MembershipStep::Switch, places, Some(key));
     }

@@ -44,6 +44,9 @@ pub(super) const FLOW_KEY: &str = "edgelb.dev/flow-key";
 /// Annotation: that of the one that the node was given last, which it knows in any case.
 pub(super) const GIVEN_KEY: &str = "edgelb.dev/given-flow-key";
 
+/// Annotation: that of one of the history's which the node does not know and does not believe in: it goes on by its own.
+pub(super) const DOUBTED_KEY: &str = "edgelb.dev/doubted-flow-key";
+
 /// The Secret of the flow hash.
 pub(super) const KEYS: &str = "edgelb-keys";
 

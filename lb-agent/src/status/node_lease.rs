@@ -79,9 +79,9 @@ impl Says {
     }
 }
 
-/// The flow key in force, and the one that was given.
-fn keys(keys: &FlowKeys) -> (Option<u32>, Option<u32>) {
-    (keys.in_force(), keys.given)
+/// The flow key in force, the one that was given, and one that is not believed in.
+fn keys(keys: &FlowKeys) -> [Option<u32>; 3] {
+    [keys.in_force(), keys.given, keys.doubted()]
 }
 
 /// What others wait for.
@@ -93,7 +93,7 @@ struct Words {
     needed: Option<u64>,
     stood_in: u64,
     is_drained: bool,
-    keys: (Option<u32>, Option<u32>),
+    keys: [Option<u32>; 3],
 }
 
 /// The keeper.
@@ -213,7 +213,7 @@ impl Keeper {
     fn lease(&mut self, state: AgentState) -> NodeLease {
         let Loaded { membership, rows, needed, stood_in, held, oldest, .. } =
             *self.says.loaded.borrow_and_update();
-        let (key, given_key) = keys(&self.says.keys.borrow_and_update());
+        let [key, given_key, doubted_key] = keys(&self.says.keys.borrow_and_update());
         NodeLease {
             node: self.node.clone(),
             holder: self.identity.clone(),
@@ -228,6 +228,7 @@ impl Keeper {
             oldest: oldest.map(|oldest| Duration::from_secs(oldest.as_secs())),
             key,
             given_key,
+            doubted_key,
             addresses: self.says.addresses(&self.node),
         }
     }

@@ -14,8 +14,9 @@ const OTHER: &str = "YW5vdGhlciBrZXkgdGhhbiB0aGUgb25lIG9mIGJlZm9yZQ==";
 pub(super) fn is_rolled(site: &mut Site<'_>) -> Result<()> {
     let before = keys(site)?;
     ensure!(before.len() == 1, "{before:?}");
-    let calls = site.calls();
+    let (calls, kept) = (site.calls(), site.kept_calls());
     calls.some_more()?;
+    kept.some_more()?;
     put(site, OTHER)?;
     soon("the other key is in force", || {
         let now = keys(site)?;
@@ -23,7 +24,9 @@ pub(super) fn is_rolled(site: &mut Site<'_>) -> Result<()> {
         Ok(())
     })?;
     calls.some_more()?;
+    kept.some_more()?;
     println!("  {} calls, none failed", calls.none_failed()?);
+    println!("  {} calls by connections that stay, none failed", kept.none_failed()?);
     site.await_members(&ALL)?;
     told(site, |words| !words.contains("flow key"))
 }

@@ -55,8 +55,9 @@ pub(super) fn stays_when_it_is_edited(site: &mut Site<'_>) -> Result<()> {
     let before = generations(site)?;
     let [good] = &before[..] else { anyhow::bail!("more than one generation: {before:?}") };
     let in_force = agreed(site)?;
-    let calls = site.calls();
+    let (calls, kept) = (site.calls(), site.kept_calls());
     calls.some_more()?;
+    kept.some_more()?;
     for (edit, words) in refused(good) {
         let said = put(site, &edit).err().with_context(|| format!("{edit} is taken"))?.to_string();
         ensure!(said.contains(words), "{words:?} is not in {said}");
@@ -80,21 +81,25 @@ pub(super) fn stays_when_it_is_edited(site: &mut Site<'_>) -> Result<()> {
     ensure!(agreed(site)? == in_force, "{:?} after {in_force:?}", agreed(site)?);
     key_nobody_has(site, good)?;
     calls.some_more()?;
+    kept.some_more()?;
     println!("  {} calls, none failed", calls.none_failed()?);
+    println!("  {} calls by connections that stay, none failed", kept.none_failed()?);
     site.await_members(&ALL)
 }
 
 /// It fits what was before, and could be a change that a node has missed. The nodes go on attracting their VIPs until the
-/// leader, which hears that all of them lack it, has begun anew.
+/// leader, which hears that all of them lack it, has begun anew with all of them.
 fn key_nobody_has(site: &Site<'_>, good: &Value) -> Result<()> {
-    let mut doubting = BTreeSet::new();
+    let (mut doubting, mut edited) = (BTreeSet::new(), 0);
     attracting(site, "all lack the key", || {
         let now = generations(site)?;
         // The leader may have mended it before all were seen.
         if let [one] = &now[..]
             && one["flowKey"] == good["flowKey"]
         {
-            put(site, &Change(&next(one)).set("/flowKey", UNKNOWN))?;
+            let next = next(one);
+            put(site, &Change(&next).set("/flowKey", UNKNOWN))?;
+            edited = next["number"].as_u64().unwrap_or_default();
         }
         for (node, dump) in site.dumps()?.iter().enumerate() {
             let words = dump["memberships"]["flow_keys"]["words"].as_str().unwrap_or_default();
@@ -107,7 +112,12 @@ fn key_nobody_has(site: &Site<'_>, good: &Value) -> Result<()> {
         let now = generations(site)?;
         ensure!(now.iter().all(|one| one["flowKey"] == good["flowKey"]), "{now:?}");
         Ok(())
-    })
+    })?;
+    // In one step: nobody was taken out for a moment.
+    site.await_members(&ALL)?;
+    let (number, _) = site.members()?;
+    ensure!(number == edited + 1, "generation {number} after {edited}");
+    Ok(())
 }
 
 /// Waits for a condition, and fails at once if a node gives its VIPs up meanwhile, or is not ready.

@@ -28,6 +28,9 @@ pub(super) const HOST: &str = "shop.example.org";
 /// How long a call may take: longer than any pause that is allowed.
 const CALL: Duration = Duration::from_secs(3);
 
+/// Connections that stay, to each port of each VIP.
+const KEPT: usize = 8;
+
 pub(super) struct Site<'a> {
     pub(super) cluster: &'a mut Cluster,
     tls: Arc<ClientConfig>,
@@ -98,13 +101,20 @@ impl<'a> Site<'a> {
     /// The VIPs by IPv4 and IPv6, HTTP and TLS.
     pub(super) fn targets(&self) -> Vec<Target> {
         let ports = VIP.both().into_iter().flat_map(|vip| [80, 443].map(|port| SocketAddr::new(vip, port)));
-        let target = |to| Target { to, host: HOST.to_owned(), patience: CALL, tls: Arc::clone(&self.tls) };
+        let tls = || Arc::clone(&self.tls);
+        let target = |to| Target { to, host: HOST.to_owned(), patience: CALL, tls: tls(), is_kept: false };
         ports.map(target).collect()
     }
 
     /// Clients that call all of them.
     pub(super) fn calls(&self) -> Calls {
         Calls::start(&self.cluster.client, &self.targets())
+    }
+
+    /// Clients that call all of them by connections which stay, several to each VIP: each node has some.
+    pub(super) fn kept_calls(&self) -> Calls {
+        let targets = (0..KEPT).flat_map(|_| self.targets()).map(Target::kept);
+        Calls::start(&self.cluster.client, &targets.collect::<Vec<_>>())
     }
 
     pub(super) fn client(&self) -> &Namespace {

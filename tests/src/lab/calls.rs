@@ -1,5 +1,6 @@
-//! Clients that open connections in the background while a test does something else; what they met.
+//! Clients that call in the background while a test does something else; what they met.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,12 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use rustls::ClientConfig;
 
-use super::http::Connection;
+use super::http::{Answer, Connection};
 use super::wait::until;
 use super::{Namespace, tls};
 
 /// Between two connections of one client: the machine has other things to do, too.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// Between two requests of one connection: there are many, and each is to be in time for what breaks it for a moment.
+const KEPT: Duration = Duration::from_millis(100);
 
 /// How long answers may be away until a test gives up.
 const SOON: Duration = Duration::from_secs(60);
@@ -31,6 +35,8 @@ pub struct Target {
     pub patience: Duration,
     /// For TLS.
     pub tls: Arc<ClientConfig>,
+    /// Whether it is asked by one connection for many requests, not by one for each.
+    pub is_kept: bool,
 }
 
 /// A call that was not answered by 200.
@@ -52,15 +58,15 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// One client for each target, in this namespace: a connection after the other, each for one request.
+    /// One client for each target, in this namespace: a connection after the other, each for one request, or one for all.
     #[must_use]
     pub fn start(client: &Namespace, targets: &[Target]) -> Self {
         let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (failed, failures) = channel();
+        let caller = Caller { over: Arc::clone(&over), answered: Arc::clone(&answered), failed };
         let clients = targets.iter().map(|target| {
-            let (client, target, failed) = (client.clone(), target.clone(), failed.clone());
-            let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
-            thread::spawn(move || client.run(|| call_on(&target, &over, &answered, &failed)))
+            let (client, target, caller) = (client.clone(), target.clone(), caller.clone());
+            thread::spawn(move || client.run(|| caller.calls(&target)))
         });
         let clients = clients.collect();
         Self { over, answered, failures, clients }
@@ -113,43 +119,88 @@ impl Drop for Calls {
     }
 }
 
-fn call_on(target: &Target, over: &AtomicBool, answered: &AtomicUsize, failed: &Sender<Failure>) {
-    while !over.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        match target.ask() {
-            Ok(_) => _ = answered.fetch_add(1, Ordering::Relaxed),
-            Err(error) => {
+/// One of them.
+#[derive(Clone)]
+struct Caller {
+    over: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    failed: Sender<Failure>,
+}
+
+impl Caller {
+    fn calls(&self, target: &Target) {
+        while !self.is_over() {
+            let began = Instant::now();
+            let called = if target.is_kept { self.goes_on_calling(target) } else { self.calls_once(target) };
+            if let Err(error) = called {
                 let what = format!("{} after {:?}: {error:#}", target.to, began.elapsed());
                 // Nobody asks any more once the test has failed.
-                let _ = failed.send(Failure { began, what });
+                let _ = self.failed.send(Failure { began, what });
             }
+            thread::sleep(PAUSE);
         }
-        thread::sleep(PAUSE);
+    }
+
+    fn calls_once(&self, target: &Target) -> Result<()> {
+        target.ask()?;
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// By one connection until the end.
+    fn goes_on_calling(&self, target: &Target) -> Result<()> {
+        let mut connection = target.connect()?;
+        while !self.is_over() {
+            ensure_answered(&connection.fetch(&target.host, "/")?)?;
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(KEPT);
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 }
 
+fn ensure_answered(answer: &Answer) -> Result<()> {
+    ensure!(answer.status == 200, "status {}", answer.status);
+    Ok(())
+}
+
+/// With TLS or without.
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
 impl Target {
+    /// Asked by one connection for many requests.
+    #[must_use]
+    pub fn kept(self) -> Self {
+        Self { is_kept: true, ..self }
+    }
+
     /// One connection for one request, from where this thread is: the body of the answer, which must be 200.
     ///
     /// # Errors
     /// Says what did not work.
     pub fn ask(&self) -> Result<String> {
+        let mut connection = self.connect()?;
+        // The proxy closes first: at the client, TIME_WAIT would use up the ports.
+        let answer = connection.send("GET", &self.host, "/", &[("Connection", "close")])?;
+        ensure_answered(&answer)?;
+        connection.await_end()?;
+        Ok(String::from_utf8(answer.body)?)
+    }
+
+    fn connect(&self) -> Result<Connection<Box<dyn Stream>>> {
         let stream = TcpStream::connect_timeout(&self.to, self.patience).context("connecting")?;
         stream.set_read_timeout(Some(self.patience))?;
         stream.set_nodelay(true)?;
-        if self.to.port() == 443 {
-            let stream = tls::handshake_with(&self.tls, &self.host, stream)?;
-            self.fetch(Connection::new(stream))
-        } else {
-            self.fetch(Connection::new(stream))
-        }
-    }
-
-    fn fetch<S: std::io::Read + std::io::Write>(&self, mut connection: Connection<S>) -> Result<String> {
-        // The proxy closes first: at the client, TIME_WAIT would use up the ports.
-        let answer = connection.send("GET", &self.host, "/", &[("Connection", "close")])?;
-        ensure!(answer.status == 200, "status {}", answer.status);
-        connection.await_end()?;
-        Ok(String::from_utf8(answer.body)?)
+        let stream: Box<dyn Stream> = match self.to.port() {
+            443 => Box::new(tls::handshake_with(&self.tls, &self.host, stream)?),
+            _ => Box::new(stream),
+        };
+        Ok(Connection::new(stream))
     }
 }

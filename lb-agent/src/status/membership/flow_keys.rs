@@ -174,19 +174,21 @@ pub(super) fn fill(history: &mut EdgeMembershipSpec, sight: &Sight<'_>) {
     history.generations.iter_mut().for_each(|generation| generation.flow_key = generation.flow_key.or(key));
 }
 
-/// The key by which all agents begin anew that are heard: each lacks one by which flows of the history are found, so
-/// that nobody serves, and nobody ever would.
+/// The key by which all agents begin anew that are heard: each lacks one by which flows of the history are found. Those that
+/// do not believe in it serve by their own, as yet; of the others, nobody does, nor ever would.
 pub(super) fn anew(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Option<FlowKeyPrint> {
     let told = told(history);
-    let is_anyone_live = sight.agents.live(sight.now).next().is_some();
-    if told.is_empty() || is_anyone_live || !sight.agents.is_in_contact(sight.now) {
+    if told.is_empty() || !sight.agents.is_in_contact(sight.now) {
         return None;
     }
-    let heard = sight.agents.leases(sight.now).filter(|lease| lease.state != AgentState::Stopped);
-    let heard: Vec<_> = heard.collect();
     let knows =
         |lease: &NodeLease, key| lease.key.is_none() || [lease.key, lease.given_key].contains(&Some(key));
-    let lacks = |lease: &&NodeLease| told.iter().any(|&key| !knows(lease, key));
+    let lacks = |lease: &&NodeLease| match lease.doubted_key {
+        Some(doubted) => told.contains(&doubted),
+        None => !lease.state.is_live() && told.iter().any(|&key| !knows(lease, key)),
+    };
+    let heard = sight.agents.leases(sight.now).filter(|lease| lease.state != AgentState::Stopped);
+    let heard: Vec<_> = heard.collect();
     if !heard.iter().all(lacks) {
         return None;
     }

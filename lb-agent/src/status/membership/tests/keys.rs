@@ -207,6 +207,50 @@ fn where_all_lost_the_key_they_begin_anew_by_another() {
 }
 
 #[test]
+fn a_key_that_nobody_believes_in_takes_nobody_out() {
+    let all = ["a", "b", "c"];
+    let doubt = |world: &mut World, names: &[&str]| {
+        names.iter().for_each(|name| world.write(name, |lease| lease.doubted_key = Some(C)));
+    };
+    // Somebody wrote it into the history, and the members go on, one after the other.
+    let mut world = world();
+    let Some(newest) = world.history.generations.last_mut() else { panic!("there is one") };
+    (newest.number, newest.step, newest.flow_key) = (2, MembershipStep::Switch, Some(FlowKeyPrint(C)));
+    world.check(&["2!@c a1 b2 c3"]);
+    doubt(&mut world, &["b", "a"]);
+    world.check(&["2!@c a1 b2 c3"]);
+    doubt(&mut world, &["c"]);
+    world.check(&["3!@a a1 b2 c3"]);
+    // They see that, again one after the other.
+    for name in all {
+        world.write(name, |lease| lease.doubted_key = None);
+        world.acknowledge(&[name]);
+        world.step();
+    }
+    world.check(&["3@a a1 b2 c3"]);
+    // What was there before it, and is known, is there still.
+    let mut world = self::world();
+    let [known] = &world.history.generations[..] else { panic!("{:?}", world.history) };
+    let edited = MembershipGeneration { number: 2, flow_key: Some(FlowKeyPrint(C)), ..known.clone() };
+    world.history.generations.push(edited);
+    doubt(&mut world, &all);
+    world.check(&["1@a a1 b2 c3", "3!@a a1 b2 c3"]);
+    world.settle(&all);
+    world.check(&["3@a a1 b2 c3"]);
+    // One that knows the key, or has lost its own and begins by it, is right.
+    let mut world = self::world();
+    world.history.generations[0].flow_key = Some(FlowKeyPrint(C));
+    doubt(&mut world, &["a", "b"]);
+    world.write("c", |lease| (lease.key, lease.given_key) = (Some(C), Some(C)));
+    world.check(&["1@c a1 b2 c3"]);
+    // One that has waited for it too long holds nobody up, and is out for now.
+    world.write("c", |lease| {
+        (lease.state, lease.key, lease.given_key) = (AgentState::Starting, Some(A), Some(A));
+    });
+    world.check(&["2!@a a1 b2 c3", "3!@a a1 b2"]);
+}
+
+#[test]
 fn a_history_of_before_keys_is_filled_in_if_the_server_keeps_it() {
     let mut world = world();
     world.history.generations[0].flow_key = None;
