@@ -1,16 +1,19 @@
 //! Long bodies of requests go from socket to socket, whole and in order, whoever is slow and whoever breaks off.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use lb_agent::l7::Breach;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::streaming::{LONG, SPLICED, byte};
-use super::support::{Backend, Fixture, RawBackend, Table, eventually, read_head, text};
+use super::support::{Backend, Fixture, RawBackend, Table, eventually, protocol, read_head, text};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -154,6 +157,37 @@ async fn an_upload_that_breaks_off_leaves_nothing_to_the_next() {
         expect_whole(&mut client, 1).await;
     }
     eventually("the connections are closed", || fixture.proxy.left().total() == 0).await;
+}
+
+/// Whatever the endpoint speaks, it is not to blame for the rest of its response.
+#[tokio::test]
+async fn a_response_ends_with_a_request_that_breaks_off() {
+    for is_http2 in [false, true] {
+        let echo = |request: Request<Incoming>| async {
+            Response::new(request.into_body().map_err(io::Error::other).boxed_unsync())
+        };
+        let backend = if is_http2 { Backend::http2(echo).await } else { Backend::start(echo).await };
+        let fixture = Fixture::start(Table::all_spoken(&[backend.address], protocol(is_http2, None)));
+        for _ in 0..10 {
+            let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+            client.write_all(&head("/", "content-length: 100")).await.expect("sent");
+            client.write_all(b"the half").await.expect("sent");
+            let mut came = Vec::new();
+            while !String::from_utf8_lossy(&came).contains("the half") {
+                let read = timeout(SOON, client.read_buf(&mut came)).await.expect("in time");
+                assert!(read.expect("more") > 0, "{}", String::from_utf8_lossy(&came));
+            }
+            client.shutdown().await.expect("half closed");
+            // By a reset, or by the end of what is no end of a body.
+            drop(timeout(SOON, client.read_to_end(&mut came)).await.expect("in time"));
+            assert!(!came.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&came));
+        }
+        eventually("the connections are closed", || fixture.proxy.left().total() == 0).await;
+        for breach in Breach::ALL {
+            let counted = format!("lb_l7_upstream_breaches_total{{reason=\"{}\"}}", breach.label());
+            assert_eq!(fixture.metric(&counted), 0, "{counted}, HTTP/2: {is_http2}");
+        }
+    }
 }
 
 /// The rest of the upload is taken, and the next request on the connection gets its own answer.

@@ -15,7 +15,6 @@ use super::access_log::{Notes, Record};
 use super::body::BodyError;
 use super::client::Busy;
 use super::config::Config;
-use super::endpoint::BrokenOff;
 use super::grpc;
 use super::outcome::{Ended, Outcome};
 use super::reply::Reply;
@@ -123,9 +122,7 @@ impl Account {
         match frame {
             Poll::Ready(Some(Ok(frame))) => known.part(frame),
             // Its client broke off what the endpoint was to read to its end.
-            Poll::Ready(Some(Err(BodyError::Http1(BrokenOff::Request)))) => {
-                known.ended = Some(Ended::LeftByClient)
-            }
+            Poll::Ready(Some(Err(BodyError::Request))) => known.ended = Some(Ended::LeftByClient),
             Poll::Ready(Some(Err(_))) => known.ended = Some(Ended::BrokenByUpstream),
             Poll::Ready(None) => known.ended = Some(Ended::Whole),
             Poll::Pending => {}

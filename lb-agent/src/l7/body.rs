@@ -13,13 +13,14 @@ use thiserror::Error;
 
 use super::access_log::Notes;
 use super::account::Account;
+use super::breach::Breach;
 use super::endpoint::BrokenOff;
 use super::exchange::Exchange;
 use super::guard::UploadWay;
 use super::headers;
 use super::quiet::Quiet;
 use super::splice::{Splice, UploadSplice};
-use super::stream::Stream;
+use super::stream::{Cut, Stream};
 use super::upload::Upload;
 
 /// A client request's body on its way to a backend.
@@ -128,9 +129,12 @@ impl http_body::Body for RequestBody {
 /// Why a response's body broke off.
 #[derive(Debug, Error)]
 pub(super) enum BodyError {
+    /// The client broke its request off, which the endpoint was to read to its end.
+    #[error("the client broke its request off")]
+    Request,
     /// Over HTTP/1.1.
-    #[error(transparent)]
-    Http1(#[from] BrokenOff),
+    #[error("the endpoint's response broke off ({})", .0.label())]
+    Http1(Breach),
     /// Over HTTP/2; a client that speaks it, too, hears the reason.
     #[error("the endpoint's stream broke off")]
     Http2(#[source] h2::Error),
@@ -139,11 +143,25 @@ pub(super) enum BodyError {
     Quiet,
 }
 
-impl From<h2::Error> for BodyError {
+impl From<BrokenOff> for BodyError {
+    fn from(broken: BrokenOff) -> Self {
+        match broken {
+            BrokenOff::Request => Self::Request,
+            BrokenOff::Response(breach) => Self::Http1(breach),
+        }
+    }
+}
+
+impl From<Cut> for BodyError {
     /// That an endpoint breaks the rules of HTTP/2 is no fault of the client's, who would be told of one by the same reason.
-    fn from(error: h2::Error) -> Self {
-        let is_fault = error.reason() == Some(Reason::PROTOCOL_ERROR);
-        Self::Http2(if is_fault { Reason::INTERNAL_ERROR.into() } else { error })
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Request => Self::Request,
+            Cut::Response(error) if error.reason() == Some(Reason::PROTOCOL_ERROR) => {
+                Self::Http2(Reason::INTERNAL_ERROR.into())
+            }
+            Cut::Response(error) => Self::Http2(error),
+        }
     }
 }
 
@@ -243,7 +261,7 @@ impl http_body::Body for Body {
         let splice = this.account.as_ref().and_then(|account| account.busy().splice());
         let mut frame = match &mut this.content {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Content::Exchange(exchange) => exchange.poll_frame(cx, splice).map_err(BodyError::Http1),
+            Content::Exchange(exchange) => exchange.poll_frame(cx, splice).map_err(BodyError::from),
             Content::Stream(stream) => stream.poll_frame(cx).map_err(BodyError::from),
         };
         if let Some(quiet) = &mut self.quiet {

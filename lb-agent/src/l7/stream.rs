@@ -118,12 +118,26 @@ pub(super) struct Answering {
     _place: Place,
 }
 
+/// Why a response's body broke off.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// The client broke the request's body off, and the endpoint was told so.
+    Request,
+    /// The endpoint's stream ended before its end.
+    Response(h2::Error),
+}
+
 impl Answering {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        // What is wrong with the request's body, the response will tell.
-        if self.outgoing.as_mut().is_some_and(|outgoing| outgoing.poll(cx).is_ready()) {
-            self.outgoing = None;
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.outgoing.as_mut().map(|outgoing| outgoing.poll(cx)) {
+            Some(Poll::Ready(Err(BadBody))) => return Poll::Ready(Some(Err(Cut::Request))),
+            Some(Poll::Ready(Ok(()))) => self.outgoing = None,
+            Some(Poll::Pending) | None => {}
         }
+        self.poll_response(cx).map_err(Cut::Response)
+    }
+
+    fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         match ready!(self.incoming.poll_data(cx)) {
             Some(Ok(part)) => {
                 // It is passed on at the reader's pace: only then there is room for more.
@@ -150,12 +164,9 @@ impl Stream {
         Self { answering, turn }
     }
 
-    pub(super) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let frame = self.answering.poll_frame(cx);
-        if let Poll::Ready(Some(Err(error))) = &frame {
+        if let Poll::Ready(Some(Err(Cut::Response(error)))) = &frame {
             self.turn.upstream().breaches.tell(Breach::of_stream_body(error));
         }
         frame

@@ -18,7 +18,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response};
 use http_body::{Frame, SizeHint};
-use thiserror::Error;
 use tokio::io::AsyncReadExt;
 
 use self::framing::{Framing, Step};
@@ -93,13 +92,11 @@ pub(super) enum Failure {
 }
 
 /// A response does not come to its end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum BrokenOff {
     /// The endpoint broke the rules.
-    #[error("the endpoint's response broke off")]
     Response(Breach),
     /// The body of its request did: the connection goes with it.
-    #[error("the body of the request broke off")]
     Request,
 }
 
