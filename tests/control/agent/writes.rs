@@ -102,7 +102,7 @@ async fn the_right_to_write_may_be_taken_away_and_given_back() -> Result<()> {
     let bindings: Api<ClusterRoleBinding> = Api::all(site.client.clone());
     bindings.delete("writer", &DeleteParams::default()).await?;
     let refused = || {
-        let writes = site.control_plane.writes();
+        let writes = site.control_plane.writes_so_far();
         writes.map(|writes| writes.iter().filter(|write| write.code == 403).count())
     };
     for number in 0..50 {

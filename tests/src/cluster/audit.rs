@@ -2,9 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+
+use crate::lab::wait::until;
+
+/// An answer may be seen before its line: whoever counts lines waits until none has come for so long,
+const REST: Duration = Duration::from_millis(200);
+
+/// or for this long, where somebody writes all the time.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Only writes, once each, when they are answered.
 pub(crate) const POLICY: &str = r#"{
@@ -46,6 +55,21 @@ pub(crate) fn writes(log: &Path) -> Result<Vec<Write>> {
     let lines =
         whole.lines().map(|line| serde_json::from_str::<Event>(line).with_context(|| line.to_owned()));
     lines.map(|event| Ok(event?.into())).collect()
+}
+
+/// As `writes`, with those that are on their way.
+pub(crate) fn all_writes(log: &Path) -> Result<Vec<Write>> {
+    let (mut known, mut since) = (0, Instant::now());
+    let rests = || {
+        let len = fs::metadata(log).map_or(0, |file| file.len());
+        if len != known {
+            (known, since) = (len, Instant::now());
+        }
+        since.elapsed() >= REST
+    };
+    // One that does not rest is read as it is.
+    let _ = until("the audit log rests", LONGEST, rests);
+    writes(log)
 }
 
 #[derive(Deserialize)]

@@ -218,7 +218,19 @@ impl ControlPlane {
     /// # Errors
     /// If the audit log cannot be read.
     pub fn writes(&self) -> Result<Vec<Write>> {
-        audit::writes(&self.folder().join("log/audit.log"))
+        audit::all_writes(&self.audit_log())
+    }
+
+    /// The same at this moment: the last ones may be on their way.
+    ///
+    /// # Errors
+    /// If the audit log cannot be read.
+    pub fn writes_so_far(&self) -> Result<Vec<Write>> {
+        audit::writes(&self.audit_log())
+    }
+
+    fn audit_log(&self) -> PathBuf {
+        self.folder().join("log/audit.log")
     }
 
     /// The API server's process: to freeze it, or to stop it gently.
