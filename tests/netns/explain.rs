@@ -24,7 +24,7 @@ fn explain_names_the_owner_of_a_connection_at_every_node() -> Result<()> {
         await_all_up(lab)?;
         let vip = lab.vip();
         for vip in [IpAddr::from(vip.v4), vip.v6.into()] {
-            for _ in 0..4 {
+            for _ in 0..2 {
                 follows(lab, SocketAddr::new(vip, PORT))?;
             }
         }

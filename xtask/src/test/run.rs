@@ -1,6 +1,7 @@
 //! Runs one tier by cargo, showing its output and counting its tests.
 
 use std::{
+    ffi::OsString,
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
 };
@@ -21,34 +22,39 @@ pub(super) fn tier(tier: Tier, failures: &mut Failures) -> Result<Tally> {
             let mut cargo = workspace::cargo()?;
             count(cargo.args(["test", "--no-fail-fast", "--workspace", "--lib", "--bins"]), failures)
         }
-        folder => count(&mut folder_test(folder)?, failures),
+        folder => folder_tests(folder, failures),
     }
 }
 
-fn folder_test(tier: Tier) -> Result<Command> {
-    let mut cargo = workspace::cargo()?;
-    cargo.args(["test", "--package", "lb-tests", "--test", tier.name()]);
+fn folder_tests(tier: Tier, failures: &mut Failures) -> Result<Tally> {
+    let environment = environment(tier)?;
+    let mut tally = Tally::default();
+    for turn in tier.turns() {
+        let mut cargo = workspace::cargo()?;
+        cargo.args(["test", "--package", "lb-tests", "--test", tier.name(), "--"]).args(turn.arguments());
+        tally += count(cargo.envs(environment.iter().cloned()), failures)?;
+    }
+    Ok(tally)
+}
+
+/// Builds what the tests run, and tells them where it is.
+fn environment(tier: Tier) -> Result<Vec<(&'static str, OsString)>> {
+    let mut environment = Vec::new();
     if tier.runs_the_agent() {
-        workspace::succeed(workspace::cargo()?.args([
-            "build",
-            "--package",
-            "lb-agent",
-            "--bin",
-            "lb-agent",
-        ]))?;
-        cargo.env("LB_AGENT", workspace::target_dir()?.join("debug").join("lb-agent"));
-        cargo.args(["--", &format!("--test-threads={}", tier.threads())]);
+        let agent = ["build", "--package", "lb-agent", "--bin", "lb-agent"];
+        workspace::succeed(workspace::cargo()?.args(agent))?;
+        environment.push(("LB_AGENT", workspace::target_dir()?.join("debug").join("lb-agent").into()));
     }
     if tier == Tier::Netns {
         build_ebpf::other()?;
     }
     if let Some(extent) = tier.extent() {
-        cargo.envs(cluster::build(extent)?);
+        environment.extend(cluster::build(extent)?);
         if extent == cluster::Extent::Nodes {
-            cargo.envs([cluster::edgelb(&DEV)?]);
+            environment.push(cluster::edgelb(&DEV)?);
         }
     }
-    Ok(cargo)
+    Ok(environment)
 }
 
 /// Passes the output on as it comes. A run that ends badly without a failed test (it did not compile, say)

@@ -95,12 +95,16 @@ impl Tier {
         }
     }
 
-    /// How many of its tests run at once. Those of the control tier mostly wait; nodes need the machine for
-    /// themselves.
-    pub(super) const fn threads(self) -> u8 {
+    /// How its tests come to run. Those of the control tier mostly wait, and so do those with nodes, for times that the product
+    /// has; some need the machine for themselves.
+    pub(super) fn turns(self) -> Vec<Turn> {
         match self {
-            Self::Control => 2,
-            _ => 1,
+            Self::Control => vec![Turn { threads: 2, ..Turn::ALONE }],
+            Self::Netns => {
+                vec![Turn { threads: 2, only: &[], skip: ALONE }, Turn { only: ALONE, ..Turn::ALONE }]
+            }
+            Self::E2e => vec![Turn::ALONE],
+            _ => vec![Turn::default()],
         }
     }
 
@@ -111,6 +115,43 @@ impl Tier {
 
     const fn is_privileged(self) -> bool {
         matches!(self, Self::Datapath | Self::Netns | Self::E2e)
+    }
+}
+
+/// Modules of the netns tier that count what breaks, or how long it takes; in which nobody may be taken for down; or that look
+/// at all of the machine.
+const ALONE: &[&str] = &[
+    "chaos::",
+    "clock::",
+    "demo::",
+    "lab::",
+    "live::",
+    "liveness::",
+    "soak::",
+    "spread::",
+    "takeover::",
+    "weights::",
+];
+
+/// Tests of a tier that run in one go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Turn {
+    /// How many at once; 0 for as many as there are processors.
+    threads: u8,
+    /// What their names begin with; all if it is empty.
+    only: &'static [&'static str],
+    /// What the names of others begin with.
+    skip: &'static [&'static str],
+}
+
+impl Turn {
+    const ALONE: Self = Self { threads: 1, only: &[], skip: &[] };
+
+    /// For the test runner.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let threads = (self.threads > 0).then(|| format!("--test-threads={}", self.threads));
+        let skipped = self.skip.iter().flat_map(|name| ["--skip", name]).map(ToString::to_string);
+        threads.into_iter().chain(skipped).chain(self.only.iter().map(ToString::to_string)).collect()
     }
 }
 
