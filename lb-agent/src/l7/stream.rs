@@ -66,7 +66,9 @@ impl Asked {
             Ok(response) => {
                 self.place.answered();
                 let Self { outgoing, place, .. } = self;
-                Ok(response.map(|incoming| Answering { incoming, outgoing: outgoing.left(), _place: place }))
+                let outgoing = outgoing.left();
+                let answering = |incoming| Answering { incoming, outgoing, is_reset: false, _place: place };
+                Ok(response.map(answering))
             }
             Err(failure) => {
                 match failure {
@@ -115,6 +117,8 @@ impl Asked {
 pub(super) struct Answering {
     incoming: RecvStream,
     outgoing: Option<Box<Outgoing>>,
+    /// Whether the endpoint was told that the client broke its request off.
+    is_reset: bool,
     _place: Place,
 }
 
@@ -129,12 +133,14 @@ pub(super) enum Cut {
 
 impl Answering {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.outgoing.as_mut().map(|outgoing| outgoing.poll(cx)) {
-            Some(Poll::Ready(Err(BadBody))) => return Poll::Ready(Some(Err(Cut::Request))),
-            Some(Poll::Ready(Ok(()))) => self.outgoing = None,
-            Some(Poll::Pending) | None => {}
+        if let Some(Poll::Ready(sent)) = self.outgoing.as_mut().map(|outgoing| outgoing.poll(cx)) {
+            (self.outgoing, self.is_reset) = (None, sent.is_err());
         }
-        self.poll_response(cx).map_err(Cut::Response)
+        // What came before it is whole.
+        self.poll_response(cx).map_err(|error| match self.is_reset && is_ours(&error) {
+            true => Cut::Request,
+            false => Cut::Response(error),
+        })
     }
 
     fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
@@ -151,6 +157,11 @@ impl Answering {
             }
         }
     }
+}
+
+/// Whether it is this side that has reset a stream, and not for a fault of the other one's.
+fn is_ours(error: &h2::Error) -> bool {
+    error.is_reset() && !error.is_remote() && !error.is_library()
 }
 
 /// The same, with the turn that ends with it.

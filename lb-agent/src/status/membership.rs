@@ -23,8 +23,8 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use self::candidates::{Candidates, Place};
-use self::flow_keys::Coming;
 pub(super) use self::flow_keys::given_keys;
+use self::flow_keys::{Anew, Coming};
 use self::ids::Ids;
 pub(super) use self::since::Since;
 use super::agents::Agents;
@@ -143,16 +143,30 @@ impl Draft<'_> {
         self.add(number, step, places, key);
     }
 
-    /// Where all lack keys of the history, the same members begin by the one that most of them have. Flows that are there have
-    /// opened by that.
+    /// Where all lack keys of the history, generations of those come again with the key that most have: flows that are there
+    /// opened by that. What was only learned is given up, as flows opened nowhere by it.
     fn begin_anew(&mut self) {
-        let Some(key) = flow_keys::anew(&self.next, self.sight) else { return };
-        let generations = &mut self.next.generations;
-        let Some(newest) = generations.last().cloned() else { return };
+        let Some(Anew { key, unknown }) = flow_keys::anew(&self.next, self.sight) else { return };
+        let mut known = std::mem::take(&mut self.next.generations);
+        let Some(newest) = known.last().cloned() else { return };
+        let is_known = |generation: &MembershipGeneration| {
+            generation.flow_key.is_none_or(|FlowKeyPrint(key)| !unknown.contains(&key))
+        };
         let is_opened = |generation: &MembershipGeneration| generation.step > MembershipStep::Learn;
-        generations.retain(|generation| generation.flow_key == Some(key) && is_opened(generation));
-        let places = newest.members.iter().map(Place::of).collect();
-        self.add(newest.number, MembershipStep::Switch, places, Some(key));
+        let last = known.iter().rposition(|generation| is_known(generation) && is_opened(generation));
+        let mut again = known.split_off(last.map_or(0, |last| last + 1));
+        known.retain(is_known);
+        again.retain(is_opened);
+        if known.is_empty() && again.is_empty() {
+            again.push(newest.clone());
+        }
+        self.next.generations = known;
+        let mut number = newest.number;
+        for generation in again {
+            let places = generation.members.iter().map(Place::of).collect();
+            self.add(number, MembershipStep::Switch, places, Some(key));
+            number = self.next.generations.last().map_or(number, |added| added.number);
+        }
     }
 
     /// A key that was taken back before all had learned it, or that a newcomer does not know, is not waited for: no flow

@@ -174,9 +174,17 @@ pub(super) fn fill(history: &mut EdgeMembershipSpec, sight: &Sight<'_>) {
     history.generations.iter_mut().for_each(|generation| generation.flow_key = generation.flow_key.or(key));
 }
 
-/// The key by which all agents begin anew that are heard: each lacks one by which flows of the history are found. Those that
-/// do not believe in it serve by their own, as yet; of the others, nobody does, nor ever would.
-pub(super) fn anew(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Option<FlowKeyPrint> {
+/// How all agents begin anew that are heard.
+pub(super) struct Anew {
+    /// By this key.
+    pub(super) key: FlowKeyPrint,
+    /// Those of the history that go.
+    pub(super) unknown: BTreeSet<u32>,
+}
+
+/// Where each agent that is heard lacks a key by which flows of the history are found. Those that do not believe in it serve by
+/// their own, as yet; of the others, nobody does, nor ever would.
+pub(super) fn anew(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Option<Anew> {
     let told = told(history);
     if told.is_empty() || !sight.agents.is_in_contact(sight.now) {
         return None;
@@ -192,7 +200,12 @@ pub(super) fn anew(history: &EdgeMembershipSpec, sight: &Sight<'_>) -> Option<Fl
     if !heard.iter().all(lacks) {
         return None;
     }
-    most(&counted(heard.iter().filter_map(|lease| lease.key))).map(FlowKeyPrint)
+    let key = most(&counted(heard.iter().filter_map(|lease| lease.key)))?;
+    let doubted: BTreeSet<_> = heard.iter().filter_map(|lease| lease.doubted_key).collect();
+    // Who only lacks one does not say whether it has another beside its own, but nobody serves by that.
+    let unknown =
+        if doubted.is_empty() { told.into_iter().filter(|&told| told != key).collect() } else { doubted };
+    Some(Anew { key: FlowKeyPrint(key), unknown })
 }
 
 /// Whether the key of a generation that is being learned is not to come: a live agent that does not have it was given

@@ -206,48 +206,85 @@ fn where_all_lost_the_key_they_begin_anew_by_another() {
     world.check(&["1@a a1 b2 c3", "2!@a c3"]);
 }
 
+/// Somebody wrote a key that nobody has into the history.
+fn edited() -> World {
+    let mut world = world();
+    let newest = world.history.generations.last_mut().expect("there is one");
+    (newest.number, newest.step, newest.flow_key) = (2, MembershipStep::Switch, Some(FlowKeyPrint(C)));
+    world
+}
+
+impl World {
+    /// They do not believe in it.
+    fn doubt(&mut self, names: &[&str]) {
+        names.iter().for_each(|name| self.write(name, |lease| lease.doubted_key = Some(C)));
+    }
+}
+
 #[test]
 fn a_key_that_nobody_believes_in_takes_nobody_out() {
-    let all = ["a", "b", "c"];
-    let doubt = |world: &mut World, names: &[&str]| {
-        names.iter().for_each(|name| world.write(name, |lease| lease.doubted_key = Some(C)));
-    };
-    // Somebody wrote it into the history, and the members go on, one after the other.
-    let mut world = world();
-    let Some(newest) = world.history.generations.last_mut() else { panic!("there is one") };
-    (newest.number, newest.step, newest.flow_key) = (2, MembershipStep::Switch, Some(FlowKeyPrint(C)));
+    // The members go on, one after the other.
+    let mut world = edited();
     world.check(&["2!@c a1 b2 c3"]);
-    doubt(&mut world, &["b", "a"]);
+    world.doubt(&["b", "a"]);
     world.check(&["2!@c a1 b2 c3"]);
-    doubt(&mut world, &["c"]);
+    world.doubt(&["c"]);
     world.check(&["3!@a a1 b2 c3"]);
     // They see that, again one after the other.
-    for name in all {
+    for name in ["a", "b", "c"] {
         world.write(name, |lease| lease.doubted_key = None);
         world.acknowledge(&[name]);
         world.step();
     }
     world.check(&["3@a a1 b2 c3"]);
-    // What was there before it, and is known, is there still.
-    let mut world = self::world();
-    let [known] = &world.history.generations[..] else { panic!("{:?}", world.history) };
-    let edited = MembershipGeneration { number: 2, flow_key: Some(FlowKeyPrint(C)), ..known.clone() };
-    world.history.generations.push(edited);
-    doubt(&mut world, &all);
-    world.check(&["1@a a1 b2 c3", "3!@a a1 b2 c3"]);
-    world.settle(&all);
-    world.check(&["3@a a1 b2 c3"]);
     // One that knows the key, or has lost its own and begins by it, is right.
-    let mut world = self::world();
-    world.history.generations[0].flow_key = Some(FlowKeyPrint(C));
-    doubt(&mut world, &["a", "b"]);
+    let mut world = edited();
+    world.doubt(&["a", "b"]);
     world.write("c", |lease| (lease.key, lease.given_key) = (Some(C), Some(C)));
-    world.check(&["1@c a1 b2 c3"]);
+    world.check(&["2!@c a1 b2 c3"]);
     // One that has waited for it too long holds nobody up, and is out for now.
     world.write("c", |lease| {
         (lease.state, lease.key, lease.given_key) = (AgentState::Starting, Some(A), Some(A));
     });
-    world.check(&["2!@a a1 b2 c3", "3!@a a1 b2"]);
+    world.check(&["3!@a a1 b2 c3", "4!@a a1 b2"]);
+}
+
+#[test]
+fn what_was_there_before_a_key_that_nobody_believes_in_stays() {
+    let all = ["a", "b", "c"];
+    let mut world = world();
+    let [known] = &world.history.generations[..] else { panic!("{:?}", world.history) };
+    let edited = MembershipGeneration { number: 2, flow_key: Some(FlowKeyPrint(C)), ..known.clone() };
+    world.history.generations.push(edited);
+    world.doubt(&all);
+    world.check(&["1@a a1 b2 c3", "3!@a a1 b2 c3"]);
+    world.settle(&all);
+    world.check(&["3@a a1 b2 c3"]);
+    // Flows of a former key, too, which everybody knows.
+    let mut world = self::world();
+    world.give(B, &all);
+    world.write("b", |lease| lease.needed = Some(1));
+    world.settle(&all);
+    world.follow(&all);
+    world.check(&["1@a a1 b2 c3", "2@b a1 b2 c3"]);
+    world.history.generations[1].number = 3;
+    world.history.generations[1].flow_key = Some(FlowKeyPrint(C));
+    world.doubt(&all);
+    world.check(&["1@a a1 b2 c3", "4!@b a1 b2 c3"]);
+}
+
+#[test]
+fn what_came_by_a_key_that_nobody_believes_in_comes_again() {
+    let mut world = edited();
+    world.nodes.retain(|node| node.name != "a");
+    world.check(&["2!@c a1 b2 c3", "3?@c b2 c3"]);
+    world.doubt(&["a", "b", "c"]);
+    world.check(&["4!@a a1 b2 c3", "5?@a b2 c3"]);
+    let mut world = edited();
+    world.say("c", AgentState::Starting);
+    world.check(&["2!@c a1 b2 c3", "3!@c a1 b2"]);
+    world.doubt(&["a", "b"]);
+    world.check(&["4!@a a1 b2 c3", "5!@a a1 b2"]);
 }
 
 #[test]
