@@ -20,7 +20,7 @@ use super::guard::UploadWay;
 use super::headers;
 use super::quiet::Quiet;
 use super::splice::{Splice, UploadSplice};
-use super::stream::{Cut, Stream};
+use super::stream::Stream;
 use super::upload::Upload;
 
 /// A client request's body on its way to a backend.
@@ -152,15 +152,15 @@ impl From<BrokenOff> for BodyError {
     }
 }
 
-impl From<Cut> for BodyError {
+impl From<BrokenOff<h2::Error>> for BodyError {
     /// That an endpoint breaks the rules of HTTP/2 is no fault of the client's, who would be told of one by the same reason.
-    fn from(cut: Cut) -> Self {
-        match cut {
-            Cut::Request => Self::Request,
-            Cut::Response(error) if error.reason() == Some(Reason::PROTOCOL_ERROR) => {
+    fn from(broken: BrokenOff<h2::Error>) -> Self {
+        match broken {
+            BrokenOff::Request => Self::Request,
+            BrokenOff::Response(error) if error.reason() == Some(Reason::PROTOCOL_ERROR) => {
                 Self::Http2(Reason::INTERNAL_ERROR.into())
             }
-            Cut::Response(error) => Self::Http2(error),
+            BrokenOff::Response(error) => Self::Http2(error),
         }
     }
 }

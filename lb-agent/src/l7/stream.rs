@@ -16,7 +16,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::body::RequestBody;
 use super::breach::Breach;
 use super::deadline::Deadline;
-use super::endpoint::Failure;
+use super::endpoint::{BrokenOff, Failure};
 use super::multiplex::Place;
 use super::outgoing::{BadBody, Outgoing};
 use super::upstream::Turn;
@@ -122,24 +122,17 @@ pub(super) struct Answering {
     _place: Place,
 }
 
-/// Why a response's body broke off.
-#[derive(Debug)]
-pub(super) enum Cut {
-    /// The client broke the request's body off, and the endpoint was told so.
-    Request,
-    /// The endpoint's stream ended before its end.
-    Response(h2::Error),
-}
+type Part = Result<Frame<Bytes>, BrokenOff<h2::Error>>;
 
 impl Answering {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Part>> {
         if let Some(Poll::Ready(sent)) = self.outgoing.as_mut().map(|outgoing| outgoing.poll(cx)) {
             (self.outgoing, self.is_reset) = (None, sent.is_err());
         }
         // What came before it is whole.
         self.poll_response(cx).map_err(|error| match self.is_reset && is_ours(&error) {
-            true => Cut::Request,
-            false => Cut::Response(error),
+            true => BrokenOff::Request,
+            false => BrokenOff::Response(error),
         })
     }
 
@@ -175,9 +168,9 @@ impl Stream {
         Self { answering, turn }
     }
 
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Part>> {
         let frame = self.answering.poll_frame(cx);
-        if let Poll::Ready(Some(Err(Cut::Response(error)))) = &frame {
+        if let Poll::Ready(Some(Err(BrokenOff::Response(error)))) = &frame {
             self.turn.upstream().breaches.tell(Breach::of_stream_body(error));
         }
         frame

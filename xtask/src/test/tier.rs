@@ -80,7 +80,7 @@ impl Tier {
         }
     }
 
-    /// Tiers with a lab of their own need the agent's binary, and the machine for themselves.
+    /// Tiers with a lab of their own need the agent's binary.
     pub(super) const fn runs_the_agent(self) -> bool {
         matches!(self, Self::Control | Self::Netns | Self::E2e)
     }
@@ -138,9 +138,9 @@ const ALONE: &[&str] = &[
 pub(super) struct Turn {
     /// How many at once; 0 for as many as there are processors.
     threads: u8,
-    /// What their names begin with; all if it is empty.
+    /// What is part of their names; all if it is empty.
     only: &'static [&'static str],
-    /// What the names of others begin with.
+    /// What is part of the names of others.
     skip: &'static [&'static str],
 }
 

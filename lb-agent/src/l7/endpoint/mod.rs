@@ -93,10 +93,10 @@ pub(super) enum Failure {
 
 /// A response does not come to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum BrokenOff {
-    /// The endpoint broke the rules.
-    Response(Breach),
-    /// The body of its request did: the connection goes with it.
+pub(super) enum BrokenOff<E = Breach> {
+    /// The endpoint broke it off, or the rules.
+    Response(E),
+    /// The body of its request did: the connection, or the stream, goes with it.
     Request,
 }
 
