@@ -40,6 +40,8 @@ pub(super) struct Election {
     ballot: Ballot,
     /// The Lease as this process wrote it last: it need not be read before the next renewal.
     held: Option<Lease>,
+    /// This process wrote itself into the Lease, and does not know yet whether it is in it.
+    is_asking: bool,
     /// Until when this process leads, unless it renews.
     until: watch::Sender<Option<Instant>>,
     metrics: StatusMetrics,
@@ -55,7 +57,7 @@ impl Election {
         metrics: StatusMetrics,
     ) -> Self {
         let ballot = Ballot { identity, period: terms.period, seen: None };
-        Self { leases, terms, ballot, held: None, until, metrics }
+        Self { leases, terms, ballot, held: None, is_asking: false, until, metrics }
     }
 
     /// Runs for the office, and holds it, for as long as it is polled.
@@ -79,10 +81,14 @@ impl Election {
 
     /// Gives the office up, so that the next one need not wait.
     pub(super) async fn release(&mut self) {
-        if self.until.send_replace(None).is_none() {
+        let leads = self.until.send_replace(None).is_some();
+        if leads {
+            self.tell(false);
+        }
+        // Who was stopped before the server's word came may be in the Lease all the same.
+        if !leads && !self.is_asking {
             return;
         }
-        self.tell(false);
         match self.write_release().await {
             Ok(()) => info!("the leader's Lease is released"),
             Err(error) => warn!(%error, "the leader's Lease cannot be released: it will run out"),
@@ -113,16 +119,19 @@ impl Election {
         };
         match self.ballot.judge(found.as_ref(), Instant::now()) {
             Move::Wait => {
+                self.is_asking = false;
                 self.lead_until(None);
                 Ok(())
             }
             Move::Take => {
                 let lease = self.ballot.hold(found);
+                self.is_asking = true;
                 let written = match lease.metadata.resource_version {
                     Some(_) => self.replace(&lease).await?,
                     None => self.create(&lease).await?,
                 };
                 self.held = Some(written);
+                self.is_asking = false;
                 self.lead_until(Some(asked + self.terms.period * 2 / 3));
                 Ok(())
             }

@@ -77,6 +77,23 @@ async fn an_orderly_stop_hands_the_office_over_at_once() -> Result<()> {
     Ok(())
 }
 
+/// It stands in the Lease, but was not told yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_before_the_servers_word_comes_hands_the_office_over_too() -> Result<()> {
+    let cluster = Cluster::start(&[]).await?;
+    // Nobody runs before it has read the edge nodes.
+    let nodes = cluster.nodes.send_replace(None);
+    let agent = cluster.agent("edge-1").await?;
+    let late = Duration::from_millis(800);
+    ensure!(late < TIMING.patience);
+    agent.fault.delay(late);
+    cluster.nodes.send_replace(nodes);
+    cluster.led_by(&["edge-1"]).await?;
+    agent.stop().await?;
+    assert_eq!(cluster.leader().await?, "");
+    Ok(())
+}
+
 /// The old leader has stopped before a new one begins, though nobody tells it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_cut_off_stops_before_another_begins() -> Result<()> {
