@@ -1,5 +1,8 @@
 //! One check for all tables of cases: the kernel and the host do the same, and it is what is expected.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
+
 use lb_agent::l4::wanted::Wanted;
 use lb_common::capture::Filter;
 use lb_common::fragment::Head;
@@ -12,13 +15,52 @@ use lb_tests::kernel::{Kernel, Outcome};
 
 use crate::capture;
 
+/// Loaded once, and used by one test after the other: to verify the programs takes a second.
+static IDLE: Mutex<Vec<Kernel>> = Mutex::new(Vec::new());
+
 /// The packet path in the kernel and on the host with the same state.
 pub(crate) struct Both {
-    kernel: Kernel,
+    kernel: Lent,
     host: Host,
     is_captured: bool,
     /// What the kernel handed over for the packets that were captured, too.
     handed: Vec<(Head, Vec<u8>)>,
+}
+
+/// Given back where no test failed with it.
+struct Lent(Option<Kernel>);
+
+impl Lent {
+    fn with(wanted: &Wanted) -> Self {
+        let idle = IDLE.lock().expect("nobody panics with it").pop();
+        let kernel = match idle {
+            Some(mut kernel) => kernel.renew(wanted).map(|()| kernel),
+            None => Kernel::with(wanted),
+        };
+        Self(Some(kernel.expect("the program loads: these tests need CAP_BPF")))
+    }
+}
+
+impl Deref for Lent {
+    type Target = Kernel;
+
+    fn deref(&self) -> &Kernel {
+        self.0.as_ref().expect("it is lent until it is dropped")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Kernel {
+        self.0.as_mut().expect("it is lent until it is dropped")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            IDLE.lock().expect("nobody panics with it").extend(self.0.take());
+        }
+    }
 }
 
 /// How a program that captures is run.
@@ -31,8 +73,7 @@ impl Both {
     }
 
     pub(crate) fn with(wanted: &Wanted) -> Self {
-        let kernel = Kernel::with(wanted).expect("the program loads: these tests need CAP_BPF");
-        Self { kernel, host: Host::with(wanted), is_captured: false, handed: Vec::new() }
+        Self { kernel: Lent::with(wanted), host: Host::with(wanted), is_captured: false, handed: Vec::new() }
     }
 
     /// Brings both to another state: by the agent's plan, and with no sockets.

@@ -4,7 +4,7 @@ mod capture;
 
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
-use aya::maps::{Array, PerCpuArray, PerCpuValues, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, PerCpuArray, PerCpuValues, ProgramArray, RingBuf};
 use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, TestRunResult, Xdp};
 use aya::util::nr_cpus;
 use lb_agent::l4::maps::Maps;
@@ -13,7 +13,8 @@ use lb_agent::l4::plan::{Installed, plan};
 use lb_agent::l4::wanted::{Key, Wanted};
 use lb_agent::l4::{counters, loader};
 use lb_agent::model::{Protocol, ServiceAddress};
-use lb_common::fragment::Head;
+use lb_common::capture::Filter;
+use lb_common::fragment::{Datagram, DatagramKey, Head};
 use lb_common::limit::LIMITS;
 use lb_common::map::{BENCH_HEAD_WORDS, Bench, LISTENER_V4, LISTENER_V6, Traffic, name, program};
 use lb_common::verdict::Verdict;
@@ -101,6 +102,22 @@ impl Kernel {
             self.installed.apply(&operation);
         }
         Ok(())
+    }
+
+    /// The same as if it had just been loaded: it remembers no packet.
+    ///
+    /// # Errors
+    /// As `set`.
+    pub fn renew(&mut self, wanted: &Wanted) -> Result<()> {
+        self.set(wanted)?;
+        self.set_beat(0)?;
+        self.forget_limits()?;
+        self.set_filter(Filter::default())?;
+        self.handed()?;
+        let map = self.object.map_mut(name::DATAGRAMS).context("no map of datagrams")?;
+        let mut datagrams: HashMap<_, DatagramKey, Datagram> = map.try_into()?;
+        let known = datagrams.keys().collect::<Result<Vec<_>, _>>()?;
+        Ok(known.iter().try_for_each(|key| datagrams.remove(key))?)
     }
 
     /// When this node's agent gave its last sign of life, nanoseconds of the monotonic clock.

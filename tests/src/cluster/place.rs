@@ -22,15 +22,12 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Result<Self> {
+        let _turn = turn()?;
         remove_stale()?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number}", process::id());
-        // Nobody looks at a folder before its owner's lock is held: it gets its name last.
-        let unnamed = places().join(format!(".{name}"));
-        fs::create_dir_all(unnamed.join("log")).with_context(|| format!("making {}", unnamed.display()))?;
-        let owner = lock(&unnamed).context("nobody else can have it yet")?;
-        let folder = places().join(name);
-        fs::rename(&unnamed, &folder)?;
+        let folder = places().join(format!("{}-{number}", process::id()));
+        fs::create_dir_all(folder.join("log")).with_context(|| format!("making {}", folder.display()))?;
+        let owner = lock(&folder).context("nobody else can have it yet")?;
         Ok(Self { folder, number, _owner: owner })
     }
 
@@ -46,7 +43,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.folder) {
+        let removed = turn().and_then(|_turn| Ok(fs::remove_dir_all(&self.folder)?));
+        if let Err(error) = removed {
             eprintln!("{} is not all gone: {error}", self.folder.display());
         }
     }
@@ -57,12 +55,20 @@ pub(crate) fn places() -> PathBuf {
     env::temp_dir().join(format!("edgelb-control-{}", getuid()))
 }
 
+/// Tests of one process and of several make and remove folders one after the other: none is seen half made.
+fn turn() -> Result<Flock<File>> {
+    let places = places();
+    fs::create_dir_all(&places).with_context(|| format!("making {}", places.display()))?;
+    Flock::lock(File::open(&places)?, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .with_context(|| format!("locking {}", places.display()))
+}
+
 fn remove_stale() -> Result<()> {
-    let Ok(entries) = fs::read_dir(places()) else { return Ok(()) };
-    for entry in entries {
+    for entry in fs::read_dir(places())? {
         let folder = entry?.path();
         if let Some(_owner) = lock(&folder) {
-            remove(&folder).with_context(|| format!("removing {}", folder.display()))?;
+            fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
         }
     }
     Ok(())
@@ -72,11 +78,4 @@ fn remove_stale() -> Result<()> {
 fn lock(folder: &Path) -> Option<Flock<File>> {
     let file = File::options().create(true).write(true).truncate(false).open(folder.join("owner")).ok()?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
-}
-
-fn remove(folder: &Path) -> std::io::Result<()> {
-    fs::remove_dir_all(folder)?;
-    // Only the last one's removal succeeds.
-    let _ = fs::remove_dir(places());
-    Ok(())
 }
