@@ -10,9 +10,11 @@ use hyper::body::Incoming;
 use lb_agent::l7::Breach;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::streaming::{LONG, SPLICED, byte};
+use super::support::frames::{DATA, END_HEADERS, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame};
 use super::support::{Backend, Fixture, RawBackend, Table, eventually, protocol, read_head, text};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -187,6 +189,41 @@ async fn a_response_ends_with_a_request_that_breaks_off() {
             let counted = format!("lb_l7_upstream_breaches_total{{reason=\"{}\"}}", breach.label());
             assert_eq!(fixture.metric(&counted), 0, "{counted}, HTTP/2: {is_http2}");
         }
+    }
+}
+
+/// Taken back is not ended, whatever reason a client of HTTP/2 gives: the endpoint would take the half of it for the whole.
+#[tokio::test]
+async fn a_request_that_is_taken_back_is_not_whole() {
+    // POST / without a length, by the static table of HPACK (RFC 7541, appendix A).
+    const POST: &[u8] = &[0x83, 0x86, 0x84, 0x41, 1, b'a'];
+    const HALF: &[u8] = b"the half";
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let backend = RawBackend::start(move |_, mut stream| {
+        let tell = tell.clone();
+        async move {
+            let mut came = Vec::new();
+            while stream.read_buf(&mut came).await.is_ok_and(|read| read > 0) {
+                if came.windows(HALF.len()).any(|part| part == HALF) {
+                    drop(tell.send(came.clone()));
+                }
+            }
+            drop(tell.send(came));
+        }
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL, h2::Reason::INTERNAL_ERROR] {
+        let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+        let (head, half) = (frame(HEADERS, END_HEADERS, 1, POST), frame(DATA, 0, 1, HALF));
+        let all = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &head, &half].concat();
+        client.write_all(&all).await.expect("sent");
+        timeout(SOON, told.recv()).await.expect("in time").expect("the half");
+        let reset = frame(RST_STREAM, 0, 1, &u32::from(reason).to_be_bytes());
+        client.write_all(&reset).await.expect("sent");
+        let came = timeout(SOON, told.recv()).await.expect("in time").expect("the end");
+        let came = String::from_utf8_lossy(&came);
+        assert!(came.contains("chunked") && !came.ends_with("0\r\n\r\n"), "{reason}: {came}");
     }
 }
 

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::Reason;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 use thiserror::Error;
 
 use super::access_log::Notes;
@@ -18,6 +17,7 @@ use super::endpoint::BrokenOff;
 use super::exchange::Exchange;
 use super::guard::UploadWay;
 use super::headers;
+use super::incoming::{Incoming, IncomingError};
 use super::quiet::Quiet;
 use super::splice::{Splice, UploadSplice};
 use super::stream::Stream;
@@ -82,12 +82,12 @@ impl RequestBody {
 
 impl http_body::Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = IncomingError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, IncomingError>>> {
         if let Some(part) = self.next_again() {
             return Poll::Ready(Some(Ok(Frame::data(part))));
         }

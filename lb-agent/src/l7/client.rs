@@ -13,11 +13,11 @@ use super::deadline::Deadline;
 use super::drain::LEAST;
 use super::forwarded::Origin;
 use super::guard::{Passage, UploadWay};
+use super::http2::Streams;
 use super::limits::Limit;
 use super::reading::Reading;
 use super::send_proxy::Ends;
 use super::splice::Splice;
-use super::streams::Streams;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, ListenerProtocol};
 

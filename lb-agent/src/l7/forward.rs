@@ -1,6 +1,6 @@
 //! A request's way: settled, matched, sent (`attempts`), its response passed back.
 
-use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,13 +8,14 @@ use http::header::ACCEPT;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 
 use super::account::Account;
 use super::attempts::Attempts;
 use super::body::{Body, RequestBody};
 use super::client::{Busy, Client};
 use super::guard::Malformed;
+use super::incoming::Incoming;
 use super::policy::Hints;
 use super::reply::{Form, Reply};
 use super::route::Route;
@@ -27,17 +28,13 @@ use crate::model::ListenerProtocol;
 pub(super) fn handle(
     client: Rc<Client>,
     request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Body>, Infallible>> {
+) -> Pin<Box<impl Future<Output = Response<Body>> + use<>>> {
     let busy = Busy::new(&client);
-    // The HTTP library moves it.
+    // Whoever waits for it moves it, and is done with it before the response ends.
     Box::pin(respond(client, busy, request))
 }
 
-async fn respond(
-    client: Rc<Client>,
-    busy: Busy,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+async fn respond(client: Rc<Client>, busy: Busy, request: Request<Incoming>) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     client.uploads.set(!body.is_end_stream());
     let is_http1 = parts.version < Version::HTTP_2;
@@ -67,7 +64,7 @@ async fn respond(
     client.worker.metrics.request(client.protocol, response.status());
     account.answered(response.status(), response.headers(), own);
     response.body_mut().hold(account);
-    Ok(response)
+    response
 }
 
 async fn answer(
@@ -93,7 +90,7 @@ async fn answer(
     account.tell_trace(&mut parts.headers);
     into_origin_form(&mut parts);
     if is_websocket {
-        return Box::pin(tunnel::open(client, &route, parts, account.notes())).await;
+        return Box::pin(tunnel::open(client, &route, parts, body, account.notes())).await;
     }
     let hints = Hints::of(&route, &parts, client.protocol == ListenerProtocol::Https);
     let own_time = if is_call { grpc::timeout(&parts.headers) } else { None };

@@ -1,13 +1,13 @@
 //! Headers on their way through: what belongs to one connection is taken out, what backends want to know is added
 //! (`forwarded`).
 
+use h2::ext::Protocol;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
-use hyper::ext::Protocol;
 
 use super::forwarded::{Origin, is_claim};
 use super::line;

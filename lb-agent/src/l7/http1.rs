@@ -1,9 +1,12 @@
 //! A client's HTTP/1.1 connection: the HTTP server on it, and its end.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -25,7 +28,10 @@ where
     S: Transport,
 {
     client.carries(ConnectionKind::Http1);
-    let service = service_fn(|request| forward::handle(client.clone(), request));
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = forward::handle(client.clone(), request.map(Into::into));
+        async { Ok::<_, Infallible>(answer.await) }
+    });
     let mut connection = http1::Builder::new()
         // `Client::deadline` does this without a timer per request.
         .header_read_timeout(None)

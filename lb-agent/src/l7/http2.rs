@@ -1,23 +1,36 @@
-//! A client's HTTP/2 connection: the HTTP server on it, its limits, and its end.
+//! A client's HTTP/2 connection: the requests on it, its limits, and its end.
 
-use std::pin::pin;
+mod late_head;
+mod pings;
+mod respond;
+mod streams;
+mod tunnel;
+
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Builder, Connection, Handshake, SendResponse};
+use http::{Method, Request};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use self::late_head::LateHead;
+use self::pings::Pings;
+use self::respond::respond;
+use self::tunnel::Opener;
 use super::client::Client;
 use super::connection::{End, Transport, close, linger};
 use super::guard::Guarded;
-use super::late_head::LateHead;
+use super::incoming::{Incoming, Parts};
 use super::limits::{Limit, Limits};
-use super::streams::Spawner;
 use super::{forward, refuse};
 use crate::model::{ConnectionKind, LAST_WORDS};
+
+pub(super) use self::streams::Streams;
+pub(super) use self::tunnel::Opening;
 
 /// With so much of a response waiting for its client, it takes no more: it still may hold one part that was read before.
 const SEND_BUFFER: usize = 8 * 1024;
@@ -41,9 +54,7 @@ async fn serve_requests<S>(client: &Rc<Client>, stream: &mut Guarded<S>) -> End
 where
     S: Transport,
 {
-    let service = service_fn(|request| forward::handle(client.clone(), request));
-    let builder = builder(Spawner(client.clone()), &client.worker.config.limits);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut requests = pin!(Requests::new(client, stream));
     let mut refused = None;
     let (mut is_ending, mut is_over) = (false, false);
     let mut head = LateHead::new(client);
@@ -56,12 +67,12 @@ where
             if is_late && !client.is_busy() {
                 refuse::count_late(client);
             }
-            connection.as_mut().graceful_shutdown();
+            requests.shut_down();
             if !client.is_busy() {
                 client.deadline.set(client.worker.config.head_time());
             }
         }
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+        if let Poll::Ready(ended) = requests.poll(cx) {
             // Its last words say more than its error.
             let large = refuse::messages_by_http2(client).then(|| Limit::Http2HeaderListBytes.into());
             refused = large.or_else(|| refuse::by_http2(client, ended.as_ref().err()?));
@@ -94,31 +105,92 @@ where
         client.cut();
         client.streams.cancel();
         // With no stream left, the connection ends as it would have without the deadline.
-        if timeout(LAST_WORDS / 2, connection).await.is_ok() {
+        if timeout(LAST_WORDS / 2, std::future::poll_fn(|cx| requests.poll(cx))).await.is_ok() {
             return End::Http;
         }
     }
     end
 }
 
+/// The requests of a connection: each has a task of its own.
+struct Requests<'a, T> {
+    client: &'a Rc<Client>,
+    state: State<T>,
+}
+
+enum State<T> {
+    /// Until the client has said how it begins.
+    Greeting(Handshake<T, Bytes>),
+    Serving(Connection<T, Bytes>, Pings),
+    Over,
+}
+
+impl<'a, T: AsyncRead + AsyncWrite + Unpin> Requests<'a, T> {
+    fn new(client: &'a Rc<Client>, stream: T) -> Self {
+        let greeting = builder(&client.worker.config.limits).handshake(stream);
+        Self { client, state: State::Greeting(greeting) }
+    }
+
+    /// No more than those that are under way, and those that the client sent before it hears of that.
+    fn shut_down(&mut self) {
+        match &mut self.state {
+            State::Serving(connection, _) => connection.graceful_shutdown(),
+            state => *state = State::Over,
+        }
+    }
+
+    /// Reads, writes and begins what comes, to the end of the connection.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        loop {
+            match &mut self.state {
+                State::Greeting(greeting) => {
+                    let mut connection = ready!(Pin::new(greeting).poll(cx))?;
+                    let pings = Pings::new(self.client, connection.ping_pong());
+                    self.state = State::Serving(connection, pings);
+                }
+                State::Serving(connection, pings) => {
+                    if pings.poll(self.client, cx).is_ready() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    match ready!(connection.poll_accept(cx)).transpose()? {
+                        Some((request, stream)) => begin(self.client, request, stream),
+                        None => return Poll::Ready(Ok(())),
+                    }
+                }
+                State::Over => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+fn begin(client: &Rc<Client>, request: Request<RecvStream>, stream: SendResponse<Bytes>) {
+    let (parts, incoming) = request.into_parts();
+    let (body, opener) = if parts.method == Method::CONNECT {
+        let (opener, opening) = Opener::new(incoming);
+        (Incoming::Tunnel(opening), Some(opener))
+    } else {
+        (Incoming::Http2(Parts::new(incoming, &parts.headers)), None)
+    };
+    let answer = forward::handle(client.clone(), Request::from_parts(parts, body));
+    let worker = client.worker.clone();
+    client.streams.run(async move { respond(answer, stream, opener, &worker.date).await });
+}
+
 /// Every limit is explicit: a default of a library is not a decision.
-fn builder(spawner: Spawner, limits: &Limits) -> http2::Builder<Spawner> {
+fn builder(limits: &Limits) -> Builder {
     let count = |limit| usize::try_from(limits.of(limit)).unwrap_or(usize::MAX);
-    let mut builder = http2::Builder::new(spawner);
+    let mut builder = Builder::new();
     builder
-        .timer(TokioTimer::new())
         // WebSocket comes over HTTP/2, too (RFC 8441).
         .enable_connect_protocol()
         .max_concurrent_streams(256)
         .max_pending_accept_reset_streams(count(Limit::Http2PendingResets))
-        .max_local_error_reset_streams(count(Limit::Http2LocalResets))
+        .max_local_error_reset_streams(Some(count(Limit::Http2LocalResets)))
         .max_header_list_size(u32::try_from(limits.of(Limit::Http2HeaderListBytes)).unwrap_or(u32::MAX))
         .header_table_size(4096)
-        .initial_stream_window_size(256 * 1024)
+        .initial_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
         .max_frame_size(16 * 1024)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
+        .max_send_buffer_size(SEND_BUFFER);
     builder
 }

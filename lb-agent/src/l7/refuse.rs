@@ -60,8 +60,7 @@ pub(super) fn by_http1(error: &hyper::Error) -> Option<Fault> {
 }
 
 /// What made the HTTP library end an HTTP/2 connection. It does not say which limit: what the client did tells.
-pub(super) fn by_http2(client: &Client, error: &hyper::Error) -> Option<Fault> {
-    let error: &h2::Error = std::error::Error::source(error)?.downcast_ref()?;
+pub(super) fn by_http2(client: &Client, error: &h2::Error) -> Option<Fault> {
     match error.reason()? {
         _ if !error.is_go_away() || !error.is_library() => None,
         Reason::ENHANCE_YOUR_CALM => {

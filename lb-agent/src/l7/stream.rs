@@ -2,7 +2,7 @@
 //! the response, frame by frame; dropped before its end, the stream is reset.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -17,6 +17,7 @@ use super::body::RequestBody;
 use super::breach::Breach;
 use super::deadline::Deadline;
 use super::endpoint::{BrokenOff, Failure};
+use super::incoming::poll_part;
 use super::multiplex::Place;
 use super::outgoing::{BadBody, Outgoing};
 use super::upstream::Turn;
@@ -130,25 +131,10 @@ impl Answering {
             (self.outgoing, self.is_reset) = (None, sent.is_err());
         }
         // What came before it is whole.
-        self.poll_response(cx).map_err(|error| match self.is_reset && is_ours(&error) {
+        poll_part(&mut self.incoming, cx).map_err(|error| match self.is_reset && is_ours(&error) {
             true => BrokenOff::Request,
             false => BrokenOff::Response(error),
         })
-    }
-
-    fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        match ready!(self.incoming.poll_data(cx)) {
-            Some(Ok(part)) => {
-                // It is passed on at the reader's pace: only then there is room for more.
-                _ = self.incoming.flow_control().release_capacity(part.len());
-                Poll::Ready(Some(Ok(Frame::data(part))))
-            }
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            None => {
-                let trailers = ready!(self.incoming.poll_trailers(cx));
-                Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
-            }
-        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::SEC_WEBSOCKET_ACCEPT;
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -27,6 +28,8 @@ use super::exchange::Exchange;
 use super::frames::{CLOSE_TO_CLIENT, close_to_server};
 use super::guard::Guarded;
 use super::headers;
+use super::http2::Opening;
+use super::incoming::Incoming;
 use super::policy::Hints;
 use super::pump::Pump;
 use super::reply::{CONNECTED, Reply};
@@ -38,14 +41,26 @@ use super::upstream::Turn;
 use super::worker::Worker;
 use crate::model::{ConnectionKind, LAST_WORDS, ListenerProtocol};
 
+/// A client's end of a tunnel that is about to be.
+enum Downstream {
+    /// All of its connection, over which HTTP/1.1 came.
+    Connection(OnUpgrade),
+    /// A stream of HTTP/2.
+    Stream(Opening),
+}
+
 /// Sends a WebSocket handshake; tunnels if the endpoint agrees, else passes its answer back.
 pub(super) async fn open(
     client: &Rc<Client>,
     route: &Route,
     mut parts: Parts,
+    body: Incoming,
     notes: Option<Rc<Notes>>,
 ) -> Result<Response<Body>, Reply> {
-    let downstream = parts.extensions.remove::<OnUpgrade>();
+    let downstream = match body {
+        Incoming::Tunnel(opening) => Some(Downstream::Stream(opening)),
+        _ => parts.extensions.remove::<OnUpgrade>().map(Downstream::Connection),
+    };
     let is_stream = headers::asks_for_websocket(&parts);
     if is_stream {
         headers::into_handshake(&mut parts);
@@ -82,12 +97,13 @@ pub(super) async fn open(
     if !is_stream {
         client.passage.become_tunnel();
     }
-    tokio::task::spawn_local(carry(Busy::tunnel(client), is_stream, downstream, connection));
+    tokio::task::spawn_local(carry(Busy::tunnel(client), downstream, connection));
     let (mut parts, _) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
     if is_stream {
         parts.status = CONNECTED;
         parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
+        parts.headers.remove(CONTENT_LENGTH);
     } else {
         headers::set_websocket(&mut parts.headers);
     }
@@ -152,9 +168,24 @@ async fn shake_hands(
     }
 }
 
+async fn carry(busy: Busy, downstream: Downstream, connection: Box<EndpointConnection>) {
+    match downstream {
+        Downstream::Connection(upgrade) => {
+            if let Ok(client) = upgrade.await {
+                carry_connection(busy, client, connection).await;
+            }
+        }
+        Downstream::Stream(opening) => {
+            if let Some(client) = opening.wait().await {
+                let (upstream, came) = connection.into_stream();
+                carry_between(busy, true, client, upstream, came).await;
+            }
+        }
+    }
+}
+
 /// In the clear, from socket to socket, without what HTTP needs in between.
-async fn carry(busy: Busy, is_stream: bool, downstream: OnUpgrade, connection: Box<EndpointConnection>) {
-    let Ok(downstream) = downstream.await else { return };
+async fn carry_connection(busy: Busy, downstream: Upgraded, connection: Box<EndpointConnection>) {
     let (mut upstream, came) = connection.into_stream();
     let downstream = match &mut upstream {
         EndpointStream::Clear(endpoint) => match into_socket(downstream) {
@@ -164,13 +195,24 @@ async fn carry(busy: Busy, is_stream: bool, downstream: OnUpgrade, connection: B
                 let down = Pump::new(from_endpoint, to_client, &came);
                 let up = Pump::new(from_client, to_endpoint, &sent);
                 drop((came, sent));
-                return pass_on(busy, is_stream, down, up).await;
+                return pass_on(busy, false, down, up).await;
             }
             Err(downstream) => downstream,
         },
         EndpointStream::Tls(_) => downstream,
     };
-    let (from_client, to_client) = split(TokioIo::new(downstream));
+    carry_between(busy, false, TokioIo::new(downstream), upstream, came).await;
+}
+
+/// What the endpoint sent already goes first.
+async fn carry_between(
+    busy: Busy,
+    is_stream: bool,
+    downstream: impl AsyncRead + AsyncWrite,
+    upstream: EndpointStream,
+    came: BytesMut,
+) {
+    let (from_client, to_client) = split(downstream);
     let (from_endpoint, to_endpoint) = split(upstream);
     let down = Pump::new(from_endpoint, to_client, &came);
     drop(came);

@@ -21,6 +21,7 @@ use super::admission::Admission;
 use super::candidates::Candidates;
 use super::client::Client;
 use super::config::Config;
+use super::date::Date;
 use super::deadline::{Deadline, Deadlines};
 use super::endpoint::EndpointConnection;
 use super::listen::Listening;
@@ -82,6 +83,7 @@ pub(super) struct Worker {
     pub(super) admission: Rc<Admission>,
     pub(super) overload: Overload,
     pub(super) ids: RequestIds,
+    pub(super) date: Date,
     live: RefCell<Cache<Arc<ArcSwap<Live>>, Arc<Live>>>,
     pub(super) phase: Cell<Phase>,
     /// When each began.
@@ -164,6 +166,7 @@ impl Worker {
             admission,
             deadlines,
             ids: RequestIds::new(seed),
+            date: Date::now(),
             live: RefCell::new(Cache::new(live)),
             phase: Cell::default(),
             connections: RefCell::default(),
@@ -261,6 +264,7 @@ async fn tick(worker: Rc<Worker>, beat: Beat) {
         interval.tick().await;
         beat.touch();
         worker.deadlines.advance();
+        worker.date.look();
         until_sweep -= 1;
         if until_sweep == 0 {
             until_sweep = sweep_every;

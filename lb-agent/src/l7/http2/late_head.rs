@@ -4,8 +4,8 @@
 use std::num::NonZeroU64;
 use std::task::Context;
 
-use super::client::Client;
-use super::deadline::Deadline;
+use super::super::client::Client;
+use super::super::deadline::Deadline;
 
 /// Of one connection: what its client has begun to send and not ended, and until when it has to.
 pub(super) struct LateHead {

@@ -3,17 +3,13 @@
 
 use std::cell::RefCell;
 use std::mem;
-use std::rc::Rc;
 
-use hyper::rt::Executor;
 use slab::Slab;
 use tokio::task::{AbortHandle, spawn_local};
 
-use super::client::Client;
-
 /// Those of one connection.
 #[derive(Default)]
-pub(super) struct Streams(RefCell<Known>);
+pub(in crate::l7) struct Streams(RefCell<Known>);
 
 #[derive(Default)]
 struct Known {
@@ -34,22 +30,35 @@ struct Stream {
 
 impl Streams {
     /// One begins; its key.
-    pub(super) fn begin(&self) -> usize {
+    pub(in crate::l7) fn begin(&self) -> usize {
         let mut known = self.0.borrow_mut();
         let key = known.running.insert(Stream::default());
         known.latest = Some(key);
         key
     }
 
+    /// Runs the task of the one that has just begun.
+    pub(super) fn run(&self, task: impl Future<Output = ()> + 'static) {
+        if self.0.borrow().is_cancelled {
+            return;
+        }
+        let task = spawn_local(task).abort_handle();
+        let mut known = self.0.borrow_mut();
+        let latest = known.latest.take();
+        if let Some(stream) = latest.and_then(|key| known.running.get_mut(key)) {
+            stream.task = Some(task);
+        }
+    }
+
     /// It has ended.
-    pub(super) fn end(&self, key: usize) {
+    pub(in crate::l7) fn end(&self, key: usize) {
         self.wait(key, None);
         // Named, so that it is dropped after the borrow has ended.
         let _stream = self.0.borrow_mut().running.try_remove(key);
     }
 
     /// It waits for the client since then, or not.
-    pub(super) fn wait(&self, key: usize, since: Option<u64>) {
+    pub(in crate::l7) fn wait(&self, key: usize, since: Option<u64>) {
         let mut known = self.0.borrow_mut();
         let Some(stream) = known.running.get_mut(key) else { return };
         let before = mem::replace(&mut stream.waits_since, since);
@@ -57,12 +66,12 @@ impl Streams {
     }
 
     /// Whether any waits for the client.
-    pub(super) fn are_waiting(&self) -> bool {
+    pub(in crate::l7) fn are_waiting(&self) -> bool {
         self.0.borrow().waiting > 0
     }
 
     /// Ends those that have waited since then; how many there were.
-    pub(super) fn end_waiting_since(&self, then: u64) -> usize {
+    pub(in crate::l7) fn end_waiting_since(&self, then: u64) -> usize {
         let known = self.0.borrow();
         let late = |stream: &Stream| stream.waits_since.is_some_and(|since| since <= then);
         let late = known.running.iter().filter(|(_, stream)| late(stream));
@@ -75,35 +84,12 @@ impl Streams {
     /// Ends all of them, and lets no more begin. A stream whose task is dropped before its end is reset, with CANCEL: by
     /// HTTP/2 it is no longer needed, and to gRPC a server says so that the call cannot be completed (its mapping of
     /// HTTP/2 errors).
-    pub(super) fn cancel(&self) {
+    pub(in crate::l7) fn cancel(&self) {
         self.0.borrow_mut().is_cancelled = true;
         let known = self.0.borrow();
         let tasks: Vec<_> = known.running.iter().filter_map(|(_, stream)| stream.task.clone()).collect();
         drop(known);
         tasks.iter().for_each(AbortHandle::abort);
-    }
-}
-
-/// Spawns the tasks of a client's streams on its own worker.
-#[derive(Clone)]
-pub(super) struct Spawner(pub(super) Rc<Client>);
-
-impl<F> Executor<F> for Spawner
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, task: F) {
-        let known = &self.0.streams.0;
-        if known.borrow().is_cancelled {
-            return;
-        }
-        let task = spawn_local(task).abort_handle();
-        let mut known = known.borrow_mut();
-        let latest = known.latest.take();
-        if let Some(stream) = latest.and_then(|key| known.running.get_mut(key)) {
-            stream.task = Some(task);
-        }
     }
 }
 

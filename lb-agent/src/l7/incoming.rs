@@ -1,0 +1,115 @@
+//! A client request's body as it comes, whatever its connection speaks.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming as Http1;
+use thiserror::Error;
+
+use super::http2::Opening;
+
+/// Of one request.
+pub(super) enum Incoming {
+    /// Over HTTP/1.
+    Http1(Http1),
+    /// Over HTTP/2.
+    Http2(Parts),
+    /// Of a CONNECT over HTTP/2: there is none, but a tunnel may follow the response.
+    Tunnel(Opening),
+}
+
+/// Why it broke off.
+#[derive(Debug, Error)]
+pub(super) enum IncomingError {
+    /// Over HTTP/1.
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    /// Over HTTP/2.
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
+}
+
+impl From<Http1> for Incoming {
+    fn from(body: Http1) -> Self {
+        Self::Http1(body)
+    }
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = IncomingError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, IncomingError>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(IncomingError::from),
+            Self::Http2(parts) => parts.poll_frame(cx).map_err(IncomingError::from),
+            Self::Tunnel(_) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => http_body::Body::is_end_stream(body),
+            Self::Http2(parts) => parts.stream.is_end_stream(),
+            Self::Tunnel(_) => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => http_body::Body::size_hint(body),
+            Self::Http2(parts) => parts.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// What comes over a stream of HTTP/2.
+pub(super) struct Parts {
+    stream: RecvStream,
+    /// What is still to come of a body whose length its request told.
+    left: Option<u64>,
+}
+
+impl Parts {
+    /// What follows a request with these headers. That its length is what they say is for the HTTP library to see.
+    pub(super) fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Self { stream, left: length }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let part = poll_part(&mut self.stream, cx);
+        if let (Some(left), Poll::Ready(Some(Ok(part)))) = (&mut self.left, &part) {
+            *left = left.saturating_sub(part.data_ref().map_or(0, Bytes::len) as u64);
+        }
+        part
+    }
+}
+
+/// The next part of what comes over a stream of HTTP/2. It is passed on at the reader's pace: only when it asks there is room for
+/// more.
+pub(super) fn poll_part(
+    stream: &mut RecvStream,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    match ready!(stream.poll_data(cx)) {
+        Some(Ok(part)) => {
+            _ = stream.flow_control().release_capacity(part.len());
+            Poll::Ready(Some(Ok(Frame::data(part))))
+        }
+        Some(Err(error)) => Poll::Ready(Some(Err(error))),
+        None => {
+            let trailers = ready!(stream.poll_trailers(cx));
+            Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
+        }
+    }
+}
