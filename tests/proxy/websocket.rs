@@ -182,6 +182,32 @@ async fn a_websocket_is_tunnelled_over_a_stream() {
     }
 }
 
+/// An endpoint that closes with something unread resets its connection behind its last words.
+#[tokio::test]
+async fn last_words_come_before_the_end_of_a_stream() {
+    const WORDS: &[u8] = b"\x88\x02\x03\xf1";
+    let backend = RawBackend::start(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(switch).await.expect("switched");
+        stream.readable().await.expect("something comes");
+        stream.write_all(WORDS).await.expect("said");
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = client(fixture.http()).await;
+    for _ in 0..20 {
+        let (response, mut sending) = client.send_request(connect(Some("websocket")), false).expect("sent");
+        let mut receiving = response.await.expect("a response").into_body();
+        sending.send_data(bytes::Bytes::from_static(b"nobody reads this"), false).expect("sent");
+        let mut came = Vec::new();
+        while let Some(Ok(part)) = receiving.data().await {
+            came.extend_from_slice(&part);
+        }
+        assert_eq!(came, WORDS);
+    }
+}
+
 #[tokio::test]
 async fn an_endpoint_is_asked_as_rfc_6455_says() {
     let (heads, mut asked) = tokio::sync::mpsc::unbounded_channel();

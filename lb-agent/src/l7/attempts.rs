@@ -245,7 +245,8 @@ impl<'a> Attempts<'a> {
     ) -> Result<Answered, Failure> {
         let upstream = turn.upstream();
         let connect = self.time.connect;
-        let open = || self.worker.multiplex(turn, self.ends, connect);
+        // What is rare takes no room in each request's own state: that would be most of it.
+        let open = || Box::pin(self.worker.multiplex(turn, self.ends, connect));
         let place = async {
             match upstream.protocol.proxy_header {
                 None => upstream.shared.place(open).await,

@@ -136,7 +136,7 @@ fn remove_shadows(headers: &mut HeaderMap) {
 pub(super) fn settle_trailers(trailers: &mut HeaderMap) {
     let is_ours = |name: &str| is_claim(name) || name == X_REQUEST_ID;
     remove_where(trailers, |name| {
-        line::is_forbidden_trailer(name.as_str().as_bytes()) || is_ours(&name.as_str().replace('_', "-"))
+        line::ends_here(name.as_str().as_bytes()) || is_ours(&name.as_str().replace('_', "-"))
     });
 }
 

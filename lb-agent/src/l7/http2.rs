@@ -119,23 +119,22 @@ struct Requests<'a, T> {
 }
 
 enum State<T> {
-    /// Until the client has said how it begins.
-    Greeting(Handshake<T, Bytes>),
+    /// Until the client has said how it begins; whether it is to end then.
+    Greeting(Handshake<T, Bytes>, bool),
     Serving(Connection<T, Bytes>, Pings),
-    Over,
 }
 
 impl<'a, T: AsyncRead + AsyncWrite + Unpin> Requests<'a, T> {
     fn new(client: &'a Rc<Client>, stream: T) -> Self {
         let greeting = builder(&client.worker.config.limits).handshake(stream);
-        Self { client, state: State::Greeting(greeting) }
+        Self { client, state: State::Greeting(greeting, false) }
     }
 
     /// No more than those that are under way, and those that the client sent before it hears of that.
     fn shut_down(&mut self) {
         match &mut self.state {
             State::Serving(connection, _) => connection.graceful_shutdown(),
-            state => *state = State::Over,
+            State::Greeting(_, is_ending) => *is_ending = true,
         }
     }
 
@@ -143,8 +142,11 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Requests<'a, T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         loop {
             match &mut self.state {
-                State::Greeting(greeting) => {
+                State::Greeting(greeting, is_ending) => {
                     let mut connection = ready!(Pin::new(greeting).poll(cx))?;
+                    if *is_ending {
+                        connection.graceful_shutdown();
+                    }
                     let pings = Pings::new(self.client, connection.ping_pong());
                     self.state = State::Serving(connection, pings);
                 }
@@ -157,7 +159,6 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Requests<'a, T> {
                         None => return Poll::Ready(Ok(())),
                     }
                 }
-                State::Over => return Poll::Ready(Ok(())),
             }
         }
     }

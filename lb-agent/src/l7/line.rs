@@ -90,6 +90,12 @@ pub(super) fn is_forbidden_trailer(name: &[u8]) -> bool {
     FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }
 
+/// Whether a trailer goes no further: it is forbidden, or belongs to one connection (section 7.6.1 there).
+pub(super) fn ends_here(name: &[u8]) -> bool {
+    const OF_CONNECTION: [&[u8]; 3] = [b"keep-alive", b"proxy-connection", b"upgrade"];
+    is_forbidden_trailer(name) || OF_CONNECTION.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
 fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| TOKEN[usize::from(*byte)])
 }

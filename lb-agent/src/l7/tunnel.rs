@@ -244,6 +244,10 @@ where
         result = async { tokio::try_join!(down.run(), up.run()) } => {
             if let Err(error) = result {
                 tracing::debug!(%error, "tunnel broke");
+                if is_stream {
+                    // A stream that is dropped before its end takes along what its client has not got yet.
+                    _ = down.shutdown().await;
+                }
             }
             false
         }

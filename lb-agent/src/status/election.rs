@@ -89,26 +89,31 @@ impl Election {
         if !leads && !self.is_asking {
             return;
         }
-        match self.write_release().await {
-            Ok(()) => info!("the leader's Lease is released"),
+        let released = match self.write_release().await {
+            Err(error) if error.remedy() == Remedy::LookAgain => self.write_release().await,
+            released => released,
+        };
+        match released {
+            Ok(true) => info!("the leader's Lease is released"),
+            Ok(false) => {}
             Err(error) => warn!(%error, "the leader's Lease cannot be released: it will run out"),
         }
     }
 
-    async fn write_release(&mut self) -> Result<(), StatusError> {
+    /// Whether it was this process's.
+    async fn write_release(&mut self) -> Result<bool, StatusError> {
         let found = match self.held.take() {
             Some(held) => Some(held),
             // A renewal was on its way when it was broken off.
             None => ask(self.patience(), self.leases.get_opt(names::LEADER)).await?,
         };
-        let Some(mut lease) = found else { return Ok(()) };
-        let Some(spec) = &mut lease.spec else { return Ok(()) };
-        if spec.holder_identity.as_ref() == Some(&self.ballot.identity) {
-            spec.holder_identity = Some(String::new());
-            spec.lease_duration_seconds = Some(1);
-            self.replace(&lease).await?;
-        }
-        Ok(())
+        let Some(mut lease) = found else { return Ok(false) };
+        let is_ours = |spec: &&mut LeaseSpec| spec.holder_identity.as_ref() == Some(&self.ballot.identity);
+        let Some(spec) = lease.spec.as_mut().filter(is_ours) else { return Ok(false) };
+        spec.holder_identity = Some(String::new());
+        spec.lease_duration_seconds = Some(1);
+        self.replace(&lease).await?;
+        Ok(true)
     }
 
     async fn attempt(&mut self) -> Result<(), StatusError> {

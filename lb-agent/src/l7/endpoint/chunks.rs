@@ -98,7 +98,7 @@ fn take_trailers(received: &mut BytesMut) -> Result<Step, Breach> {
         let field = line::text(text).and_then(line::header);
         let (name, value) = field.map_err(|_| Breach::MalformedBody)?;
         // What would frame a message is no part of one that has ended.
-        if line::is_forbidden_trailer(name) {
+        if line::ends_here(name) {
             continue;
         }
         let name = HeaderName::from_bytes(name).map_err(|_| Breach::MalformedBody)?;

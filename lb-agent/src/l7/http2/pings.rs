@@ -36,6 +36,8 @@ impl Pings {
         loop {
             if self.is_asked && pings.poll_pong(cx).is_ready() {
                 self.is_asked = false;
+                // The answer says nothing of what comes after it.
+                client.passage.has_received();
                 self.deadline.set(QUIET);
             }
             if self.deadline.poll(cx).is_pending() {

@@ -73,6 +73,7 @@ impl Sending {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     if let Some(trailers) = self.take(frame) {
+                        // If they cannot be sent, the stream is no more.
                         _ = self.outgoing.send_trailers(trailers);
                         return Poll::Ready(());
                     }
