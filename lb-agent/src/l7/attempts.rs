@@ -58,14 +58,13 @@ impl Answered {
 /// Each endpoint is tried at most once: as long as none has seen the request, and once more, or as often as the backend
 /// wants, when one that may have seen it gave no response, or none that is wanted, if the request may be sent twice and
 /// the backend's budget allows it.
-pub(super) struct Attempts<'a> {
-    worker: &'a Worker,
-    client: &'a Client,
+pub(super) struct Attempts {
+    client: Rc<Client>,
     tries: Tries,
     /// Where the request waits to be sent. Empty once it has been sent and may not be sent again.
     place: Option<Request<RequestBody>>,
     /// A copy of what is under way over HTTP/2.
-    spare: Option<Request<RequestBody>>,
+    spare: Option<Box<Request<RequestBody>>>,
     /// Whose request it is.
     ends: Ends,
     time: Allowed,
@@ -74,25 +73,26 @@ pub(super) struct Attempts<'a> {
     repeats: u32,
 }
 
-impl<'a> Attempts<'a> {
+impl Attempts {
     /// None yet.
     pub(super) fn new(
-        client: &'a Client,
+        client: Rc<Client>,
         tries: Tries,
         request: Request<RequestBody>,
         own_time: Option<Duration>,
     ) -> Self {
-        let (worker, ends) = (&*client.worker, client.ends());
+        let (worker, ends) = (&client.worker, client.ends());
         let treatment = tries.treatment();
         let time = Allowed::new(&worker.deadlines, &worker.config.timeouts, treatment, own_time);
         let repeats = treatment.retries.tries.saturating_sub(1);
         let (place, spare, is_repeated) = (Some(request), None, false);
-        Self { worker, client, tries, place, spare, ends, time, is_repeated, repeats }
+        Self { client, tries, place, spare, ends, time, is_repeated, repeats }
     }
 
     /// Until an endpoint answers, or none is left, or no time.
-    pub(super) async fn run(mut self) -> Result<Response<Body>, Reply> {
-        let Self { worker, client, tries, place, time, .. } = &mut self;
+    pub(super) async fn run(&mut self) -> Result<Response<Body>, Reply> {
+        let Self { client, tries, place, time, .. } = &mut *self;
+        let worker = &client.worker;
         let by_now = || match &place {
             Some(request) => worker.endpoints(client, request),
             // It is there until it is sent.
@@ -106,7 +106,7 @@ impl<'a> Attempts<'a> {
             match self.ask(&turn, left.min(self.time.attempt)).await {
                 Ok(answered) => {
                     self.tries.note_answer();
-                    let Worker { config, metrics, .. } = self.worker;
+                    let Worker { config, metrics, .. } = &*self.client.worker;
                     self.tries.answered(&turn, answered.status(), &config.ejection, metrics);
                     if let Some(again) = self.after_status(answered.status()) {
                         next = Some(again);
@@ -129,7 +129,7 @@ impl<'a> Attempts<'a> {
         let mut response = answered.with(turn);
         self.tries.tell_client(response.headers_mut());
         if let Some(gap) = self.tries.treatment().times.read {
-            response.body_mut().watch(Quiet::new(&self.worker.deadlines, gap));
+            response.body_mut().watch(Quiet::new(&self.client.worker.deadlines, gap));
         }
         response
     }
@@ -157,7 +157,7 @@ impl<'a> Attempts<'a> {
             }
         }
         let within = left.min(self.time.connect);
-        let connection = Box::pin(self.worker.connect(turn, self.ends, within));
+        let connection = Box::pin(self.client.worker.connect(turn, self.ends, within));
         let connection = connection.await.ok_or(Failure::NotSent)?;
         turn.connected();
         self.exchange(connection, turn, left).await
@@ -174,15 +174,15 @@ impl<'a> Attempts<'a> {
     }
 
     /// A second copy of the request, if there may be a use for it.
-    fn copy(&self) -> Option<Request<RequestBody>> {
+    fn copy(&self) -> Option<Box<Request<RequestBody>>> {
         let request = self.place.as_ref().filter(|request| self.may_be_seen_twice(request))?;
-        self.may_go_elsewhere().then(|| copy(request))
+        self.may_go_elsewhere().then(|| Box::new(copy(request)))
     }
 
     /// What an endpoint may have seen is at hand once more, if it may be sent again.
     fn recover(&mut self) {
         if self.place.is_none() {
-            self.place = self.spare.take();
+            self.place = self.spare.take().map(|spare| *spare);
         }
     }
 
@@ -194,13 +194,13 @@ impl<'a> Attempts<'a> {
     ) -> Result<Answered, Failure> {
         connection.deadline.set(left);
         connection.is_for_plain(self.client.is_plain());
-        let Some(mut request) = self.place.take() else { return Err(Failure::Stale) };
-        let may_be_seen_twice = self.may_be_seen_twice(&request);
-        let upload = follow(self.worker, &self.time, request.body_mut(), &connection.deadline);
+        let may_be_seen_twice = self.place.as_ref().is_some_and(|request| self.may_be_seen_twice(request));
+        let Some(request) = &mut self.place else { return Err(Failure::Stale) };
+        let upload = follow(&self.client.worker, &self.time, request.body_mut(), &connection.deadline);
         let may_go_again = !self.tries.treatment().retries.on_status.is_empty();
-        let sent = connection.send(&mut request, may_go_again).await;
-        if may_be_seen_twice || matches!(sent, Err(Failure::NotSent)) {
-            self.place = Some(request);
+        let sent = connection.send(request, may_go_again).await;
+        if !may_be_seen_twice && !matches!(sent, Err(Failure::NotSent)) {
+            self.place = None;
         }
         let response = sent.map_err(|failure| too_slow(failure, upload.as_ref()))?;
         // Nobody asked this endpoint to switch protocols.
@@ -213,7 +213,7 @@ impl<'a> Attempts<'a> {
 
     /// Over a connection with others. One that ends has not looked at what came last, and the next one will.
     async fn ask_over_shared(&mut self, turn: &Turn, left: Duration) -> Result<Answered, Failure> {
-        let deadline = Rc::new(Deadline::new(&self.worker.deadlines));
+        let deadline = Rc::new(Deadline::new(&self.client.worker.deadlines));
         deadline.set(left);
         let Treatment { times, retries, .. } = self.tries.treatment();
         // What breaks off is given back by whoever sends it.
@@ -246,7 +246,7 @@ impl<'a> Attempts<'a> {
         let upstream = turn.upstream();
         let connect = self.time.connect;
         // What is rare takes no room in each request's own state: that would be most of it.
-        let open = || Box::pin(self.worker.multiplex(turn, self.ends, connect));
+        let open = || Box::pin(self.client.worker.multiplex(turn, self.ends, connect));
         let place = async {
             match upstream.protocol.proxy_header {
                 None => upstream.shared.place(open).await,
@@ -256,14 +256,24 @@ impl<'a> Attempts<'a> {
         };
         let Some(Some(place)) = deadline.bound(place).await else { return Err(Failure::NotSent) };
         turn.connected();
-        let Some(mut request) = self.place.take() else { return Err(Failure::Stale) };
-        let upload = follow(self.worker, &self.time, request.body_mut(), deadline);
+        let Some(request) = &mut self.place else { return Err(Failure::Stale) };
+        let upload = follow(&self.client.worker, &self.time, request.body_mut(), deadline);
         let scheme = if upstream.protocol.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        let asked = Asked::send(place, &scheme, request, &mut self.place)?;
-        let answered = asked.answer(deadline, &mut self.place).await;
-        let response = answered.map_err(|failure| too_slow(failure, upload.as_ref()))?;
-        turn.answered(upload.map(|upload| upload.came_at()));
-        Ok(Answered::Shared(response))
+        let mut asked = Asked::send(place, &scheme, request)?;
+        match asked.answer(deadline).await {
+            Ok(response) => {
+                self.place = None;
+                turn.answered(upload.map(|upload| upload.came_at()));
+                Ok(Answered::Shared(asked.answered(response)))
+            }
+            Err(failure) => {
+                match asked.again(&failure, request.method().is_idempotent()) {
+                    Some(body) => *request.body_mut() = body,
+                    None => self.place = None,
+                }
+                Err(too_slow(failure, upload.as_ref()))
+            }
+        }
     }
 
     /// Tells the endpoint's record of what was its fault.
@@ -288,7 +298,7 @@ impl<'a> Attempts<'a> {
             | Failure::BadBody
             | Failure::SlowBody => return,
         };
-        self.tries.failed(turn, offence, &self.worker.config.ejection, &self.worker.metrics);
+        self.tries.failed(turn, offence, &self.client.worker.config.ejection, &self.client.worker.metrics);
         turn.failed();
     }
 
@@ -302,7 +312,7 @@ impl<'a> Attempts<'a> {
             }
             Failure::BadBody => Reply::BadBody,
             Failure::SlowBody => {
-                self.worker.metrics.limit_reached(Limit::UploadRate);
+                self.client.worker.metrics.limit_reached(Limit::UploadRate);
                 Reply::SlowBody
             }
             Failure::TimedOut(_) => Reply::ResponseTimeout,
@@ -331,7 +341,7 @@ impl<'a> Attempts<'a> {
 
     /// It goes out again, for no endpoint has looked at it.
     fn send_unseen(&self) {
-        self.worker.metrics.upstream.unseen();
+        self.client.worker.metrics.upstream.unseen();
         self.tries.retried();
     }
 
@@ -358,7 +368,7 @@ impl<'a> Attempts<'a> {
         self.is_repeated = true;
         self.repeats = self.repeats.saturating_sub(1);
         let may = self.tries.may_repeat();
-        self.worker.metrics.upstream.retry(may);
+        self.client.worker.metrics.upstream.retry(may);
         if !may {
             return None;
         }

@@ -24,17 +24,13 @@ use super::{grpc, headers, refuse, settle, tunnel};
 use crate::model::ListenerProtocol;
 
 /// Answers one request of a client, which is busy from now on, not only when the answer is asked for: an HTTP library
-/// may read on before that.
+/// may read on before that. All that needs no waiting is done at once, so that what waits is small and stays where it is: each
+/// request has one.
 pub(super) fn handle(
     client: Rc<Client>,
     request: Request<Incoming>,
 ) -> Pin<Box<impl Future<Output = Response<Body>> + use<>>> {
     let busy = Busy::new(&client);
-    // Whoever waits for it moves it, and is done with it before the response ends.
-    Box::pin(respond(client, busy, request))
-}
-
-async fn respond(client: Rc<Client>, busy: Busy, request: Request<Incoming>) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     client.uploads.set(!body.is_end_stream());
     let is_http1 = parts.version < Version::HTTP_2;
@@ -43,37 +39,56 @@ async fn respond(client: Rc<Client>, busy: Busy, request: Request<Incoming>) -> 
     let (is_call, accept) = (grpc::is_call(&parts), parts.headers.get(ACCEPT).cloned());
     let id = client.worker.ids.settle(&mut parts.headers);
     let mut account = Account::new(busy, &parts, &id, is_call);
-    let answered = match client.worker.overload.refuses() {
-        None => answer(&client, parts, body, is_call, &mut account).await,
+    let mut way = match client.worker.overload.refuses() {
+        None => way(&client, parts, body, is_call, &mut account).unwrap_or_else(Way::Refused),
         Some(limit) => {
             client.worker.metrics.limit_reached(limit);
-            Err(Reply::Overloaded)
+            Way::Refused(Reply::Overloaded)
         }
     };
-    let own = answered.as_ref().err().copied();
-    let mut response = answered.unwrap_or_else(|reply| {
-        client.worker.metrics.reply(reply);
-        if is_call { grpc::response(reply, id) } else { reply.response(Form::wanted(accept.as_ref()), id) }
-    });
-    if is_http1 && client.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        headers::close_after(response.headers_mut());
-    }
-    if let Some(node) = &client.worker.config.served_by {
-        headers::name_server(response.headers_mut(), node);
-    }
-    client.worker.metrics.request(client.protocol, response.status());
-    account.answered(response.status(), response.headers(), own);
-    response.body_mut().hold(account);
-    response
+    Box::pin(async move {
+        let answered = match &mut way {
+            Way::Endpoints(attempts) => attempts.run().await.map(pass_back),
+            Way::Tunnel(opening) => opening.await,
+            Way::Refused(reply) => Err(*reply),
+        };
+        let own = answered.as_ref().err().copied();
+        let mut response = answered.unwrap_or_else(|reply| {
+            client.worker.metrics.reply(reply);
+            if is_call {
+                grpc::response(reply, id)
+            } else {
+                reply.response(Form::wanted(accept.as_ref()), id)
+            }
+        });
+        let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if is_http1 && client.worker.is_draining() && !is_tunnel {
+            headers::close_after(response.headers_mut());
+        }
+        if let Some(node) = &client.worker.config.served_by {
+            headers::name_server(response.headers_mut(), node);
+        }
+        client.worker.metrics.request(client.protocol, response.status());
+        account.answered(response.status(), response.headers(), own);
+        response.body_mut().hold(account);
+        response
+    })
 }
 
-async fn answer(
+/// How a request is answered.
+enum Way {
+    Endpoints(Attempts),
+    Tunnel(Pin<Box<dyn Future<Output = Result<Response<Body>, Reply>>>>),
+    Refused(Reply),
+}
+
+fn way(
     client: &Rc<Client>,
     mut parts: Parts,
     body: Incoming,
     is_call: bool,
     account: &mut Account,
-) -> Result<Response<Body>, Reply> {
+) -> Result<Way, Reply> {
     let route = find_route(client, &mut parts)?;
     account.routed(&route);
     let is_connect = headers::asks_for_websocket(&parts);
@@ -90,17 +105,17 @@ async fn answer(
     account.tell_trace(&mut parts.headers);
     into_origin_form(&mut parts);
     if is_websocket {
-        return Box::pin(tunnel::open(client, &route, parts, body, account.notes())).await;
+        let opening = tunnel::open(client.clone(), route, parts, body, account.notes());
+        return Ok(Way::Tunnel(Box::pin(opening)));
     }
     let hints = Hints::of(&route, &parts, client.protocol == ListenerProtocol::Https);
     let own_time = if is_call { grpc::timeout(&parts.headers) } else { None };
     parts.extensions.clear();
     let body = RequestBody::new(body, account.notes()).by(|| client.upload_way());
     let request = Request::from_parts(parts, body);
-    let tries = Tries::new(client.worker.upstreams.of(&route.target)?, hints).noted(account.notes());
     // What is under way does not keep the endpoints of a state that is gone.
-    drop(route);
-    Ok(pass_back(Attempts::new(client, tries, request, own_time).run().await?))
+    let tries = Tries::new(client.worker.upstreams.of(&route.target)?, hints).noted(account.notes());
+    Ok(Way::Endpoints(Attempts::new(client.clone(), tries, request, own_time)))
 }
 
 fn find_route(client: &Client, parts: &mut Parts) -> Result<Arc<Route>, Reply> {

@@ -1,6 +1,7 @@
 //! A request and its response on an HTTP/2 connection to an endpoint. Both bodies move within the task that waits for
 //! the response, frame by frame; dropped before its end, the stream is reset.
 
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,7 +9,6 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::header::{CONNECTION, EXPECT, HOST};
-use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
@@ -24,37 +24,28 @@ use super::upstream::Turn;
 
 /// A request that has been sent, but for the rest of its body.
 pub(super) struct Asked {
-    parts: Parts,
     response: ResponseFuture,
     outgoing: Outgoing,
     place: Place,
 }
 
 impl Asked {
-    /// Sends the head of a request. If the connection takes none any more, the request is back in its place.
+    /// Sends the head of a request, and takes its body. If the connection takes none any more, the request has it still.
     pub(super) fn send(
         place: Place,
         scheme: &Scheme,
-        request: Request<RequestBody>,
-        back: &mut Option<Request<RequestBody>>,
+        request: &mut Request<RequestBody>,
     ) -> Result<Self, Failure> {
-        let (parts, body) = request.into_parts();
-        let is_empty = body.is_end_stream();
-        let sent = place.sender().borrow_mut().send_request(head(&parts, scheme), is_empty);
-        let Ok((response, stream)) = sent else {
-            *back = Some(Request::from_parts(parts, body));
-            return Err(Failure::Unprocessed);
-        };
-        Ok(Self { parts, response, outgoing: Outgoing::new(stream, body), place })
+        let is_empty = request.body().is_end_stream();
+        let sent = place.sender().borrow_mut().send_request(head(request, scheme), is_empty);
+        let Ok((response, stream)) = sent else { return Err(Failure::Unprocessed) };
+        let outgoing = Outgoing::new(stream, mem::take(request.body_mut()));
+        Ok(Self { response, outgoing, place })
     }
 
-    /// Waits for the head of the response. Where it does not come, what may be sent again is back in its place.
-    pub(super) async fn answer(
-        mut self,
-        deadline: &Deadline,
-        again: &mut Option<Request<RequestBody>>,
-    ) -> Result<Response<Answering>, Failure> {
-        let response = std::future::poll_fn(|cx| {
+    /// Waits for the head of the response.
+    pub(super) async fn answer(&mut self, deadline: &Deadline) -> Result<Response<RecvStream>, Failure> {
+        std::future::poll_fn(|cx| {
             if let Poll::Ready(Err(BadBody)) = self.outgoing.poll(cx) {
                 return Poll::Ready(Err(Failure::BadBody));
             }
@@ -62,26 +53,31 @@ impl Asked {
                 Poll::Ready(response) => Poll::Ready(response.map_err(|error| self.why(&error))),
                 Poll::Pending => deadline.poll(cx).map(|()| Err(Failure::TimedOut(Breach::Silent))),
             }
-        });
-        match response.await {
-            Ok(response) => {
-                self.place.answered();
-                let Self { outgoing, place, .. } = self;
-                let outgoing = outgoing.left();
-                let answering = |incoming| Answering { incoming, outgoing, is_reset: false, _place: place };
-                Ok(response.map(answering))
+        })
+        .await
+    }
+
+    /// It came.
+    pub(super) fn answered(self, response: Response<RecvStream>) -> Response<Answering> {
+        let Self { outgoing, place, .. } = self;
+        place.answered();
+        let outgoing = outgoing.left();
+        response.map(|incoming| Answering { incoming, outgoing, is_reset: false, _place: place })
+    }
+
+    /// It did not come. The request's body, if the request may be sent once more.
+    pub(super) fn again(self, failure: &Failure, is_idempotent: bool) -> Option<RequestBody> {
+        match failure {
+            Failure::TimedOut(_) => {
+                self.place.leave();
+                None
             }
-            Err(failure) => {
-                match failure {
-                    Failure::TimedOut(_) => self.place.leave(),
-                    Failure::Unprocessed | Failure::Refused => *again = self.whole(),
-                    Failure::Broken(_) | Failure::Stale if self.parts.method.is_idempotent() => {
-                        *again = self.empty();
-                    }
-                    _ => {}
-                }
-                Err(failure)
+            // If all that was sent of it is still known.
+            Failure::Unprocessed | Failure::Refused => self.outgoing.rewound(),
+            Failure::Broken(_) | Failure::Stale if is_idempotent && self.outgoing.is_empty() => {
+                Some(RequestBody::default())
             }
+            _ => None,
         }
     }
 
@@ -101,16 +97,6 @@ impl Asked {
             Breach::Closed if self.place.has_answered() => Failure::Stale,
             breach => Failure::Broken(breach),
         }
-    }
-
-    /// The request, if all that was sent of its body is still known.
-    fn whole(self) -> Option<Request<RequestBody>> {
-        Some(Request::from_parts(self.parts, self.outgoing.rewound()?))
-    }
-
-    /// The request, if it has no body.
-    fn empty(self) -> Option<Request<RequestBody>> {
-        self.outgoing.is_empty().then(|| Request::from_parts(self.parts, RequestBody::default()))
     }
 }
 
@@ -173,30 +159,30 @@ impl Stream {
 
 /// As HTTP/2 has it: the host in the target, and nothing that belongs to one connection of HTTP/1.1. The client was
 /// told to continue.
-fn head(parts: &Parts, scheme: &Scheme) -> Request<()> {
+fn head(asked: &Request<RequestBody>, scheme: &Scheme) -> Request<()> {
     let mut request = Request::new(());
-    *request.method_mut() = parts.method.clone();
-    let mut headers = parts.headers.clone();
+    *request.method_mut() = asked.method().clone();
+    let mut headers = asked.headers().clone();
     headers.remove(CONNECTION);
     headers.remove(EXPECT);
-    if let Some(uri) = target(parts, scheme) {
+    if let Some(uri) = target(asked, scheme) {
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_2;
         headers.remove(HOST);
     } else {
         // Of a request without a host: the HTTP library sends it without one.
-        *request.uri_mut() = parts.uri.clone();
+        *request.uri_mut() = asked.uri().clone();
     }
     *request.headers_mut() = headers;
     request
 }
 
-fn target(parts: &Parts, scheme: &Scheme) -> Option<Uri> {
-    let host = parts.headers.get(HOST)?;
+fn target(asked: &Request<RequestBody>, scheme: &Scheme) -> Option<Uri> {
+    let host = asked.headers().get(HOST)?;
     let mut target = http::uri::Parts::default();
     target.scheme = Some(scheme.clone());
     target.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
-    let path = parts.uri.path_and_query().cloned();
+    let path = asked.uri().path_and_query().cloned();
     target.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
     Uri::from_parts(target).ok()
 }

@@ -51,8 +51,8 @@ enum Downstream {
 
 /// Sends a WebSocket handshake; tunnels if the endpoint agrees, else passes its answer back.
 pub(super) async fn open(
-    client: &Rc<Client>,
-    route: &Route,
+    client: Rc<Client>,
+    route: Arc<Route>,
     mut parts: Parts,
     body: Incoming,
     notes: Option<Rc<Notes>>,
@@ -67,9 +67,9 @@ pub(super) async fn open(
     }
     parts.extensions.clear();
     headers::set_websocket(&mut parts.headers);
-    let hints = Hints::of(route, &parts, client.protocol == ListenerProtocol::Https);
+    let hints = Hints::of(&route, &parts, client.protocol == ListenerProtocol::Https);
     let request = Request::from_parts(parts, RequestBody::default());
-    let (stream, turn, tries) = connect(client, &route.target, hints, &request, notes.clone()).await?;
+    let (stream, turn, tries) = connect(&client, &route.target, hints, &request, notes.clone()).await?;
     let within = route.target.treatment.times.attempt.unwrap_or(client.worker.config.timeouts.response);
     let breaches = &turn.upstream().breaches;
     let shaken = shake_hands(&client.worker, breaches, within, stream, request).await;
@@ -97,7 +97,7 @@ pub(super) async fn open(
     if !is_stream {
         client.passage.become_tunnel();
     }
-    tokio::task::spawn_local(carry(Busy::tunnel(client), downstream, connection));
+    tokio::task::spawn_local(carry(Busy::tunnel(&client), downstream, connection));
     let (mut parts, _) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
     if is_stream {
