@@ -76,6 +76,10 @@ pub(super) fn handle(
 }
 
 /// How a request is answered.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly each is the largest, which is not to be allocated twice"
+)]
 enum Way {
     Endpoints(Attempts),
     Tunnel(Pin<Box<dyn Future<Output = Result<Response<Body>, Reply>>>>),

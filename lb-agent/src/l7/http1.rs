@@ -22,14 +22,16 @@ use crate::model::ConnectionKind;
 /// Of a request's head, the guard allows less; of a response, its body does.
 const BUFFER: usize = 128 * 1024;
 
-/// Serves it to its end.
-pub(super) async fn serve<S>(client: Rc<Client>, stream: Guarded<S>)
+/// Serves it to its end. What is known at the beginning is made before there is a future, and lent within it: it is there once
+/// for each connection.
+pub(super) fn serve<S>(client: Rc<Client>, stream: Guarded<S>) -> impl Future<Output = ()>
 where
     S: Transport,
 {
     client.carries(ConnectionKind::Http1);
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = forward::handle(client.clone(), request.map(Into::into));
+    let serving = client.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = forward::handle(serving.clone(), request.map(Into::into));
         async { Ok::<_, Infallible>(answer.await) }
     });
     let mut connection = http1::Builder::new()
@@ -38,60 +40,62 @@ where
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let (mut refused, mut is_broken) = (None, false);
-    let end = std::future::poll_fn(|cx| {
-        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-            refused = ended.as_ref().err().and_then(refuse::by_http1);
-            // Of the errors that are ours, the usual one is a response's body that breaks off.
-            is_broken = ended.is_err_and(|error| error.is_user());
-            return Poll::Ready(End::Http);
+    async move {
+        let (mut refused, mut is_broken) = (None, false);
+        let end = std::future::poll_fn(|cx| {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                refused = ended.as_ref().err().and_then(refuse::by_http1);
+                // Of the errors that are ours, the usual one is a response's body that breaks off.
+                is_broken = ended.is_err_and(|error| error.is_user());
+                return Poll::Ready(End::Http);
+            }
+            // Where the last part was let go and written in one go, the HTTP library (1.12) does not look for a request that has
+            // come meanwhile.
+            if client.was_held_back.get() && !client.is_busy() {
+                client.was_held_back.set(false);
+                cx.waker().wake_by_ref();
+            }
+            client.watch_head();
+            client.watch_reading();
+            let goes_on = client.poll_deadline(cx).is_pending() || client.has_read_enough(cx);
+            if goes_on { Poll::Pending } else { Poll::Ready(End::Time) }
+        })
+        .await;
+        refuse::count_all(&client, refused);
+        let is_cut = end == End::Time && (client.is_overdue() || client.is_too_slow());
+        if is_cut {
+            client.cut();
+        } else if end == End::Time {
+            refuse::count_late(&client);
         }
-        // Where the last part was let go and written in one go, the HTTP library (1.12) does not look for a request that has
-        // come meanwhile.
-        if client.was_held_back.get() && !client.is_busy() {
-            client.was_held_back.set(false);
-            cx.waker().wake_by_ref();
+        let is_cut = is_cut && client.is_busy();
+        // There is no connection any more where a tunnel has it.
+        let Some(parts) = connection.into_parts() else { return };
+        let mut stream = parts.io.into_inner();
+        if client.is_too_slow() || ((is_broken || is_cut) && client.ends_by_closing.get()) {
+            // Who does not read would hold what the kernel is yet to send for as long as it likes. And a response without a
+            // length must not seem complete: over TLS, it does not without a close_notify; in the clear, only a reset tells it
+            // from the end. If it cannot be had, it ends by a FIN after all.
+            _ = stream.get_ref().socket().set_zero_linger();
+        } else if !is_cut {
+            self::end(&client, &mut stream, end).await;
         }
-        client.watch_head();
-        client.watch_reading();
-        let goes_on = client.poll_deadline(cx).is_pending() || client.has_read_enough(cx);
-        if goes_on { Poll::Pending } else { Poll::Ready(End::Time) }
-    })
-    .await;
-    refuse::count_all(&client, refused);
-    let is_cut = end == End::Time && (client.is_overdue() || client.is_too_slow());
-    if is_cut {
-        client.cut();
-    } else if end == End::Time {
-        refuse::count_late(&client);
-    }
-    let is_cut = is_cut && client.is_busy();
-    // There is no connection any more where a tunnel has it.
-    let Some(parts) = connection.into_parts() else { return };
-    let stream = parts.io.into_inner();
-    if client.is_too_slow() || ((is_broken || is_cut) && client.ends_by_closing.get()) {
-        // Who does not read would hold what the kernel is yet to send for as long as it likes. And a response without a
-        // length must not seem complete: over TLS, it does not without a close_notify; in the clear, only a reset tells it
-        // from the end. If it cannot be had, it ends by a FIN after all.
-        _ = stream.get_ref().socket().set_zero_linger();
-    } else if !is_cut {
-        self::end(&client, stream, end).await;
     }
 }
 
-async fn end<S>(client: &Client, mut stream: Guarded<S>, end: End)
+async fn end<S>(client: &Client, stream: &mut Guarded<S>, end: End)
 where
     S: Transport,
 {
     if end == End::Http
         && let Some(fault) = stream.unanswered()
     {
-        refuse(client, &mut stream, fault).await;
+        refuse(client, &mut *stream, fault).await;
         return close(client, stream).await;
     }
     if end == End::Time && client.late() == Some(Limit::HeadTime) {
         stream.give_up();
-        refuse(client, &mut stream, Limit::HeadTime.into()).await;
+        refuse(client, &mut *stream, Limit::HeadTime.into()).await;
     }
     match end {
         End::Time => close(client, stream).await,

@@ -35,18 +35,20 @@ pub(super) use self::tunnel::Opening;
 /// With so much of a response waiting for its client, it takes no more: it still may hold one part that was read before.
 const SEND_BUFFER: usize = 8 * 1024;
 
-/// Serves it to its end.
-pub(super) async fn serve<S>(client: Rc<Client>, mut stream: Guarded<S>)
+/// Serves it to its end. The stream is lent: it is there once for each connection.
+pub(super) fn serve<S>(client: Rc<Client>, mut stream: Guarded<S>) -> impl Future<Output = ()>
 where
     S: Transport,
 {
     client.carries(ConnectionKind::Http2);
-    match serve_requests(&client, &mut stream).await {
-        End::Http if client.worker.is_draining() => linger(&client, stream).await,
-        End::Http => {}
-        // Who does not read would hold what the kernel is yet to send for as long as it likes.
-        End::Time if client.is_too_slow() => _ = stream.get_ref().socket().set_zero_linger(),
-        End::Time => close(&client, stream).await,
+    async move {
+        match serve_requests(&client, &mut stream).await {
+            End::Http if client.worker.is_draining() => linger(&client, &mut stream).await,
+            End::Http => {}
+            // Who does not read would hold what the kernel is yet to send for as long as it likes.
+            End::Time if client.is_too_slow() => _ = stream.get_ref().socket().set_zero_linger(),
+            End::Time => close(&client, &mut stream).await,
+        }
     }
 }
 

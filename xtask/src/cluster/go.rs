@@ -58,8 +58,7 @@ impl Go {
     pub(super) fn compile(&self, source: &Path, program: &Path) -> Result<()> {
         let mut go = self.command(source);
         go.arg("build").args(WITHOUT_DEBUG_INFO).args(["-ldflags", "-s -w", "-o"]).arg(program).arg(".");
-        succeed(&mut go)
-            .with_context(|| format!("{} does not build", source.display()))
+        succeed(&mut go).with_context(|| format!("{} does not build", source.display()))
     }
 
     fn version(&self) -> Option<(u32, u32)> {

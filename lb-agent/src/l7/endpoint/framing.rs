@@ -163,7 +163,12 @@ mod tests {
                     .collect(),
             ))
         };
-        chunks("0\r\nX-Sum: 7\r\nHost: b\r\nKeep-Alive: timeout=5\r\ny:  z\r\n\r\n", "", trailers(&[("x-sum", "7"), ("y", "z")]), 0);
+        chunks(
+            "0\r\nX-Sum: 7\r\nHost: b\r\nKeep-Alive: timeout=5\r\ny:  z\r\n\r\n",
+            "",
+            trailers(&[("x-sum", "7"), ("y", "z")]),
+            0,
+        );
         let malformed = || Err(Breach::MalformedBody);
         for came in [
             "x\r\n",
