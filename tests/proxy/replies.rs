@@ -1,9 +1,10 @@
 //! Every reply that the proxy makes by itself, with its cause.
 
 use lb_agent::model::Unavailable;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use super::support::{Backend, Fixture, Http, RawBackend, Table, raw_exchange, request};
+use super::support::{Backend, Fixture, Http, RawBackend, Table, raw_exchange, read_head, request};
 
 async fn check(fixture: &Fixture, status: u16, reason: &str) {
     let answer = Http::get(fixture.http(), "a.example.org", "/").await;
@@ -82,6 +83,28 @@ async fn what_is_refused_before_it_is_read_has_an_id_too() {
 #[tokio::test]
 async fn no_route_is_404() {
     check(&Fixture::start(Table::default().build()), 404, "no_route").await;
+}
+
+/// A body that came with its head does not cost the connection, and with it a handshake.
+#[tokio::test]
+async fn who_is_refused_with_a_body_may_go_on() {
+    let fixture = Fixture::start(Table::default().build());
+    for framing in
+        ["transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "content-length: 5\r\n\r\nhello"]
+    {
+        let post = format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}");
+        let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+        for _ in 0..3 {
+            client.write_all(post.as_bytes()).await.expect("sent");
+            let head = read_head(&mut client).await;
+            let head = String::from_utf8_lossy(&head).to_lowercase();
+            assert!(head.starts_with("http/1.1 404 ") && !head.contains("connection: close"), "{head}");
+            let length =
+                head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+            let mut body = vec![0; length.expect("a length")];
+            client.read_exact(&mut body).await.expect("a body");
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use lb_agent::l7::Timeouts;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{Backend, Fixture, Http, RawBackend, Table, read_head, request};
+use super::support::{Backend, Fixture, Http, RawBackend, Table, read_head, request, text};
 
 /// An endpoint that reads a request and breaks off.
 async fn breaks_off() -> RawBackend {
@@ -25,6 +25,28 @@ async fn what_an_endpoint_broke_off_goes_to_another_one() {
         assert_eq!(client.send(request("a", "/")).await.text(), "good");
     }
     assert_eq!((bad.connections(), fixture.metric(RETRIED)), (1, 1));
+}
+
+/// An endpoint that switches to what nobody asked for has not taken the request's headers along.
+#[tokio::test]
+async fn what_is_sent_again_is_whole() {
+    let good = Backend::start(|request| async move {
+        let mark = request.headers().get("x-mark").and_then(|mark| mark.to_str().ok());
+        Response::new(text(mark.unwrap_or("none").to_owned()))
+    })
+    .await;
+    let bad = RawBackend::start(|_, mut stream| async move {
+        drop(read_head(&mut stream).await);
+        drop(stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n").await);
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_to(&[good.address, bad.address]));
+    let mut client = Http::one(fixture.http()).await;
+    while bad.connections() == 0 {
+        let mut get = request("a", "/");
+        get.headers_mut().insert("x-mark", "here".parse().expect("a value"));
+        assert_eq!(client.send(get).await.text(), "here");
+    }
 }
 
 #[tokio::test]

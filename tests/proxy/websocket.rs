@@ -200,10 +200,17 @@ async fn last_words_come_before_the_end_of_a_stream() {
         let (response, mut sending) = client.send_request(connect(Some("websocket")), false).expect("sent");
         let mut receiving = response.await.expect("a response").into_body();
         sending.send_data(bytes::Bytes::from_static(b"nobody reads this"), false).expect("sent");
+        // And it goes on sending, so that it is this direction that breaks.
+        let more = tokio::spawn(async move {
+            while sending.send_data(bytes::Bytes::from_static(b"nor this"), false).is_ok() {
+                tokio::task::yield_now().await;
+            }
+        });
         let mut came = Vec::new();
         while let Some(Ok(part)) = receiving.data().await {
             came.extend_from_slice(&part);
         }
+        more.abort();
         assert_eq!(came, WORDS);
     }
 }

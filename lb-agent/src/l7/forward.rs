@@ -40,17 +40,17 @@ pub(super) fn handle(
     let id = client.worker.ids.settle(&mut parts.headers);
     let mut account = Account::new(busy, &parts, &id, is_call);
     let mut way = match client.worker.overload.refuses() {
-        None => way(&client, parts, body, is_call, &mut account).unwrap_or_else(Way::Refused),
+        None => way(&client, parts, body, is_call, &mut account),
         Some(limit) => {
             client.worker.metrics.limit_reached(limit);
-            Way::Refused(Reply::Overloaded)
+            Way::Refused(Reply::Overloaded, body)
         }
     };
     Box::pin(async move {
         let answered = match &mut way {
             Way::Endpoints(attempts) => attempts.run().await.map(pass_back),
             Way::Tunnel(opening) => opening.await,
-            Way::Refused(reply) => Err(*reply),
+            Way::Refused(reply, _) => Err(*reply),
         };
         let own = answered.as_ref().err().copied();
         let mut response = answered.unwrap_or_else(|reply| {
@@ -83,19 +83,44 @@ pub(super) fn handle(
 enum Way {
     Endpoints(Attempts),
     Tunnel(Pin<Box<dyn Future<Output = Result<Response<Body>, Reply>>>>),
-    Refused(Reply),
+    /// By us, with the request's body: an HTTP library takes a body that goes before there is a response for one whose rest
+    /// nobody may wait for, and closes the connection.
+    Refused(Reply, Incoming),
 }
 
-fn way(
-    client: &Rc<Client>,
-    mut parts: Parts,
-    body: Incoming,
-    is_call: bool,
+fn way(client: &Rc<Client>, mut parts: Parts, body: Incoming, is_call: bool, account: &mut Account) -> Way {
+    match whither(client, &mut parts, &body, account) {
+        Ok(Whither::Tunnel(route)) => {
+            let opening = tunnel::open(client.clone(), route, parts, body, account.notes());
+            Way::Tunnel(Box::pin(opening))
+        }
+        Ok(Whither::Endpoints(tries)) => {
+            let own_time = if is_call { grpc::timeout(&parts.headers) } else { None };
+            parts.extensions.clear();
+            let body = RequestBody::new(body, account.notes()).by(|| client.upload_way());
+            let request = Request::from_parts(parts, body);
+            Way::Endpoints(Attempts::new(client.clone(), tries, request, own_time))
+        }
+        Err(reply) => Way::Refused(reply, body),
+    }
+}
+
+/// Where a request leads.
+enum Whither {
+    Endpoints(Tries),
+    Tunnel(Arc<Route>),
+}
+
+/// Settles its head, and makes it one of ours.
+fn whither(
+    client: &Client,
+    parts: &mut Parts,
+    body: &Incoming,
     account: &mut Account,
-) -> Result<Way, Reply> {
-    let route = find_route(client, &mut parts)?;
+) -> Result<Whither, Reply> {
+    let route = find_route(client, parts)?;
     account.routed(&route);
-    let is_connect = headers::asks_for_websocket(&parts);
+    let is_connect = headers::asks_for_websocket(parts);
     // With a body, or by another method, it is no handshake: it is sent as if no upgrade was wanted, and whole.
     let is_handshake =
         parts.version == Version::HTTP_11 && parts.method == Method::GET && body.is_end_stream();
@@ -105,21 +130,16 @@ fn way(
     if is_connect && !is_websocket {
         return Err(Reply::ConnectRefused);
     }
-    headers::prepare_request(&mut parts, &client.origin, &client.worker.config.trust);
+    headers::prepare_request(parts, &client.origin, &client.worker.config.trust);
     account.tell_trace(&mut parts.headers);
-    into_origin_form(&mut parts);
+    into_origin_form(parts);
     if is_websocket {
-        let opening = tunnel::open(client.clone(), route, parts, body, account.notes());
-        return Ok(Way::Tunnel(Box::pin(opening)));
+        return Ok(Whither::Tunnel(route));
     }
-    let hints = Hints::of(&route, &parts, client.protocol == ListenerProtocol::Https);
-    let own_time = if is_call { grpc::timeout(&parts.headers) } else { None };
-    parts.extensions.clear();
-    let body = RequestBody::new(body, account.notes()).by(|| client.upload_way());
-    let request = Request::from_parts(parts, body);
+    let hints = Hints::of(&route, parts, client.protocol == ListenerProtocol::Https);
     // What is under way does not keep the endpoints of a state that is gone.
-    let tries = Tries::new(client.worker.upstreams.of(&route.target)?, hints).noted(account.notes());
-    Ok(Way::Endpoints(Attempts::new(client.clone(), tries, request, own_time)))
+    let tries = Tries::new(client.worker.upstreams.of(&route.target)?, hints);
+    Ok(Whither::Endpoints(tries.noted(account.notes())))
 }
 
 fn find_route(client: &Client, parts: &mut Parts) -> Result<Arc<Route>, Reply> {

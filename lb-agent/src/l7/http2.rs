@@ -42,12 +42,13 @@ where
 {
     client.carries(ConnectionKind::Http2);
     async move {
-        match serve_requests(&client, &mut stream).await {
-            End::Http if client.worker.is_draining() => linger(&client, &mut stream).await,
+        let stream = &mut stream;
+        match serve_requests(&client, stream).await {
+            End::Http if client.worker.is_draining() => linger(&client, stream).await,
             End::Http => {}
             // Who does not read would hold what the kernel is yet to send for as long as it likes.
             End::Time if client.is_too_slow() => _ = stream.get_ref().socket().set_zero_linger(),
-            End::Time => close(&client, &mut stream).await,
+            End::Time => close(&client, stream).await,
         }
     }
 }
@@ -68,6 +69,9 @@ where
             is_ending = true;
             if is_late && !client.is_busy() {
                 refuse::count_late(client);
+                if requests.is_greeting() && !client.worker.is_draining() {
+                    return Poll::Ready(End::Time);
+                }
             }
             requests.shut_down();
             if !client.is_busy() {
@@ -130,6 +134,11 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Requests<'a, T> {
     fn new(client: &'a Rc<Client>, stream: T) -> Self {
         let greeting = builder(&client.worker.config.limits).handshake(stream);
         Self { client, state: State::Greeting(greeting, false) }
+    }
+
+    /// Whether the client has not said yet how it begins: it cannot be told anything.
+    fn is_greeting(&self) -> bool {
+        matches!(self.state, State::Greeting(..))
     }
 
     /// No more than those that are under way, and those that the client sent before it hears of that.

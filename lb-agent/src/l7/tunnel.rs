@@ -244,6 +244,8 @@ where
         result = async { tokio::try_join!(down.run(), up.run()) } => {
             if let Err(error) = result {
                 tracing::debug!(%error, "tunnel broke");
+                // What the endpoint said last may be unread yet: it was the other direction that broke.
+                _ = timeout(LAST_WORDS / 2, down.run()).await;
                 if is_stream {
                     // A stream that is dropped before its end takes along what its client has not got yet.
                     _ = down.shutdown().await;

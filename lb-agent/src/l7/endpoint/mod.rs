@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncReadExt;
 
@@ -127,7 +127,7 @@ impl EndpointConnection {
 
     /// Sends a request and waits for the head of its response, whose body comes by `poll_frame`. The request's body is
     /// taken, unless nothing was sent of it; so are its headers once there is a response, if it is not to be sent again
-    /// for what that says.
+    /// for what that says, or for what nobody asked.
     pub(super) async fn send(
         &mut self,
         request: &mut Request<RequestBody>,
@@ -145,7 +145,7 @@ impl EndpointConnection {
         })
         .await;
         match &result {
-            Ok(_) if !may_go_again => {
+            Ok(response) if !may_go_again && response.status() != StatusCode::SWITCHING_PROTOCOLS => {
                 let mut spare = std::mem::take(request.headers_mut());
                 if spare.capacity() <= KEPT_HEADERS {
                     spare.clear();
