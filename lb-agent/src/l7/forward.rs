@@ -43,14 +43,14 @@ pub(super) fn handle(
         None => way(&client, parts, body, is_call, &mut account),
         Some(limit) => {
             client.worker.metrics.limit_reached(limit);
-            Way::Refused(Reply::Overloaded, body)
+            Way::Refused { reply: Reply::Overloaded, _body: body }
         }
     };
     Box::pin(async move {
         let answered = match &mut way {
             Way::Endpoints(attempts) => attempts.run().await.map(pass_back),
             Way::Tunnel(opening) => opening.await,
-            Way::Refused(reply, _) => Err(*reply),
+            Way::Refused { reply, .. } => Err(*reply),
         };
         let own = answered.as_ref().err().copied();
         let mut response = answered.unwrap_or_else(|reply| {
@@ -85,7 +85,10 @@ enum Way {
     Tunnel(Pin<Box<dyn Future<Output = Result<Response<Body>, Reply>>>>),
     /// By us, with the request's body: an HTTP library takes a body that goes before there is a response for one whose rest
     /// nobody may wait for, and closes the connection.
-    Refused(Reply, Incoming),
+    Refused {
+        reply: Reply,
+        _body: Incoming,
+    },
 }
 
 fn way(client: &Rc<Client>, mut parts: Parts, body: Incoming, is_call: bool, account: &mut Account) -> Way {
@@ -101,7 +104,7 @@ fn way(client: &Rc<Client>, mut parts: Parts, body: Incoming, is_call: bool, acc
             let request = Request::from_parts(parts, body);
             Way::Endpoints(Attempts::new(client.clone(), tries, request, own_time))
         }
-        Err(reply) => Way::Refused(reply, body),
+        Err(reply) => Way::Refused { reply, _body: body },
     }
 }
 
