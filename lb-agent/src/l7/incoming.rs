@@ -1,7 +1,7 @@
 //! A client request's body as it comes, whatever its connection speaks.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -12,6 +12,7 @@ use hyper::body::Incoming as Http1;
 use thiserror::Error;
 
 use super::http2::Opening;
+use super::parts::poll_part;
 
 /// Of one request.
 pub(super) enum Incoming {
@@ -92,24 +93,5 @@ impl Parts {
             *left = left.saturating_sub(part.data_ref().map_or(0, Bytes::len) as u64);
         }
         part
-    }
-}
-
-/// The next part of what comes over a stream of HTTP/2. It is passed on at the reader's pace: only when it asks there is room for
-/// more.
-pub(super) fn poll_part(
-    stream: &mut RecvStream,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-    match ready!(stream.poll_data(cx)) {
-        Some(Ok(part)) => {
-            _ = stream.flow_control().release_capacity(part.len());
-            Poll::Ready(Some(Ok(Frame::data(part))))
-        }
-        Some(Err(error)) => Poll::Ready(Some(Err(error))),
-        None => {
-            let trailers = ready!(stream.poll_trailers(cx));
-            Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
-        }
     }
 }

@@ -67,6 +67,7 @@ mod observer;
 mod outcome;
 mod outgoing;
 mod overload;
+mod parts;
 mod path_index;
 mod path_policy;
 mod path_readings;

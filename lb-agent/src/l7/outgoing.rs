@@ -8,6 +8,7 @@ use h2::{Reason, SendStream};
 use http_body::{Body as _, Frame};
 
 use super::body::RequestBody;
+use super::parts::poll_room;
 
 /// So much of a body is kept until the response begins, to be sent again if the endpoint has not looked at it.
 const KEPT: usize = 64 * 1024;
@@ -88,13 +89,11 @@ impl Outgoing {
     /// Sends as much of what waits as there is room for.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.stream.reserve_capacity(self.waiting.len());
-        while self.stream.capacity() == 0 {
-            if !matches!(ready!(self.stream.poll_capacity(cx)), Some(Ok(_))) {
-                // The endpoint wants no more of it.
-                self.is_sent = true;
-                self.waiting.clear();
-                return Poll::Ready(());
-            }
+        if !matches!(ready!(poll_room(&mut self.stream, cx)), Some(Ok(()))) {
+            // The endpoint wants no more of it.
+            self.is_sent = true;
+            self.waiting.clear();
+            return Poll::Ready(());
         }
         let part = self.waiting.split_to(self.stream.capacity().min(self.waiting.len()));
         let is_last = self.waiting.is_empty() && self.body.is_end_stream();

@@ -17,9 +17,9 @@ use super::body::RequestBody;
 use super::breach::Breach;
 use super::deadline::Deadline;
 use super::endpoint::{BrokenOff, Failure};
-use super::incoming::poll_part;
 use super::multiplex::Place;
 use super::outgoing::{BadBody, Outgoing};
+use super::parts::poll_part;
 use super::upstream::Turn;
 
 /// A request that has been sent, but for the rest of its body.

@@ -51,7 +51,7 @@ impl Drop for Place {
 }
 
 /// Where all of a user's are.
-pub(crate) fn places() -> PathBuf {
+fn places() -> PathBuf {
     env::temp_dir().join(format!("edgelb-control-{}", getuid()))
 }
 

@@ -12,6 +12,7 @@ use http_body::{Body as _, Frame};
 
 use super::super::body::{Body, BodyError};
 use super::super::date::Date;
+use super::super::parts::poll_room;
 use super::tunnel::Opener;
 
 /// Waits for the answer and sends it. Dropped before its end, the stream is reset.
@@ -60,11 +61,13 @@ impl Sending {
     /// Sends what comes. Ready when nothing more is to be sent.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.waiting.is_some() {
-                if ready!(self.poll_room(cx)).is_err() {
+            if let Some((part, _)) = &self.waiting {
+                let needs_room = !part.is_empty();
+                if needs_room && !matches!(ready!(poll_room(&mut self.outgoing, cx)), Some(Ok(()))) {
                     return Poll::Ready(());
                 }
-                let Some((part, is_last)) = self.waiting.take() else { continue };
+            }
+            if let Some((part, is_last)) = self.waiting.take() {
                 // What there is no room for of it waits with the HTTP library.
                 if self.outgoing.send_data(part, is_last).is_err() || is_last {
                     return Poll::Ready(());
@@ -108,21 +111,7 @@ impl Sending {
             }
         }
     }
-
-    /// Ready when there is room for some of what waits, or will never be.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        let needs = self.waiting.as_ref().is_some_and(|(part, _)| !part.is_empty());
-        while needs && self.outgoing.capacity() == 0 {
-            if !matches!(ready!(self.outgoing.poll_capacity(cx)), Some(Ok(_))) {
-                return Poll::Ready(Err(Gone));
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
 }
-
-/// The client wants nothing any more.
-struct Gone;
 
 impl Future for Sending {
     type Output = ();

@@ -9,6 +9,8 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::super::parts::poll_room;
+
 /// Where the tunnel is waited for that a CONNECT asks for.
 pub(in crate::l7) struct Opening(oneshot::Receiver<StreamTunnel>);
 
@@ -77,12 +79,10 @@ impl AsyncWrite for StreamTunnel {
             return Poll::Ready(Ok(0));
         }
         self.outgoing.reserve_capacity(data.len());
-        while self.outgoing.capacity() == 0 {
-            match ready!(self.outgoing.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(failure(error))),
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            }
+        match ready!(poll_room(&mut self.outgoing, cx)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Poll::Ready(Err(failure(error))),
+            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
         let length = self.outgoing.capacity().min(data.len());
         let part = Bytes::copy_from_slice(&data[..length]);
