@@ -175,6 +175,34 @@ async fn a_call_that_its_client_gives_up_is_no_fault_of_the_endpoint() {
     assert_eq!(ended("breaches_total{reason=\"silent\"}"), 0);
 }
 
+/// What its client streams comes when there is something to say.
+#[tokio::test]
+async fn a_call_may_pause_as_long_as_its_own_word_lets_it() {
+    let backend = Backend::http2(answer).await;
+    let table = Table::all_spoken(&[backend.address], protocol(true, None));
+    let fixture = Fixture::start_as(
+        |config| config.timeouts = Timeouts { upload: Duration::from_millis(50), ..quick() },
+        table,
+    );
+    let mut client = Http::two(fixture.http()).await;
+    let pausing = |pause: Duration| {
+        let parts = ["one", "two"].map(|text| Ok::<_, Infallible>(Frame::data(message(text))));
+        let parts = stream::iter(parts).then(move |part| async move {
+            tokio::time::sleep(pause).await;
+            part
+        });
+        call("Order", StreamBody::new(parts).boxed_unsync())
+    };
+    // More than `response` for what is whole.
+    let response = client.begin(pausing(Duration::from_millis(500))).await.expect("a response");
+    let body = response.into_body().collect().await.expect("a whole answer");
+    assert_eq!(body.to_bytes(), [message("one"), message("two")].concat());
+    let mut call = pausing(Duration::from_secs(60));
+    call.headers_mut().insert("grpc-timeout", HeaderValue::from_static("300m"));
+    assert_eq!(client.begin(call).await.expect("a response").headers()["grpc-status"], "4");
+    assert_eq!(fixture.metric("lb_l7_limits_reached_total{limit=\"upload-rate\"}"), 0);
+}
+
 #[tokio::test]
 async fn a_call_that_breaks_off_says_so() {
     let seen = Arc::new(Notify::new());

@@ -16,6 +16,9 @@ async fn echo() -> Backend {
         let header = |name| {
             request.headers().get(name).map_or("-", |value: &HeaderValue| value.to_str().unwrap_or("?"))
         };
+        if request.method() == "POST" {
+            return Response::new(text(header("content-length").to_owned()));
+        }
         let told = format!(
             "{} {} {} {} {}",
             request.method(),
@@ -41,6 +44,15 @@ async fn prior_knowledge_in_the_clear() {
     let answer = client.send(request).await;
     assert_eq!(answer.text(), "GET /x?y=1 a.example.org http a=1; b=2");
     assert_eq!(client.send(get("http://b.example.org/")).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_endpoint_of_http1_hears_that_a_body_is_empty() {
+    let backend = echo().await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut request = get("http://a.example.org/");
+    *request.method_mut() = http::Method::POST;
+    assert_eq!(Http::two(fixture.http()).await.send(request).await.text(), "0");
 }
 
 #[tokio::test]

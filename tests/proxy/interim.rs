@@ -9,6 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use super::support::frames::{
+    DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PREFACE, SETTINGS, frame, read_frame,
+};
 use super::support::{
     Backend, Fixture, Http, RawBackend, Speaks, Table, eventually, protocol, raw_exchange, request, text,
 };
@@ -46,6 +49,40 @@ async fn a_client_that_expects_it_is_told_to_continue() {
             assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("5 bytes"), "{answer}");
         }
         assert_eq!(backend.connections(), 1);
+    }
+}
+
+/// A request over HTTP/2 that expects to be told to continue.
+fn expecting() -> Vec<u8> {
+    let expect = [&[0x00, 6][..], b"expect", &[12], b"100-continue"].concat();
+    // POST, http, /, and the host.
+    let head = [&[0x83, 0x86, 0x84, 0x41, 1, b'a'], &*expect].concat();
+    [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, END_HEADERS, 1, &head)].concat()
+}
+
+/// The next frame of these kinds.
+async fn next_of(client: &mut TcpStream, kinds: &[u8]) -> Frame {
+    loop {
+        let frame = read_frame(client).await.expect("a frame");
+        if kinds.contains(&frame.kind) {
+            return frame;
+        }
+    }
+}
+
+#[tokio::test]
+async fn so_is_one_that_speaks_http2() {
+    for http2 in [false, true] {
+        let backend = Backend::speaking(Speaks { http2, tls: None }, length).await;
+        let fixture = Fixture::start(Table::all_spoken(&[backend.address], protocol(http2, None)));
+        let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+        client.write_all(&expecting()).await.expect("a head");
+        let interim = next_of(&mut client, &[HEADERS, DATA]).await;
+        assert!(interim.payload.len() < 10, "a status alone: {interim:?}");
+        client.write_all(&frame(DATA, END_STREAM, 1, b"hello")).await.expect("a body");
+        let head = next_of(&mut client, &[HEADERS, DATA]).await;
+        assert!(head.kind == HEADERS && head.payload.len() > 10, "{head:?}");
+        assert_eq!(next_of(&mut client, &[HEADERS, DATA]).await.payload, b"5 bytes");
     }
 }
 
@@ -92,6 +129,10 @@ async fn who_is_refused_is_not_told_to_continue() {
         let fixture = Fixture::start(table);
         let answer = raw_exchange(fixture.http(), EXPECTING).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+        client.write_all(&expecting()).await.expect("a head");
+        let head = next_of(&mut client, &[HEADERS, DATA]).await;
+        assert!(head.payload.len() > 10, "with the headers of a response: {head:?}");
     }
 }
 

@@ -70,6 +70,15 @@ async fn an_answer_to_head_has_its_headers_alone() {
     let page = raw_exchange(fixture.http(), head("text/html").as_bytes()).await;
     assert!(page.contains("\r\ncontent-type: text/html; charset=utf-8\r\n"), "{page}");
     assert!([answer, page].iter().all(|answer| answer.ends_with("\r\n\r\n")), "no body");
+    // A client of HTTP/2 takes a body for a breach of the protocol.
+    let mut asked = request("a", "/");
+    (*asked.method_mut(), *asked.uri_mut()) = (http::Method::HEAD, "http://a/".parse().expect("a URI"));
+    let answer = Http::two(fixture.http()).await.send(asked).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("content-length")),
+        (404, &*get.body.len().to_string())
+    );
+    assert!(answer.body.is_empty());
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub(super) struct Allowed {
     /// One try.
     pub(super) attempt: Duration,
     in_all: Duration,
-    /// What the request itself says, where that is less than the backend allows.
+    /// What the request itself says.
     own: Option<Duration>,
 }
 
@@ -34,7 +34,6 @@ impl Allowed {
         let attempt = times.attempt.or(times.request).unwrap_or(usual.response);
         let all = times.attempt.map_or(usual.response, |attempt| attempt.saturating_mul(retries.tries));
         let in_all = times.request.unwrap_or(all);
-        let own = own.filter(|own| *own < in_all);
         let most = own.unwrap_or(Duration::MAX);
         Self {
             deadlines: deadlines.clone(),
@@ -55,6 +54,12 @@ impl Allowed {
     /// Whether it is the request's own word that leaves no more of it.
     pub(super) fn is_over_by_own_word(&self) -> bool {
         self.own.is_some_and(|own| own <= self.gone())
+    }
+
+    /// What the request's own word leaves, if it says anything. While its body comes, it may take longer than the backend allows
+    /// for an answer.
+    pub(super) fn own_left(&self) -> Option<Duration> {
+        self.own.map(|own| own.saturating_sub(self.gone()))
     }
 
     /// What is gone of it.

@@ -14,6 +14,7 @@ use super::deadline::Deadline;
 use super::ejection::Offence;
 use super::endpoint::{EndpointConnection, Failure};
 use super::exchange::Exchange;
+use super::grpc;
 use super::limits::Limit;
 use super::multiplex::Place;
 use super::quiet::Quiet;
@@ -196,7 +197,7 @@ impl Attempts {
         connection.is_for_plain(self.client.is_plain());
         let may_be_seen_twice = self.place.as_ref().is_some_and(|request| self.may_be_seen_twice(request));
         let Some(request) = &mut self.place else { return Err(Failure::Stale) };
-        let upload = follow(&self.client.worker, &self.time, request.body_mut(), &connection.deadline);
+        let upload = follow(&self.client.worker, &self.time, request.body_mut(), false, &connection.deadline);
         let may_go_again = !self.tries.treatment().retries.on_status.is_empty();
         let sent = connection.send(request, may_go_again).await;
         if !may_be_seen_twice && !matches!(sent, Err(Failure::NotSent)) {
@@ -257,7 +258,8 @@ impl Attempts {
         let Some(Some(place)) = deadline.bound(place).await else { return Err(Failure::NotSent) };
         turn.connected();
         let Some(request) = &mut self.place else { return Err(Failure::Stale) };
-        let upload = follow(&self.client.worker, &self.time, request.body_mut(), deadline);
+        let is_call = grpc::says_call(request.headers());
+        let upload = follow(&self.client.worker, &self.time, request.body_mut(), is_call, deadline);
         let scheme = if upstream.protocol.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let mut asked = Asked::send(place, &scheme, request)?;
         match asked.answer(deadline).await {

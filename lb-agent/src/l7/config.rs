@@ -135,7 +135,7 @@ impl Config {
             limits: Limits::default(),
             ejection: Ejection::default(),
             trust: Trust::default(),
-            idle_per_endpoint: 256,
+            idle_per_endpoint: 1024,
             access_log: None,
             tracing: None,
             served_by: None,

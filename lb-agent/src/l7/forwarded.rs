@@ -73,6 +73,7 @@ impl Origin {
     /// What the proxy in front of us says stays, where it is of the right form; where it says nothing, we do.
     fn go_on(&self, headers: &mut HeaderMap, trust: &Trust) {
         let (chain, client) = self.chain(headers, trust);
+        self.settle_forwarded(headers);
         headers.insert(X_FORWARDED_FOR, value(chain));
         headers.insert(X_REAL_IP, value(client.to_string()));
         let scheme = |said: &[u8]| said == b"http" || said == b"https";
@@ -81,7 +82,6 @@ impl Origin {
         keep(headers, &X_FORWARDED_PORT, port, Some(self.port.clone()));
         let host = headers.get(HOST).cloned();
         keep(headers, &X_FORWARDED_HOST, |said| !said.is_empty() && !said.contains(&b','), host);
-        self.add_forwarded(headers);
     }
 
     /// Whose request it is, by headers that are not settled yet.
@@ -110,9 +110,16 @@ impl Origin {
         client
     }
 
-    /// Only where the proxy in front of us writes it (RFC 7239): two headers with one meaning are one too many.
-    fn add_forwarded(&self, headers: &mut HeaderMap) {
+    /// Goes on only where the proxy in front of us writes it (RFC 7239): two headers with one meaning are one too many. One
+    /// that knows `X-Forwarded-For` alone passes on what its client says here, which then tells of another way.
+    fn settle_forwarded(&self, headers: &mut HeaderMap) {
         if !headers.contains_key(FORWARDED) {
+            return;
+        }
+        let same = |(one, other): (&str, &str)| address(one) == address(other);
+        let (listed, told) = (listed(headers), told(headers));
+        if !listed.is_empty() && (listed.len() != told.len() || !listed.into_iter().zip(told).all(same)) {
+            headers.remove(FORWARDED);
             return;
         }
         let node = match self.peer {
@@ -145,10 +152,31 @@ fn keep(headers: &mut HeaderMap, name: &HeaderName, form: impl Fn(&[u8]) -> bool
     }
 }
 
-/// What is said in all of `X-Forwarded-For`.
+/// The addresses that a request came over, by those before us.
 fn addresses(headers: &HeaderMap) -> Vec<&str> {
-    let said = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    said.flat_map(|list| list.split(',').map(str::trim)).collect()
+    let listed = listed(headers);
+    if listed.is_empty() { told(headers) } else { listed }
+}
+
+/// What is said in all of `X-Forwarded-For`.
+fn listed(headers: &HeaderMap) -> Vec<&str> {
+    elements(headers, &X_FORWARDED_FOR).collect()
+}
+
+/// The same in all of `Forwarded`.
+fn told(headers: &HeaderMap) -> Vec<&str> {
+    elements(headers, &FORWARDED).filter_map(|element| element.split(';').find_map(node)).collect()
+}
+
+fn node(pair: &str) -> Option<&str> {
+    let (name, node) = pair.split_once('=')?;
+    name.trim().eq_ignore_ascii_case("for").then_some(node.trim().trim_matches('"'))
+}
+
+/// Those of all lists under a name.
+fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
+    let said = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    said.flat_map(|list| list.split(',').map(str::trim))
 }
 
 /// An address as lists have it, perhaps with a port.
@@ -245,13 +273,37 @@ mod tests {
                 ("forwarded", "for=x"),
             ],
             &[
-                ("x-forwarded-for", &["2001:db8::1"]),
+                ("x-forwarded-for", &["x, 2001:db8::1"]),
                 ("x-real-ip", &["2001:db8::1"]),
                 ("x-forwarded-proto", &["https"]),
                 ("x-forwarded-port", &["8443"]),
                 ("x-forwarded-host", &["a.example"]),
                 ("forwarded", &["for=x", "for=\"[2001:db8::1]\";proto=https"]),
             ],
+        );
+    }
+
+    #[test]
+    fn two_headers_with_one_meaning_agree_or_one_of_them_goes() {
+        let list = ("x-forwarded-for", "203.0.113.9, 2001:db8::5");
+        let same = "for=203.0.113.9;proto=http, For=\"[2001:db8::5]:80\"";
+        check(
+            "192.0.2.1",
+            &[list, ("forwarded", same)],
+            &[("forwarded", &[same, "for=192.0.2.1;proto=https"])],
+        );
+        for other in ["for=127.0.0.1", "for=203.0.113.9", "for=203.0.113.9, for=127.0.0.1", "proto=http", ""]
+        {
+            check(
+                "192.0.2.1",
+                &[list, ("forwarded", other)],
+                &[("forwarded", &[]), ("x-real-ip", &["203.0.113.9"])],
+            );
+        }
+        check(
+            "192.0.2.1",
+            &[("forwarded", "for=127.0.0.1, for=203.0.113.9;by=x")],
+            &[("x-real-ip", &["203.0.113.9"]), ("x-forwarded-for", &["127.0.0.1, 203.0.113.9, 192.0.2.1"])],
         );
     }
 

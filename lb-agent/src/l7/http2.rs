@@ -19,12 +19,12 @@ use tokio::time::timeout;
 
 use self::late_head::LateHead;
 use self::pings::Pings;
-use self::respond::respond;
+use self::respond::{Asked, respond};
 use self::tunnel::Opener;
 use super::client::Client;
 use super::connection::{End, Transport, close, linger};
 use super::guard::Guarded;
-use super::incoming::{Incoming, Parts};
+use super::incoming::{Continue, Incoming, Parts};
 use super::limits::{Limit, Limits};
 use super::{forward, refuse};
 use crate::model::{ConnectionKind, LAST_WORDS};
@@ -177,15 +177,18 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Requests<'a, T> {
 
 fn begin(client: &Rc<Client>, request: Request<RecvStream>, stream: SendResponse<Bytes>) {
     let (parts, incoming) = request.into_parts();
-    let (body, opener) = if parts.method == Method::CONNECT {
+    let mut asked = Asked { is_head: parts.method == Method::HEAD, continues: None, opener: None };
+    let body = if parts.method == Method::CONNECT {
         let (opener, opening) = Opener::new(incoming);
-        (Incoming::Tunnel(opening), Some(opener))
+        asked.opener = Some(opener);
+        Incoming::Tunnel(opening)
     } else {
-        (Incoming::Http2(Parts::new(incoming, &parts.headers)), None)
+        asked.continues = Continue::asked_for(&parts.headers);
+        Incoming::Http2(Parts::new(incoming, &parts.headers, asked.continues.clone()))
     };
     let answer = forward::handle(client.clone(), Request::from_parts(parts, body));
     let worker = client.worker.clone();
-    client.streams.run(async move { respond(answer, stream, opener, &worker.date).await });
+    client.streams.run(Box::pin(async move { respond(answer, stream, asked, &worker.date).await }));
 }
 
 /// Every limit is explicit: a default of a library is not a decision.

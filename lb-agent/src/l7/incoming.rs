@@ -1,12 +1,14 @@
 //! A client request's body as it comes, whatever its connection speaks.
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming as Http1;
 use thiserror::Error;
@@ -73,21 +75,43 @@ impl http_body::Body for Incoming {
     }
 }
 
+/// Of a client that sends the body of its request only when it hears that it is wanted: an endpoint took the request. With
+/// HTTP/1 the HTTP library sees to that.
+#[derive(Clone)]
+pub(super) struct Continue(Rc<Cell<bool>>);
+
+impl Continue {
+    /// If it is one.
+    pub(super) fn asked_for(headers: &HeaderMap) -> Option<Self> {
+        let expects = |said: &HeaderValue| said.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        headers.get(EXPECT).is_some_and(expects).then(|| Self(Rc::default()))
+    }
+
+    /// Whether the body is wanted by now.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.0.get()
+    }
+}
+
 /// What comes over a stream of HTTP/2.
 pub(super) struct Parts {
     stream: RecvStream,
     /// What is still to come of a body whose length its request told.
     left: Option<u64>,
+    continues: Option<Continue>,
 }
 
 impl Parts {
     /// What follows a request with these headers. That its length is what they say is for the HTTP library to see.
-    pub(super) fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
+    pub(super) fn new(stream: RecvStream, headers: &HeaderMap, continues: Option<Continue>) -> Self {
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { stream, left: length }
+        Self { stream, left: length, continues }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if let Some(continues) = self.continues.take() {
+            continues.0.set(true);
+        }
         let part = poll_part(&mut self.stream, cx);
         if let (Some(left), Poll::Ready(Some(Ok(part)))) = (&mut self.left, &part) {
             *left = left.saturating_sub(part.data_ref().map_or(0, Bytes::len) as u64);

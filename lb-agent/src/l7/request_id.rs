@@ -25,9 +25,12 @@ impl RequestIds {
         Self { rng: RefCell::new(Rng::with_seed(seed)), buffer: RefCell::new(BytesMut::new()) }
     }
 
-    /// The request's id, taken over or made and set.
+    /// The request's id, taken over or made and set. One that comes twice is none: who reads it may take the other.
     pub(super) fn settle(&self, headers: &mut HeaderMap) -> HeaderValue {
-        if let Some(id) = headers.get(X_REQUEST_ID).filter(|id| is_sane(id.as_bytes())) {
+        let mut said = headers.get_all(X_REQUEST_ID).iter();
+        if let (Some(id), None) = (said.next(), said.next())
+            && is_sane(id.as_bytes())
+        {
             return id.clone();
         }
         let id = self.make();
@@ -90,6 +93,17 @@ mod tests {
             let id = settled(&ids, sent);
             assert!(id.len() == LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
         }
+    }
+
+    #[test]
+    fn one_that_comes_twice_is_replaced_by_one() {
+        let mut headers = HeaderMap::new();
+        for id in ["a", "b"] {
+            headers.append(X_REQUEST_ID, HeaderValue::from_static(id));
+        }
+        let id = RequestIds::new(1).settle(&mut headers);
+        assert_eq!(headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), [&id]);
+        assert_eq!(id.len(), LENGTH);
     }
 
     #[test]

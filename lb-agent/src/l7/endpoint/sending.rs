@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite as _;
 
@@ -278,6 +278,10 @@ fn encode(request: &Request<RequestBody>, head: &mut Vec<u8>) -> Coding {
             head.extend_from_slice(format!("{CONTENT_LENGTH}: {length}\r\n").as_bytes());
         }
         Coding::Chunks => head.extend_from_slice(format!("{TRANSFER_ENCODING}: chunked\r\n").as_bytes()),
+        // With HTTP/2 a request's end says so; here an endpoint may ask for its length (RFC 9110 section 8.6).
+        Coding::None if has_meaning(request.method()) && !headers.contains_key(CONTENT_LENGTH) => {
+            head.extend_from_slice(format!("{CONTENT_LENGTH}: 0\r\n").as_bytes());
+        }
         Coding::Length(_) | Coding::None => {}
     }
     head.extend_from_slice(b"\r\n");
@@ -293,6 +297,11 @@ fn coding(request: &Request<RequestBody>) -> Coding {
         Some(length) => Coding::Length(length),
         None => Coding::Chunks,
     }
+}
+
+/// Whether a body of a request with this method means something.
+fn has_meaning(method: &Method) -> bool {
+    [Method::POST, Method::PUT, Method::PATCH].contains(method)
 }
 
 fn write_fields<'a>(fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>, head: &mut Vec<u8>) {

@@ -7,27 +7,43 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body as _, Frame};
 
 use super::super::body::{Body, BodyError};
 use super::super::date::Date;
+use super::super::incoming::Continue;
 use super::super::parts::poll_room;
 use super::tunnel::Opener;
+
+/// What of a request says how it is answered.
+pub(super) struct Asked {
+    /// Its answer has no body.
+    pub(super) is_head: bool,
+    pub(super) continues: Option<Continue>,
+    pub(super) opener: Option<Opener>,
+}
 
 /// Waits for the answer and sends it. Dropped before its end, the stream is reset.
 pub(super) async fn respond<F>(
     mut answer: Pin<Box<F>>,
     mut stream: SendResponse<Bytes>,
-    opener: Option<Opener>,
+    asked: Asked,
     date: &Date,
 ) where
     F: Future<Output = Response<Body>>,
 {
-    let answered = std::future::poll_fn(|cx| match answer.as_mut().poll(cx) {
-        Poll::Ready(response) => Poll::Ready(Some(response)),
+    let Asked { is_head, mut continues, opener } = asked;
+    let answered = std::future::poll_fn(|cx| {
+        if let Poll::Ready(response) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Some(response));
+        }
+        if continues.take_if(|continues| continues.is_wanted()).is_some() {
+            // If it cannot be sent, the stream is no more.
+            _ = stream.send_informational(go_on());
+        }
         // Nobody waits for it any more.
-        Poll::Pending => stream.poll_reset(cx).map(|_| None),
+        stream.poll_reset(cx).map(|_| None)
     });
     let Some(response) = answered.await else { return };
     // It is large, and a response may take long to be read.
@@ -35,10 +51,11 @@ pub(super) async fn respond<F>(
     let (mut parts, body) = response.into_parts();
     date.tell(&mut parts.headers);
     let opener = opener.filter(|_| parts.status.is_success());
-    let is_last = opener.is_none() && body.is_end_stream();
-    if !is_last && let Some(length) = body.size_hint().exact().filter(|_| opener.is_none()) {
+    let is_empty = opener.is_none() && body.is_end_stream();
+    if !is_empty && let Some(length) = body.size_hint().exact().filter(|_| opener.is_none()) {
         parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
+    let is_last = is_empty || is_head;
     let Ok(outgoing) = stream.send_response(Response::from_parts(parts, ()), is_last) else {
         return stream.send_reset(Reason::INTERNAL_ERROR);
     };
@@ -47,6 +64,12 @@ pub(super) async fn respond<F>(
         None if is_last => {}
         None => Sending { outgoing, body, waiting: None }.await,
     }
+}
+
+fn go_on() -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::CONTINUE;
+    response
 }
 
 /// A response's body on its way.

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::mem;
+use std::pin::Pin;
 
 use slab::Slab;
 use tokio::task::{AbortHandle, spawn_local};
@@ -37,8 +38,8 @@ impl Streams {
         key
     }
 
-    /// Runs the task of the one that has just begun.
-    pub(super) fn run(&self, task: impl Future<Output = ()> + 'static) {
+    /// Runs the task of the one that has just begun. It is boxed, for a task that begins and ends is moved many times.
+    pub(super) fn run(&self, task: Pin<Box<dyn Future<Output = ()>>>) {
         if self.0.borrow().is_cancelled {
             return;
         }
