@@ -44,6 +44,7 @@ mod routing;
 mod send_proxy;
 mod slow_readers;
 mod slowhttptest;
+mod small_frames;
 mod smuggling;
 mod sslyze;
 mod steered;

@@ -1,6 +1,7 @@
 //! Clients that read slowly: what the proxy holds for each of them is little, whatever they speak. It is measured from
 //! outside, of a process that has the proxy and nothing else.
 
+use std::future::poll_fn;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -15,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::support::frames::{END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame};
-use super::support::{Fixture, RawBackend, Table, all_schemes, certificate, connect_tls_over, read_head};
+use super::support::{
+    Fixture, RawBackend, Table, all_schemes, certificate, connect_tls_over, protocol, read_head,
+};
 
 const READERS: usize = 1000;
 
@@ -28,7 +31,7 @@ const GIB: u64 = 1 << 30;
 /// What each has read before it stops.
 const BEGINNING: u64 = 16 * 1024;
 
-/// Tells the process that has the proxy who the backend is.
+/// Tells the process that has the proxy who the backend is, and whether it speaks HTTP/2.
 const BACKEND: &str = "LB_TEST_BACKEND";
 
 #[derive(Clone, Copy, Debug)]
@@ -41,17 +44,28 @@ enum Kind {
     Http2Window,
 }
 
+/// Whether the endpoint speaks HTTP/2, and what its readers do.
+const READS: [(bool, Kind); 6] = [
+    (false, Kind::Http1),
+    (false, Kind::Http2),
+    (false, Kind::Http2Window),
+    (false, Kind::Tls),
+    (true, Kind::Http1),
+    (true, Kind::Http2),
+];
+
 #[tokio::test]
 async fn a_thousand_slow_readers_hold_little_memory() {
     if let Ok(backend) = std::env::var(BACKEND) {
-        return serve(backend.parse().expect("an address"));
+        let (address, is_http2) = backend.split_once(' ').expect("both");
+        return serve(address.parse().expect("an address"), is_http2 == "true");
     }
     raise_descriptors();
     let sent = Arc::<AtomicU64>::default();
-    let backend = backend(sent.clone()).await;
+    let (http1, http2) = (backend(sent.clone()).await, http2_backend(sent.clone()).await);
     let mut held = Vec::new();
-    for kind in [Kind::Http1, Kind::Http2, Kind::Http2Window, Kind::Tls] {
-        let proxy = Proxy::start(backend.address);
+    for (is_http2, kind) in READS {
+        let proxy = Proxy::start(if is_http2 { &http2 } else { &http1 }.address, is_http2);
         drop(Reader::begin(&proxy, kind).await);
         let before = proxy.memory();
         let readers: Vec<_> = stream::iter(0..READERS)
@@ -60,19 +74,20 @@ async fn a_thousand_slow_readers_hold_little_memory() {
             .collect()
             .await;
         settle(&sent).await;
-        held.push((kind, proxy.memory().saturating_sub(before) / READERS as u64));
+        held.push((is_http2, kind, proxy.memory().saturating_sub(before) / READERS as u64));
         drop(readers);
     }
     println!("bytes for each of {READERS}: {held:?}");
-    assert!(held.iter().all(|(_, each)| *each <= MOST), "more than {MOST} bytes: {held:?}");
+    assert!(held.iter().all(|(.., each)| *each <= MOST), "more than {MOST} bytes: {held:?}");
 }
 
 /// What the process with the proxy does, until its standard input ends.
-fn serve(backend: SocketAddr) {
+fn serve(backend: SocketAddr, is_http2: bool) {
     let hour = Duration::from_secs(3600);
     let timeouts = Timeouts { download: hour, idle: hour, response: hour, ..Timeouts::default() };
     let table = Table::default().certificate("a", &certificate(lb_agent::model::KeyKind::Ecdsa, &["a"]));
-    let fixture = Fixture::start_with(timeouts, table.default_backend("", &[backend]).build());
+    let fixture =
+        Fixture::start_with(timeouts, table.default_spoken(&[backend], protocol(is_http2, None)).build());
     println!("\nlistening {} {}", fixture.http(), fixture.https());
     drop(std::io::stdin().read_to_end(&mut Vec::new()));
 }
@@ -85,11 +100,11 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(backend: SocketAddr) -> Self {
+    fn start(backend: SocketAddr, is_http2: bool) -> Self {
         let name = "slow_readers::a_thousand_slow_readers_hold_little_memory";
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args([name, "--exact", "--nocapture"])
-            .env(BACKEND, backend.to_string())
+            .env(BACKEND, format!("{backend} {is_http2}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -129,6 +144,32 @@ async fn backend(sent: Arc<AtomicU64>) -> RawBackend {
             while let Ok(bytes) = written {
                 sent.fetch_add(bytes as u64, Ordering::Relaxed);
                 written = stream.write(&[b'x'; 64 * 1024]).await;
+            }
+        }
+    })
+    .await
+}
+
+/// The same over HTTP/2.
+async fn http2_backend(sent: Arc<AtomicU64>) -> RawBackend {
+    RawBackend::start(move |_, stream| {
+        let sent = sent.clone();
+        async move {
+            let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let sent = sent.clone();
+                tokio::spawn(async move {
+                    let head = http::Response::builder().header("content-length", GIB);
+                    let mut body =
+                        respond.send_response(head.body(()).expect("a head"), false).expect("it is sent");
+                    body.reserve_capacity(1 << 20);
+                    while let Some(Ok(_)) = poll_fn(|cx| body.poll_capacity(cx)).await {
+                        let bytes = body.capacity();
+                        let Ok(()) = body.send_data(vec![b'x'; bytes].into(), false) else { return };
+                        sent.fetch_add(bytes as u64, Ordering::Relaxed);
+                        body.reserve_capacity(1 << 20);
+                    }
+                });
             }
         }
     })

@@ -24,6 +24,7 @@ use self::tunnel::Opener;
 use super::client::Client;
 use super::connection::{End, Transport, close, linger};
 use super::guard::Guarded;
+use super::inbox::{Ahead, FRAMES_AHEAD, Inboxes};
 use super::incoming::{Continue, Incoming, Parts};
 use super::limits::{Limit, Limits};
 use super::{forward, refuse};
@@ -121,7 +122,8 @@ where
 /// The requests of a connection: each has a task of its own.
 struct Requests<'a, T> {
     client: &'a Rc<Client>,
-    state: State<T>,
+    inboxes: Rc<Inboxes>,
+    state: State<Ahead<T>>,
 }
 
 enum State<T> {
@@ -132,8 +134,10 @@ enum State<T> {
 
 impl<'a, T: AsyncRead + AsyncWrite + Unpin> Requests<'a, T> {
     fn new(client: &'a Rc<Client>, stream: T) -> Self {
+        let inboxes = Rc::default();
+        let stream = Ahead::new(stream, &inboxes);
         let greeting = builder(&client.worker.config.limits).handshake(stream);
-        Self { client, state: State::Greeting(greeting, false) }
+        Self { client, inboxes, state: State::Greeting(greeting, false) }
     }
 
     /// Whether the client has not said yet how it begins: it cannot be told anything.
@@ -165,9 +169,14 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Requests<'a, T> {
                     if pings.poll(self.client, cx).is_ready() {
                         return Poll::Ready(Ok(()));
                     }
-                    match ready!(connection.poll_accept(cx)).transpose()? {
-                        Some((request, stream)) => begin(self.client, request, stream),
-                        None => return Poll::Ready(Ok(())),
+                    match connection.poll_accept(cx) {
+                        Poll::Ready(Some(accepted)) => {
+                            let (request, stream) = accepted?;
+                            begin(self.client, &self.inboxes, request, stream);
+                        }
+                        Poll::Ready(None) => return Poll::Ready(Ok(())),
+                        Poll::Pending if self.inboxes.gather() => {}
+                        Poll::Pending => return Poll::Pending,
                     }
                 }
             }
@@ -175,8 +184,14 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Requests<'a, T> {
     }
 }
 
-fn begin(client: &Rc<Client>, request: Request<RecvStream>, stream: SendResponse<Bytes>) {
+fn begin(
+    client: &Rc<Client>,
+    inboxes: &Rc<Inboxes>,
+    request: Request<RecvStream>,
+    stream: SendResponse<Bytes>,
+) {
     let (parts, incoming) = request.into_parts();
+    let incoming = inboxes.open(incoming);
     let mut asked = Asked { is_head: parts.method == Method::HEAD, continues: None, opener: None };
     let body = if parts.method == Method::CONNECT {
         let (opener, opening) = Opener::new(incoming);
@@ -206,6 +221,7 @@ fn builder(limits: &Limits) -> Builder {
         .initial_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
         .max_frame_size(16 * 1024)
+        .data_frame_budget(FRAMES_AHEAD)
         .max_send_buffer_size(SEND_BUFFER);
     builder
 }

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
@@ -14,6 +13,7 @@ use hyper::body::Incoming as Http1;
 use thiserror::Error;
 
 use super::http2::Opening;
+use super::inbox::Inbox;
 use super::parts::poll_part;
 
 /// Of one request.
@@ -61,7 +61,7 @@ impl http_body::Body for Incoming {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body) => http_body::Body::is_end_stream(body),
-            Self::Http2(parts) => parts.stream.is_end_stream(),
+            Self::Http2(parts) => parts.inbox.is_end_stream(),
             Self::Tunnel(_) => true,
         }
     }
@@ -95,7 +95,7 @@ impl Continue {
 
 /// What comes over a stream of HTTP/2.
 pub(super) struct Parts {
-    stream: RecvStream,
+    inbox: Inbox,
     /// What is still to come of a body whose length its request told.
     left: Option<u64>,
     continues: Option<Continue>,
@@ -103,16 +103,16 @@ pub(super) struct Parts {
 
 impl Parts {
     /// What follows a request with these headers. That its length is what they say is for the HTTP library to see.
-    pub(super) fn new(stream: RecvStream, headers: &HeaderMap, continues: Option<Continue>) -> Self {
+    pub(super) fn new(inbox: Inbox, headers: &HeaderMap, continues: Option<Continue>) -> Self {
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { stream, left: length, continues }
+        Self { inbox, left: length, continues }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if let Some(continues) = self.continues.take() {
             continues.0.set(true);
         }
-        let part = poll_part(&mut self.stream, cx);
+        let part = poll_part(&mut self.inbox, cx);
         if let (Some(left), Poll::Ready(Some(Ok(part)))) = (&mut self.left, &part) {
             *left = left.saturating_sub(part.data_ref().map_or(0, Bytes::len) as u64);
         }

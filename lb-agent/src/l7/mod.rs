@@ -54,6 +54,7 @@ mod host_map;
 mod http1;
 mod http2;
 mod in_use;
+mod inbox;
 mod incoming;
 mod keepalive;
 mod last_words;

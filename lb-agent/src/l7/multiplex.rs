@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -12,11 +13,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 
 use super::coalesce::Coalesced;
+use super::inbox::{Ahead, FRAMES_AHEAD, Inboxes};
 use super::pool::Keeping;
 use super::secured::EndpointStream;
 
 /// What an endpoint may send of a body before it is passed on: what a client that does not read can hold.
-const WINDOW: u32 = 64 * 1024;
+const WINDOW: u32 = 48 * 1024;
 
 /// Requests on one connection. All of their windows have room in the connection's: who does not read stops nobody else.
 const STREAMS: usize = 100;
@@ -32,6 +34,7 @@ const UNKNOWN: usize = 0x5eed_5e77;
 /// One connection.
 pub(super) struct Multiplexed {
     sender: RefCell<SendRequest<Bytes>>,
+    inboxes: Rc<Inboxes>,
     under_way: Cell<usize>,
     /// Whether it got a request since it was swept last.
     is_used: Cell<bool>,
@@ -53,13 +56,20 @@ impl Multiplexed {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .initial_max_send_streams(UNKNOWN)
             .max_header_list_size(64 * 1024)
-            .max_send_buffer_size(SEND_BUFFER);
-        let (sender, mut connection) = builder.handshake(Coalesced(stream)).await.ok()?;
+            .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(FRAMES_AHEAD);
+        let inboxes = Rc::<Inboxes>::default();
+        let stream = Ahead::new(Coalesced(stream), &inboxes);
+        let (sender, mut connection) = builder.handshake(stream).await.ok()?;
         let (ready, is_ready) = oneshot::channel();
         let mut ready = Some(ready);
+        let gathered = inboxes.clone();
         spawn_local(poll_fn(move |cx| {
             // Its errors come out where a response or its body is waited for.
-            let end = std::pin::Pin::new(&mut connection).poll(cx).map(drop);
+            let mut end = Pin::new(&mut connection).poll(cx).map(drop);
+            while end.is_pending() && gathered.gather() {
+                end = Pin::new(&mut connection).poll(cx).map(drop);
+            }
             if ready.is_some() && connection.max_concurrent_send_streams() != UNKNOWN {
                 ready.take().map(|ready| ready.send(()));
             }
@@ -68,6 +78,7 @@ impl Multiplexed {
         is_ready.await.ok()?;
         Some(Rc::new(Self {
             sender: RefCell::new(sender),
+            inboxes,
             under_way: Cell::new(0),
             is_used: Cell::new(true),
             used_at: Cell::new(0),
@@ -108,6 +119,11 @@ impl Place {
     /// For sending the request.
     pub(super) fn sender(&self) -> &RefCell<SendRequest<Bytes>> {
         &self.connection.sender
+    }
+
+    /// For what comes.
+    pub(super) fn inboxes(&self) -> &Rc<Inboxes> {
+        &self.connection.inboxes
     }
 
     /// A response came.

@@ -3,23 +3,22 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{RecvStream, SendStream};
+use h2::SendStream;
 use http_body::Frame;
+
+use super::inbox::Inbox;
 
 /// The next part of what comes over a stream of HTTP/2. It is passed on at the reader's pace: only when it asks there is room for
 /// more.
 pub(super) fn poll_part(
-    stream: &mut RecvStream,
+    inbox: &mut Inbox,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-    match ready!(stream.poll_data(cx)) {
-        Some(Ok(part)) => {
-            _ = stream.flow_control().release_capacity(part.len());
-            Poll::Ready(Some(Ok(Frame::data(part))))
-        }
+    match ready!(inbox.poll_data(cx)) {
+        Some(Ok(part)) => Poll::Ready(Some(Ok(Frame::data(part)))),
         Some(Err(error)) => Poll::Ready(Some(Err(error))),
         None => {
-            let trailers = ready!(stream.poll_trailers(cx));
+            let trailers = ready!(inbox.poll_trailers(cx));
             Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
         }
     }

@@ -17,6 +17,7 @@ use super::body::RequestBody;
 use super::breach::Breach;
 use super::deadline::Deadline;
 use super::endpoint::{BrokenOff, Failure};
+use super::inbox::Inbox;
 use super::multiplex::Place;
 use super::outgoing::{BadBody, Outgoing};
 use super::parts::poll_part;
@@ -62,7 +63,10 @@ impl Asked {
         let Self { outgoing, place, .. } = self;
         place.answered();
         let outgoing = outgoing.left();
-        response.map(|incoming| Answering { incoming, outgoing, is_reset: false, _place: place })
+        response.map(|incoming| {
+            let incoming = place.inboxes().open(incoming);
+            Answering { incoming, outgoing, is_reset: false, _place: place }
+        })
     }
 
     /// It did not come. The request's body, if the request may be sent once more.
@@ -102,7 +106,7 @@ impl Asked {
 
 /// A response's body that is under way, with what is left of the request's.
 pub(super) struct Answering {
-    incoming: RecvStream,
+    incoming: Inbox,
     outgoing: Option<Box<Outgoing>>,
     /// Whether the endpoint was told that the client broke its request off.
     is_reset: bool,

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::super::inbox::Inbox;
 use super::super::parts::poll_room;
 
 /// Where the tunnel is waited for that a CONNECT asks for.
@@ -17,12 +18,12 @@ pub(in crate::l7) struct Opening(oneshot::Receiver<StreamTunnel>);
 /// What makes it one once the response has said so.
 pub(super) struct Opener {
     opened: oneshot::Sender<StreamTunnel>,
-    incoming: RecvStream,
+    incoming: Inbox,
 }
 
 impl Opener {
     /// Of a CONNECT on whose stream this comes.
-    pub(super) fn new(incoming: RecvStream) -> (Self, Opening) {
+    pub(super) fn new(incoming: Inbox) -> (Self, Opening) {
         let (opened, opening) = oneshot::channel();
         (Self { opened, incoming }, Opening(opening))
     }
@@ -44,7 +45,7 @@ impl Opening {
 
 /// Dropped before its end, the stream is reset.
 pub(in crate::l7) struct StreamTunnel {
-    incoming: RecvStream,
+    incoming: Inbox,
     outgoing: SendStream<Bytes>,
     /// What came and was not read.
     part: Bytes,
@@ -68,7 +69,6 @@ impl AsyncRead for StreamTunnel {
         let length = self.part.len().min(buf.remaining());
         buf.put_slice(&self.part[..length]);
         self.part.advance(length);
-        _ = self.incoming.flow_control().release_capacity(length);
         Poll::Ready(Ok(()))
     }
 }
