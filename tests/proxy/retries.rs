@@ -73,6 +73,30 @@ async fn a_request_is_repeated_once() {
 }
 
 #[tokio::test]
+async fn where_nobody_takes_connections_a_few_are_asked() {
+    let mut gone = Vec::new();
+    for _ in 0..8 {
+        gone.push(Backend::says("gone").await);
+    }
+    let mut addresses: Vec<_> = gone.iter().map(|backend| backend.address).collect();
+    drop(gone);
+    let fixture = Fixture::start(Table::all_to(&addresses));
+    let counted = || {
+        let names = ["connects_total{result=\"failed\"}", "retries_total{outcome=\"unconnected\"}"];
+        names.map(|name| fixture.metric(&format!("lb_l7_upstream_{name}")))
+    };
+    assert_eq!(Http::get(fixture.http(), "a", "/").await.status, 502);
+    assert_eq!(counted(), [4, 3], "four of eight");
+    let good = Backend::says("good").await;
+    addresses.truncate(3);
+    addresses.push(good.address);
+    fixture.publish(Table::all_to(&addresses));
+    for _ in 0..10 {
+        assert_eq!(Http::get(fixture.http(), "a", "/").await.text(), "good");
+    }
+}
+
+#[tokio::test]
 async fn retries_end_with_their_budget() {
     let (one, two) = (breaks_off().await, breaks_off().await);
     let fixture = Fixture::start(Table::all_to(&[one.address, two.address]));

@@ -56,7 +56,7 @@ impl Answered {
     }
 }
 
-/// Each endpoint is tried at most once: as long as none has seen the request, and once more, or as often as the backend
+/// Each endpoint is tried at most once: a few as long as none has seen the request, and once more, or as often as the backend
 /// wants, when one that may have seen it gave no response, or none that is wanted, if the request may be sent twice and
 /// the backend's budget allows it.
 pub(super) struct Attempts {
@@ -323,9 +323,11 @@ impl Attempts {
 
     /// Who is asked after that, if anybody.
     fn after(&mut self, turn: Turn, failure: &Failure) -> Option<Turn> {
-        let Retries { on_connect, on_error, on_timeout, .. } = self.tries.treatment().retries;
+        let Retries { on_error, on_timeout, .. } = self.tries.treatment().retries;
         match failure {
-            Failure::NotSent if on_connect => self.tries.next(),
+            Failure::NotSent if self.is_in_time() => {
+                self.tries.after_no_connection(&self.client.worker.metrics)
+            }
             Failure::Unprocessed | Failure::Refused if self.place.is_some() => {
                 let next = self.tries.next();
                 if next.is_some() {
@@ -358,10 +360,12 @@ impl Attempts {
 
     /// Whether the backend wants another try, and there is time for it.
     fn may_repeat(&self) -> bool {
+        self.may_go_elsewhere() && self.is_in_time()
+    }
+
+    fn is_in_time(&self) -> bool {
         let within = self.tries.treatment().retries.within;
-        self.may_go_elsewhere()
-            && self.time.left().is_some()
-            && within.is_none_or(|within| self.time.gone() < within)
+        self.time.left().is_some() && within.is_none_or(|within| self.time.gone() < within)
     }
 
     /// Another one if the budget allows it; where there is no other, the same one if it may be.

@@ -16,7 +16,11 @@ use super::policy::Hints;
 use super::reply::Reply;
 use super::upstream::Turn;
 use crate::metrics::Metrics;
-use crate::model::Treatment;
+use crate::model::{Retries, Treatment};
+
+/// A request finds so many endpoints in a row that take no connection, if its backend does not allow more tries: enough to get by
+/// those that are down and not set aside yet, and few where all are down.
+const CONNECTS: u32 = 4;
 
 /// The endpoints that one request tries: each once, the best first.
 pub(super) struct Tries {
@@ -26,6 +30,8 @@ pub(super) struct Tries {
     last: Option<usize>,
     /// Only made where the first one failed.
     others: Option<vec::IntoIter<usize>>,
+    /// Those to which there was no connection.
+    unconnected: u32,
     notes: Option<Rc<Notes>>,
 }
 
@@ -33,7 +39,7 @@ impl Tries {
     /// None yet, of a request that is new, with what it says of its endpoint.
     pub(super) fn new(candidates: Rc<Candidates>, hints: Hints) -> Self {
         candidates.budget.request();
-        Self { candidates, hints, first: None, last: None, others: None, notes: None }
+        Self { candidates, hints, first: None, last: None, others: None, unconnected: 0, notes: None }
     }
 
     /// The same, noted down.
@@ -141,6 +147,19 @@ impl Tries {
         };
         *last = Some(place);
         Some(Turn::new(candidates.upstreams[place].clone(), now, candidates.counted.clone()))
+    }
+
+    /// The next one after one to which there is no connection, if the backend wants that.
+    pub(super) fn after_no_connection(&mut self, metrics: &Metrics) -> Option<Turn> {
+        let Retries { on_connect, tries, .. } = self.treatment().retries;
+        self.unconnected += 1;
+        if !on_connect || self.unconnected >= CONNECTS.max(tries) {
+            return None;
+        }
+        let next = self.next()?;
+        metrics.upstream.unconnected();
+        self.retried();
+        Some(next)
     }
 
     /// How the backend wants its endpoints to be treated.

@@ -139,7 +139,7 @@ async fn connect(
         }
         tries.failed(&turn, Offence::Connect, &worker.config.ejection, &worker.metrics);
         turn.failed();
-        next = if tries.treatment().retries.on_connect { tries.next() } else { None };
+        next = tries.after_no_connection(&worker.metrics);
     }
     Err(Reply::ConnectFailed)
 }

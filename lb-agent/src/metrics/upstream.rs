@@ -12,7 +12,7 @@ use crate::l7::{Breach, EndpointTlsFailure, Offence};
 pub struct UpstreamMetrics {
     connects: [ShardedCounter; RESULTS.len()],
     failed_handshakes: [ShardedCounter; EndpointTlsFailure::ALL.len()],
-    retries: [ShardedCounter; 3],
+    retries: [ShardedCounter; 4],
     ejections: [ShardedCounter; Offence::ALL.len()],
     breaches: [ShardedCounter; Breach::ALL.len()],
     ejected: Gauge,
@@ -27,8 +27,9 @@ impl UpstreamMetrics {
         let help = "TLS handshakes with endpoints that failed, by reason";
         let reasons = EndpointTlsFailure::ALL.map(EndpointTlsFailure::label);
         let failed_handshakes = counters(registry, "lb_l7_upstream_tls_failures", help, "reason", reasons);
-        let help = "Requests that could be sent again: because no endpoint had looked at them, or as the budget allowed or not";
-        let outcomes = ["refused", "retried", "unseen"];
+        let help = "Requests that could be sent again: because there was no connection to an endpoint, because none had looked at \
+                    them, or as the budget allowed or not";
+        let outcomes = ["refused", "retried", "unseen", "unconnected"];
         let retries = counters(registry, "lb_l7_upstream_retries", help, "outcome", outcomes);
         let help = "Endpoints set aside for a while, by each worker, by how they failed last";
         let reasons = Offence::ALL.map(Offence::label);
@@ -90,5 +91,10 @@ impl UpstreamMetrics {
     /// A request is sent again that an endpoint has taken and not looked at.
     pub fn unseen(&self) {
         self.retries[2].inc();
+    }
+
+    /// A request goes to another endpoint because there was no connection to the one before.
+    pub fn unconnected(&self) {
+        self.retries[3].inc();
     }
 }

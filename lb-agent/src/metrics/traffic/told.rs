@@ -36,7 +36,8 @@ const SERVICE_RESPONSE_TIME: Named = (
     "lb_l7_service_response_seconds",
     "How long its endpoints took to begin their response, from when they had the request",
 );
-const SERVICE_RETRIES: Named = ("lb_l7_service_retries", "Requests that were sent to it once more");
+const SERVICE_RETRIES: Named =
+    ("lb_l7_service_retries", "Requests that were sent once more, or to another of its endpoints");
 const SERVICE_IN_FLIGHT: Named = ("lb_l7_service_requests_in_flight", "Requests under way at its endpoints");
 const SERVICE_PENDING: Named =
     ("lb_l7_service_requests_pending", "Requests that wait until one of its endpoints has less to do");
