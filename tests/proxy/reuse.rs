@@ -86,6 +86,25 @@ async fn a_request_that_an_idle_connection_swallowed_is_sent_again() {
     assert_eq!(client.send(post).await.status, 502, "a POST may have had its effect");
 }
 
+/// What an endpoint says is its own fault, over whichever connection.
+#[tokio::test]
+async fn who_answers_badly_over_a_kept_connection_is_at_fault() {
+    for (answer, breach) in [("nonsense\r\n\r\n", "malformed_head"), ("HTTP/1.1 200 OK\r\ncont", "closed")] {
+        let backend = RawBackend::start(move |_, mut stream| async move {
+            answer_once(&mut stream).await;
+            read_head(&mut stream).await;
+            stream.write_all(answer.as_bytes()).await.expect("half an answer");
+        })
+        .await;
+        let fixture = Fixture::start(Table::all_to(&[backend.address]));
+        let mut client = Http::one(fixture.http()).await;
+        assert_eq!(client.send(request("a", "/")).await.text(), "ok");
+        assert_eq!(client.send(request("a", "/")).await.status, 502, "{breach}");
+        assert_eq!(fixture.metric(&format!("lb_l7_upstream_breaches_total{{reason=\"{breach}\"}}")), 1);
+        assert_eq!(backend.connections(), 1, "{breach}");
+    }
+}
+
 #[tokio::test]
 async fn idle_clients_are_closed() {
     let fixture = Fixture::start_quick(Table::default().build());

@@ -148,12 +148,6 @@ impl Attempts {
         {
             match self.exchange(connection, turn, left).await {
                 Err(Failure::NotSent) => {}
-                Err(Failure::Broken(breach)) => {
-                    if breach != Breach::Closed {
-                        upstream.breaches.tell(breach);
-                    }
-                    return Err(Failure::Stale);
-                }
                 result => return result,
             }
         }

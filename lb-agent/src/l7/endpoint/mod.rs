@@ -48,7 +48,7 @@ const KEPT_HEADERS: usize = 64;
 pub(super) struct EndpointConnection {
     /// For the response that is waited for.
     pub(super) deadline: Rc<Deadline>,
-    /// While it is idle: when it is of no use any more, in ticks of the worker's deadlines.
+    /// When it is of no use any more, if it was idle once: in ticks of the worker's deadlines.
     pub(super) idle_until: u64,
     /// How long the endpoint keeps it without a request, by its last word.
     pub(super) keeps_for: Option<Duration>,
@@ -81,7 +81,8 @@ pub(super) enum Failure {
     Refused,
     /// The connection broke, or what came was not HTTP.
     Broken(Breach),
-    /// The connection had been idle and was closed while the request was on its way: so it is kept or closed anywhere.
+    /// The connection had been idle and was closed while the request was on its way, before anything of a response: so it is
+    /// kept or closed anywhere.
     Stale,
     /// The request's own body could not be had: nothing is wrong with the endpoint.
     BadBody,
@@ -192,7 +193,7 @@ impl EndpointConnection {
                 Ok(Some(head)) if head.response.status().is_informational() && !head.switches() => {}
                 Ok(Some(head)) => return Poll::Ready(Ok(self.begin(head))),
                 Ok(None) => match ready!(self.poll_receive(cx, self.room)) {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(Failure::Broken(Breach::Closed))),
+                    Ok(0) | Err(_) => return Poll::Ready(Err(self.closed())),
                     Ok(_) => {}
                 },
                 Err(breach) => return Poll::Ready(Err(Failure::Broken(breach))),
@@ -205,6 +206,12 @@ impl EndpointConnection {
         let Poll::Ready(Err(why)) = self.sending.poll(&mut self.stream, cx) else { return None };
         self.is_open = false;
         Some(why)
+    }
+
+    /// Nothing more comes. An endpoint may close a connection that was kept, but not in the middle of an answer.
+    fn closed(&self) -> Failure {
+        let was_kept = self.idle_until > 0;
+        if was_kept && self.came == 0 { Failure::Stale } else { Failure::Broken(Breach::Closed) }
     }
 
     fn begin(&mut self, head: Head) -> Response<()> {
