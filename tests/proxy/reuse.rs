@@ -80,7 +80,7 @@ async fn a_request_that_an_idle_connection_swallowed_is_sent_again() {
     let mut client = Http::one(fixture.http()).await;
     assert_eq!(client.send(request("a", "/")).await.text(), "ok");
     assert_eq!(client.send(request("a", "/")).await.text(), "ok");
-    assert_eq!(fixture.metric("lb_l7_upstream_retries_total{outcome=\"retried\"}"), 1);
+    assert_eq!(fixture.metric("lb_l7_upstream_retries_total{outcome=\"stale\"}"), 1);
     let mut post = request("a", "/");
     *post.method_mut() = Method::POST;
     assert_eq!(client.send(post).await.status, 502, "a POST may have had its effect");

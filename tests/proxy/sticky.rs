@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Answer, Backend, Http, Shop, Site, request};
+use tokio::io::AsyncWriteExt;
+
+use super::support::{Answer, Backend, Http, RawBackend, Shop, Site, read_head, request};
 
 async fn pods() -> [Backend; 3] {
     [Backend::says("0").await, Backend::says("1").await, Backend::says("2").await]
@@ -80,6 +82,75 @@ async fn who_is_helped_out_comes_back_unless_it_is_to_change() {
         drop(one);
         let answer = get(&site, "/", cookie).await;
         assert_eq!((answer.text(), given(&answer).0.is_empty()), ("1", !changes), "{annotation}");
+    }
+}
+
+/// An endpoint that answers one request of each connection, and closes it when the second one comes.
+async fn closes_early() -> RawBackend {
+    RawBackend::start(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly").await);
+        read_head(&mut stream).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_idle_moves_nobody() {
+    let (early, other) = (closes_early().await, Backend::says("other").await);
+    let sticky = "cookie=shop, change-on-failure=true";
+    let shop = Shop::of(json!({"edgelb.dev/sticky": sticky, "edgelb.dev/retries": "tries=1"}));
+    let mut site = shop.open(&[]).await;
+    shop.tell_of(&mut site, &[early.address, other.address]);
+    let mut cookie = String::new();
+    while cookie.is_empty() {
+        let answer = get(&site, "/", "").await;
+        cookie = if answer.text() == "early" { given(&answer).0 } else { cookie };
+    }
+    let stale = || site.metric("lb_l7_upstream_retries_total{outcome=\"stale\"}");
+    let before = stale();
+    for asked in 1..=3 {
+        let answer = get(&site, "/", &cookie).await;
+        assert_eq!((answer.text(), given(&answer).0.as_str()), ("early", ""));
+        assert_eq!(stale(), before + asked);
+    }
+}
+
+/// Who may have seen a request is not followed by another one where that is not wanted.
+#[tokio::test]
+async fn who_closes_a_connection_and_is_gone_may_have_seen_the_request() {
+    for (tries, expected) in [(1, 502), (2, 200)] {
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let end = std::sync::Mutex::new(Some(end));
+        let gone = RawBackend::start(move |_, mut stream| {
+            let end = end.lock().expect("no panic").take();
+            async move {
+                read_head(&mut stream).await;
+                drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngone").await);
+                read_head(&mut stream).await;
+                drop(end);
+                std::future::pending().await
+            }
+        })
+        .await;
+        let other = Backend::says("other").await;
+        let retries = format!("tries={tries}");
+        let shop = Shop::of(json!({"edgelb.dev/sticky": "cookie=shop", "edgelb.dev/retries": retries}));
+        let mut site = shop.open(&[]).await;
+        shop.tell_of(&mut site, &[gone.address, other.address]);
+        let mut cookie = String::new();
+        while cookie.is_empty() {
+            let answer = get(&site, "/", "").await;
+            cookie = if answer.text() == "gone" { given(&answer).0 } else { cookie };
+        }
+        let mut asked = request("a", "/");
+        asked.headers_mut().insert("cookie", cookie.parse().expect("a value"));
+        let mut client = Http::one(site.http()).await;
+        let (answer, ()) = tokio::join!(client.send(asked), async {
+            drop(ended.await);
+            drop(gone);
+        });
+        assert_eq!(answer.status.as_u16(), expected, "tries={tries}");
     }
 }
 

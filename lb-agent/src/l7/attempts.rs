@@ -69,7 +69,10 @@ pub(super) struct Attempts {
     /// Whose request it is.
     ends: Ends,
     time: Allowed,
+    /// Whether it was sent to another endpoint than to the one that may have seen it.
     is_repeated: bool,
+    /// Whether it was sent to the same one once more, which had closed a connection that was kept.
+    was_stale: bool,
     /// How often it still may be.
     repeats: u32,
 }
@@ -86,8 +89,9 @@ impl Attempts {
         let treatment = tries.treatment();
         let time = Allowed::new(&worker.deadlines, &worker.config.timeouts, treatment, own_time);
         let repeats = treatment.retries.tries.saturating_sub(1);
-        let (place, spare, is_repeated) = (Some(request), None, false);
-        Self { client, tries, place, spare, ends, time, is_repeated, repeats }
+        let (place, spare) = (Some(request), None);
+        let (is_repeated, was_stale) = (false, false);
+        Self { client, tries, place, spare, ends, time, is_repeated, was_stale, repeats }
     }
 
     /// Until an endpoint answers, or none is left, or no time.
@@ -144,6 +148,7 @@ impl Attempts {
             return Box::pin(self.ask_over_shared(turn, left)).await;
         }
         while !self.is_repeated
+            && !self.was_stale
             && let Some(connection) = upstream.pool.take()
         {
             match self.exchange(connection, turn, left).await {
@@ -227,7 +232,7 @@ impl Attempts {
             }
             self.send_unseen();
         }
-        if matches!(result, Err(Failure::Broken(_) | Failure::TimedOut(_))) {
+        if matches!(result, Err(Failure::Broken(_) | Failure::TimedOut(_) | Failure::Stale)) {
             self.recover();
         }
         result
@@ -317,8 +322,16 @@ impl Attempts {
 
     /// Who is asked after that, if anybody.
     fn after(&mut self, turn: Turn, failure: &Failure) -> Option<Turn> {
-        let Retries { on_error, on_timeout, .. } = self.tries.treatment().retries;
+        let Retries { on_connect, on_error, on_timeout, .. } = self.tries.treatment().retries;
         match failure {
+            // Whoever closed a connection over which it was sent may have seen it.
+            Failure::NotSent if self.was_stale && !self.is_repeated => {
+                if on_connect && self.may_repeat() {
+                    self.repeat()
+                } else {
+                    None
+                }
+            }
             Failure::NotSent if self.is_in_time() => {
                 self.tries.after_no_connection(&self.client.worker.metrics)
             }
@@ -329,12 +342,22 @@ impl Attempts {
                 }
                 next
             }
-            // An idle connection was closed: that is no fault, and says nothing of the next one.
-            Failure::Stale if !self.is_repeated || self.may_repeat() => self.repeat(Some(turn)),
-            Failure::Broken(_) if on_error && self.may_repeat() => self.repeat(None),
-            Failure::TimedOut(_) if on_timeout && self.may_repeat() => self.repeat(None),
+            // An idle connection was closed: that is no fault, and says nothing of the endpoint.
+            Failure::Stale if !self.was_stale => self.ask_anew(turn),
+            Failure::Broken(_) | Failure::Stale if on_error && self.may_repeat() => self.repeat(),
+            Failure::TimedOut(_) if on_timeout && self.may_repeat() => self.repeat(),
             _ => None,
         }
+    }
+
+    /// The same endpoint once more, over a new connection: another one would be no better, and is not the client's own where it
+    /// comes back by a cookie. That is no try of the backend's count, as it is none to nginx: who keeps connections has to expect it.
+    fn ask_anew(&mut self, same: Turn) -> Option<Turn> {
+        self.place.as_ref()?;
+        self.was_stale = true;
+        self.client.worker.metrics.upstream.stale();
+        self.tries.retried();
+        Some(same)
     }
 
     /// It goes out again, for no endpoint has looked at it.
@@ -349,7 +372,7 @@ impl Attempts {
             return None;
         }
         self.recover();
-        self.repeat(None)
+        self.repeat()
     }
 
     /// Whether the backend wants another try, and there is time for it.
@@ -362,8 +385,8 @@ impl Attempts {
         self.time.left().is_some() && within.is_none_or(|within| self.time.gone() < within)
     }
 
-    /// Another one if the budget allows it; where there is no other, the same one if it may be.
-    fn repeat(&mut self, same: Option<Turn>) -> Option<Turn> {
+    /// Another one if the budget allows it.
+    fn repeat(&mut self) -> Option<Turn> {
         self.place.as_ref()?;
         self.is_repeated = true;
         self.repeats = self.repeats.saturating_sub(1);
@@ -373,7 +396,7 @@ impl Attempts {
             return None;
         }
         self.tries.retried();
-        self.tries.next().or(same)
+        self.tries.next()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::l7::{Breach, EndpointTlsFailure, Offence};
 pub struct UpstreamMetrics {
     connects: [ShardedCounter; RESULTS.len()],
     failed_handshakes: [ShardedCounter; EndpointTlsFailure::ALL.len()],
-    retries: [ShardedCounter; 4],
+    retries: [ShardedCounter; 5],
     ejections: [ShardedCounter; Offence::ALL.len()],
     breaches: [ShardedCounter; Breach::ALL.len()],
     ejected: Gauge,
@@ -28,8 +28,8 @@ impl UpstreamMetrics {
         let reasons = EndpointTlsFailure::ALL.map(EndpointTlsFailure::label);
         let failed_handshakes = counters(registry, "lb_l7_upstream_tls_failures", help, "reason", reasons);
         let help = "Requests that could be sent again: because there was no connection to an endpoint, because none had looked at \
-                    them, or as the budget allowed or not";
-        let outcomes = ["refused", "retried", "unseen", "unconnected"];
+                    them, because a connection that was kept had been closed, or as the budget allowed or not";
+        let outcomes = ["refused", "retried", "unseen", "unconnected", "stale"];
         let retries = counters(registry, "lb_l7_upstream_retries", help, "outcome", outcomes);
         let help = "Endpoints set aside for a while, by each worker, by how they failed last";
         let reasons = Offence::ALL.map(Offence::label);
@@ -96,5 +96,10 @@ impl UpstreamMetrics {
     /// A request goes to another endpoint because there was no connection to the one before.
     pub fn unconnected(&self) {
         self.retries[3].inc();
+    }
+
+    /// A request is sent to the same endpoint over a new connection, because that had closed the one that was kept.
+    pub fn stale(&self) {
+        self.retries[4].inc();
     }
 }
