@@ -6,7 +6,7 @@ use http::{Method, Request, Response, StatusCode};
 use lb_agent::l7::Timeouts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{Backend, Fixture, Http, RawBackend, Table, read_head, request, text};
+use super::support::{Backend, Fixture, Http, RawBackend, Speaks, Table, protocol, read_head, request, text};
 
 /// An endpoint that reads a request and breaks off.
 async fn breaks_off() -> RawBackend {
@@ -123,4 +123,25 @@ async fn all_attempts_share_one_time() {
     let answer = Http::one(fixture.http()).await.send(get).await;
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT, "a second one alone would break off, too");
     assert_eq!(fixture.metric(RETRIED), 1);
+}
+
+#[tokio::test]
+async fn a_connection_takes_of_the_time_that_there_is() {
+    // The handshake comes late, the answer never.
+    let tls = Speaks::tls(false, &["http/1.1"]).tls.expect("TLS");
+    let backend = RawBackend::start(move |_, stream| {
+        let tls = tls.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            let _stream = tls.accept(stream).await;
+            std::future::pending().await
+        }
+    })
+    .await;
+    let timeouts = Timeouts { response: Duration::from_millis(1200), ..Timeouts::default() };
+    let table = Table::all_spoken(&[backend.address], protocol(false, Some("a")));
+    let fixture = Fixture::start_with(timeouts, table);
+    let began = Instant::now();
+    assert_eq!(Http::get(fixture.http(), "a", "/").await.status, StatusCode::GATEWAY_TIMEOUT);
+    assert!(began.elapsed() < Duration::from_millis(1900), "{:?}", began.elapsed());
 }

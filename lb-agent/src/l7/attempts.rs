@@ -160,6 +160,8 @@ impl Attempts {
         let connection = Box::pin(self.client.worker.connect(turn, self.ends, within));
         let connection = connection.await.ok_or(Failure::NotSent)?;
         turn.connected();
+        // Connecting took some of it.
+        let left = left.min(self.time.left().ok_or(Failure::NotSent)?);
         self.exchange(connection, turn, left).await
     }
 
