@@ -1,4 +1,5 @@
-//! A process that has no descriptors left: connections wait, which is counted and told, and are served once there are some.
+//! A process that has no descriptors left: connections wait, which is counted and told, and are served once there are some;
+//! and endpoints to which there are none for want of them are not to blame.
 
 use std::fs::File;
 use std::process::Command;
@@ -6,25 +7,25 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::support::{Backend, Fixture, Http, Table, eventually, request};
+use super::support::{Backend, Fixture, Http, RawBackend, Table, eventually, read_head, request};
 
 /// Set in the process that may run out: the limit is that of all its threads.
 const ALONE: &str = "LB_TEST_ALONE";
 
 const FAILURES: &str = "lb_l7_accept_failures_total{reason=\"process_descriptors\"}";
 
-const TOLD: &str = "connections wait";
-
-#[tokio::test]
-async fn connections_wait_for_descriptors_and_are_served() {
+/// Runs a test of this file in a process of its own, where it is not in one yet.
+async fn alone(test: &str, run: impl Future<Output = ()>) {
     if std::env::var_os(ALONE).is_some() {
-        return run_out().await;
+        return run.await;
     }
+    let test = format!("descriptors::{test}");
     let ended = Command::new(std::env::current_exe().expect("this program"))
-        .args(["descriptors::connections_wait_for_descriptors_and_are_served", "--exact", "--nocapture"])
+        .args([&test, "--exact", "--nocapture"])
         .env(ALONE, "1")
         .output()
         .expect("a second process");
@@ -32,12 +33,26 @@ async fn connections_wait_for_descriptors_and_are_served() {
     assert!(ended.status.success(), "{}", said.escape_ascii());
 }
 
-async fn run_out() {
-    let log = tempfile::NamedTempFile::new().expect("a file");
+/// What is logged from now on.
+fn log() -> NamedTempFile {
+    let log = NamedTempFile::new().expect("a file");
     let lines = Mutex::new(File::create(log.path()).expect("a file"));
     tracing_subscriber::fmt().with_writer(lines).with_ansi(false).init();
-    let told = || std::fs::read_to_string(log.path()).expect("a log").matches(TOLD).count();
+    log
+}
 
+/// How often that is in it.
+fn told(log: &NamedTempFile, words: &str) -> usize {
+    std::fs::read_to_string(log.path()).expect("a log").matches(words).count()
+}
+
+#[tokio::test]
+async fn connections_wait_for_descriptors_and_are_served() {
+    alone("connections_wait_for_descriptors_and_are_served", connections_wait()).await;
+}
+
+async fn connections_wait() {
+    let log = log();
     let backend = Backend::says("ok").await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let mut open = Http::one(fixture.http()).await;
@@ -67,5 +82,40 @@ async fn run_out() {
     let failures = fixture.metric(FAILURES);
     assert_eq!(Http::get(fixture.http(), "a", "/").await.text(), "ok");
     assert_eq!(fixture.metric(FAILURES), failures, "nothing fails any more");
-    assert_eq!(told(), 1, "the log is told once, not {failures} times");
+    assert_eq!(told(&log, "connections wait"), 1, "the log is told once, not {failures} times");
+}
+
+#[tokio::test]
+async fn endpoints_are_not_to_blame_for_what_is_short_here() {
+    alone("endpoints_are_not_to_blame_for_what_is_short_here", nothing_is_left()).await;
+}
+
+/// An endpoint with a new connection for each request.
+async fn closes() -> RawBackend {
+    RawBackend::start(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        drop(stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await);
+    })
+    .await
+}
+
+async fn nothing_is_left() {
+    let log = log();
+    let (one, two) = (closes().await, closes().await);
+    let fixture = Fixture::start(Table::all_to(&[one.address, two.address]));
+    let mut client = Http::one(fixture.http()).await;
+    assert_eq!(client.send(request("a", "/")).await.text(), "ok");
+    let limits = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, 0, limits.1).expect("fewer");
+    for _ in 0..10 {
+        let answer = client.send(request("a", "/")).await;
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
+    }
+    assert_eq!(fixture.metric("lb_l7_replies_total{reason=\"overloaded\"}"), 10);
+    let short = fixture.metric("lb_l7_upstream_shortages_total{reason=\"process_descriptors\"}");
+    assert_eq!(short, 20, "each endpoint is tried");
+    assert_eq!(fixture.metric("lb_l7_upstream_ejections_total{reason=\"connect\"}"), 0);
+    setrlimit(Resource::RLIMIT_NOFILE, limits.0, limits.1).expect("as many as before");
+    assert_eq!(client.send(request("a", "/")).await.text(), "ok");
+    assert_eq!(told(&log, "no connections to endpoints"), 1, "the log is told once");
 }

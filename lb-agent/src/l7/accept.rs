@@ -62,11 +62,11 @@ impl AcceptFailure {
 
 /// When the log was told last.
 #[derive(Default)]
-struct Told(Option<Instant>);
+pub(super) struct Told(Option<Instant>);
 
 impl Told {
     /// Whether it is to be told now.
-    fn is_due(&mut self, now: Instant) -> bool {
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let is_due = self.0.is_none_or(|last| now.saturating_duration_since(last) >= TELL_EVERY);
         if is_due {
             self.0 = Some(now);

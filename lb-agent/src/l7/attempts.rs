@@ -158,7 +158,7 @@ impl Attempts {
         }
         let within = left.min(self.time.connect);
         let connection = Box::pin(self.client.worker.connect(turn, self.ends, within));
-        let connection = connection.await.ok_or(Failure::NotSent)?;
+        let connection = connection.await?;
         turn.connected();
         // Connecting took some of it.
         let left = left.min(self.time.left().ok_or(Failure::NotSent)?);
@@ -256,7 +256,7 @@ impl Attempts {
                 Some(_) => open().await.map(Place::new),
             }
         };
-        let Some(Some(place)) = deadline.bound(place).await else { return Err(Failure::NotSent) };
+        let place = deadline.bound(place).await.ok_or(Failure::NotSent)??;
         turn.connected();
         let Some(request) = &mut self.place else { return Err(Failure::Stale) };
         let is_call = grpc::says_call(request.headers());
@@ -287,6 +287,8 @@ impl Attempts {
                 return turn.given_up();
             }
             Failure::NotSent => Offence::Connect,
+            // Who can be reached goes before it for a while.
+            Failure::Short => return turn.failed(),
             Failure::Broken(breach) => {
                 turn.upstream().breaches.tell(*breach);
                 Offence::Broken
@@ -310,6 +312,7 @@ impl Attempts {
         match failure {
             Failure::NotSent if self.time.left().is_none() => Reply::ResponseTimeout,
             Failure::NotSent => Reply::ConnectFailed,
+            Failure::Short => Reply::Overloaded,
             Failure::Unprocessed | Failure::Refused | Failure::Broken(_) | Failure::Stale => {
                 Reply::BadResponse
             }
@@ -327,14 +330,11 @@ impl Attempts {
         let Retries { on_connect, on_error, on_timeout, .. } = self.tries.treatment().retries;
         match failure {
             // Whoever closed a connection over which it was sent may have seen it.
-            Failure::NotSent if self.was_stale && !self.is_repeated => {
-                if on_connect && self.may_repeat() {
-                    self.repeat()
-                } else {
-                    None
-                }
+            Failure::NotSent | Failure::Short if self.was_stale && !self.is_repeated => {
+                if on_connect && self.may_repeat() { self.repeat() } else { None }
             }
-            Failure::NotSent if self.is_in_time() => {
+            // Even where something is short here, another one may have an idle connection.
+            Failure::NotSent | Failure::Short if self.is_in_time() => {
                 self.tries.after_no_connection(&self.client.worker.metrics)
             }
             Failure::Unprocessed | Failure::Refused if self.place.is_some() => {

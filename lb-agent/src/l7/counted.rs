@@ -27,11 +27,11 @@ impl Counted {
     }
 
     /// Opens a connection.
-    pub(super) async fn connecting<T>(&self, opening: impl Future<Output = Option<T>>) -> Option<T> {
+    pub(super) async fn connecting<T, E>(&self, opening: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let Some(counts) = &self.0 else { return opening.await };
         let began = Instant::now();
         let opened = opening.await;
-        counts.0.connected(opened.is_some(), began.elapsed());
+        counts.0.connected(opened.is_ok(), began.elapsed());
         opened
     }
 

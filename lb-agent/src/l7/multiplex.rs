@@ -16,6 +16,7 @@ use super::coalesce::Coalesced;
 use super::inbox::{Ahead, FRAMES_AHEAD, Inboxes};
 use super::pool::Keeping;
 use super::secured::EndpointStream;
+use super::shortage::Unconnected;
 
 /// What an endpoint may send of a body before it is passed on: what a client that does not read can hold.
 const WINDOW: u32 = 48 * 1024;
@@ -153,43 +154,42 @@ impl Drop for Place {
 pub(super) struct Shared {
     open: RefCell<Vec<Rc<Multiplexed>>>,
     is_opening: Cell<bool>,
-    /// How often opening one has failed.
-    failures: Cell<u64>,
+    /// How often opening one has failed, and why it did last.
+    failures: Cell<(u64, Unconnected)>,
     /// Told when opening one has ended, however.
     opened: Notify,
     is_closed: Cell<bool>,
 }
 
 impl Shared {
-    /// A place on one of them, or on a new one: of those that come while it is opened, all wait for the same. None
-    /// where it cannot be opened.
-    pub(super) async fn place<F>(&self, open: impl Fn() -> F) -> Option<Place>
+    /// A place on one of them, or on a new one: of those that come while it is opened, all wait for the same, and hear
+    /// why it cannot be opened.
+    pub(super) async fn place<F>(&self, open: impl Fn() -> F) -> Result<Place, Unconnected>
     where
-        F: Future<Output = Option<Rc<Multiplexed>>>,
+        F: Future<Output = Result<Rc<Multiplexed>, Unconnected>>,
     {
         loop {
             if let Some(place) = self.free() {
-                return Some(place);
+                return Ok(place);
             }
+            let (before, _) = self.failures.get();
             if self.is_opening.get() {
-                let (failures, opened) = (self.failures.get(), self.opened.notified());
-                opened.await;
-                if self.failures.get() != failures {
-                    return None;
+                self.opened.notified().await;
+                let (failures, why) = self.failures.get();
+                if failures != before {
+                    return Err(why);
                 }
                 continue;
             }
             let opening = Opening::new(self);
-            let Some(connection) = open().await else {
-                self.failures.set(self.failures.get() + 1);
-                return None;
-            };
+            let opened = open().await.inspect_err(|why| self.failures.set((before + 1, *why)));
+            let connection = opened?;
             let place = Place::new(connection.clone());
             if !self.is_closed.get() {
                 self.open.borrow_mut().push(connection);
             }
             drop(opening);
-            return Some(place);
+            return Ok(place);
         }
     }
 

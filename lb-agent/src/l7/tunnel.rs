@@ -35,6 +35,7 @@ use super::pump::Pump;
 use super::reply::{CONNECTED, Reply};
 use super::route::Route;
 use super::secured::EndpointStream;
+use super::shortage::Unconnected;
 use super::target::Target;
 use super::tries::Tries;
 use super::upstream::Turn;
@@ -131,17 +132,22 @@ async fn connect(
     let first = tries.first(&worker.metrics, || Duration::MAX, || worker.endpoints(client, request)).await?;
     // What it waited for may be another Service by now, to which there are no tunnels.
     let mut next = Some(first).filter(|turn| !turn.upstream().protocol.is_http2);
+    let mut last_word = Reply::ConnectFailed;
     while let Some(turn) = next {
         tries.tried(&turn);
         let within = tries.treatment().times.connect.unwrap_or(worker.config.timeouts.connect);
-        if let Some(stream) = worker.open(&turn, client.ends(), within).await {
-            return Ok((stream, turn, tries));
+        match worker.open(&turn, client.ends(), within).await {
+            Ok(stream) => return Ok((stream, turn, tries)),
+            Err(Unconnected::Short) => last_word = Reply::Overloaded,
+            Err(Unconnected::Refused) => {
+                last_word = Reply::ConnectFailed;
+                tries.failed(&turn, Offence::Connect, &worker.config.ejection, &worker.metrics);
+            }
         }
-        tries.failed(&turn, Offence::Connect, &worker.config.ejection, &worker.metrics);
         turn.failed();
         next = tries.after_no_connection(&worker.metrics);
     }
-    Err(Reply::ConnectFailed)
+    Err(last_word)
 }
 
 async fn shake_hands(

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::accept::accept;
+use super::accept::{Told, accept};
 use super::admission::Admission;
 use super::candidates::Candidates;
 use super::client::Client;
@@ -37,6 +37,7 @@ use super::request_id::RequestIds;
 use super::route::Route;
 use super::secured::{EndpointStream, EndpointTlsFailure, Secured};
 use super::send_proxy::Ends;
+use super::shortage::{Shortage, Unconnected};
 use super::splice::Pipes;
 use super::sticky::CookieKeys;
 use super::tls::CertificateIndex;
@@ -80,6 +81,8 @@ pub(super) struct Worker {
     /// For long bodies.
     pub(super) pipes: Arc<Pipes>,
     secured: Secured,
+    /// Of what is short for connections to endpoints.
+    told: RefCell<Told>,
     pub(super) admission: Rc<Admission>,
     pub(super) overload: Overload,
     pub(super) ids: RequestIds,
@@ -163,6 +166,7 @@ impl Worker {
             metrics,
             upstreams: Upstreams::new(keeping, bounds, cookies),
             secured,
+            told: RefCell::default(),
             admission,
             deadlines,
             ids: RequestIds::new(seed),
@@ -216,10 +220,10 @@ impl Worker {
         turn: &Turn,
         ends: Ends,
         within: Duration,
-    ) -> Option<Box<EndpointConnection>> {
+    ) -> Result<Box<EndpointConnection>, Unconnected> {
         let stream = self.open(turn, ends, within).await?;
         let connection = EndpointConnection::new(stream, &self.deadlines, &turn.upstream().breaches);
-        Some(Box::new(connection))
+        Ok(Box::new(connection))
     }
 
     /// A new HTTP/2 connection, counted.
@@ -228,29 +232,55 @@ impl Worker {
         turn: &Turn,
         ends: Ends,
         within: Duration,
-    ) -> Option<Rc<Multiplexed>> {
-        let opening = async { Multiplexed::new(self.dial(turn.upstream(), ends).await.ok()?).await };
+    ) -> Result<Rc<Multiplexed>, Unconnected> {
+        let opening = async {
+            let stream = self.dial(turn.upstream(), ends).await?;
+            Multiplexed::new(stream).await.ok_or(Unconnected::Refused)
+        };
         turn.counted().connecting(self.in_time(within, opening)).await
     }
 
     /// A new stream, counted.
-    pub(super) async fn open(&self, turn: &Turn, ends: Ends, within: Duration) -> Option<EndpointStream> {
-        let opening = async { self.dial(turn.upstream(), ends).await.ok() };
+    pub(super) async fn open(
+        &self,
+        turn: &Turn,
+        ends: Ends,
+        within: Duration,
+    ) -> Result<EndpointStream, Unconnected> {
+        let opening = self.dial(turn.upstream(), ends);
         turn.counted().connecting(self.in_time(within, opening)).await
     }
 
-    async fn in_time<T>(&self, within: Duration, opening: impl Future<Output = Option<T>>) -> Option<T> {
+    async fn in_time<T>(
+        &self,
+        within: Duration,
+        opening: impl Future<Output = Result<T, Unconnected>>,
+    ) -> Result<T, Unconnected> {
         let deadline = Deadline::new(&self.deadlines);
         deadline.set(within);
-        let opened = deadline.bound(opening).await.flatten();
-        self.metrics.upstream.connect(opened.is_some());
+        let opened = deadline.bound(opening).await.unwrap_or(Err(Unconnected::Refused));
+        self.metrics.upstream.connect(opened.is_ok());
         opened
     }
 
-    async fn dial(&self, endpoint: &Upstream, ends: Ends) -> io::Result<EndpointStream> {
-        let stream = send_proxy::connect(endpoint.address, &endpoint.protocol, Some(ends)).await?;
+    async fn dial(&self, endpoint: &Upstream, ends: Ends) -> Result<EndpointStream, Unconnected> {
+        let connected = send_proxy::connect(endpoint.address, &endpoint.protocol, Some(ends)).await;
+        let stream = connected.map_err(|error| self.unconnected(endpoint, &error))?;
         let secured = self.secured.secure(&endpoint.protocol, stream).await;
-        secured.inspect_err(|error| self.metrics.upstream.handshake_failed(EndpointTlsFailure::of(error)))
+        secured.map_err(|error| {
+            self.metrics.upstream.handshake_failed(EndpointTlsFailure::of(&error));
+            Unconnected::Refused
+        })
+    }
+
+    fn unconnected(&self, endpoint: &Upstream, error: &io::Error) -> Unconnected {
+        let Some(shortage) = Shortage::of(error) else { return Unconnected::Refused };
+        self.metrics.upstream.short(shortage);
+        if self.told.borrow_mut().is_due(Instant::now()) {
+            let endpoint = endpoint.address;
+            tracing::warn!(%error, %endpoint, "no connections to endpoints: this system has nothing left for them");
+        }
+        Unconnected::Short
     }
 }
 

@@ -5,12 +5,13 @@ use prometheus_client::registry::Registry;
 
 use super::gauge;
 use super::sharded::{RESULTS, ShardedCounter, counter, counters};
-use crate::l7::{Breach, EndpointTlsFailure, Offence};
+use crate::l7::{Breach, EndpointTlsFailure, Offence, Shortage};
 
 /// What is counted of endpoints. A clone counts into the same metrics.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
     connects: [ShardedCounter; RESULTS.len()],
+    shortages: [ShardedCounter; Shortage::ALL.len()],
     failed_handshakes: [ShardedCounter; EndpointTlsFailure::ALL.len()],
     retries: [ShardedCounter; 5],
     ejections: [ShardedCounter; Offence::ALL.len()],
@@ -24,6 +25,9 @@ impl UpstreamMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let help = "Connections opened to endpoints, by result";
         let connects = counters(registry, "lb_l7_upstream_connects", help, "result", RESULTS);
+        let help = "Connections to endpoints for which this system had nothing left, by what was short";
+        let reasons = Shortage::ALL.map(Shortage::label);
+        let shortages = counters(registry, "lb_l7_upstream_shortages", help, "reason", reasons);
         let help = "TLS handshakes with endpoints that failed, by reason";
         let reasons = EndpointTlsFailure::ALL.map(EndpointTlsFailure::label);
         let failed_handshakes = counters(registry, "lb_l7_upstream_tls_failures", help, "reason", reasons);
@@ -43,12 +47,27 @@ impl UpstreamMetrics {
         let pending = gauge(registry, "lb_l7_upstream_pending", help);
         let help = "Bytes of bodies that went from socket to socket without a copy";
         let spliced = counter(registry, "lb_l7_upstream_spliced_bytes", help);
-        Self { connects, failed_handshakes, retries, ejections, breaches, ejected, pending, spliced }
+        Self {
+            connects,
+            shortages,
+            failed_handshakes,
+            retries,
+            ejections,
+            breaches,
+            ejected,
+            pending,
+            spliced,
+        }
     }
 
     /// The end of an attempt to connect to an endpoint.
     pub fn connect(&self, succeeded: bool) {
         self.connects[usize::from(succeeded)].inc();
+    }
+
+    /// There was nothing left for a connection to an endpoint.
+    pub fn short(&self, shortage: Shortage) {
+        self.shortages[shortage as usize].inc();
     }
 
     /// A TLS handshake with an endpoint that failed.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::Subject;
 use crate::l7::secured::{EndpointStream, Secured};
 use crate::l7::send_proxy;
+use crate::l7::shortage::Shortage;
 use crate::model::CheckResult;
 
 /// So much of a response's body is read, so that its sender is not cut off in the middle of it.
@@ -23,7 +24,7 @@ const AGENT: HeaderValue = HeaderValue::from_static("edgelb-health-check");
 
 type Get = Request<Empty<Bytes>>;
 
-/// What an endpoint says.
+/// What an endpoint says; nothing is known where it could not be asked for want of something here.
 pub(super) async fn probe(subject: &Subject, secured: &Secured) -> CheckResult {
     let check = &subject.check;
     timeout(check.timeout, ask(subject, secured)).await.unwrap_or(CheckResult::TimeOut)
@@ -31,7 +32,12 @@ pub(super) async fn probe(subject: &Subject, secured: &Secured) -> CheckResult {
 
 async fn ask(subject: &Subject, secured: &Secured) -> CheckResult {
     let connected = send_proxy::connect(subject.address, &subject.protocol, None).await;
-    let Ok(stream) = connected else { return CheckResult::Connect };
+    let stream = match connected {
+        Ok(stream) => stream,
+        // It was not asked.
+        Err(error) if Shortage::of(&error).is_some() => return CheckResult::Unknown,
+        Err(_) => return CheckResult::Connect,
+    };
     let Ok(stream) = secured.secure(&subject.protocol, stream).await else { return CheckResult::Connect };
     let Some(request) = request(subject) else { return CheckResult::Broken };
     // Its tasks end with it.

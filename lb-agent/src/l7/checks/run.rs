@@ -60,7 +60,9 @@ async fn follow(checked: Weak<Checked>, shared: Arc<Shared>) {
         let Ok(place) = shared.room.acquire().await else { return };
         let result = probe(&checked.subject, &shared.secured).await;
         drop(place);
-        tell(&checked, result, &mut verdict, &shared.register);
+        if result != CheckResult::Unknown {
+            tell(&checked, result, &mut verdict, &shared.register);
+        }
         drop(checked);
         // Nor in step with others, or with what the endpoint does regularly.
         sleep(interval.mul_f32(0.9 + 0.2 * fastrand::f32())).await;

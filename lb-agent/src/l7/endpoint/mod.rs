@@ -27,6 +27,7 @@ use super::body::RequestBody;
 use super::breach::{Breach, Breaches};
 use super::deadline::{Deadline, Deadlines};
 use super::secured::EndpointStream;
+use super::shortage::Unconnected;
 use super::splice::Splice;
 
 /// Read of a head at once, and of as much of its body as came with it: at least, and at most. In between, as much as the
@@ -75,6 +76,8 @@ pub(super) struct EndpointConnection {
 pub(super) enum Failure {
     /// Nothing of the request was sent: it is whole.
     NotSent,
+    /// The same, for something is short here: nothing is wrong with the endpoint.
+    Short,
     /// The endpoint ends the connection and has not looked at the request.
     Unprocessed,
     /// The endpoint takes no request more for now and has not looked at this one.
@@ -90,6 +93,15 @@ pub(super) enum Failure {
     SlowBody,
     /// The deadline passed.
     TimedOut(Breach),
+}
+
+impl From<Unconnected> for Failure {
+    fn from(why: Unconnected) -> Self {
+        match why {
+            Unconnected::Refused => Self::NotSent,
+            Unconnected::Short => Self::Short,
+        }
+    }
 }
 
 /// A response does not come to its end.
