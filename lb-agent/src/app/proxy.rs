@@ -1,6 +1,7 @@
 //! What the proxy is set up with, by the command line.
 
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use http::HeaderValue;
@@ -29,7 +30,10 @@ pub(super) fn proxy_config(
     };
     let mut config = Config::new(workers, bind(run)?);
     (config.limits, config.trust) = (run.clients.limits(), run.clients.trust());
-    config.timeouts = Timeouts::by(&config.limits);
+    config.timeouts = Timeouts {
+        upstream_idle: Duration::from_secs(run.upstream_keepalive_timeout.into()),
+        ..Timeouts::by(&config.limits)
+    };
     config.access_log = access_log(run, registry)?;
     config.tracing = tracing(run, node, registry)?;
     if run.observe.served_by {
@@ -76,4 +80,24 @@ fn tracing(run: &Run, node: &str, registry: &mut Registry) -> Result<Option<Trac
     let Some(collector) = run.observe.otlp_endpoint.clone() else { return Ok(None) };
     let settings = trace::Settings { collector, sample: run.observe.trace_sample, node: node.to_owned() };
     Tracing::start(settings, TraceMetrics::new(registry)).map(Some).context("--otlp-endpoint")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn idle_connections_to_endpoints_are_kept_as_long_as_is_said() {
+        for (flags, expected) in [(&[][..], 55), (&["--upstream-keepalive-timeout", "4"], 4)] {
+            let ordinary = ["lb-agent", "run", "--no-xdp", "--http", "127.0.0.1:80"];
+            let cli = Cli::try_parse_from([&ordinary, flags].concat()).expect("flags");
+            let Command::Run(run) = cli.command else { panic!("{flags:?} runs no agent") };
+            let config = proxy_config(&run, "edge-1", &[], &Beats::default(), &mut Registry::default());
+            let kept = config.expect("settings").timeouts.upstream_idle;
+            assert_eq!(kept, Duration::from_secs(expected), "{flags:?}");
+        }
+    }
 }

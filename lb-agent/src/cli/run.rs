@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{AdminSocket, Clients, DEFAULT_STATE, Meaning, Observe};
+use crate::l7::UPSTREAM_KEEPALIVE;
 
 /// `lb-agent run`
 #[derive(Clone, Debug, Args)]
@@ -94,6 +95,10 @@ pub struct Run {
     /// Threads that answer requests, each on a core of its own. [default: one per core]
     #[arg(long, env = "EDGELB_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
+    /// How long an idle connection to an endpoint is kept. Less than the endpoints' servers keep it: a request that meets
+    /// their close, and must not be sent twice, is a 502. An endpoint that says how long it does (`Keep-Alive`) is believed.
+    #[arg(long, env = "EDGELB_UPSTREAM_KEEPALIVE_TIMEOUT", value_name = "SECONDS", default_value_t = UPSTREAM_KEEPALIVE, value_parser = clap::value_parser!(u16).range(1..))]
+    pub upstream_keepalive_timeout: u16,
     /// How much clients may ask, and who may speak for them.
     #[command(flatten)]
     pub clients: Clients,

@@ -16,6 +16,9 @@ use crate::beat::Beats;
 /// Enough for most clusters; each of them is some twenty series of every node.
 pub const DEFAULT_ROUTE_METRICS: usize = 500;
 
+/// Seconds for which an idle connection to an endpoint is kept: less than the minute after which many servers close it.
+pub const UPSTREAM_KEEPALIVE: u16 = 55;
+
 /// Settings of the proxy.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -93,7 +96,7 @@ impl Timeouts {
             idle: limits.time(Limit::IdleTime),
             upload: Duration::from_secs(30),
             download: Duration::from_secs(60),
-            upstream_idle: Duration::from_secs(55),
+            upstream_idle: Duration::from_secs(UPSTREAM_KEEPALIVE.into()),
         }
     }
 

@@ -108,7 +108,7 @@ mod worker;
 
 pub use accept::AcceptFailure;
 pub use breach::Breach;
-pub use config::{Bind, Config, DEFAULT_ROUTE_METRICS, Timeouts};
+pub use config::{Bind, Config, DEFAULT_ROUTE_METRICS, Timeouts, UPSTREAM_KEEPALIVE};
 pub use ejection::{Ejection, Offence};
 pub use explain::{NoRequest, explain};
 pub use grpc::CallEnd;
