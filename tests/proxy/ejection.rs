@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use lb_agent::l7::{Config, Ejection};
+use lb_agent::l7::Config;
+use lb_agent::model::Ejection;
 
-use super::support::{Backend, Fixture, Http, Table, eventually, request, text};
+use serde_json::json;
+
+use super::support::{Backend, Fixture, Http, Shop, Table, eventually, request, text};
 
 /// Times short enough to wait for.
 fn quickly(config: &mut Config) {
@@ -16,12 +19,17 @@ fn quickly(config: &mut Config) {
 
 /// An endpoint that answers 503 as long as it is told to.
 async fn moody() -> (Backend, Arc<AtomicBool>) {
+    answering(StatusCode::SERVICE_UNAVAILABLE).await
+}
+
+/// The same with another status.
+async fn answering(status: StatusCode) -> (Backend, Arc<AtomicBool>) {
     let is_bad = Arc::new(AtomicBool::new(true));
     let mood = is_bad.clone();
     let backend = Backend::start(move |_| {
         let mut response = Response::new(text("moody"));
         if mood.load(Ordering::SeqCst) {
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            *response.status_mut() = status;
         }
         async move { response }
     })
@@ -53,6 +61,36 @@ async fn who_fails_in_a_row_is_set_aside_and_comes_back() {
     while bad.requests() == before {
         assert_eq!(client.send(request("a", "/")).await.status, 200);
     }
+}
+
+const BY_STATUS: &str = "lb_l7_upstream_ejections_total{reason=\"status\"}";
+
+#[tokio::test]
+async fn a_service_says_after_how_many_failures_if_at_all() {
+    for (rule, expected) in [("failures=2", Some(2)), ("failures=8", Some(8)), ("off", None)] {
+        let (good, (bad, _)) = (Backend::says("good").await, moody().await);
+        let shop = Shop::of(json!({"edgelb.dev/ejection": rule, "edgelb.dev/load-balance": "round_robin"}));
+        let site = shop.open(&[&good, &bad]).await;
+        assert_eq!(site.problems, Vec::<String>::new());
+        let mut client = Http::one(site.http()).await;
+        for _ in 0..30 {
+            client.send(request("a", "/")).await;
+        }
+        let (asked, ejected) = (expected.unwrap_or(15), u64::from(expected.is_some()));
+        assert_eq!((bad.requests(), site.metric(BY_STATUS)), (asked, ejected), "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_nobody_knows_costs_no_endpoint() {
+    let (one, two) =
+        (answering(StatusCode::NOT_IMPLEMENTED).await, answering(StatusCode::NOT_IMPLEMENTED).await);
+    let fixture = Fixture::start(Table::all_to(&[one.0.address, two.0.address]));
+    let mut client = Http::one(fixture.http()).await;
+    for _ in 0..20 {
+        assert_eq!(client.send(request("a", "/")).await.status, StatusCode::NOT_IMPLEMENTED);
+    }
+    assert_eq!(fixture.metric(BY_STATUS), 0);
 }
 
 #[tokio::test]

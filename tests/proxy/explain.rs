@@ -146,6 +146,7 @@ async fn how_an_endpoint_gets_a_request_is_what_its_explanation_says() {
         "edgelb.dev/retries": "tries=3, within=2s, on=connect timeout 503",
         "edgelb.dev/limits": "endpoint-requests=7, pending-time=300ms",
         "edgelb.dev/health-check": "path=/healthz, interval=60s",
+        "edgelb.dev/ejection": "failures=3, share=10",
     });
     let pods = [Backend::says("one").await, Backend::says("two").await];
     let site = Shop::of(service).open(&pods.each_ref()).await;
@@ -173,6 +174,9 @@ async fn how_an_endpoint_gets_a_request_is_what_its_explanation_says() {
         pending_time: 300,
         health_check: Some(
             "GET /healthz every 60s within 1s, status 200-399; 3 bad ones in a row, 2 good ones".to_owned(),
+        ),
+        ejection: Some(
+            "after 3 failures in a row, for 10s and longer each time, up to 300s; 10 % at most".to_owned(),
         ),
         ..TreatmentExplained::default()
     };

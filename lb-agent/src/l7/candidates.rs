@@ -9,13 +9,12 @@ use std::vec;
 use super::budget::Budget;
 use super::checks::{Health, Watch};
 use super::counted::Counted;
-use super::ejection::Ejection;
 use super::pending::{Bounds, Queue};
 use super::policy::{Hints, weight};
 use super::sticky::{CookieKeys, Values};
 use super::target::Target;
 use super::upstream::Upstream;
-use crate::model::{Policy, Treatment};
+use crate::model::{Ejection, Policy, Treatment};
 
 /// At least one.
 pub(super) struct Candidates {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::access_log::AccessLog;
-use super::ejection::Ejection;
 use super::last_words::LastWords;
 use super::limits::{Limit, Limits};
 use super::trace::Tracing;
 use super::trust::Trust;
 use crate::beat::Beats;
+use crate::model::Ejection;
 
 /// Enough for most clusters; each of them is some twenty series of every node.
 pub const DEFAULT_ROUTE_METRICS: usize = 500;
@@ -33,7 +33,7 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How much clients may ask.
     pub limits: Limits,
-    /// When an endpoint that fails is set aside.
+    /// When an endpoint that fails is set aside, where its Service does not say.
     pub ejection: Ejection,
     /// Proxies in front of us.
     pub trust: Trust,

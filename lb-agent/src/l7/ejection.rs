@@ -1,34 +1,11 @@
 //! Endpoints that fail several times in a row are set aside for a while: found out by the requests themselves.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// When an endpoint is set aside, and for how long.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ejection {
-    /// Failures in a row after which it is.
-    pub failures: u32,
-    /// For so long the first time, and each further time for so much longer.
-    pub step: Duration,
-    /// And never for longer. Who has behaved for so long begins anew.
-    pub longest: Duration,
-    /// How many of a backend's endpoints may be set aside at one time, in percent: the others would have to do all
-    /// of their work.
-    pub share: usize,
-}
+use http::StatusCode;
 
-impl Default for Ejection {
-    fn default() -> Self {
-        Self { failures: 5, step: Duration::from_secs(10), longest: Duration::from_secs(300), share: 50 }
-    }
-}
-
-impl Ejection {
-    /// Whether one more of so many may be set aside.
-    pub(super) fn has_room(&self, out: usize, count: usize) -> bool {
-        (out + 1) * 100 <= count * self.share
-    }
-}
+use crate::model::Ejection;
 
 /// How an endpoint fails.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -37,7 +14,7 @@ pub enum Offence {
     Connect,
     /// It broke off before a response, or what it sent was not HTTP.
     Broken,
-    /// It answered with a status from 500 on.
+    /// It answered with a status that says so; see `is_failure`.
     Status,
     /// It did not answer in time.
     TimeOut,
@@ -57,6 +34,12 @@ impl Offence {
             Self::TimeOut => "time_out",
         }
     }
+}
+
+/// Whether an endpoint fails that answers so. Some statuses of servers say what they do not do for anybody, and nothing of
+/// how they are: a URL that always has such a one must not cost a Service its endpoints.
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    status.is_server_error() && !matches!(status.as_u16(), 501 | 505 | 511)
 }
 
 /// An endpoint's record.
@@ -114,6 +97,8 @@ impl Conduct {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const RULES: Ejection =
@@ -127,6 +112,14 @@ mod tests {
         }
         conduct.succeeded();
         assert!(!conduct.failed(&RULES));
+    }
+
+    #[test]
+    fn what_a_server_never_does_is_no_failure() {
+        let failures =
+            (400..600).filter(|status| is_failure(StatusCode::from_u16(*status).expect("a status")));
+        let expected = (500..600).filter(|status| ![501, 505, 511].contains(status));
+        assert!(failures.eq(expected));
     }
 
     #[test]
@@ -144,20 +137,5 @@ mod tests {
         now += RULES.longest;
         conduct.eject(now, &RULES);
         assert!(conduct.take_back(now + RULES.step), "it begins anew");
-    }
-
-    #[test]
-    fn at_most_so_many_are_out() {
-        for (out, count, has_room) in [
-            (0, 1, false),
-            (0, 2, true),
-            (1, 2, false),
-            (0, 3, true),
-            (1, 3, false),
-            (1, 4, true),
-            (2, 4, false),
-        ] {
-            assert_eq!(RULES.has_room(out, count), has_room, "{out} of {count}");
-        }
     }
 }

@@ -109,7 +109,7 @@ mod worker;
 pub use accept::AcceptFailure;
 pub use breach::Breach;
 pub use config::{Bind, Config, DEFAULT_ROUTE_METRICS, Timeouts, UPSTREAM_KEEPALIVE};
-pub use ejection::{Ejection, Offence};
+pub use ejection::Offence;
 pub use explain::{NoRequest, explain};
 pub use grpc::CallEnd;
 pub use guard::Malformed;

@@ -10,13 +10,13 @@ use tokio::time::timeout;
 
 use super::access_log::Notes;
 use super::candidates::Candidates;
-use super::ejection::{Ejection, Offence};
+use super::ejection::{Offence, is_failure};
 use super::limits::Limit;
 use super::policy::Hints;
 use super::reply::Reply;
 use super::upstream::Turn;
 use crate::metrics::Metrics;
-use crate::model::{Retries, Treatment};
+use crate::model::{Ejection, Retries, Treatment};
 
 /// A request finds so many endpoints in a row that take no connection, if its backend does not allow more tries: enough to get by
 /// those that are down and not set aside yet, and few where all are down.
@@ -184,15 +184,16 @@ impl Tries {
 
     /// The endpoint answered, with a status that may be a failure of its own.
     pub(super) fn answered(&self, turn: &Turn, status: StatusCode, rules: &Ejection, metrics: &Metrics) {
-        if status.is_server_error() {
+        if is_failure(status) {
             self.failed(turn, Offence::Status, rules, metrics);
         } else {
             turn.upstream().conduct.succeeded();
         }
     }
 
-    /// The endpoint failed; it is set aside if that was once too often.
-    pub(super) fn failed(&self, turn: &Turn, offence: Offence, rules: &Ejection, metrics: &Metrics) {
+    /// The endpoint failed; it is set aside if that was once too often, by the usual rules unless the backend has its own.
+    pub(super) fn failed(&self, turn: &Turn, offence: Offence, usual: &Ejection, metrics: &Metrics) {
+        let rules = self.treatment().ejection.as_ref().unwrap_or(usual);
         let upstream = turn.upstream();
         let is_known = upstream.places.get() > 0;
         if upstream.conduct.failed(rules) && is_known && self.candidates.has_room(rules) {

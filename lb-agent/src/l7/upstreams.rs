@@ -117,12 +117,12 @@ mod tests {
 
     use super::*;
     use crate::l7::deadline::Deadlines;
-    use crate::l7::ejection::{Ejection, Offence};
+    use crate::l7::ejection::Offence;
     use crate::l7::limits::Limits;
     use crate::l7::policy::Hints;
     use crate::l7::tries::Tries;
     use crate::l7::upstream::Turn;
-    use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, Treatment, Unavailable};
+    use crate::model::{Backend, BackendId, BackendPort, BackendProtocol, Ejection, Treatment, Unavailable};
 
     fn target(endpoints: Result<&[u16], Unavailable>) -> Arc<Target> {
         let id = BackendId { namespace: "a".into(), service: "b".into(), port: BackendPort::Number(80) };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::{Certificate, Chain, HealthCheck, RequestLimits, Retries, Sticky, Times};
+use super::{Certificate, Chain, Ejection, HealthCheck, RequestLimits, Retries, Sticky, Times};
 
 /// The port of a Service that an Ingress names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -222,6 +222,8 @@ pub struct Treatment {
     pub limits: RequestLimits,
     /// How they are asked whether they are well; not at all unless somebody wants it.
     pub check: Option<Arc<HealthCheck>>,
+    /// When one that fails is set aside; as is usual unless somebody wants it otherwise.
+    pub ejection: Option<Ejection>,
 }
 
 /// A port of a Service with what stands behind it now.

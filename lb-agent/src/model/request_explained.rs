@@ -229,6 +229,9 @@ pub struct TreatmentExplained {
     pub pending_time: u64,
     /// What endpoints are asked to see whether they are well.
     pub health_check: Option<String>,
+    /// When one that fails is set aside; an agent of before does not say it.
+    #[serde(default)]
+    pub ejection: Option<String>,
 }
 
 /// An endpoint.

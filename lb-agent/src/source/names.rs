@@ -29,6 +29,9 @@ pub(super) const STICKY: &str = "edgelb.dev/sticky";
 /// Annotation of Services behind us: how their endpoints are asked whether they are well.
 pub(super) const HEALTH_CHECK: &str = "edgelb.dev/health-check";
 
+/// Annotation of Services behind us: when endpoints that fail are set aside.
+pub(super) const EJECTION: &str = "edgelb.dev/ejection";
+
 /// Annotation of Services behind us: how long requests may take.
 pub(super) const TIMES: &str = "edgelb.dev/timeouts";
 
@@ -118,7 +121,10 @@ pub(super) const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
 
 /// Our annotations, by the kind of object of which they are read.
 pub(super) const ANNOTATIONS: [(Kind, &[&str]); 3] = [
-    (Kind::Service, &[VIPS, LOAD_BALANCE, HASH_BY, STICKY, HEALTH_CHECK, TIMES, RETRIES, LIMITS, SEND_PROXY]),
+    (
+        Kind::Service,
+        &[VIPS, LOAD_BALANCE, HASH_BY, STICKY, HEALTH_CHECK, EJECTION, TIMES, RETRIES, LIMITS, SEND_PROXY],
+    ),
     (Kind::Ingress, &[BACKEND_PROTOCOL[0], BACKEND_TLS]),
     (Kind::Node, &[WEIGHT]),
 ];

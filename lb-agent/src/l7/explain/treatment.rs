@@ -51,6 +51,7 @@ pub(super) fn explained(
         endpoint_requests,
         pending_requests,
         pending_time: millis(pending_time),
+        ejection: Some(backend.treatment.ejection.unwrap_or_default().to_string()),
         health_check: backend.treatment.check.as_deref().map(check),
     }
 }

@@ -9,6 +9,7 @@ mod backends;
 mod certificates;
 mod classes;
 mod defaults;
+mod ejection;
 mod external;
 mod health_check;
 mod history;

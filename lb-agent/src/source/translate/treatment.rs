@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::Ingress;
 
+use super::ejection::ejection;
 use super::health_check::health_check;
 use super::{policy, sticky, times};
 use crate::model::{
-    HealthCheck, ObjectRef, Policy, Problem, ProxyVersion, RequestLimits, Retries, Sticky, Times, Treatment,
+    Ejection, HealthCheck, ObjectRef, Policy, Problem, ProxyVersion, RequestLimits, Retries, Sticky, Times,
+    Treatment,
 };
 use crate::source::{Index, names};
 
@@ -19,6 +21,7 @@ pub(super) struct Wishes {
     policy: Option<Policy>,
     sticky: Option<Arc<Sticky>>,
     check: Option<Arc<HealthCheck>>,
+    ejection: Option<Arc<Ejection>>,
     times: Option<Arc<Times>>,
     retries: Option<Arc<Retries>>,
     limits: Option<Arc<RequestLimits>>,
@@ -34,6 +37,7 @@ impl Wishes {
         Self {
             sticky: own.read(names::STICKY, sticky::sticky, "clients get no cookie"),
             check: own.read(names::HEALTH_CHECK, health_check, "endpoints are not checked"),
+            ejection: own.read(names::EJECTION, ejection, "those that fail are set aside as is usual"),
             times: own.read(names::TIMES, times::times, "the usual times count"),
             retries: own.read(names::RETRIES, times::retries, "what is usual is tried again"),
             limits: own.read(names::LIMITS, times::limits, "the operator's limits count"),
@@ -64,6 +68,7 @@ impl Wishes {
             times: times::times_of_nginx(read, &mut wrong).map(Arc::new),
             retries: times::retries_of_nginx(read, &mut wrong).map(Arc::new),
             check: None,
+            ejection: None,
             limits: None,
             proxy_header: None,
         }
@@ -81,6 +86,7 @@ impl Wishes {
             sticky: self.sticky.as_ref().or(other.sticky.as_ref()).cloned(),
             limits: self.limits.as_deref().or(other.limits.as_deref()).copied().unwrap_or_default(),
             check: self.check.as_ref().or(other.check.as_ref()).cloned(),
+            ejection: self.ejection.as_deref().or(other.ejection.as_deref()).copied(),
             times: self.times.as_ref().or(other.times.as_ref()).map(|times| **times).unwrap_or_default(),
             retries: self
                 .retries

@@ -63,6 +63,7 @@ fn treatment() -> TreatmentExplained {
         pending_requests: 50,
         pending_time: 1_000,
         health_check: Some("GET /healthz".to_owned()),
+        ejection: Some("never".to_owned()),
     }
 }
 
@@ -142,6 +143,7 @@ fn what_is_forwarded_is_told_from_listener_to_endpoint() {
         "times       connect 5s, try 500ms, request 1s, send 500ms, read no limit\n",
         "retries     at another endpoint on connect, 503; 2 tries that an endpoint may have seen, if it has no body, none",
         "limits      100 requests at one endpoint; with more, 50 wait, for 1s\n",
+        "set aside   never\n",
         "checked     GET /healthz\n",
         "forwarded   GET /cart HTTP/1.1\n            host: shop.example.org\n",
         "so          it goes to 10.0.0.1:8080",

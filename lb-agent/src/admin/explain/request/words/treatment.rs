@@ -9,6 +9,7 @@ pub(super) fn words(told: &TreatmentExplained) -> Vec<(&'static str, String)> {
     let mut all = vec![("chosen", chosen(told))];
     all.extend(told.sticky.iter().map(|cookie| ("comes back", format!("by a cookie: {cookie}"))));
     all.extend([("times", times(told)), ("retries", retries(told)), ("limits", limits(told))]);
+    all.extend(told.ejection.iter().map(|rule| ("set aside", rule.clone())));
     all.extend(told.health_check.iter().map(|check| ("checked", check.clone())));
     all
 }
