@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use lb_agent::l7::Timeouts;
 use lb_agent::model::Unavailable;
@@ -201,6 +201,27 @@ async fn a_call_may_pause_as_long_as_its_own_word_lets_it() {
     call.headers_mut().insert("grpc-timeout", HeaderValue::from_static("300m"));
     assert_eq!(client.begin(call).await.expect("a response").headers()["grpc-status"], "4");
     assert_eq!(fixture.metric("lb_l7_limits_reached_total{limit=\"upload-rate\"}"), 0);
+}
+
+#[tokio::test]
+async fn who_is_unavailable_is_set_aside() {
+    for (status, ejected) in [("14", 1), ("5", 0)] {
+        let pod = || {
+            Backend::http2(move |_| async move {
+                let response = Response::builder().header("content-type", "application/grpc");
+                response.header("grpc-status", status).body(body_of(Empty::new())).expect("a response")
+            })
+        };
+        let (one, other) = (pod().await, pod().await);
+        let table = Table::all_spoken(&[one.address, other.address], protocol(true, None));
+        let fixture = Fixture::start(table);
+        let mut client = Http::two(fixture.http()).await;
+        for _ in 0..20 {
+            let answer = client.send(unary("Order")).await;
+            assert_eq!((answer.status.as_u16(), answer.header("grpc-status")), (200, status));
+        }
+        assert_eq!(fixture.metric("lb_l7_upstream_ejections_total{reason=\"status\"}"), ejected, "{status}");
+    }
 }
 
 #[tokio::test]

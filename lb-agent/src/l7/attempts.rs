@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::uri::Scheme;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::allowed::Allowed;
 use super::body::{Body, RequestBody};
@@ -37,10 +37,10 @@ enum Answered {
 }
 
 impl Answered {
-    fn status(&self) -> StatusCode {
+    fn head(&self) -> (StatusCode, &HeaderMap) {
         match self {
-            Self::Alone(response, _) => response.status(),
-            Self::Shared(response) => response.status(),
+            Self::Alone(response, _) => (response.status(), response.headers()),
+            Self::Shared(response) => (response.status(), response.headers()),
         }
     }
 
@@ -112,8 +112,9 @@ impl Attempts {
                 Ok(answered) => {
                     self.tries.note_answer();
                     let Worker { config, metrics, .. } = &*self.client.worker;
-                    self.tries.answered(&turn, answered.status(), &config.ejection, metrics);
-                    if let Some(again) = self.after_status(answered.status()) {
+                    let (status, headers) = answered.head();
+                    self.tries.answered(&turn, (status, headers), &config.ejection, metrics);
+                    if let Some(again) = self.after_status(status) {
                         next = Some(again);
                         last_word = Reply::BadResponse;
                         continue;

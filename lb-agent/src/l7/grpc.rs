@@ -68,6 +68,11 @@ pub(super) fn status(headers: &HeaderMap) -> Option<u16> {
     headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
+/// Whether the head of a response says all of a call, and that its server is unavailable: what is 503 in HTTP.
+pub(super) fn is_unavailable(headers: &HeaderMap) -> bool {
+    status(headers) == Some(Code::Unavailable as u16)
+}
+
 /// Whether a request is a call, by gRPC's `PROTOCOL-HTTP2.md`.
 pub(super) fn is_call(parts: &Parts) -> bool {
     parts.version == Version::HTTP_2 && says_call(&parts.headers)
@@ -166,6 +171,7 @@ mod tests {
         assert_eq!(ends.collect::<String>(), "ocscscccccccsssscs");
         let told = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("14"))]);
         assert_eq!((status(&told), status(&HeaderMap::new())), (Some(14), None));
+        assert!(is_unavailable(&told) && !is_unavailable(&HeaderMap::new()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::access_log::Notes;
 use super::candidates::Candidates;
 use super::ejection::{Offence, is_failure};
+use super::grpc;
 use super::limits::Limit;
 use super::policy::Hints;
 use super::reply::Reply;
@@ -182,9 +183,16 @@ impl Tries {
         self.candidates.budget.take()
     }
 
-    /// The endpoint answered, with a status that may be a failure of its own.
-    pub(super) fn answered(&self, turn: &Turn, status: StatusCode, rules: &Ejection, metrics: &Metrics) {
-        if is_failure(status) {
+    /// The endpoint answered, with a status that may be a failure of its own: of HTTP, or of gRPC where the head has it.
+    pub(super) fn answered(
+        &self,
+        turn: &Turn,
+        (status, headers): (StatusCode, &HeaderMap),
+        rules: &Ejection,
+        metrics: &Metrics,
+    ) {
+        let is_http2 = turn.upstream().protocol.is_http2;
+        if is_failure(status) || is_http2 && grpc::is_unavailable(headers) {
             self.failed(turn, Offence::Status, rules, metrics);
         } else {
             turn.upstream().conduct.succeeded();

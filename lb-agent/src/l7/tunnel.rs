@@ -80,7 +80,7 @@ pub(super) async fn open(
         tries.failed(&turn, offence, ejection, metrics);
         turn.failed();
     })?;
-    tries.answered(&turn, response.status(), ejection, metrics);
+    tries.answered(&turn, (response.status(), response.headers()), ejection, metrics);
     turn.answered(None);
     notes.iter().for_each(|notes| notes.answered());
     drop(turn);
