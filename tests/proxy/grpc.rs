@@ -173,6 +173,11 @@ async fn a_call_that_its_client_gives_up_is_no_fault_of_the_endpoint() {
     assert!(asked >= 20, "they were asked {asked} times");
     assert_eq!(ended("ejections_total{reason=\"time_out\"}"), 0);
     assert_eq!(ended("breaches_total{reason=\"silent\"}"), 0);
+    assert_eq!(
+        one.connections() + other.connections(),
+        2,
+        "others go on over the connections that there are"
+    );
 }
 
 /// What its client streams comes when there is something to say.

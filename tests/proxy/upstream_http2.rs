@@ -14,6 +14,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use lb_agent::l7::Timeouts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
@@ -298,6 +299,23 @@ async fn who_leaves_is_left() {
             .forget();
     }
     assert_eq!(backend.connections(), 1, "the others on the connection would go on");
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_itself_costs_no_connection() {
+    let backend = Backend::http2(|request| async move {
+        drop(request.into_body().collect().await);
+        Response::new(text("ok"))
+    })
+    .await;
+    let timeouts = Timeouts { upload: Duration::from_millis(300), ..Timeouts::default() };
+    let table = Table::all_spoken(&[backend.address], protocol(true, None));
+    let fixture = Fixture::start_with(timeouts, table);
+    let never = StreamBody::new(stream::pending::<Result<Frame<Bytes>, std::convert::Infallible>>());
+    let post = Request::post("/").header("host", "a").body(never.boxed_unsync()).expect("a request");
+    assert_eq!(Http::one(fixture.http()).await.send(post).await.status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(Http::get(fixture.http(), "a", "/").await.text(), "ok");
+    assert_eq!(backend.connections(), 1);
 }
 
 #[tokio::test]

@@ -271,11 +271,16 @@ impl Attempts {
                 Ok(Answered::Shared(asked.answered(response)))
             }
             Err(failure) => {
+                let failure = too_slow(failure, upload.as_ref());
+                // Where the client gave up, or was slow itself, nothing speaks against what others share.
+                if matches!(failure, Failure::TimedOut(_)) && !self.time.is_over_by_own_word() {
+                    asked.leave();
+                }
                 match asked.again(&failure, request.method().is_idempotent()) {
                     Some(body) => *request.body_mut() = body,
                     None => self.place = None,
                 }
-                Err(too_slow(failure, upload.as_ref()))
+                Err(failure)
             }
         }
     }

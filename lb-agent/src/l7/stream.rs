@@ -69,13 +69,14 @@ impl Asked {
         })
     }
 
+    /// It was waited for in vain: no new request goes over the connection.
+    pub(super) fn leave(&self) {
+        self.place.leave();
+    }
+
     /// It did not come. The request's body, if the request may be sent once more.
     pub(super) fn again(self, failure: &Failure, is_idempotent: bool) -> Option<RequestBody> {
         match failure {
-            Failure::TimedOut(_) => {
-                self.place.leave();
-                None
-            }
             // If all that was sent of it is still known.
             Failure::Unprocessed | Failure::Refused => self.outgoing.rewound(),
             Failure::Broken(_) | Failure::Stale if is_idempotent && self.outgoing.is_empty() => {
