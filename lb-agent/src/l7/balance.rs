@@ -88,24 +88,26 @@ impl Load {
 
     /// Whether it is the better one of two.
     pub(super) fn is_better_than(&self, other: &Self, now: Instant) -> bool {
-        match (self.holds_back(now), other.holds_back(now)) {
-            (false, true) => return true,
-            (true, false) => return false,
-            _ => {}
-        }
-        let (own, others) = (self.cost(now), other.cost(now));
-        if own.max(others) <= own.min(others) * MARGIN { fastrand::bool() } else { own < others }
+        self.precedes(other, now).unwrap_or_else(|| {
+            let (own, others) = (self.cost(now), other.cost(now));
+            if own.max(others) <= own.min(others) * MARGIN { fastrand::bool() } else { own < others }
+        })
     }
 
     /// The same by their requests under way alone.
     pub(super) fn is_less_busy_than(&self, other: &Self, now: Instant) -> bool {
-        match (self.under_way(), other.under_way()) {
-            (own, others) if own == others => match (self.holds_back(now), other.holds_back(now)) {
-                (false, true) => true,
-                (true, false) => false,
-                _ => fastrand::bool(),
-            },
+        self.precedes(other, now).unwrap_or_else(|| match (self.under_way(), other.under_way()) {
+            (own, others) if own == others => fastrand::bool(),
             (own, others) => own < others,
+        })
+    }
+
+    /// Whether one of two goes before the other one because that has just joined; none where both have, or none.
+    pub(super) fn precedes(&self, other: &Self, now: Instant) -> Option<bool> {
+        match (self.holds_back(now), other.holds_back(now)) {
+            (false, true) => Some(true),
+            (true, false) => Some(false),
+            _ => None,
         }
     }
 
@@ -198,6 +200,17 @@ mod tests {
         assert!((130..400).contains(&share(&new, &old, later)), "half of a half");
         let end = start + SLOW_START;
         assert!((350..650).contains(&share(&new, &old, end)), "an equal share");
+    }
+
+    #[test]
+    fn a_new_one_without_requests_does_not_get_all() {
+        let start = Instant::now();
+        let (new, old) = (Load::new(start, true), load(start, 5));
+        old.begin();
+        let share = |now| (0..1000).filter(|_| new.is_less_busy_than(&old, now)).count();
+        assert!((30..250).contains(&share(start)), "a tenth at first");
+        assert!((350..650).contains(&share(start + SLOW_START / 2)), "a half");
+        assert_eq!(share(start + SLOW_START), 1000, "it is the one with less to do");
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Candidates {
         }
         if self.treatment.policy == Policy::RoundRobin {
             let turn = self.turn.get() % count;
-            let chosen = self.in_from(turn, None).unwrap_or(turn);
+            let chosen = self.in_from(turn, None).map_or(turn, |one| self.or_next(one, now));
             self.turn.set(chosen + 1);
             return chosen;
         }
@@ -158,6 +158,15 @@ impl Candidates {
             _ => load.is_better_than(others, now),
         };
         if is_better { one } else { other }
+    }
+
+    /// This one, or the next one, where it has just joined and leaves its turn to that.
+    fn or_next(&self, one: usize, now: Instant) -> usize {
+        let goes_before = |next: &usize| {
+            let [next, one] = [*next, one].map(|place| &self.upstreams[place].load);
+            next.precedes(one, now) == Some(true)
+        };
+        self.in_from((one + 1) % self.upstreams.len(), Some(one)).filter(goes_before).unwrap_or(one)
     }
 
     /// The first from this place on that is not out, but not that one.
@@ -300,6 +309,16 @@ mod tests {
         candidates.upstreams[1].load.answered(now, Duration::from_millis(1));
         candidates.upstreams[1].load.begin();
         assert!((0..20).all(|_| tried(&candidates)[0] == 0));
+    }
+
+    #[test]
+    fn who_has_just_joined_leaves_its_turns_to_others() {
+        let candidates = with(0..3, &Limits::default(), Policy::RoundRobin);
+        candidates.upstreams[1].load.rejoin(Instant::now());
+        let mut asked = [0_u32; 3];
+        (0..300).for_each(|_| asked[usize::from(tried(&candidates)[0])] += 1);
+        assert!((2..50).contains(&asked[1]), "{asked:?}: a tenth of its share");
+        assert!(asked[0].abs_diff(asked[2]) < 50, "{asked:?}: the others share that");
     }
 
     #[test]
