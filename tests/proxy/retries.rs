@@ -1,10 +1,12 @@
 //! What is sent a second time, to whom, and how often.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response, StatusCode};
 use lb_agent::l7::Timeouts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 use super::support::{Backend, Fixture, Http, RawBackend, Speaks, Table, protocol, read_head, request, text};
 
@@ -70,6 +72,44 @@ async fn a_request_is_repeated_once() {
     assert_eq!(Http::get(fixture.http(), "a", "/").await.status, 502);
     assert_eq!(one.connections() + two.connections() + three.connections(), 2);
     assert_eq!(fixture.metric(RETRIED), 1);
+}
+
+/// Endpoints that come and go while a request is under way count for its second try.
+#[tokio::test]
+async fn a_second_try_goes_to_those_that_there_are_by_then() {
+    let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, held) = (arrived.clone(), release.clone());
+    let bad = RawBackend::start(move |_, mut stream| {
+        let (told, held) = (told.clone(), held.clone());
+        async move {
+            drop(read_head(&mut stream).await);
+            told.notify_one();
+            held.notified().await;
+        }
+    })
+    .await;
+    let (old, new) = (Backend::says("old").await, Backend::says("new").await);
+    for others in [&[old.address][..], &[]] {
+        let before = [&[bad.address], others].concat();
+        let fixture = Fixture::start(Table::all_to(&before));
+        let answer = loop {
+            let mut asked = tokio::spawn(Http::get(fixture.http(), "a", "/"));
+            let asked = tokio::select! {
+                () = arrived.notified() => {
+                    fixture.publish(Table::all_to(&[new.address]));
+                    release.notify_one();
+                    asked.await
+                }
+                // No, this one went to the other endpoint.
+                answer = &mut asked => match answer {
+                    Ok(answer) if answer.text() == "old" => continue,
+                    answer => answer,
+                }
+            };
+            break asked.expect("no panic");
+        };
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "new"), "{others:?}");
+    }
 }
 
 #[tokio::test]

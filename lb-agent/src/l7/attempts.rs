@@ -333,6 +333,7 @@ impl Attempts {
 
     /// Who is asked after that, if anybody.
     fn after(&mut self, turn: Turn, failure: &Failure) -> Option<Turn> {
+        self.look_again()?;
         let Retries { on_connect, on_error, on_timeout, .. } = self.tries.treatment().retries;
         match failure {
             // Whoever closed a connection over which it was sent may have seen it.
@@ -368,6 +369,13 @@ impl Attempts {
         Some(same)
     }
 
+    /// While it was under way, endpoints may have come or gone. Where there are none any more, or it must not be sent again, that was all.
+    fn look_again(&mut self) -> Option<()> {
+        let by_now = self.client.worker.endpoints(&self.client, self.place.as_ref()?).ok()?;
+        self.tries.go_by(by_now);
+        Some(())
+    }
+
     /// It goes out again, for no endpoint has looked at it.
     fn send_unseen(&self) {
         self.client.worker.metrics.upstream.unseen();
@@ -380,6 +388,7 @@ impl Attempts {
             return None;
         }
         self.recover();
+        self.look_again()?;
         self.repeat()
     }
 

@@ -115,6 +115,11 @@ impl Candidates {
         places.find(|&place| !self.is_full(place) && (all_out || !self.is_out(place)))
     }
 
+    /// The place of an endpoint, if it has one here.
+    pub(super) fn place(&self, upstream: &Rc<Upstream>) -> Option<usize> {
+        self.upstreams.iter().position(|known| Rc::ptr_eq(known, upstream))
+    }
+
     /// The one to which the client is to come back.
     fn place_of(&self, hints: &Hints) -> Option<usize> {
         hints.session.as_ref()?.place(self.values.as_ref()?, &self.upstreams)
@@ -175,9 +180,14 @@ impl Candidates {
         places.find(|&place| Some(place) != except && !self.is_out(place))
     }
 
-    /// All but this one, from the next on; those that are out come last.
-    pub(super) fn others(&self, first: usize, key: Option<u64>) -> vec::IntoIter<usize> {
-        let others = (first + 1..self.upstreams.len()).chain(0..first);
+    /// All that were not tried, from this place on; those that are out come last.
+    pub(super) fn others(
+        &self,
+        start: usize,
+        key: Option<u64>,
+        is_tried: impl Fn(usize) -> bool,
+    ) -> vec::IntoIter<usize> {
+        let others = (start..self.upstreams.len()).chain(0..start).filter(|&place| !is_tried(place));
         let (mut others, out): (Vec<_>, Vec<_>) = others.partition(|&place| !self.is_out(place));
         others.extend(out);
         if let Some(key) = key {

@@ -141,13 +141,30 @@ impl Tries {
         let now = (candidates.upstreams.len() > 1 || candidates.counted.is_on()).then(Instant::now);
         let place = match *first {
             Some(first) => {
-                let others = others.get_or_insert_with(|| candidates.others(first, hints.key));
+                let is_tried = |place| place == first;
+                let others = others.get_or_insert_with(|| candidates.others(first + 1, hints.key, is_tried));
                 others.find(|&place| !candidates.is_full(place))?
             }
             None => *first.insert(candidates.choose_free(now, hints)?),
         };
         *last = Some(place);
         Some(Turn::new(candidates.upstreams[place].clone(), now, candidates.counted.clone()))
+    }
+
+    /// The endpoints are these by now. If some have come or gone since the request began, it goes on by those, but for the ones that it
+    /// has tried.
+    pub(super) fn go_by(&mut self, now: Rc<Candidates>) {
+        let Some(first) = self.first.filter(|_| !Rc::ptr_eq(&now, &self.candidates)) else { return };
+        let before = std::mem::replace(&mut self.candidates, now);
+        let now = &self.candidates;
+        let left = self.others.as_ref().map(vec::IntoIter::as_slice);
+        let was_tried = |place: usize| left.map_or(place == first, |left| !left.contains(&place));
+        let is_tried = |place: usize| before.place(&now.upstreams[place]).is_some_and(was_tried);
+        let place_now = |place: usize| now.place(&before.upstreams[place]);
+        // Where the first one is gone, this stands for it.
+        let first = place_now(first).unwrap_or_else(|| fastrand::usize(..now.upstreams.len()));
+        let others = now.others(first + 1, self.hints.key, is_tried);
+        (self.first, self.last, self.others) = (Some(first), self.last.and_then(place_now), Some(others));
     }
 
     /// The next one after one to which there is no connection, if the backend wants that.
@@ -168,9 +185,9 @@ impl Tries {
         &self.candidates.treatment
     }
 
-    /// Whether there is more than one.
+    /// Whether there is another one than those that were tried, as far as it matters whether the request is kept.
     pub(super) fn has_others(&self) -> bool {
-        self.candidates.upstreams.len() > 1
+        self.candidates.upstreams.len() > 1 || self.others.as_ref().is_some_and(|left| left.len() > 0)
     }
 
     /// The request is sent once more.

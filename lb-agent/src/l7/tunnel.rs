@@ -145,7 +145,10 @@ async fn connect(
             }
         }
         turn.failed();
-        next = tries.after_no_connection(&worker.metrics);
+        let Ok(by_now) = worker.endpoints(client, request) else { break };
+        tries.go_by(by_now);
+        let after = tries.after_no_connection(&worker.metrics);
+        next = after.filter(|turn| !turn.upstream().protocol.is_http2);
     }
     Err(last_word)
 }
