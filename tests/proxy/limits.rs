@@ -225,3 +225,17 @@ async fn a_slow_backend_is_not_blamed_on_the_client() {
     assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
     assert_eq!(reached(&fixture, "upload-rate"), 0);
 }
+
+#[tokio::test]
+async fn the_second_head_on_a_connection_is_measured_by_itself() {
+    let backend = Backend::says("ok").await;
+    let set =
+        |config: &mut lb_agent::l7::Config| config.limits = config.limits.with(setting("head-bytes=8192"));
+    let fixture = Fixture::start_as(set, Table::all_to(&[backend.address]));
+    let mut client = Http::one(fixture.http()).await;
+    let mut first = request("a", "/");
+    first.headers_mut().insert("x", "y".repeat(7900).parse().expect("a value"));
+    assert_eq!(client.send(first).await.text(), "ok");
+    assert_eq!(client.send(request("a", &format!("/{}", "x".repeat(400)))).await.text(), "ok");
+    assert_eq!(reached(&fixture, "head-bytes"), 0);
+}

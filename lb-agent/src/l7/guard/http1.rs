@@ -141,9 +141,9 @@ impl Scanner {
         let line = line as u64;
         let limits = &self.limits;
         match self.part {
-            Part::Start { .. } | Part::Headers
-                if limits.is_over(Limit::HeadBytes, self.message.bytes + line) =>
-            {
+            // What was counted is of the message before.
+            Part::Start { .. } if limits.is_over(Limit::HeadBytes, line) => Err(Limit::HeadBytes.into()),
+            Part::Headers if limits.is_over(Limit::HeadBytes, self.message.bytes + line) => {
                 Err(Limit::HeadBytes.into())
             }
             Part::ChunkSize if limits.is_over(Limit::ChunkExtensionBytes, line) => {

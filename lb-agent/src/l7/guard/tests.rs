@@ -179,6 +179,22 @@ fn each_limit_of_http1_is_met_and_not_before() {
 }
 
 #[test]
+fn a_head_is_measured_by_itself() {
+    let limits = limits(&["head-bytes=100"]);
+    let head = |target: usize| format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(target));
+    let chunks = "transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: y\r\n\r\n";
+    for first in [
+        head(70),
+        format!("POST / HTTP/1.1\r\ncontent-length: 5\r\nx: {}\r\n\r\nhello", "y".repeat(50)),
+        format!("POST / HTTP/1.1\r\n{chunks}"),
+    ] {
+        let both = [first.clone(), head(70)].concat();
+        assert_eq!(scan(limits, both.as_bytes()), Ok(()), "{first}");
+        assert_eq!(fault_in_pieces(limits, both.as_bytes(), 1), None, "{first}");
+    }
+}
+
+#[test]
 fn a_line_without_an_end_is_not_kept_for_ever() {
     for (before, limit) in [
         ("", Limit::HeadBytes),
