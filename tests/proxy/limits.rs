@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::support::{
-    Backend, Fixture, Http, Table, all_schemes, body_of, connect_tls, eventually, request, text,
+    Backend, Fixture, Http, RawBackend, Table, all_schemes, body_of, connect_tls, eventually, raw_exchange,
+    read_head, request, text,
 };
 
 fn setting(text: &str) -> Setting {
@@ -212,7 +213,7 @@ async fn a_client_that_does_not_read_is_cut_and_one_that_reads_slowly_is_not() {
 #[tokio::test]
 async fn a_slow_backend_is_not_blamed_on_the_client() {
     // Takes the head, and nothing after it.
-    let backend = super::support::RawBackend::start(|_, mut stream| async move {
+    let backend = RawBackend::start(|_, mut stream| async move {
         drop(stream.read_u8().await);
         std::future::pending().await
     })
@@ -224,6 +225,49 @@ async fn a_slow_backend_is_not_blamed_on_the_client() {
     _ = client.read_to_string(&mut answer).await;
     assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
     assert_eq!(reached(&fixture, "upload-rate"), 0);
+}
+
+#[tokio::test]
+async fn limits_that_were_raised_are_what_counts() {
+    // No library: it takes any head.
+    let backend = RawBackend::start(|_, mut stream| async move {
+        loop {
+            let head = read_head(&mut stream).await;
+            if head.is_empty() {
+                break;
+            }
+            let length = head.len().to_string();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{length}", length.len());
+            drop(stream.write_all(answer.as_bytes()).await);
+        }
+    })
+    .await;
+    let raise = |config: &mut lb_agent::l7::Config| {
+        let raised = ["headers=200", "head-bytes=262144", "target-bytes=65534"].map(setting);
+        config.limits = raised.into_iter().collect();
+    };
+    let fixture = Fixture::start_as(raise, Table::all_to(&[backend.address]));
+    let head = |target: usize, headers: usize, bytes: usize| {
+        let long = if bytes > 0 { format!("y: {}\r\n", "y".repeat(bytes)) } else { String::new() };
+        let (target, headers) = ("t".repeat(target - 1), "x: y\r\n".repeat(headers - 2));
+        format!("GET /{target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}{long}\r\n")
+    };
+    for (sent, expected, limit) in [
+        (head(1, 200, 0), 200, None),
+        (head(1, 201, 0), 431, Some("headers")),
+        (head(65_534, 10, 0), 200, None),
+        (head(65_535, 10, 0), 414, Some("target-bytes")),
+        (head(1, 10, 250 * 1024), 200, None),
+        (format!("\r\n{}", head(1, 10, 256 * 1024 - 100)), 200, None),
+        (head(1, 10, 256 * 1024), 431, Some("head-bytes")),
+    ] {
+        let answer = raw_exchange(fixture.http(), sent.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{limit:?}: {answer}");
+        if let Some(limit) = limit {
+            eventually(limit, || reached(&fixture, limit) == 1).await;
+        }
+    }
+    assert_eq!(fixture.metric("lb_l7_malformed_requests_total{reason=\"other\"}"), 0);
 }
 
 #[tokio::test]

@@ -15,12 +15,18 @@ use super::client::Client;
 use super::connection::{End, Transport, close, linger};
 use super::forward;
 use super::guard::Guarded;
-use super::limits::Limit;
+use super::limits::{Limit, Limits};
 use super::refuse::{self, refuse};
 use crate::model::ConnectionKind;
 
-/// Of a request's head, the guard allows less; of a response, its body does.
+/// Of a request's head, the guard allows less unless it is told otherwise; of a response, its body does.
 const BUFFER: usize = 128 * 1024;
+
+/// So many headers the HTTP library takes on its stack; told of more, it makes room for them with each request.
+const ON_STACK: u64 = 100;
+
+/// Of the one empty line that may come before a head, and counts for nothing.
+const EMPTY_LINE: usize = 2;
 
 /// Serves it to its end. What is known at the beginning is made before there is a future, and lent within it: it is there once
 /// for each connection.
@@ -34,12 +40,8 @@ where
         let answer = forward::handle(serving.clone(), request.map(Into::into));
         async { Ok::<_, Infallible>(answer.await) }
     });
-    let mut connection = http1::Builder::new()
-        // `Client::deadline` does this without a timer per request.
-        .header_read_timeout(None)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let mut connection =
+        builder(&client.worker.config.limits).serve_connection(TokioIo::new(stream), service).with_upgrades();
     async move {
         let (mut refused, mut is_broken) = (None, false);
         let end = std::future::poll_fn(|cx| {
@@ -81,6 +83,20 @@ where
             self::end(&client, &mut stream, end).await;
         }
     }
+}
+
+/// What the guard lets pass, there is room for: else it would be refused without a word of ours.
+fn builder(limits: &Limits) -> http1::Builder {
+    let at_most = |limit| usize::try_from(limits.of(limit)).unwrap_or(usize::MAX);
+    let mut builder = http1::Builder::new();
+    builder
+        // `Client::deadline` does this without a timer per request.
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER.max(at_most(Limit::HeadBytes).saturating_add(EMPTY_LINE)));
+    if limits.of(Limit::Headers) > ON_STACK {
+        builder.max_headers(at_most(Limit::Headers));
+    }
+    builder
 }
 
 async fn end<S>(client: &Client, stream: &mut Guarded<S>, end: End)

@@ -107,7 +107,11 @@ const KNOWN: [Known; Limit::ALL.len()] = [
                eighths of the connections that there may be are open",
     },
     Known { name: "head-bytes", default: 64 * 1024, help: "request line and headers of HTTP/1, bytes: 431" },
-    Known { name: "headers", default: 100, help: "headers of an HTTP/1 request: 431" },
+    Known {
+        name: "headers",
+        default: 100,
+        help: "headers of an HTTP/1 request: 431; as many trailers: 400, and the connection ends",
+    },
     Known { name: "target-bytes", default: 16 * 1024, help: "target of an HTTP/1 request, bytes: 414" },
     Known {
         name: "chunk-extension-bytes",
@@ -251,6 +255,20 @@ impl fmt::Display for Limit {
     }
 }
 
+
+    /// The most that it can be: what is beyond, the HTTP libraries refuse by themselves, and nobody hears of it.
+    #[must_use]
+    pub const fn most(self) -> u64 {
+        match self {
+            // Of 24,576 in a map, some are ours.
+            Self::Headers => 24_000,
+            Self::TargetBytes => 65_534,
+            Self::ChunkExtensionBytes => 16 * 1024,
+            Self::TrailerBytes => 16 * 1024 - 1,
+            Self::Http2HeaderListBytes => 0xffff_ffff,
+            _ => u64::MAX,
+        }
+    }
 /// The values of all limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits([u64; Limit::ALL.len()]);
@@ -346,6 +364,9 @@ mod tests {
     }
 
     #[test]
+    /// The HTTP libraries have a lower one.
+    #[error("{0} can be {most} at most, for the HTTP library holds no more: not {1}", most = .0.most())]
+    TooMuch(Limit, u64),
     fn a_setting_says_which_and_how_much() {
         let setting: Setting = "headers=50".parse().expect("a setting");
         assert_eq!(setting, Setting { limit: Limit::Headers, value: 50 });
@@ -362,3 +383,7 @@ mod tests {
         }
     }
 }
+            Ok(value) if value > limit.most() => Err(SettingError::TooMuch(limit, value)),
+            assert!(limit.default() <= limit.most(), "{limit}");
+            ("headers=24001", "24000 at most"),
+            ("target-bytes=65535", "65534 at most"),

@@ -170,7 +170,7 @@ impl Scanner {
             Part::ChunkEnd if text.is_empty() => Part::ChunkSize,
             Part::ChunkEnd => return Err(Malformed::ChunkEnd.into()),
             Part::Trailers if text.is_empty() => Part::Start { has_blank: false },
-            Part::Trailers => trailer(text)?,
+            Part::Trailers => self.trailer(text)?,
             part @ (Part::Body(_) | Part::Chunk(_)) => part,
         };
         Ok(())
@@ -196,10 +196,7 @@ impl Scanner {
 
     fn header(&mut self, text: &[u8]) -> Result<Part, Fault> {
         let (name, value) = line::header(text)?;
-        self.message.headers += 1;
-        if self.limits.is_over(Limit::Headers, self.message.headers) {
-            return Err(Limit::Headers.into());
-        }
+        self.count_header()?;
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 if self.message.length.is_some() {
@@ -238,12 +235,19 @@ impl Scanner {
             return Ok(Part::Chunk(size));
         }
         // From here on it counts the trailers.
-        self.message.bytes = 0;
+        (self.message.bytes, self.message.headers) = (0, 0);
         Ok(Part::Trailers)
     }
-}
 
-fn trailer(text: &[u8]) -> Result<Part, Fault> {
-    let (name, _) = line::header(text)?;
-    if line::is_forbidden_trailer(name) { Err(Malformed::Trailer.into()) } else { Ok(Part::Trailers) }
+    fn trailer(&mut self, text: &[u8]) -> Result<Part, Fault> {
+        let (name, _) = line::header(text)?;
+        self.count_header()?;
+        if line::is_forbidden_trailer(name) { Err(Malformed::Trailer.into()) } else { Ok(Part::Trailers) }
+    }
+
+    fn count_header(&mut self) -> Result<(), Fault> {
+        self.message.headers += 1;
+        let is_over = self.limits.is_over(Limit::Headers, self.message.headers);
+        if is_over { Err(Limit::Headers.into()) } else { Ok(()) }
+    }
 }

@@ -179,6 +179,18 @@ fn each_limit_of_http1_is_met_and_not_before() {
 }
 
 #[test]
+fn trailers_are_no_more_than_headers_may_be() {
+    let limits = limits(&["headers=3"]);
+    let of = |trailers: usize| {
+        let trailers = "x: y\r\n".repeat(trailers);
+        format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n{trailers}\r\n")
+    };
+    assert_eq!(scan(limits, of(3).as_bytes()), Ok(()));
+    let stop = scan(limits, of(4).as_bytes()).expect_err("one too many");
+    assert_eq!((stop.fault, stop.in_body), (Limit::Headers.into(), true));
+}
+
+#[test]
 fn a_head_is_measured_by_itself() {
     let limits = limits(&["head-bytes=100"]);
     let head = |target: usize| format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(target));
