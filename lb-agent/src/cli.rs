@@ -52,6 +52,11 @@ impl Cli {
         {
             Self::command().error(ErrorKind::MissingRequiredArgument, missing).exit();
         }
+        if let Command::Run(run) = &cli.command
+            && let Some(wrong) = run.clients.wrong()
+        {
+            Self::command().error(ErrorKind::ValueValidation, wrong).exit();
+        }
         if let Command::Explain(explain) = &cli.command
             && let Some(wrong) = explain.wrong()
         {

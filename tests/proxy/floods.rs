@@ -1,5 +1,7 @@
 //! HTTP/2 floods: each reaches a limit that is counted under its name, and its connection ends; other clients go on.
 
+use std::iter::{StepBy, Take};
+use std::ops::RangeFrom;
 use std::time::Duration;
 
 use http::Response;
@@ -10,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
-    WINDOW_UPDATE, frame, read_frame,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PADDED, PING, PREFACE, PRIORITY, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, frame, read_frame,
 };
 use super::support::{Backend, Fixture, Http, Table, eventually, request, text, with_head_time};
 
@@ -20,16 +22,31 @@ const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 0x01, b'a'];
 /// The same as POST.
 const POST: &[u8] = &[0x83, 0x84, 0x86, 0x41, 0x01, b'a'];
 
+/// How frames come: all at once, or each after a pause, so that the proxy sees one at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Come {
+    Together,
+    OneByOne,
+}
+
 /// Sends the preface and these frames, then reads until the proxy ends the connection.
-async fn flood(fixture: &Fixture, frames: impl Iterator<Item = Vec<u8>>) {
+async fn flood(fixture: &Fixture, come: Come, frames: impl Iterator<Item = Vec<u8>>) {
     let stream = TcpStream::connect(fixture.http()).await.expect("connect");
+    stream.set_nodelay(true).expect("set");
     let (mut reading, mut writing) = stream.into_split();
-    let mut sent = PREFACE.to_vec();
-    sent.extend(frame(SETTINGS, 0, 0, &[]));
-    sent.extend(frames.flatten());
+    let mut parts = vec![[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()];
+    parts.extend(frames);
+    if come == Come::Together {
+        parts = vec![parts.concat()];
+    }
     // Of a connection that ends meanwhile, not all can be sent.
     let sending = tokio::spawn(async move {
-        _ = writing.write_all(&sent).await;
+        for part in parts {
+            if writing.write_all(&part).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         writing
     });
     _ = reading.read_to_end(&mut Vec::new()).await;
@@ -37,10 +54,15 @@ async fn flood(fixture: &Fixture, frames: impl Iterator<Item = Vec<u8>>) {
 }
 
 async fn check(limit: &str, frames: impl Iterator<Item = Vec<u8>>) {
-    check_with(30_000, limit, frames).await;
+    check_with(30_000, limit, Come::Together, frames).await;
 }
 
-async fn check_with(head_time: u64, limit: &str, frames: impl Iterator<Item = Vec<u8>>) {
+/// The same where each frame comes by itself.
+async fn check_one_by_one(limit: &str, frames: impl Iterator<Item = Vec<u8>>) {
+    check_with(30_000, limit, Come::OneByOne, frames).await;
+}
+
+async fn check_with(head_time: u64, limit: &str, come: Come, frames: impl Iterator<Item = Vec<u8>>) {
     let backend = Backend::start(|request| async move {
         // A body that never ends has no answer.
         drop(request.into_body().collect().await);
@@ -53,9 +75,13 @@ async fn check_with(head_time: u64, limit: &str, frames: impl Iterator<Item = Ve
     let hello =
         || http::Request::builder().uri("http://a/").body(request("a", "/").into_body()).expect("a request");
     assert_eq!(other.send(hello()).await.text(), "hello");
-    flood(&fixture, frames).await;
+    flood(&fixture, come, frames).await;
     let line = format!("lb_l7_limits_reached_total{{limit=\"{limit}\"}}");
     eventually(limit, || fixture.metric(&line) == 1).await;
+    let all = fixture.exported();
+    let reached =
+        all.lines().filter(|line| line.starts_with("lb_l7_limits_reached_total{") && !line.ends_with(" 0"));
+    assert_eq!(reached.count(), 1, "no other limit: {all}");
     eventually("one connection is left", || fixture.proxy.left().total() == 1).await;
     assert_eq!(other.send(hello()).await.text(), "hello");
 }
@@ -80,16 +106,47 @@ async fn frames_that_ask_for_no_work() {
 #[tokio::test]
 async fn empty_data() {
     let begin = frame(HEADERS, END_HEADERS, 1, POST);
-    let empty = std::iter::repeat_n(frame(DATA, 0, 1, &[]), 20_000);
-    check("http2-control-frames", std::iter::once(begin).chain(empty)).await;
+    let frames =
+        |count| std::iter::once(begin.clone()).chain(std::iter::repeat_n(frame(DATA, 0, 1, &[]), count));
+    check("http2-empty-data", frames(20_000)).await;
+    check_one_by_one("http2-empty-data", frames(110)).await;
+    // Such as have nothing but padding are for the HTTP library to see.
+    let padded = std::iter::repeat_n(frame(DATA, PADDED, 1, &[1, 0]), 110);
+    check_one_by_one("http2-empty-data", std::iter::once(begin.clone()).chain(padded)).await;
+}
+
+/// A header that is never indexed, in a frame of its own.
+fn continuation(flags: u8) -> Vec<u8> {
+    frame(CONTINUATION, flags, 1, &[0x10, 1, b'x', 1, b'y'])
 }
 
 #[tokio::test]
 async fn continuations_without_end() {
-    let begin = frame(HEADERS, END_STREAM, 1, GET);
-    // Never indexed: a literal name and value.
-    let more = frame(CONTINUATION, 0, 1, &[0x10, 1, b'x', 1, b'y']);
-    check("http2-header-frames", std::iter::once(begin).chain(std::iter::repeat_n(more, 1000))).await;
+    let begin = || std::iter::once(frame(HEADERS, END_STREAM, 1, GET));
+    check("http2-header-frames", begin().chain(std::iter::repeat_n(continuation(0), 1000))).await;
+    // One by one, the HTTP library sees that the last one there may be is not the last.
+    for count in [6, 1000] {
+        let frames = begin().chain(std::iter::repeat_n(continuation(0), count));
+        check_one_by_one("http2-header-frames", frames).await;
+    }
+}
+
+#[tokio::test]
+async fn a_header_block_of_as_many_frames_as_there_may_be_is_answered() {
+    let backend = Backend::says("hello").await;
+    let fixture = Fixture::start(Table::all_to(&[backend.address]));
+    let mut client = TcpStream::connect(fixture.http()).await.expect("connect");
+    let mut block = frame(HEADERS, END_STREAM, 1, GET);
+    block.extend(continuation(0).repeat(5));
+    block.extend(continuation(END_HEADERS));
+    client.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &block].concat()).await.expect("sent");
+    let answer = loop {
+        let frame = read_frame(&mut client).await.expect("a frame");
+        if frame.kind == DATA {
+            break frame;
+        }
+    };
+    assert_eq!(answer.payload, b"hello");
 }
 
 #[tokio::test]
@@ -117,13 +174,18 @@ async fn streams_that_are_taken_back_many_times() {
 #[tokio::test]
 async fn streams_that_the_client_makes_us_reset() {
     // A window that would overflow is an error of the stream alone (MadeYouReset).
-    let pairs = streams().take(1000).flat_map(|stream| {
-        [
-            frame(HEADERS, END_HEADERS, stream, POST),
-            frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff]),
-        ]
+    let pairs = |streams: Take<StepBy<RangeFrom<u32>>>| {
+        streams.flat_map(|stream| {
+            let overflow = frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff]);
+            [frame(HEADERS, END_HEADERS, stream, POST), overflow]
+        })
+    };
+    check("http2-local-resets", pairs((1..).step_by(2).take(1000))).await;
+    // What the client took back before is no reason to name another limit.
+    let cancelled = streams().take(40).flat_map(|stream| {
+        [frame(HEADERS, END_HEADERS | END_STREAM, stream, GET), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])]
     });
-    check("http2-local-resets", pairs).await;
+    check_one_by_one("http2-local-resets", cancelled.chain(pairs((81..).step_by(2).take(200)))).await;
 }
 
 #[tokio::test]
@@ -134,7 +196,7 @@ async fn headers_that_grow_when_they_are_decoded() {
     for times in [20, 1000] {
         let bomb = [GET, &value, &vec![0xbe; times]].concat();
         let frames = std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb));
-        check_with(300, "http2-header-list-bytes", frames).await;
+        check_with(300, "http2-header-list-bytes", Come::Together, frames).await;
     }
 }
 

@@ -35,6 +35,11 @@ impl Clients {
     pub fn limits(&self) -> Limits {
         self.settings.iter().copied().collect()
     }
+
+    /// What is wrong with these, where that depends on more than one.
+    pub(super) fn wrong(&self) -> Option<String> {
+        self.limits().check().err().map(|error| format!("--limit: {error}"))
+    }
 }
 
 /// A network, or an address alone.

@@ -23,7 +23,7 @@ use self::respond::{Asked, respond};
 use self::tunnel::Opener;
 use super::client::Client;
 use super::connection::{End, Transport, close, linger};
-use super::guard::Guarded;
+use super::guard::{Fault, Guarded};
 use super::inbox::{Ahead, FRAMES_AHEAD, Inboxes};
 use super::incoming::{Continue, Incoming, Parts};
 use super::limits::{Limit, Limits};
@@ -81,13 +81,13 @@ where
         }
         if let Poll::Ready(ended) = requests.poll(cx) {
             // Its last words say more than its error.
-            let large = refuse::messages_by_http2(client).then(|| Limit::Http2HeaderListBytes.into());
-            refused = large.or_else(|| refuse::by_http2(client, ended.as_ref().err()?));
+            let limit = refuse::refused_by_http2(client).map(Fault::from);
+            refused = limit.or_else(|| refuse::by_http2(ended.as_ref().err()?));
             return Poll::Ready(End::Http);
         }
         client.watch_reading();
-        if refuse::messages_by_http2(client) {
-            refuse::count(client, Limit::Http2HeaderListBytes.into());
+        if let Some(limit) = refuse::refused_by_http2(client) {
+            refuse::count(client, limit.into());
             is_over = true;
             cx.waker().wake_by_ref();
         }

@@ -40,8 +40,10 @@ pub enum Limit {
     Http2HeaderFrames,
     /// Of an HTTP/2 request, decoded.
     Http2HeaderListBytes,
-    /// PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown and empty frames, beyond those that requests and data explain.
+    /// PING, SETTINGS, PRIORITY, WINDOW_UPDATE and unknown frames, beyond those that requests and data explain.
     Http2ControlFrames,
+    /// DATA without data that ends nothing, of one connection.
+    Http2EmptyData,
     /// Streams that the client takes back, beyond those that end otherwise.
     Http2Resets,
     /// Streams that the client has taken back before they were looked at.
@@ -130,8 +132,8 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     },
     Known {
         name: "http2-header-frames",
-        default: 32,
-        help: "frames of one HTTP/2 header block: the connection ends",
+        default: 7,
+        help: "frames of one HTTP/2 header block: the connection ends; can be more where http2-header-list-bytes is",
     },
     Known {
         name: "http2-header-list-bytes",
@@ -142,9 +144,14 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     Known {
         name: "http2-control-frames",
         default: 1000,
-        help: "HTTP/2 frames without work (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA) in a row: a tenth \
-               is forgiven each second, each frame with work forgives two, and 512 bytes to the client one: the \
+        help: "HTTP/2 frames without work (PING, SETTINGS, PRIORITY, WINDOW_UPDATE) in a row: a tenth is \
+               forgiven each second, each frame with work forgives two, and 512 bytes to the client one: the \
                connection ends",
+    },
+    Known {
+        name: "http2-empty-data",
+        default: 100,
+        help: "HTTP/2 DATA frames of one connection without data, but for the last of a stream: the connection ends",
     },
     Known {
         name: "http2-resets",
@@ -198,7 +205,7 @@ const KNOWN: [Known; Limit::ALL.len()] = [
 
 impl Limit {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Connections,
         Self::ConnectionsPerClient,
         Self::Handshakes,
@@ -215,6 +222,7 @@ impl Limit {
         Self::Http2HeaderFrames,
         Self::Http2HeaderListBytes,
         Self::Http2ControlFrames,
+        Self::Http2EmptyData,
         Self::Http2Resets,
         Self::Http2PendingResets,
         Self::Http2LocalResets,
@@ -247,14 +255,6 @@ impl Limit {
     pub const fn help(self) -> &'static str {
         self.known().help
     }
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 
     /// The most that it can be: what is beyond, the HTTP libraries refuse by themselves, and nobody hears of it.
     #[must_use]
@@ -266,9 +266,27 @@ impl fmt::Display for Limit {
             Self::ChunkExtensionBytes => 16 * 1024,
             Self::TrailerBytes => 16 * 1024 - 1,
             Self::Http2HeaderListBytes => 0xffff_ffff,
+            Self::Http2EmptyData => 100,
             _ => u64::MAX,
         }
     }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Frames of one header block that the HTTP/2 library takes where headers may have so many bytes: it lets as many CONTINUATION
+/// frames come as these fill, a fourth more, and five at least, before it wants the last one.
+const fn header_frames(list_bytes: u64) -> u64 {
+    let filled = list_bytes / (16 * 1024);
+    let between = filled + filled / 4;
+    let between = if between < 5 { 5 } else { between };
+    1 + between + 1
+}
+
 /// The values of all limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits([u64; Limit::ALL.len()]);
@@ -290,6 +308,18 @@ impl Limits {
     #[must_use]
     pub const fn is_over(&self, limit: Limit, amount: u64) -> bool {
         amount > self.of(limit)
+    }
+
+    /// Whether they go together.
+    ///
+    /// # Errors
+    /// One is more than another one lets it be.
+    pub const fn check(&self) -> Result<(), SettingError> {
+        let most = header_frames(self.of(Limit::Http2HeaderListBytes));
+        if self.of(Limit::Http2HeaderFrames) > most {
+            return Err(SettingError::HeaderFrames { most });
+        }
+        Ok(())
     }
 
     /// With another value for one.
@@ -334,6 +364,19 @@ pub enum SettingError {
     /// A limit is a number above 0.
     #[error("{0} takes a whole number above 0, not {1:?}")]
     Value(Limit, String),
+    /// The HTTP libraries have a lower one.
+    #[error("{0} can be {most} at most, for the HTTP library holds no more: not {1}", most = .0.most())]
+    TooMuch(Limit, u64),
+    /// It has one that goes by another limit.
+    #[error(
+        "with this {}, {} can be {most} at most: the HTTP library takes no more",
+        Limit::Http2HeaderListBytes,
+        Limit::Http2HeaderFrames
+    )]
+    HeaderFrames {
+        /// It may be.
+        most: u64,
+    },
 }
 
 impl FromStr for Setting {
@@ -344,6 +387,7 @@ impl FromStr for Setting {
         let limit = Limit::ALL.into_iter().find(|limit| limit.name() == name);
         let limit = limit.ok_or_else(|| SettingError::Unknown(name.to_owned()))?;
         match value.parse() {
+            Ok(value) if value > limit.most() => Err(SettingError::TooMuch(limit, value)),
             Ok(value) if value > 0 => Ok(Self { limit, value }),
             _ => Err(SettingError::Value(limit, value.to_owned())),
         }
@@ -360,13 +404,25 @@ mod tests {
             assert_eq!(limit as usize, index, "{limit:?}");
             assert_eq!(Limit::ALL.iter().filter(|other| other.name() == limit.name()).count(), 1, "{limit}");
             assert_eq!(Limits::default().of(limit), limit.default(), "{limit}");
+            assert!(limit.default() <= limit.most(), "{limit}");
         }
     }
 
     #[test]
-    /// The HTTP libraries have a lower one.
-    #[error("{0} can be {most} at most, for the HTTP library holds no more: not {1}", most = .0.most())]
-    TooMuch(Limit, u64),
+    fn a_header_block_has_no_more_frames_than_the_library_takes() {
+        let check = |settings: &[&str]| {
+            let settings = settings.iter().map(|text| text.parse::<Setting>().expect("a setting"));
+            settings.collect::<Limits>().check()
+        };
+        let error = |most| Err(SettingError::HeaderFrames { most });
+        assert_eq!(header_frames(Limit::Http2HeaderListBytes.default()), Limit::Http2HeaderFrames.default());
+        assert_eq!((check(&[]), check(&["http2-header-frames=8"])), (Ok(()), error(7)));
+        assert_eq!(check(&["http2-header-list-bytes=1"]), Ok(()));
+        assert_eq!(check(&["http2-header-list-bytes=1048576", "http2-header-frames=82"]), Ok(()));
+        assert_eq!(check(&["http2-header-list-bytes=1048576", "http2-header-frames=83"]), error(82));
+    }
+
+    #[test]
     fn a_setting_says_which_and_how_much() {
         let setting: Setting = "headers=50".parse().expect("a setting");
         assert_eq!(setting, Setting { limit: Limit::Headers, value: 50 });
@@ -377,13 +433,11 @@ mod tests {
             ("header=1", "head-bytes"),
             ("headers=0", "above 0"),
             ("headers=x", "\"x\""),
+            ("headers=24001", "24000 at most"),
+            ("target-bytes=65535", "65534 at most"),
         ] {
             let error = text.parse::<Setting>().expect_err(text).to_string();
             assert!(error.contains(part), "{error}");
         }
     }
 }
-            Ok(value) if value > limit.most() => Err(SettingError::TooMuch(limit, value)),
-            assert!(limit.default() <= limit.most(), "{limit}");
-            ("headers=24001", "24000 at most"),
-            ("target-bytes=65535", "65534 at most"),

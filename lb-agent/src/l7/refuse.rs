@@ -59,13 +59,10 @@ pub(super) fn by_http1(error: &hyper::Error) -> Option<Fault> {
     error.is_parse().then_some(Fault::Malformed(Malformed::Other))
 }
 
-/// What made the HTTP library end an HTTP/2 connection. It does not say which limit: what the client did tells.
-pub(super) fn by_http2(client: &Client, error: &h2::Error) -> Option<Fault> {
+/// What made the HTTP library end an HTTP/2 connection, but for limits: it does not say which, but to the client.
+pub(super) fn by_http2(error: &h2::Error) -> Option<Fault> {
     match error.reason()? {
         _ if !error.is_go_away() || !error.is_library() => None,
-        Reason::ENHANCE_YOUR_CALM => {
-            Some(client.passage.suspected().unwrap_or(Limit::Http2LocalResets).into())
-        }
         Reason::PROTOCOL_ERROR
         | Reason::FLOW_CONTROL_ERROR
         | Reason::STREAM_CLOSED
@@ -75,12 +72,12 @@ pub(super) fn by_http2(client: &Client, error: &h2::Error) -> Option<Fault> {
     }
 }
 
-/// Counts the messages that the HTTP library refused by itself on an HTTP/2 connection. Whether the headers of one were too
-/// long, for which the connection ends.
-pub(super) fn messages_by_http2(client: &Client) -> bool {
+/// Counts the messages that the HTTP library refused by itself on an HTTP/2 connection. The limit for which the connection ends,
+/// if it met one.
+pub(super) fn refused_by_http2(client: &Client) -> Option<Limit> {
     let refused = client.passage.refused();
     (0..refused.messages).for_each(|_| count(client, Malformed::Http2Message.into()));
-    refused.has_large_head
+    refused.limit
 }
 
 const fn reply(fault: Fault) -> Reply {

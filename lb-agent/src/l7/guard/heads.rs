@@ -1,5 +1,7 @@
 //! Where the frames of HTTP/2 begin, and what their heads say (RFC 9113 section 4.1). Pure.
 
+use crate::l7::limits::Limit;
+
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
@@ -72,10 +74,17 @@ impl Heads {
 const LARGE_HEAD: [u8; 5] = [0x48, 0x83, 0x69, 0x90, 0xff];
 const LONGEST_ANSWER: usize = LARGE_HEAD.len() + 8;
 
-/// What it says at the end of a connection on which they were far too long, behind a stream and a code; to us it says
-/// nothing of it.
-const FAR_TOO_LARGE: &[u8] = b"header_list_way_too_large";
-const LAST_WORDS: usize = 8 + FAR_TOO_LARGE.len();
+/// The limits for which the HTTP library ends a connection by itself, as it names them to the client, behind a stream and a
+/// code; to us it says nothing of it.
+const LAST_WORDS: [(&[u8], Limit); 5] = [
+    (b"header_list_way_too_large", Limit::Http2HeaderListBytes),
+    (b"too_many_continuations", Limit::Http2HeaderFrames),
+    (b"too_many_data_frames", Limit::Http2EmptyData),
+    (b"too_many_internal_resets", Limit::Http2LocalResets),
+    (b"too_many_resets", Limit::Http2PendingResets),
+];
+const BEFORE_WORDS: usize = 8;
+const LONGEST_WORDS: usize = BEFORE_WORDS + LAST_WORDS[0].0.len();
 
 /// The code with which it resets a stream whose client sent what makes no message (RFC 9113 section 8.1.1). We say it of no
 /// stream.
@@ -84,17 +93,17 @@ const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
 /// What the HTTP library refused by itself.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(in crate::l7) struct Refused {
-    /// Whether headers of a request were too long.
-    pub(in crate::l7) has_large_head: bool,
+    /// The limit that was met, for which the connection ends.
+    pub(in crate::l7) limit: Option<Limit>,
     /// So many messages that are none.
     pub(in crate::l7) messages: u32,
 }
 
 impl Refused {
     /// The same with more.
-    pub(super) const fn and(self, more: Self) -> Self {
+    pub(super) fn and(self, more: Self) -> Self {
         let messages = self.messages.saturating_add(more.messages);
-        Self { has_large_head: self.has_large_head || more.has_large_head, messages }
+        Self { limit: self.limit.or(more.limit), messages }
     }
 }
 
@@ -102,17 +111,25 @@ impl Refused {
 #[derive(Debug)]
 pub(super) struct Status {
     heads: Heads,
-    /// What came of a payload that may be such an answer, and how much there is to come.
-    payload: [u8; LAST_WORDS],
+    /// What came of a payload that may be such an answer, and how much there is to come; the kind of its frame.
+    payload: [u8; LONGEST_WORDS],
     filled: usize,
     wanted: usize,
+    kind: u8,
     refused: Refused,
 }
 
 impl Default for Status {
     fn default() -> Self {
         let heads = Heads::default();
-        Self { heads, payload: [0; LAST_WORDS], filled: 0, wanted: 0, refused: Refused::default() }
+        Self {
+            heads,
+            payload: [0; LONGEST_WORDS],
+            filled: 0,
+            wanted: 0,
+            kind: 0,
+            refused: Refused::default(),
+        }
     }
 }
 
@@ -124,7 +141,7 @@ impl Status {
             self.payload[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
             self.filled += taken;
             if self.wanted > 0 && self.filled == self.wanted {
-                self.refused = self.refused.and(refused(&self.payload[..self.wanted]));
+                self.refused = self.refused.and(refused(self.kind, &self.payload[..self.wanted]));
                 (self.filled, self.wanted) = (0, 0);
             }
             let Some(head) = self.heads.next(&mut bytes) else { return };
@@ -132,11 +149,11 @@ impl Status {
             let may_be = match head.kind {
                 HEADERS => is_whole && length <= LONGEST_ANSWER,
                 RST_STREAM => length == PROTOCOL_ERROR.len(),
-                GOAWAY => length == LAST_WORDS,
+                GOAWAY => length > BEFORE_WORDS && length <= LONGEST_WORDS,
                 _ => false,
             };
             if may_be {
-                self.wanted = length;
+                (self.kind, self.wanted) = (head.kind, length);
             }
         }
     }
@@ -147,10 +164,17 @@ impl Status {
     }
 }
 
-/// What a payload says that may be such an answer.
-fn refused(payload: &[u8]) -> Refused {
-    let has_large_head = payload.ends_with(&LARGE_HEAD) || payload.ends_with(FAR_TOO_LARGE);
-    Refused { has_large_head, messages: u32::from(payload == PROTOCOL_ERROR) }
+/// What the payload of a frame of this kind says that may be such an answer.
+fn refused(kind: u8, payload: &[u8]) -> Refused {
+    let limit = match kind {
+        HEADERS => payload.ends_with(&LARGE_HEAD).then_some(Limit::Http2HeaderListBytes),
+        GOAWAY => {
+            let named = |(words, _): &(&[u8], _)| *words == &payload[BEFORE_WORDS..];
+            LAST_WORDS.into_iter().find(named).map(|(_, limit)| limit)
+        }
+        _ => None,
+    };
+    Refused { limit, messages: u32::from(kind == RST_STREAM && payload == PROTOCOL_ERROR) }
 }
 
 #[cfg(test)]
@@ -162,32 +186,35 @@ mod tests {
         [&[0, 0, length, kind, flags, 0, 0, 0, 1], payload].concat()
     }
 
-    fn check(frames: &[Vec<u8>], has_large_head: bool, messages: u32) {
+    fn check(frames: &[Vec<u8>], limit: Option<Limit>, messages: u32) {
         let bytes = frames.concat();
         for size in 1..=bytes.len() {
             let mut status = Status::default();
             bytes.chunks(size).for_each(|part| status.advance(part));
-            assert_eq!(status.refused(), Refused { has_large_head, messages }, "{size} bytes at a time");
+            assert_eq!(status.refused(), Refused { limit, messages }, "{size} bytes at a time");
             assert_eq!(status.refused(), Refused::default(), "it is said once");
         }
     }
 
     #[test]
     fn an_answer_of_the_library_is_found_however_it_is_cut() {
-        let both = END_HEADERS | END_STREAM;
+        let (both, large) = (END_HEADERS | END_STREAM, Some(Limit::Http2HeaderListBytes));
         let answer = frame(HEADERS, both, &LARGE_HEAD);
         let data = frame(DATA, END_STREAM, &LARGE_HEAD);
-        check(std::slice::from_ref(&answer), true, 0);
-        check(&[data.clone(), answer.clone(), data.clone()], true, 0);
-        check(&[frame(HEADERS, both, &[&[0x3f, 0xe1, 0x1f][..], &LARGE_HEAD].concat())], true, 0);
-        check(&[data, frame(HEADERS, both, &[0x88]), frame(HEADERS, END_HEADERS, &LARGE_HEAD)], false, 0);
-        let last = [&[0, 0, 0, 1, 0, 0, 0, 11][..], FAR_TOO_LARGE].concat();
-        check(&[frame(DATA, 0, &last), frame(GOAWAY, 0, &last)], true, 0);
-        check(&[frame(DATA, 0, &last), frame(GOAWAY, 0, &last[..8])], false, 0);
+        check(std::slice::from_ref(&answer), large, 0);
+        check(&[data.clone(), answer.clone(), data.clone()], large, 0);
+        check(&[frame(HEADERS, both, &[&[0x3f, 0xe1, 0x1f][..], &LARGE_HEAD].concat())], large, 0);
+        check(&[data, frame(HEADERS, both, &[0x88]), frame(HEADERS, END_HEADERS, &LARGE_HEAD)], None, 0);
+        for (words, limit) in LAST_WORDS {
+            let last = [&[0, 0, 0, 1, 0, 0, 0, 11][..], words].concat();
+            check(&[frame(DATA, 0, &last), frame(GOAWAY, 0, &last)], Some(limit), 0);
+            check(&[frame(DATA, 0, &last), frame(GOAWAY, 0, &last[..8])], None, 0);
+            check(&[frame(GOAWAY, 0, &[&last[..], b"s"].concat())], None, 0);
+        }
         let reset = |code| frame(RST_STREAM, 0, &[0, 0, 0, code]);
-        check(&[reset(1), reset(8), reset(1)], false, 2);
-        check(&[frame(DATA, 0, &PROTOCOL_ERROR), reset(7)], false, 0);
+        check(&[reset(1), reset(8), reset(1)], None, 2);
+        check(&[frame(DATA, 0, &PROTOCOL_ERROR), reset(7)], None, 0);
         // One of ours says more.
-        check(&[frame(HEADERS, both, &[&LARGE_HEAD[..], &[0x61; 20]].concat())], false, 0);
+        check(&[frame(HEADERS, both, &[&LARGE_HEAD[..], &[0x61; 20]].concat())], None, 0);
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Meter {
     resets: Bucket,
     /// Bytes to the client that have explained nothing yet.
     written: u64,
-    taken_back: u64,
+    /// DATA frames without data.
     empty: u64,
     /// Whether the client has sent anything.
     has_begun: bool,
@@ -36,9 +36,6 @@ pub(super) struct Meter {
     /// Frames that have begun, a header block's counted as one.
     begun: u64,
 }
-
-/// As many empty DATA frames make the HTTP library end a connection.
-const LIBRARY_EMPTY: u64 = 100;
 
 #[derive(Clone, Copy, Default, Debug)]
 struct Block {
@@ -57,7 +54,6 @@ impl Meter {
             control: Bucket::new(limits.of(Limit::Http2ControlFrames), now),
             resets: Bucket::new(limits.of(Limit::Http2Resets), now),
             written: 0,
-            taken_back: 0,
             empty: 0,
             has_begun: false,
             kind: None,
@@ -99,14 +95,6 @@ impl Meter {
         self.answers.refused()
     }
 
-    /// What the HTTP library might end the connection for by itself, and not say so.
-    pub(super) fn suspected(&self) -> Option<Limit> {
-        if self.taken_back >= self.limits.of(Limit::Http2PendingResets) {
-            return Some(Limit::Http2PendingResets);
-        }
-        (self.empty >= LIBRARY_EMPTY).then_some(Limit::Http2ControlFrames)
-    }
-
     fn frame(&mut self, Head { length, kind, flags }: Head) -> Result<(), Limit> {
         match kind {
             DATA if length > 0 || flags & END_STREAM != 0 => self.control.forgive(2 * PARTS),
@@ -117,12 +105,8 @@ impl Meter {
                 self.header_frame(length, flags)?;
             }
             CONTINUATION => self.header_frame(length, flags)?,
-            RST_STREAM => {
-                self.taken_back += 1;
-                if !self.resets.takes() {
-                    return Err(Limit::Http2Resets);
-                }
-            }
+            RST_STREAM if !self.resets.takes() => return Err(Limit::Http2Resets),
+            RST_STREAM => {}
             DATA if length == 0 => self.empty_data()?,
             _ if !self.control.takes() => return Err(Limit::Http2ControlFrames),
             _ => {}
@@ -132,7 +116,11 @@ impl Meter {
 
     fn empty_data(&mut self) -> Result<(), Limit> {
         self.empty += 1;
-        if self.control.takes() { Ok(()) } else { Err(Limit::Http2ControlFrames) }
+        if self.limits.is_over(Limit::Http2EmptyData, self.empty) {
+            Err(Limit::Http2EmptyData)
+        } else {
+            Ok(())
+        }
     }
 
     fn header_frame(&mut self, length: u32, flags: u8) -> Result<(), Limit> {

@@ -9,7 +9,6 @@ use std::task::{Context, Waker};
 
 use super::fault::Fault;
 use super::heads::Refused;
-use crate::l7::limits::Limit;
 use crate::l7::splice::{Pipes, Splice, UploadSplice};
 
 /// Shared by a connection's stream and its `Client`.
@@ -22,8 +21,6 @@ pub(in crate::l7) struct Passage {
     unfinished: AtomicU64,
     written: AtomicU64,
     is_blocked: AtomicBool,
-    is_taking_back: AtomicBool,
-    is_sending_empty: AtomicBool,
     is_stopped: AtomicBool,
     has_refused: AtomicBool,
     held: Mutex<Held>,
@@ -115,21 +112,6 @@ impl Passage {
     /// Whether the bytes are no HTTP.
     pub(super) fn is_tunnel(&self) -> bool {
         self.is_tunnel.load(Ordering::Relaxed)
-    }
-
-    /// The client has done so much that the HTTP library may end the connection for this limit.
-    pub(super) fn suspect(&self, limit: Limit) {
-        let suspicion =
-            if limit == Limit::Http2PendingResets { &self.is_taking_back } else { &self.is_sending_empty };
-        suspicion.store(true, Ordering::Relaxed);
-    }
-
-    /// For which limit the HTTP library has ended the connection, as far as the client's frames tell.
-    pub(in crate::l7) fn suspected(&self) -> Option<Limit> {
-        if self.is_taking_back.load(Ordering::Relaxed) {
-            return Some(Limit::Http2PendingResets);
-        }
-        self.is_sending_empty.load(Ordering::Relaxed).then_some(Limit::Http2ControlFrames)
     }
 
     /// The HTTP library refused this by itself.

@@ -90,9 +90,6 @@ impl<T> Guarded<T> {
             Guard::Http2(meter) => {
                 let met = meter.advance(bytes);
                 self.passage.leave(meter.unfinished());
-                if let Some(limit) = meter.suspected() {
-                    self.passage.suspect(limit);
-                }
                 met.map_err(|limit| Stop { fault: Fault::Limit(limit), good: 0, in_body: true })
             }
         }

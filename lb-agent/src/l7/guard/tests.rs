@@ -242,6 +242,7 @@ fn metered(limits: Limits, frames: &[(Vec<u8>, usize)], piece: usize) -> Option<
 fn floods_of_http2_reach_their_limits() {
     let limits = limits(&[
         "http2-control-frames=10",
+        "http2-empty-data=5",
         "http2-resets=4",
         "http2-header-frames=3",
         "http2-header-bytes=50",
@@ -252,7 +253,12 @@ fn floods_of_http2_reach_their_limits() {
         (vec![(frame(6, 0, 8), 11)], Some(Limit::Http2ControlFrames)),
         (vec![(frame(4, 0, 6), 11)], Some(Limit::Http2ControlFrames)),
         (vec![(frame(8, 0, 4), 11)], Some(Limit::Http2ControlFrames)),
-        (vec![(frame(0, 0, 0), 11)], Some(Limit::Http2ControlFrames)),
+        (vec![(frame(0, 0, 0), 5)], None),
+        (
+            vec![(frame(0, 0, 0), 3), request.clone(), data.clone(), (frame(0, 0, 0), 3)],
+            Some(Limit::Http2EmptyData),
+        ),
+        (vec![(frame(0, 1, 0), 100)], None),
         (vec![(frame(0x42, 0, 0), 11)], Some(Limit::Http2ControlFrames)),
         (vec![(frame(6, 0, 8), 10), request.clone(), (frame(6, 0, 8), 2), data, (frame(6, 0, 8), 2)], None),
         (vec![(frame(3, 0, 4), 4)], None),
