@@ -1,58 +1,27 @@
 //! A process that has no descriptors left: connections wait, which is counted and told, and are served once there are some;
 //! and endpoints to which there are none for want of them are not to blame.
 
-use std::fs::File;
-use std::process::Command;
-use std::sync::Mutex;
 use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::support::{Backend, Fixture, Http, RawBackend, Table, eventually, read_head, request};
-
-/// Set in the process that may run out: the limit is that of all its threads.
-const ALONE: &str = "LB_TEST_ALONE";
+use super::support::{
+    Backend, Fixture, Http, Log, RawBackend, Table, eventually, is_alone, read_head, request,
+};
 
 const FAILURES: &str = "lb_l7_accept_failures_total{reason=\"process_descriptors\"}";
 
-/// Runs a test of this file in a process of its own, where it is not in one yet.
-async fn alone(test: &str, run: impl Future<Output = ()>) {
-    if std::env::var_os(ALONE).is_some() {
-        return run.await;
-    }
-    let test = format!("descriptors::{test}");
-    let ended = Command::new(std::env::current_exe().expect("this program"))
-        .args([&test, "--exact", "--nocapture"])
-        .env(ALONE, "1")
-        .output()
-        .expect("a second process");
-    let said = [ended.stdout, ended.stderr].concat();
-    assert!(ended.status.success(), "{}", said.escape_ascii());
-}
-
-/// What is logged from now on.
-fn log() -> NamedTempFile {
-    let log = NamedTempFile::new().expect("a file");
-    let lines = Mutex::new(File::create(log.path()).expect("a file"));
-    tracing_subscriber::fmt().with_writer(lines).with_ansi(false).init();
-    log
-}
-
-/// How often that is in it.
-fn told(log: &NamedTempFile, words: &str) -> usize {
-    std::fs::read_to_string(log.path()).expect("a log").matches(words).count()
-}
+const TOLD: &str = "connections wait";
 
 #[tokio::test]
 async fn connections_wait_for_descriptors_and_are_served() {
-    alone("connections_wait_for_descriptors_and_are_served", connections_wait()).await;
-}
-
-async fn connections_wait() {
-    let log = log();
+    // The limit is that of a whole process.
+    if !is_alone("descriptors::connections_wait_for_descriptors_and_are_served") {
+        return;
+    }
+    let log = Log::start();
     let backend = Backend::says("ok").await;
     let fixture = Fixture::start(Table::all_to(&[backend.address]));
     let mut open = Http::one(fixture.http()).await;
@@ -82,12 +51,14 @@ async fn connections_wait() {
     let failures = fixture.metric(FAILURES);
     assert_eq!(Http::get(fixture.http(), "a", "/").await.text(), "ok");
     assert_eq!(fixture.metric(FAILURES), failures, "nothing fails any more");
-    assert_eq!(told(&log, "connections wait"), 1, "the log is told once, not {failures} times");
+    assert_eq!(log.lines(TOLD).len(), 1, "the log is told once, not {failures} times");
 }
 
 #[tokio::test]
 async fn endpoints_are_not_to_blame_for_what_is_short_here() {
-    alone("endpoints_are_not_to_blame_for_what_is_short_here", nothing_is_left()).await;
+    if is_alone("descriptors::endpoints_are_not_to_blame_for_what_is_short_here") {
+        nothing_is_left().await;
+    }
 }
 
 /// An endpoint with a new connection for each request.
@@ -100,7 +71,7 @@ async fn closes() -> RawBackend {
 }
 
 async fn nothing_is_left() {
-    let log = log();
+    let log = Log::start();
     let (one, two) = (closes().await, closes().await);
     let fixture = Fixture::start(Table::all_to(&[one.address, two.address]));
     let mut client = Http::one(fixture.http()).await;
@@ -117,5 +88,5 @@ async fn nothing_is_left() {
     assert_eq!(fixture.metric("lb_l7_upstream_ejections_total{reason=\"connect\"}"), 0);
     setrlimit(Resource::RLIMIT_NOFILE, limits.0, limits.1).expect("as many as before");
     assert_eq!(client.send(request("a", "/")).await.text(), "ok");
-    assert_eq!(told(&log, "no connections to endpoints"), 1, "the log is told once");
+    assert_eq!(log.lines("no connections to endpoints").len(), 1, "the log is told once");
 }

@@ -34,6 +34,7 @@ mod nginx;
 mod overload;
 mod pending;
 mod policies;
+mod refusals;
 mod replies;
 mod requests;
 mod resumption;

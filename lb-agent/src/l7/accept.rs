@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::connection;
 use super::listen::Listening;
+use super::news::News;
 use super::phase::Phase;
 use super::worker::Worker;
 
@@ -20,7 +21,7 @@ use super::worker::Worker;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The log is told once in this time, and the metric each time.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+pub(super) const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a connection that waits could not be accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -60,21 +61,6 @@ impl AcceptFailure {
     }
 }
 
-/// When the log was told last.
-#[derive(Default)]
-pub(super) struct Told(Option<Instant>);
-
-impl Told {
-    /// Whether it is to be told now.
-    pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.0.is_none_or(|last| now.saturating_duration_since(last) >= TELL_EVERY);
-        if is_due {
-            self.0 = Some(now);
-        }
-        is_due
-    }
-}
-
 /// Accepts connections until the worker is told to stop, and then those that wait already: their clients take them
 /// for open.
 pub(super) async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: watch::Receiver<Phase>) {
@@ -92,10 +78,10 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: 
                 // The runtime wants tasks at addresses of 128 bytes, which is slow to allocate where they are large.
                 drop(spawn_local(Box::pin(connection::serve(worker.clone(), guest, stream, peer, key))));
             }
-            Err(limit) => worker.metrics.limit_reached(limit),
+            Err(limit) => worker.refusals.count(peer.ip(), limit.into()),
         }
     };
-    let mut told = Told::default();
+    let news = News::every(TELL_EVERY);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -106,8 +92,8 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: 
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 worker.metrics.accept_failed(AcceptFailure::of(&error));
-                if told.is_due(Instant::now()) {
-                    tracing::warn!(%error, %address, "connections wait: accepting them fails, and is tried again all the time");
+                if let Some(untold) = news.at(Instant::now()) {
+                    tracing::warn!(%error, %address, untold, "connections wait: accepting them fails, and is tried again all the time");
                 }
                 sleep(PAUSE).await;
             }
@@ -137,12 +123,5 @@ mod tests {
         ] {
             assert_eq!(AcceptFailure::of(&errno.into()).label(), label, "{errno}");
         }
-    }
-
-    #[test]
-    fn the_log_is_told_at_a_limited_rate() {
-        let (start, mut told) = (Instant::now(), Told::default());
-        let due = (0..30_u64).filter(|second| told.is_due(start + Duration::from_secs(*second)));
-        assert_eq!(due.collect::<Vec<_>>(), [0, 10, 20]);
     }
 }

@@ -1,11 +1,11 @@
 //! Endpoints that break the rules of HTTP: in which ways, and where it is told. What the client gets instead is said by
 //! `Reply`; where its response has begun already, that breaks off.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::news::News;
 use super::pool::Keeping;
 
 /// How an endpoint breaks the rules.
@@ -99,7 +99,7 @@ pub(super) struct Breaches {
 impl Breaches {
     /// None yet.
     pub(super) fn new(endpoint: SocketAddr, keeping: &Rc<Keeping>) -> Rc<Self> {
-        Rc::new(Self { endpoint, keeping: keeping.clone(), news: News::default() })
+        Rc::new(Self { endpoint, keeping: keeping.clone(), news: News::every(QUIET) })
     }
 
     /// One more.
@@ -109,25 +109,6 @@ impl Breaches {
             let (endpoint, reason) = (self.endpoint, breach.label());
             tracing::warn!(%endpoint, reason, untold, "an endpoint breaks the rules of HTTP");
         }
-    }
-}
-
-/// When the log was told last, and of how many it was not since.
-#[derive(Default)]
-struct News {
-    told: Cell<Option<Instant>>,
-    untold: Cell<u64>,
-}
-
-impl News {
-    /// Whether it is told of one more, and of how many before it was not.
-    fn at(&self, now: Instant) -> Option<u64> {
-        if self.told.get().is_some_and(|told| now.saturating_duration_since(told) < QUIET) {
-            self.untold.set(self.untold.get() + 1);
-            return None;
-        }
-        self.told.set(Some(now));
-        Some(self.untold.take())
     }
 }
 
@@ -142,15 +123,5 @@ mod tests {
             let same = Breach::ALL.iter().filter(|other| other.label() == breach.label());
             assert_eq!(same.count(), 1, "{breach:?}");
         }
-    }
-
-    #[test]
-    fn the_log_hears_of_one_a_second_and_how_many_it_missed() {
-        let (news, now) = (News::default(), Instant::now());
-        assert_eq!(news.at(now), Some(0));
-        assert_eq!(news.at(now), None);
-        assert_eq!(news.at(now + QUIET / 2), None);
-        assert_eq!(news.at(now + QUIET), Some(2));
-        assert_eq!(news.at(now + QUIET + QUIET), Some(0));
     }
 }

@@ -106,17 +106,14 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<Cert
     let refused = worker.overload.refuses();
     let under_way = match refused.map_or_else(|| worker.admission.shake_hands(), Err) {
         Ok(under_way) => under_way,
-        Err(limit) => return worker.metrics.limit_reached(limit),
+        Err(limit) => return refuse::count(&client, limit.into()),
     };
     let accepted = Box::pin(client.within(tls::shake_hands(stream, &certificates))).await;
     // A connection does not keep the certificates of a state that is gone.
     drop((certificates, under_way));
     let stream = match accepted.unwrap_or(Err(HandshakeFailure::TimeOut)) {
         Ok(stream) => stream,
-        Err(why) => {
-            tracing::debug!(client = ?client.origin.address, ?why, "a TLS handshake failed");
-            return client.worker.metrics.handshake_failed(why);
-        }
+        Err(why) => return client.worker.refusals.handshake(client.origin.peer(), why),
     };
     let (_, session) = stream.get_ref();
     let (version, is_resumed) = tls::outcome(session);

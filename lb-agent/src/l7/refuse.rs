@@ -46,12 +46,7 @@ pub(super) fn count_all(client: &Client, by_library: Option<Fault>) {
 
 /// Counts one reason.
 pub(super) fn count(client: &Client, fault: Fault) {
-    let metrics = &client.worker.metrics;
-    match fault {
-        Fault::Malformed(malformed) => metrics.malformed(malformed),
-        Fault::Limit(limit) => metrics.limit_reached(limit),
-    }
-    tracing::debug!(client = ?client.origin.address, ?fault, "a client's bytes were refused");
+    client.worker.refusals.count(client.origin.peer(), fault);
 }
 
 /// What the HTTP library refused by itself on an HTTP/1 connection.

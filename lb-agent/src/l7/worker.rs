@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::accept::{Told, accept};
+use super::accept::{TELL_EVERY, accept};
 use super::admission::Admission;
 use super::candidates::Candidates;
 use super::client::Client;
@@ -27,11 +27,13 @@ use super::endpoint::EndpointConnection;
 use super::listen::Listening;
 use super::live::Live;
 use super::multiplex::Multiplexed;
+use super::news::News;
 use super::observer::Question;
 use super::overload::{self, MemoryUse, Overload};
 use super::pending::Bounds;
 use super::phase::Phase;
 use super::pool::Keeping;
+use super::refusals::Refusals;
 use super::reply::Reply;
 use super::request_id::RequestIds;
 use super::route::Route;
@@ -82,8 +84,9 @@ pub(super) struct Worker {
     pub(super) pipes: Arc<Pipes>,
     secured: Secured,
     /// Of what is short for connections to endpoints.
-    told: RefCell<Told>,
+    shortages: News,
     pub(super) admission: Rc<Admission>,
+    pub(super) refusals: Refusals,
     pub(super) overload: Overload,
     pub(super) ids: RequestIds,
     pub(super) date: Date,
@@ -159,6 +162,7 @@ impl Worker {
         let admission = Admission::new(&config.limits, config.workers);
         let bounds = Bounds::new(&config.limits, config.workers, config.timeouts.response);
         let overload = Overload::new(&config.limits, memory);
+        let refusals = Refusals::new(&metrics);
         Rc::new(Self {
             overload,
             config,
@@ -166,8 +170,9 @@ impl Worker {
             metrics,
             upstreams: Upstreams::new(keeping, bounds, cookies),
             secured,
-            told: RefCell::default(),
+            shortages: News::every(TELL_EVERY),
             admission,
+            refusals,
             deadlines,
             ids: RequestIds::new(seed),
             date: Date::now(),
@@ -276,9 +281,9 @@ impl Worker {
     fn unconnected(&self, endpoint: &Upstream, error: &io::Error) -> Unconnected {
         let Some(shortage) = Shortage::of(error) else { return Unconnected::Refused };
         self.metrics.upstream.short(shortage);
-        if self.told.borrow_mut().is_due(Instant::now()) {
+        if let Some(untold) = self.shortages.at(Instant::now()) {
             let endpoint = endpoint.address;
-            tracing::warn!(%error, %endpoint, "no connections to endpoints: this system has nothing left for them");
+            tracing::warn!(%error, %endpoint, untold, "no connections to endpoints: this system has nothing left for them");
         }
         Unconnected::Short
     }

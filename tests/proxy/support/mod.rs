@@ -1,5 +1,6 @@
 //! What the tests of this tier share.
 
+mod alone;
 mod backend;
 mod client;
 mod fixture;
@@ -10,6 +11,7 @@ mod site;
 mod tables;
 mod websocket_peers;
 
+pub(crate) use alone::{Log, is_alone};
 pub(crate) use backend::{Backend, Body, RawBackend, Speaks, body_of, read_head, text};
 pub(crate) use client::{
     Answer, Body as RequestBody, Http, all_schemes, connect_tls, connect_tls_over, exchanging_keys,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::{HeaderValue, Version};
+use http::{HeaderValue, Uri, Version};
 
 use super::record::Record;
 use crate::l7::outcome::Ended;
@@ -149,13 +149,13 @@ impl Field {
             Self::Listener => address(record.listener),
             Self::TlsVersion => text(record.session.as_deref()?.version),
             Self::Sni => text(record.session.as_deref()?.sni.as_deref()?),
-            Self::Method => text(record.method.as_str()),
-            Self::Host => match (record.uri.authority(), &record.host) {
+            Self::Method => text(record.method.as_ref()?.as_str()),
+            Self::Host => match (record.uri.as_ref().and_then(Uri::authority), &record.host) {
                 (Some(authority), _) => text(authority.as_str()),
                 (None, host) => of_header(host.as_ref()?),
             },
-            Self::Path => text(record.uri.path_and_query().map_or("", |path| path.as_str())),
-            Self::Protocol => text(version(record.version)),
+            Self::Path => text(record.uri.as_ref()?.path_and_query().map_or("", |path| path.as_str())),
+            Self::Protocol => text(version(record.version?)),
             Self::Status => Value::Number(record.outcome.status.as_u16().into()),
             Self::GrpcStatus => Value::Number(record.outcome.call?.into()),
             Self::BytesIn => Value::Number(record.bytes_in),

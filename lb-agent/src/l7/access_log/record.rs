@@ -45,11 +45,12 @@ pub(in crate::l7) struct Record {
     pub(super) client: IpAddr,
     pub(super) listener: SocketAddr,
     pub(super) session: Option<Arc<Session>>,
-    pub(in crate::l7) method: Method,
+    /// `None` where what came is no request line.
+    pub(in crate::l7) method: Option<Method>,
     pub(super) host: Option<HeaderValue>,
     /// As the client sent it.
-    pub(super) uri: Uri,
-    pub(super) version: Version,
+    pub(super) uri: Option<Uri>,
+    pub(super) version: Option<Version>,
     pub(super) names: Option<Arc<Names>>,
     pub(in crate::l7) bytes_out: u64,
     pub(super) bytes_in: u64,
@@ -96,10 +97,10 @@ impl Record {
     pub(in crate::l7) fn new(client: &Client, parts: &Parts, id: &HeaderValue, began: Instant) -> Self {
         Self {
             client: client.origin.client(&parts.headers, &client.worker.config.trust),
-            method: parts.method.clone(),
+            method: Some(parts.method.clone()),
             host: parts.headers.get(http::header::HOST).cloned(),
-            uri: parts.uri.clone(),
-            version: parts.version,
+            uri: Some(parts.uri.clone()),
+            version: Some(parts.version),
             ..Self::unread(client, id, began)
         }
     }
@@ -118,10 +119,10 @@ impl Record {
             client: client.origin.peer(),
             listener: client.listener,
             session: client.session.get().cloned(),
-            method: Method::default(),
+            method: None,
             host: None,
-            uri: Uri::default(),
-            version: Version::HTTP_11,
+            uri: None,
+            version: None,
             names: None,
             bytes_out: 0,
             bytes_in: 0,

@@ -25,10 +25,10 @@ fn record(path: &'static str) -> Box<Record> {
         client: [192, 0, 2, 7].into(),
         listener: ([203, 0, 113, 10], 443).into(),
         session: Some(Arc::new(Session { version: "TLSv1.3", sni: Some("a.org".into()) })),
-        method: Method::POST,
+        method: Some(Method::POST),
         host: Some(HeaderValue::from_static("a.org")),
-        uri: Uri::from_static(path),
-        version: Version::HTTP_11,
+        uri: Some(Uri::from_static(path)),
+        version: Some(Version::HTTP_11),
         names: Some(Arc::new(Names { object, service, counts: None })),
         bytes_out: 12,
         bytes_in: 7,
@@ -55,6 +55,13 @@ fn a_line_of_json_has_what_there_is_to_say() {
     let refused: serde_json::Value = serde_json::from_str(&refused).expect("JSON");
     assert_eq!((&refused["blame"], &refused["reason"]), (&"client".into(), &"no_route".into()));
     assert!(refused.get("ingress").is_none());
+    let unread = Record { method: None, host: None, uri: None, version: None, ..*record("/") };
+    assert_eq!(line("$method $host $path $protocol", &unread), "- - - -\n");
+    let unread: serde_json::Value = serde_json::from_str(&line("json", &unread)).expect("JSON");
+    assert!(
+        ["method", "host", "path", "protocol"].iter().all(|field| unread.get(field).is_none()),
+        "{unread}"
+    );
 }
 
 #[test]
@@ -62,7 +69,7 @@ fn a_template_has_its_fields_and_no_line_gets_out_of_hand() {
     let template = r#"$client "$method $path" $status cost $5 $reason$"#;
     assert_eq!(line(template, &record("/a")), "192.0.2.7 \"POST /a\" 200 cost $5 -$\n");
     let host = HeaderValue::from_bytes(b"a\"\\\x80").expect("a value");
-    let odd = Record { host: Some(host), uri: Uri::from_static("/"), ..*record("/") };
+    let odd = Record { host: Some(host), uri: Some(Uri::from_static("/")), ..*record("/") };
     assert_eq!(line("$host", &odd), "a\\\"\\\\\u{fffd}\n");
     let error = "$nothing".parse::<Format>().expect_err("no such field").to_string();
     assert!(error.contains("there is no field $nothing; there are time, request_id"), "{error}");

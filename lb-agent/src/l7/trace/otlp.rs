@@ -1,6 +1,7 @@
 //! Spans as a collector reads them: OTLP 1 in JSON (opentelemetry-proto, `trace.proto`; the JSON mapping of OTLP has ids in
 //! hexadecimal and 64-bit numbers as texts). Names of attributes are those of OpenTelemetry's conventions where it has one.
 
+use http::Method;
 use serde_json::{Value as Json, json};
 
 use super::Span;
@@ -40,7 +41,7 @@ fn told(Span { place, record }: &Span, clock: &Clock) -> Json {
     let mut told = json!({
         "traceId": place.trace(),
         "spanId": place.span(),
-        "name": record.method.as_str(),
+        "name": record.method.as_ref().map_or("HTTP", Method::as_str),
         "kind": SERVER,
         "startTimeUnixNano": start.to_string(),
         "endTimeUnixNano": (start + took).to_string(),

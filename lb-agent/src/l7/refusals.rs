@@ -1,0 +1,62 @@
+//! What of clients' bytes and connections a worker refuses: each is counted, and the log is told why at a limited rate.
+
+use std::array;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::guard::{Fault, Malformed};
+use super::limits::Limit;
+use super::news::News;
+use super::tls::HandshakeFailure;
+use crate::metrics::Metrics;
+
+/// The log is told of one reason so seldom; anybody on the Internet can give any of them.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Those of a worker, by their reasons.
+pub(super) struct Refusals {
+    metrics: Metrics,
+    malformed: [News; Malformed::ALL.len()],
+    limits: [News; Limit::ALL.len()],
+    handshakes: [News; HandshakeFailure::ALL.len()],
+}
+
+impl Refusals {
+    /// None yet.
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        Self { metrics: metrics.clone(), malformed: quiet(), limits: quiet(), handshakes: quiet() }
+    }
+
+    /// One more, of this client.
+    pub(super) fn count(&self, client: IpAddr, fault: Fault) {
+        let (news, reason, what) = match fault {
+            Fault::Malformed(malformed) => {
+                self.metrics.malformed(malformed);
+                let news = &self.malformed[malformed as usize];
+                (news, malformed.label(), "a client sent what could be read in two ways, or not at all")
+            }
+            Fault::Limit(limit) => {
+                self.metrics.limit_reached(limit);
+                (&self.limits[limit as usize], limit.name(), "a client reached a limit")
+            }
+        };
+        tell(news, client, reason, what);
+    }
+
+    /// A handshake that failed.
+    pub(super) fn handshake(&self, client: IpAddr, why: HandshakeFailure) {
+        self.metrics.handshake_failed(why);
+        tell(&self.handshakes[why as usize], client, why.label(), "a TLS handshake failed");
+    }
+}
+
+fn quiet<const N: usize>() -> [News; N] {
+    array::from_fn(|_| News::every(QUIET))
+}
+
+fn tell(news: &News, client: IpAddr, reason: &str, what: &str) {
+    match news.at(Instant::now()) {
+        Some(untold) => tracing::info!(%client, reason, untold, "{what}"),
+        None => tracing::debug!(%client, reason, "{what}"),
+    }
+}
