@@ -88,6 +88,31 @@ async fn what_ends_badly_is_logged_with_who_is_to_blame() {
 }
 
 #[tokio::test]
+async fn of_what_is_no_request_nothing_is_made_up() {
+    let backend = Backend::says("hello").await;
+    let (fixture, folder) = start(Table::all_to(&[backend.address]));
+    for (number, sent) in (1..).zip([
+        &b"POST /x HTTP/1.1\r\nhost : a\r\n\r\n"[..],
+        b"POST /a<b HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"POST /\xff HTTP/1.1\r\nhost: a\r\n\r\n",
+    ]) {
+        let answer = raw_exchange(fixture.http(), sent).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        let line = lines(&folder, number).await.pop().expect("a line");
+        assert_eq!((&line["reason"], &line["status"]), (&"malformed".into(), &400.into()), "{line}");
+        let id = line["request_id"].as_str().expect("an id");
+        assert!(answer.contains(&format!("\r\nx-request-id: {id}\r\n")), "{answer}");
+        let known = ["method", "path", "host", "protocol"].map(|field| line.get(field));
+        assert_eq!(known, [None; 4], "{line}");
+        assert_eq!(fixture.metric("lb_l7_replies_total{reason=\"malformed\"}"), number as u64);
+    }
+    let malformed =
+        |reason| fixture.metric(&format!("lb_l7_malformed_requests_total{{reason=\"{reason}\"}}"));
+    assert_eq!(["header_name", "request_line", "other"].map(malformed), [1, 2, 0]);
+    assert_eq!(backend.connections(), 0);
+}
+
+#[tokio::test]
 async fn an_upload_is_counted() {
     let backend = Backend::says("ok").await;
     let (fixture, folder) = start(Table::all_to(&[backend.address]));

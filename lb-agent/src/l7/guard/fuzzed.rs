@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use http::{Method, Uri};
+
 use super::fault::Fault;
 use super::http1::Scanner;
 use super::http2::Meter;
 use crate::l7::limits::Limits;
+use crate::l7::line::{self, RequestLine};
 
 /// Bytes at a time.
 pub(in crate::l7) const PIECES: [usize; 4] = [1, 2, 7, 64];
@@ -22,6 +25,18 @@ pub fn http1(bytes: &[u8]) {
     };
     let whole = scan(bytes.len().max(1));
     PIECES.into_iter().for_each(|piece| assert_eq!(scan(piece), whole, "by {piece}"));
+    bytes.split_inclusive(|byte| *byte == b'\n').for_each(request_line);
+}
+
+/// A line that passes as that of a request: the HTTP library has nothing against it.
+fn request_line(line: &[u8]) {
+    let Ok(text) = line::text(line) else { return };
+    if RequestLine::parse(text).is_ok() {
+        let mut words = text.split(|byte| *byte == b' ');
+        assert!(words.next().is_some_and(|method| Method::from_bytes(method).is_ok()), "{text:?}");
+        let target = words.next().and_then(|target| std::str::from_utf8(target).ok());
+        assert!(target.is_some_and(|target| target.parse::<Uri>().is_ok()), "{text:?}");
+    }
 }
 
 /// A client's frames of HTTP/2, and ours.
