@@ -1,16 +1,19 @@
 //! Limits in number and in time: each is reached, counted under its name, and leaves the others alone.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use lb_agent::l7::{Setting, Timeouts};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::support::{
-    Backend, Fixture, Http, RawBackend, Table, all_schemes, body_of, connect_tls, eventually, raw_exchange,
-    read_head, request, text,
+    Backend, Fixture, Http, RawBackend, Table, all_schemes, body_of, connect_tls, connect_tls_over,
+    eventually, raw_exchange, read_head, request, text, tls_client,
 };
 
 fn setting(text: &str) -> Setting {
@@ -51,18 +54,63 @@ async fn connections_beyond_a_limit_are_closed_and_places_come_back() {
     }
 }
 
+/// A connection of another address of this machine's.
+async fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, last], 0).into()).expect("an address of ours");
+    socket.connect(to).await.expect("connect")
+}
+
+/// A connection that begins a handshake and stops there; whether the proxy has answered.
+async fn stop_after_hello(last: u8, to: SocketAddr) -> (TcpStream, bool) {
+    let config = tls_client(rustls::DEFAULT_VERSIONS, &[], all_schemes());
+    let name = "a".try_into().expect("a name");
+    let mut hello = Vec::new();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
+    client.write_tls(&mut hello).expect("a greeting");
+    let mut stream = connect_from(last, to).await;
+    stream.write_all(&hello).await.expect("sent");
+    let is_answered = stream.read_u8().await.is_ok();
+    (stream, is_answered)
+}
+
 #[tokio::test]
-async fn handshakes_beyond_the_limit_are_closed() {
+async fn who_says_nothing_takes_no_handshake_from_others_and_who_stops_only_his_share() {
+    const STOPS: u8 = 9;
+    const OTHER: u8 = 10;
+    const STOPS_TOO: u8 = 11;
     let backend = Backend::says("ok").await;
-    let set = |config: &mut lb_agent::l7::Config| config.limits = config.limits.with(setting("handshakes=1"));
+    let set = |config: &mut lb_agent::l7::Config| {
+        let limits = ["handshakes=4", "handshakes-per-client=2"].map(setting);
+        config.limits = limits.into_iter().fold(config.limits, lb_agent::l7::Limits::with);
+    };
     let fixture = Fixture::start_as(set, Table::all_to(&[backend.address]));
-    // Says nothing: its handshake is under way for as long as it likes, up to its deadline.
-    let silent = TcpStream::connect(fixture.https()).await.expect("connect");
-    eventually("it is taken", || fixture.proxy.left().total() == 1).await;
-    let mut second = TcpStream::connect(fixture.https()).await.expect("connect");
-    assert!(is_closed(&mut second).await);
-    assert_eq!(reached(&fixture, "handshakes"), 1);
-    drop(silent);
+    let https = fixture.https();
+    let other_is_served = || async {
+        let tls = connect_tls_over(connect_from(OTHER, https).await, "a", &[], all_schemes()).await;
+        assert_eq!(Http::one_over(tls).await.send(request("a", "/")).await.text(), "ok");
+    };
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(connect_from(STOPS, https).await);
+    }
+    eventually("they are taken", || fixture.proxy.left().total() == 8).await;
+    other_is_served().await;
+    let mut stopped = Vec::new();
+    for place in 0..3 {
+        let (stream, is_answered) = stop_after_hello(STOPS, https).await;
+        assert_eq!(is_answered, place < 2);
+        stopped.push(stream);
+    }
+    assert_eq!((reached(&fixture, "handshakes-per-client"), reached(&fixture, "handshakes")), (1, 0));
+    other_is_served().await;
+    let held = [stop_after_hello(STOPS_TOO, https).await, stop_after_hello(STOPS_TOO, https).await];
+    assert!(held.iter().all(|(_, is_answered)| *is_answered));
+    assert!(!stop_after_hello(OTHER, https).await.1, "as many as there may be");
+    assert_eq!((reached(&fixture, "handshakes-per-client"), reached(&fixture, "handshakes")), (1, 1));
+    drop((silent, stopped, held));
+    eventually("all have ended", || fixture.proxy.left().total() == 0).await;
+    other_is_served().await;
 }
 
 #[tokio::test]

@@ -17,11 +17,19 @@ pub(super) struct Admission {
     limit: usize,
     per_client: usize,
     handshakes: usize,
+    handshakes_per_client: usize,
     open: Cell<usize>,
-    by_client: RefCell<HashMap<IpAddr, usize, RandomState>>,
+    by_client: RefCell<HashMap<IpAddr, Own, RandomState>>,
     shaking: Cell<usize>,
     /// Whether it is crowded, as of the last look, and how often it has become so.
     crowd: Cell<(bool, u32)>,
+}
+
+/// What one client has.
+#[derive(Default)]
+struct Own {
+    open: usize,
+    shaking: usize,
 }
 
 impl Admission {
@@ -32,6 +40,7 @@ impl Admission {
             limit: share(Limit::Connections),
             per_client: share(Limit::ConnectionsPerClient),
             handshakes: share(Limit::Handshakes),
+            handshakes_per_client: share(Limit::HandshakesPerClient),
             open: Cell::default(),
             by_client: RefCell::default(),
             shaking: Cell::default(),
@@ -54,10 +63,10 @@ impl Admission {
         let client = client(peer);
         let mut by_client = self.by_client.borrow_mut();
         let own = by_client.entry(client).or_default();
-        if *own >= self.per_client {
+        if own.open >= self.per_client {
             return Err(Limit::ConnectionsPerClient);
         }
-        *own += 1;
+        own.open += 1;
         Ok(client)
     }
 
@@ -74,15 +83,6 @@ impl Admission {
     pub(super) fn crowd(&self) -> Option<u32> {
         let (is_crowded, times) = self.crowd.get();
         is_crowded.then_some(times)
-    }
-
-    /// Begins a TLS handshake, until the guest is dropped.
-    pub(super) fn shake_hands(self: &Rc<Self>) -> Result<Handshake, Limit> {
-        if self.shaking.get() >= self.handshakes {
-            return Err(Limit::Handshakes);
-        }
-        self.shaking.set(self.shaking.get() + 1);
-        Ok(Handshake(self.clone()))
     }
 }
 
@@ -107,6 +107,25 @@ impl Guest {
         self.client = Some(self.admission.count(peer)?);
         Ok(())
     }
+
+    /// Begins a TLS handshake, until that is dropped. One client cannot have all places: it may keep each for as long as a
+    /// handshake may take.
+    pub(super) fn shake_hands(&self) -> Result<Handshake, Limit> {
+        let Admission { shaking, by_client, .. } = &*self.admission;
+        if shaking.get() >= self.admission.handshakes {
+            return Err(Limit::Handshakes);
+        }
+        if let Some(client) = self.client
+            && let Some(own) = by_client.borrow_mut().get_mut(&client)
+        {
+            if own.shaking >= self.admission.handshakes_per_client {
+                return Err(Limit::HandshakesPerClient);
+            }
+            own.shaking += 1;
+        }
+        shaking.set(shaking.get() + 1);
+        Ok(Handshake { admission: self.admission.clone(), client: self.client })
+    }
 }
 
 impl Drop for Guest {
@@ -117,8 +136,8 @@ impl Drop for Guest {
         if let Some(client) = self.client
             && let Some(own) = by_client.get_mut(&client)
         {
-            *own -= 1;
-            if *own == 0 {
+            own.open -= 1;
+            if own.open == 0 {
                 by_client.remove(&client);
             }
         }
@@ -126,11 +145,20 @@ impl Drop for Guest {
 }
 
 /// A TLS handshake under way.
-pub(super) struct Handshake(Rc<Admission>);
+pub(super) struct Handshake {
+    admission: Rc<Admission>,
+    client: Option<IpAddr>,
+}
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.0.shaking.set(self.0.shaking.get() - 1);
+        let Admission { shaking, by_client, .. } = &*self.admission;
+        shaking.set(shaking.get() - 1);
+        if let Some(client) = self.client
+            && let Some(own) = by_client.borrow_mut().get_mut(&client)
+        {
+            own.shaking -= 1;
+        }
     }
 }
 
@@ -179,11 +207,23 @@ mod tests {
     }
 
     #[test]
-    fn handshakes_at_one_time_are_limited() {
-        let admission = admission(&["handshakes=1"], 1);
-        let one = admission.shake_hands();
-        assert_eq!(admission.shake_hands().err(), Some(Limit::Handshakes));
+    fn handshakes_at_one_time_are_limited_and_so_are_those_of_one_client() {
+        let admission = admission(&["handshakes=3", "handshakes-per-client=2"], 1);
+        let mut guests = [Some("192.0.2.1"), Some("192.0.2.1"), Some("192.0.2.1"), Some("192.0.2.2"), None]
+            .map(|client| admission.admit(client.map(address)).ok());
+        let [first, second, third, other, proxy] =
+            guests.each_mut().map(|guest| guest.take().expect("taken"));
+        let one = first.shake_hands();
+        let two = second.shake_hands();
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!(third.shake_hands().err(), Some(Limit::HandshakesPerClient));
+        let others = other.shake_hands();
+        assert!(others.is_ok());
+        assert_eq!(proxy.shake_hands().err(), Some(Limit::Handshakes));
         drop(one);
-        assert!(admission.shake_hands().is_ok());
+        assert!(proxy.shake_hands().is_ok(), "of whom it is not known whose it is counts for all");
+        assert!(third.shake_hands().is_ok());
+        drop((first, second, third, other, two, others));
+        assert!(admission.by_client.borrow().is_empty() && admission.shaking.get() == 0);
     }
 }

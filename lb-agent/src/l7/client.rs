@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::access_log::Session;
-use super::admission::Guest;
+use super::admission::{Guest, Handshake};
 use super::deadline::Deadline;
 use super::drain::LEAST;
 use super::forwarded::Origin;
@@ -114,6 +114,11 @@ impl Client {
         self.source = client;
         self.origin = Origin::new(client.ip(), self.listener, self.protocol, trust);
         if trust.is_in_front(client.ip()) { Ok(()) } else { self.guest.is_of(client.ip()) }
+    }
+
+    /// Begins a TLS handshake, until that is dropped, unless there are too many.
+    pub(super) fn shake_hands(&self) -> Result<Handshake, Limit> {
+        self.guest.shake_hands()
     }
 
     /// Whether it speaks HTTP/1 in the clear.

@@ -15,8 +15,9 @@ use super::access_log::Session;
 use super::admission::Guest;
 use super::client::Client;
 use super::guard::{Fault, Guarded, Malformed};
+use super::limits::Limit;
 use super::sniff::sniff;
-use super::tls::{self, CertificateIndex, HandshakeFailure};
+use super::tls::{self, CertificateIndex, HandshakeFailure, Hello};
 use super::worker::Worker;
 use super::{http1, http2, proxy_header, refuse};
 use crate::model::{Host, ListenerProtocol};
@@ -101,19 +102,13 @@ async fn serve_clear(client: Rc<Client>, mut stream: TcpStream) {
 }
 
 async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<CertificateIndex>) {
-    let worker = &client.worker;
-    // A handshake costs as much as thirty requests.
-    let refused = worker.overload.refuses();
-    let under_way = match refused.map_or_else(|| worker.admission.shake_hands(), Err) {
-        Ok(under_way) => under_way,
-        Err(limit) => return refuse::count(&client, limit.into()),
-    };
-    let accepted = Box::pin(client.within(tls::shake_hands(stream, &certificates))).await;
+    let made = Box::pin(client.within(shake_hands(&client, stream, &certificates))).await;
     // A connection does not keep the certificates of a state that is gone.
-    drop((certificates, under_way));
-    let stream = match accepted.unwrap_or(Err(HandshakeFailure::TimeOut)) {
-        Ok(stream) => stream,
-        Err(why) => return client.worker.refusals.handshake(client.origin.peer(), why),
+    drop(certificates);
+    let stream = match made.unwrap_or(Ok(Err(HandshakeFailure::TimeOut))) {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(why)) => return client.worker.refusals.handshake(client.origin.peer(), why),
+        Err(limit) => return refuse::count(&client, limit.into()),
     };
     let (_, session) = stream.get_ref();
     let (version, is_resumed) = tls::outcome(session);
@@ -126,6 +121,25 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<Cert
         client.session.get_or_init(|| Session::of(session).into());
     }
     serve_http(client, stream, Bytes::new(), is_http2).await;
+}
+
+/// Who says nothing has no place among the handshakes: it costs what any connection does, and counts as one. What a
+/// handshake costs begins with the answer.
+async fn shake_hands(
+    client: &Client,
+    stream: TcpStream,
+    certificates: &CertificateIndex,
+) -> Result<Result<TlsStream<TcpStream>, HandshakeFailure>, Limit> {
+    let hello = match Hello::read(stream).await {
+        Ok(hello) => hello,
+        Err(why) => return Ok(Err(why)),
+    };
+    // As much as thirty requests.
+    if let Some(limit) = client.worker.overload.refuses() {
+        return Err(limit);
+    }
+    let _under_way = client.shake_hands()?;
+    Ok(hello.answer(certificates).await)
 }
 
 /// In a place of its own: a connection's task is as large as the largest of its phases, and each has as many as there are

@@ -16,6 +16,8 @@ pub enum Limit {
     ConnectionsPerClient,
     /// Of TLS, under way at one time.
     Handshakes,
+    /// The same of one address, or one /64 of IPv6.
+    HandshakesPerClient,
     /// Of a request's body.
     UploadRate,
     /// Of what waits for a client to read it.
@@ -84,7 +86,13 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     Known {
         name: "handshakes",
         default: 4000,
-        help: "TLS handshakes at one time, shared out among the workers: those beyond are closed",
+        help: "TLS handshakes at one time, shared out among the workers, each from its whole ClientHello on: those beyond \
+               are closed",
+    },
+    Known {
+        name: "handshakes-per-client",
+        default: 1000,
+        help: "the same of one address, or one /64 of IPv6, shared out among the workers: those beyond are closed",
     },
     Known {
         name: "upload-rate",
@@ -209,6 +217,7 @@ impl Limit {
         Self::Connections,
         Self::ConnectionsPerClient,
         Self::Handshakes,
+        Self::HandshakesPerClient,
         Self::UploadRate,
         Self::DownloadRate,
         Self::HeadTime,

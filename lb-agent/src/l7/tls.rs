@@ -16,7 +16,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub use self::failure::HandshakeFailure;
-pub(super) use self::handshake::{outcome, shake_hands};
+pub(super) use self::handshake::{Hello, outcome};
 pub(super) use self::index::CertificateIndex;
 use self::key::Key;
 use self::set::{CertificateSet, Sets};
