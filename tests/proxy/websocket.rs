@@ -3,6 +3,7 @@
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
+use lb_agent::l7::{Config, Setting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::{
@@ -269,4 +270,56 @@ async fn an_endpoint_that_takes_no_websocket_opens_no_tunnel() {
     let mut client = client(fixture.http()).await;
     let (response, _sending) = client.send_request(connect(Some("websocket")), false).expect("sent");
     assert_eq!(response.await.expect("a response").status(), StatusCode::BAD_GATEWAY);
+}
+
+/// A proxy to one endpoint that echoes, with these limits.
+async fn limited(settings: &[&str]) -> (Backend, Fixture) {
+    let backend = echo().await;
+    let limits = settings.iter().map(|text| text.parse::<Setting>().expect("a setting")).collect();
+    let set = |config: &mut Config| config.limits = limits;
+    let fixture = Fixture::start_as(set, Table::all_to(&[backend.address]));
+    (backend, fixture)
+}
+
+fn reached(fixture: &Fixture, limit: &str) -> u64 {
+    fixture.metric(&format!("lb_l7_limits_reached_total{{limit=\"{limit}\"}}"))
+}
+
+#[tokio::test]
+async fn an_open_tunnel_is_work_under_way_at_its_endpoint() {
+    let (_backend, fixture) = limited(&["endpoint-requests=1", "pending-time=60000"]).await;
+    let mut client = Http::one(fixture.http()).await;
+    let mut response = client.begin(upgrade("websocket")).await.expect("a response");
+    let tunnel = hyper::upgrade::on(&mut response).await.expect("upgraded");
+    let waits = tokio::spawn(Http::get(fixture.http(), "a", "/"));
+    eventually("the next one waits", || fixture.metric("lb_l7_upstream_pending") == 1).await;
+    assert_eq!(reached(&fixture, "endpoint-requests"), 1);
+    drop((tunnel, client));
+    assert_eq!(waits.await.expect("no panic").text(), "plain");
+}
+
+#[tokio::test]
+async fn a_tunnel_over_a_stream_takes_the_place_of_a_connection() {
+    for limit in ["connections", "connections-per-client"] {
+        let (_backend, fixture) = limited(&[&format!("{limit}=3")]).await;
+        let mut client = client(fixture.http()).await;
+        let mut open = Vec::new();
+        for status in [200, 200, 503] {
+            let (response, sending) = client.send_request(connect(Some("websocket")), false).expect("sent");
+            let response = response.await.expect("a response");
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers().contains_key("retry-after"), status == 503);
+            open.push((response, sending));
+        }
+        assert_eq!(reached(&fixture, limit), 1);
+        drop(open);
+        // The end of a stream is heard of a moment later.
+        for tries in 0.. {
+            assert!(tries < 10_000, "a place is free again");
+            let (response, _sending) = client.send_request(connect(Some("websocket")), false).expect("sent");
+            if response.await.expect("a response").status() == StatusCode::OK {
+                break;
+            }
+        }
+    }
 }

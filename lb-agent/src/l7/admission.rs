@@ -108,6 +108,11 @@ impl Guest {
         Ok(())
     }
 
+    /// One more of the same client: a stream of its connection that takes as much as a connection would.
+    pub(super) fn one_more(&self) -> Result<Self, Limit> {
+        self.admission.admit(self.client)
+    }
+
     /// Begins a TLS handshake, until that is dropped. One client cannot have all places: it may keep each for as long as a
     /// handshake may take.
     pub(super) fn shake_hands(&self) -> Result<Handshake, Limit> {

@@ -28,6 +28,8 @@ pub(super) struct Load {
     /// When the average was that.
     at: Cell<Instant>,
     under_way: Cell<u32>,
+    /// Open there for as long as clients like.
+    tunnels: Cell<u32>,
     /// When it joined others, or came back to them; none if there was nobody who could have done its work meanwhile.
     joined: Cell<Option<Instant>>,
 }
@@ -36,7 +38,7 @@ impl Load {
     /// Of an endpoint that is new, alone or beside others that are known.
     pub(super) fn new(now: Instant, joins: bool) -> Self {
         let (average, under_way, joined) = (Cell::new(None), Cell::new(0), Cell::new(joins.then_some(now)));
-        Self { average, at: Cell::new(now), under_way, joined }
+        Self { average, at: Cell::new(now), under_way, tunnels: Cell::new(0), joined }
     }
 
     /// It was set aside and is back: others have done its work meanwhile, and it may have begun anew.
@@ -49,9 +51,20 @@ impl Load {
         self.under_way.set(self.under_way.get() + 1);
     }
 
-    /// Requests that it has to answer.
+    /// Requests that it has to answer, and tunnels that are open there.
     pub(super) fn under_way(&self) -> u32 {
-        self.under_way.get()
+        self.under_way.get().saturating_add(self.tunnels.get())
+    }
+
+    /// A request has become a tunnel, which says nothing of how soon the next one is answered.
+    pub(super) fn begin_tunnel(&self) {
+        self.end();
+        self.tunnels.set(self.tunnels.get() + 1);
+    }
+
+    /// A tunnel is closed.
+    pub(super) fn end_tunnel(&self) {
+        self.tunnels.set(self.tunnels.get().saturating_sub(1));
     }
 
     /// It has nothing more to do with that request.
@@ -94,7 +107,7 @@ impl Load {
         })
     }
 
-    /// The same by their requests under way alone.
+    /// The same by their requests under way and tunnels alone.
     pub(super) fn is_less_busy_than(&self, other: &Self, now: Instant) -> bool {
         self.precedes(other, now).unwrap_or_else(|| match (self.under_way(), other.under_way()) {
             (own, others) if own == others => fastrand::bool(),
@@ -162,6 +175,21 @@ mod tests {
         busy.end();
         busy.failed(now, Duration::ZERO);
         assert_eq!(share(&busy, &idle, now), 0, "a failure is no quick answer");
+    }
+
+    #[test]
+    fn tunnels_are_work_under_way_and_no_reason_to_expect_a_later_answer() {
+        let now = Instant::now();
+        let (one, other) = (load(now, 5), load(now, 5));
+        for _ in 0..10 {
+            one.begin();
+            one.begin_tunnel();
+        }
+        assert_eq!((one.under_way(), other.under_way()), (10, 0));
+        assert!(!one.is_less_busy_than(&other, now) && other.is_less_busy_than(&one, now));
+        assert!((350..650).contains(&share(&one, &other, now)), "as soon as the other");
+        (0..10).for_each(|_| one.end_tunnel());
+        assert_eq!(one.under_way(), 0);
     }
 
     #[test]

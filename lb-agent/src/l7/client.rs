@@ -121,6 +121,12 @@ impl Client {
         self.guest.shake_hands()
     }
 
+    /// A place among all connections for a tunnel over a stream, which takes a connection to an endpoint of its own for as
+    /// long as its client likes.
+    pub(super) fn admit_tunnel(&self) -> Result<Guest, Limit> {
+        self.guest.one_more()
+    }
+
     /// Whether it speaks HTTP/1 in the clear.
     pub(super) fn is_plain(&self) -> bool {
         self.kind.get() == ConnectionKind::Http1 && self.protocol == ListenerProtocol::Http

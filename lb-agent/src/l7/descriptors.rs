@@ -1,4 +1,5 @@
-//! Descriptors: each client's connection takes one, and its endpoint's another. Where the system gives too few for
+//! Descriptors: each client's connection takes one, and its endpoint's another; a tunnel over a stream of HTTP/2, which has a
+//! connection to an endpoint of its own, counts as a connection (`Admission`). Where the system gives too few for
 //! the limit of connections, that limit is lowered at the start, and not found out under load.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

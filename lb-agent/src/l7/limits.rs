@@ -76,12 +76,13 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     Known {
         name: "connections",
         default: 200_000,
-        help: "client connections at one time, shared out among the workers: those beyond are closed",
+        help: "client connections at one time, and WebSockets over streams of HTTP/2, shared out among the workers: \
+               connections beyond are closed, and such WebSockets a 503 with Retry-After",
     },
     Known {
         name: "connections-per-client",
         default: 20_000,
-        help: "connections of one address, or one /64 of IPv6, shared out among the workers: those beyond are closed",
+        help: "the same of one address, or one /64 of IPv6, shared out among the workers",
     },
     Known {
         name: "handshakes",
@@ -92,7 +93,7 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     Known {
         name: "handshakes-per-client",
         default: 1000,
-        help: "the same of one address, or one /64 of IPv6, shared out among the workers: those beyond are closed",
+        help: "handshakes of one address, or one /64 of IPv6, shared out among the workers: those beyond are closed",
     },
     Known {
         name: "upload-rate",
@@ -185,8 +186,8 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     Known {
         name: "endpoint-requests",
         default: 10_000,
-        help: "requests under way at one endpoint, shared out among the workers: where all endpoints of a backend have \
-               so many, the next ones wait",
+        help: "requests under way at one endpoint and WebSockets open there, shared out among the workers: where all \
+               endpoints of a backend have so many, the next ones wait",
     },
     Known {
         name: "pending-requests",
@@ -213,7 +214,7 @@ const KNOWN: [Known; Limit::ALL.len()] = [
 
 impl Limit {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Connections,
         Self::ConnectionsPerClient,
         Self::Handshakes,

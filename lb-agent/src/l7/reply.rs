@@ -55,7 +55,7 @@ pub enum Reply {
     ResponseTimeout,
     /// Each endpoint has as many requests as it may have; see `Limit`.
     EndpointsBusy,
-    /// Time or memory runs short, or what connections to endpoints take; see `Limit` and `Shortage`.
+    /// Time, memory or places for connections run short, or what connections to endpoints take; see `Limit` and `Shortage`.
     Overloaded,
 }
 

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::access_log::Notes;
+use super::admission::Guest;
 use super::body::{Body, RequestBody};
 use super::breach::Breaches;
 use super::client::{Busy, Client};
@@ -50,6 +51,14 @@ enum Downstream {
     Stream(Opening),
 }
 
+/// What an open tunnel takes, until it is dropped.
+struct Taken {
+    /// At its endpoint.
+    _turn: Turn,
+    /// Among the connections, if it is a stream of one.
+    _place: Option<Guest>,
+}
+
 /// Sends a WebSocket handshake; tunnels if the endpoint agrees, else passes its answer back.
 pub(super) async fn open(
     client: Rc<Client>,
@@ -63,8 +72,11 @@ pub(super) async fn open(
         _ => parts.extensions.remove::<OnUpgrade>().map(Downstream::Connection),
     };
     let is_stream = headers::asks_for_websocket(&parts);
+    let mut place = None;
     if is_stream {
         headers::into_handshake(&mut parts);
+        let admitted = client.admit_tunnel().inspect_err(|limit| client.worker.metrics.limit_reached(*limit));
+        place = Some(admitted.map_err(|_| Reply::Overloaded)?);
     }
     parts.extensions.clear();
     headers::set_websocket(&mut parts.headers);
@@ -83,7 +95,6 @@ pub(super) async fn open(
     tries.answered(&turn, (response.status(), response.headers()), ejection, metrics);
     turn.answered(None);
     notes.iter().for_each(|notes| notes.answered());
-    drop(turn);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // To a CONNECT, a status of success would say that the tunnel is there.
         if is_stream && response.status().is_success() {
@@ -98,7 +109,9 @@ pub(super) async fn open(
     if !is_stream {
         client.passage.become_tunnel();
     }
-    tokio::task::spawn_local(carry(Busy::tunnel(&client), downstream, connection));
+    turn.becomes_tunnel();
+    let taken = Taken { _turn: turn, _place: place };
+    tokio::task::spawn_local(carry(Busy::tunnel(&client), taken, downstream, connection));
     let (mut parts, _) = response.into_parts();
     headers::prepare_response(&mut parts.headers);
     if is_stream {
@@ -119,7 +132,6 @@ fn pass_back(response: Response<()>, connection: Box<EndpointConnection>) -> Res
     Response::from_parts(parts, Body::exchange(Box::new(Exchange::new(connection, None))))
 }
 
-/// The turn lasts until the endpoint has answered: a tunnel says nothing of its load.
 async fn connect(
     client: &Client,
     target: &Arc<Target>,
@@ -177,7 +189,7 @@ async fn shake_hands(
     }
 }
 
-async fn carry(busy: Busy, downstream: Downstream, connection: Box<EndpointConnection>) {
+async fn carry(busy: Busy, taken: Taken, downstream: Downstream, connection: Box<EndpointConnection>) {
     match downstream {
         Downstream::Connection(upgrade) => {
             if let Ok(client) = upgrade.await {
@@ -191,6 +203,8 @@ async fn carry(busy: Busy, downstream: Downstream, connection: Box<EndpointConne
             }
         }
     }
+    // Its endpoint's connection is closed by now.
+    drop(taken);
 }
 
 /// In the clear, from socket to socket, without what HTTP needs in between.

@@ -82,9 +82,10 @@ impl Upstream {
     }
 }
 
-/// A request's turn at an endpoint, from its choice to the end of the response.
+/// A request's turn at an endpoint, from its choice to the end of the response, or of the tunnel that came of it.
 pub(super) struct Turn {
     upstream: Rc<Upstream>,
+    is_tunnel: Cell<bool>,
     /// When the request could be sent; none where nobody wants to know: there was no choice, and nothing is counted.
     began: Cell<Option<Instant>>,
     counted: Counted,
@@ -94,7 +95,7 @@ impl Turn {
     pub(super) fn new(upstream: Rc<Upstream>, began: Option<Instant>, counted: Counted) -> Self {
         upstream.load.begin();
         counted.begins();
-        Self { upstream, began: Cell::new(began), counted }
+        Self { upstream, is_tunnel: Cell::new(false), began: Cell::new(began), counted }
     }
 
     /// Where what becomes of it is counted.
@@ -119,6 +120,13 @@ impl Turn {
         if let Some((now, took)) = self.took(sent) {
             self.upstream.load.answered(now, took);
             self.counted.answered(took);
+        }
+    }
+
+    /// The response is a tunnel.
+    pub(super) fn becomes_tunnel(&self) {
+        if !self.is_tunnel.replace(true) {
+            self.upstream.load.begin_tunnel();
         }
     }
 
@@ -150,7 +158,12 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.upstream.load.end();
+        let load = &self.upstream.load;
+        if self.is_tunnel.get() {
+            load.end_tunnel()
+        } else {
+            load.end()
+        }
         self.counted.ends();
         self.upstream.queues.next();
     }
