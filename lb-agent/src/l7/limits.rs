@@ -201,9 +201,9 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     },
     Known {
         name: "worker-delay",
-        default: 2000,
-        help: "how late a worker comes to what is ready, milliseconds, for some time: a growing share of new \
-               requests is a 503 with Retry-After, and of new TLS connections closed",
+        default: 100,
+        help: "how late a worker comes to what is ready, milliseconds, for half a second: while it does, new \
+               requests are a 503 with Retry-After, and new TLS connections are closed",
     },
     Known {
         name: "memory",
