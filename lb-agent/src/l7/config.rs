@@ -1,6 +1,8 @@
 //! What the proxy is told at its start; all the rest comes with snapshots.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -49,6 +51,8 @@ pub struct Config {
     pub route_metrics: usize,
     /// Who watches whether the threads run.
     pub beats: Beats,
+    /// The folder below which the kernel's files are.
+    pub root: Arc<Path>,
 }
 
 /// Where connections come from.
@@ -144,6 +148,7 @@ impl Config {
             served_by: None,
             route_metrics: DEFAULT_ROUTE_METRICS,
             beats: Beats::default(),
+            root: Path::new("/").into(),
         }
     }
 }

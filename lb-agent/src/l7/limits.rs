@@ -208,7 +208,9 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     Known {
         name: "memory",
         default: 90,
-        help: "the part of its memory limit (cgroup) that the agent uses, percent: as worker-delay",
+        help: "the part of its memory limit (cgroup), and of what it has and the machine still gives, that the agent uses, \
+               percent: from there on a growing share of new requests is a 503 with Retry-After, and of new TLS \
+               connections closed",
     },
 ];
 

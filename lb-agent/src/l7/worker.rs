@@ -121,7 +121,7 @@ pub(super) fn run(start: Start, ready: &std::sync::mpsc::Sender<io::Result<()>>)
             looks_at_memory,
         } = start;
         if looks_at_memory {
-            spawn_local(overload::follow_memory(memory.clone()));
+            spawn_local(overload::follow_memory(memory.clone(), config.root.clone()));
         }
         let worker = Worker::new(config, live, metrics, secured, cookies, seed, memory);
         spawn_local(overload::follow(worker.clone()));

@@ -5,6 +5,7 @@ mod memory;
 mod shedding;
 
 use std::cell::Cell;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -103,9 +104,9 @@ pub(super) async fn follow(worker: Rc<Worker>) {
     }
 }
 
-/// Looks at the memory, for all workers. Ends with them, or at once where nothing is known of it.
-pub(super) async fn follow_memory(shared: MemoryUse) {
-    let Some(memory) = Memory::find() else { return };
+/// Looks at the memory, for all workers, in the kernel's files below this folder. Ends with them.
+pub(super) async fn follow_memory(shared: MemoryUse, root: Arc<Path>) {
+    let memory = Memory::find(&root);
     loop {
         // Files of the kernel's: no disk is waited for.
         shared.0.store(memory.percent(), Ordering::Relaxed);
