@@ -61,7 +61,7 @@ fn configuration(folder: &Path, name: &str, address: SocketAddr) -> PathBuf {
 struct Server {
     child: Child,
     address: SocketAddr,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -72,21 +72,24 @@ impl Server {
         let child = starts(folder.path(), address).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         let child =
             child.unwrap_or_else(|error| panic!("{name}: {error}: `cargo xtask test proxy` installs it"));
-        let server = Self { child, address, _folder: folder };
+        let server = Self { child, address, folder };
         eventually(name, || std::net::TcpStream::connect(address).is_ok()).await;
         server
     }
 
-    /// The requests that it has seen, this one included.
-    async fn count(&self) -> u64 {
+    /// The requests that it has seen, this one included, and those of them that clients tried to smuggle in.
+    async fn count(&self) -> [u64; 2] {
         let answer =
             raw_exchange(self.address, b"GET /count HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
-        // nginx says more: the third number of a line.
+        let numbers = |line: &str| line.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>();
+        // nginx says more: the third number of a line; those to one path are in a log.
         let line = answer.lines().skip_while(|line| !line.starts_with("server accepts")).nth(1);
-        let is_number = |line: &&str| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit());
-        let said = line.or_else(|| answer.lines().find(is_number));
-        let said = said.and_then(|line| line.split_whitespace().last());
-        said.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+        if let Some([_, _, seen]) = line.map(numbers).and_then(Result::ok).as_deref() {
+            let smuggled = std::fs::read_to_string(self.folder.path().join("smuggled")).expect("a log");
+            return [*seen, smuggled.lines().count() as u64];
+        }
+        let said = answer.lines().filter_map(|line| numbers(line).ok());
+        said.filter_map(|said| said.try_into().ok()).next().unwrap_or_else(|| panic!("{answer}"))
     }
 }
 
@@ -168,8 +171,8 @@ impl Logged {
         Self { fixture: Fixture::start_as(set, Table::all_to(&[backend])), folder }
     }
 
-    /// So many requests were passed on, at least and at most.
-    async fn passed_on(&self) -> (u64, u64) {
+    /// So many requests were passed on.
+    async fn passed_on(&self) -> PassedOn {
         eventually("all clients are gone", || self.fixture.proxy.left().total() == 0).await;
         let last = b"GET /last HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
         raw_exchange(self.fixture.http(), last).await;
@@ -178,14 +181,31 @@ impl Logged {
         eventually("the last line is there", || read().contains("\"/last\"") && read().ends_with('\n')).await;
         let log = read();
         let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        lines.fold((0, 0), |(least, most), line| {
+        let mut all = PassedOn::default();
+        for line in lines {
             let attempts = line["attempts"].as_u64().unwrap_or_default();
             // Of one whose body does not come or is wrong, the endpoint may have seen the head.
             let is_sure = line["blame"] != "client";
             assert!(line["blame"].is_null() || !is_sure, "{line}");
-            (least + if is_sure { attempts } else { 0 }, most + attempts)
-        })
+            all.least += if is_sure { attempts } else { 0 };
+            all.most += attempts;
+            if line["path"] == "/smuggled" {
+                assert!(is_sure && attempts == 1, "it is a request of its own: {line}");
+                all.smuggled += 1;
+            }
+        }
+        all
     }
+}
+
+/// Requests that were passed on.
+#[derive(Default, Debug)]
+struct PassedOn {
+    /// As many of them have come to the server as are sure to, and as may have.
+    least: u64,
+    most: u64,
+    /// Those to the path of `SMUGGLED`: requests by the letter, since what was before them had ended.
+    smuggled: u64,
 }
 
 #[tokio::test]
@@ -196,9 +216,13 @@ async fn each_server_sees_what_was_passed_on() {
         let proxy = Logged::start(server.address);
         let before = server.count().await;
         send(proxy.fixture.http(), &cases).await;
-        let (least, most) = proxy.passed_on().await;
-        let seen = server.count().await - before - 1;
+        let passed_on = proxy.passed_on().await;
+        let [seen, smuggled] = server.count().await;
+        let seen = seen - before[0] - 1;
         println!("{name}: {seen} requests of {} connections", cases.len());
-        assert!(least > 20 && (least..=most).contains(&seen), "{name} saw {seen}, of {least} to {most}");
+        let PassedOn { least, most, .. } = passed_on;
+        assert!(least > 20 && (least..=most).contains(&seen), "{name} saw {seen}, of {passed_on:?}");
+        assert!(passed_on.smuggled > 0, "{passed_on:?}");
+        assert_eq!(smuggled, passed_on.smuggled, "{name} saw others, of {passed_on:?}");
     }
 }

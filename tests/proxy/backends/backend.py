@@ -1,17 +1,20 @@
-"""Counts the requests that it sees, and says how many."""
+"""Counts the requests that it sees, and those to /smuggled; says how many."""
 import http.server
 import itertools
 import sys
 
 # One step, whichever threads take it.
 COUNT = itertools.count(1)
+SMUGGLED = []
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self):
-        seen = str(next(COUNT)).encode()
+        if self.path == "/smuggled":
+            SMUGGLED.append(self)
+        seen = f"{next(COUNT)} {len(SMUGGLED)}".encode()
         self.take_body()
         self.send_response(200)
         self.send_header("Content-Length", str(len(seen)))
