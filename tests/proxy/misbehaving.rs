@@ -10,7 +10,9 @@ use lb_agent::l7::Timeouts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, first_request, frame};
+use super::support::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, first_request, frame,
+};
 use super::support::{
     Answer, Fixture, Http, RawBackend, RequestBody, Table, eventually, protocol, quick, read_head, request,
 };
@@ -114,6 +116,32 @@ async fn a_head_without_end_is_502() {
         let fixture = Fixture::start(Table::all_to(&[backend.address]));
         check_reply(fixture, backend, BAD_RESPONSE, "large_head").await;
     }
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_502_over_http2_too() {
+    // `:status: 200`, then headers that are never indexed: few in each frame, or many.
+    for fields in [1, 3000] {
+        let backend = RawBackend::start(move |_, mut stream| async move {
+            let id = first_request(&mut stream).await;
+            let more = frame(CONTINUATION, 0, id, &[0x10, 1, b'x', 1, b'y'].repeat(fields));
+            let mut sent = stream.write_all(&frame(HEADERS, 0, id, &[0x88])).await;
+            while sent.is_ok() {
+                sent = stream.write_all(&more).await;
+            }
+        })
+        .await;
+        let fixture = Fixture::start(one_of_http2(backend.address));
+        check_reply(fixture, backend, BAD_RESPONSE, "large_head").await;
+    }
+    // One that ends, and is too long: the HTTP library does not say what it has against it.
+    let backend = sends_frames(|id| {
+        let more = [0x10, 1, b'x', 1, b'y'].repeat(2500);
+        frame(HEADERS, END_HEADERS | END_STREAM, id, &[&[0x88], &more[..]].concat())
+    })
+    .await;
+    let fixture = Fixture::start(one_of_http2(backend.address));
+    check_reply(fixture, backend, BAD_RESPONSE, "malformed_head").await;
 }
 
 /// An endpoint that sends this again and again, slowly, once it has a request.

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use h2::Reason;
+
 use super::news::News;
 use super::pool::Keeping;
 
@@ -67,7 +69,8 @@ impl Breach {
 
     /// What came over HTTP/2 in the place of a response's head.
     pub(super) fn of_stream_head(error: &h2::Error) -> Self {
-        Self::of_stream(error, Self::Closed, Self::MalformedHead)
+        let malformed = if is_for_size(error) { Self::LargeHead } else { Self::MalformedHead };
+        Self::of_stream(error, Self::Closed, malformed)
     }
 
     /// Why the body of a response over HTTP/2 broke off.
@@ -84,6 +87,15 @@ impl Breach {
             closed
         }
     }
+}
+
+/// Whether the HTTP library ended the connection for a head that goes on and on. Of one that is too long and ends, it says no more
+/// than that it is malformed.
+fn is_for_size(error: &h2::Error) -> bool {
+    let has_words = |said: &str| {
+        ["header_list_way_too_large", "too_many_continuations"].iter().any(|words| said.contains(words))
+    };
+    error.reason() == Some(Reason::ENHANCE_YOUR_CALM) && has_words(&error.to_string())
 }
 
 /// The log is told of one endpoint's breaches so seldom, at each worker; the metric counts all.
