@@ -5,14 +5,14 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use lb_tests::lab::site::SHOP;
+use lb_tests::lab::site::{API, SHOP};
 use lb_tests::lab::spread::owner;
 use lb_tests::lab::wait::eventually;
 use lb_tests::lab::{Lab, Node};
 use serde_json::{Value, json};
 
 use crate::liveness::await_all_up;
-use crate::{edges, with_site};
+use crate::{connect, edges, with_site};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -107,6 +107,59 @@ fn follows(lab: &Lab, to: SocketAddr) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Of a request, the agent and the folder that it reads say the same, and it is so.
+#[test]
+fn explain_names_the_app_that_answers_a_request() -> Result<()> {
+    with_site("explain_names_the_app_that_answers_a_request", &edges(1), |lab, _| {
+        let vip = SocketAddr::new(lab.vip().v4.into(), PORT);
+        let folder = lab.edges[0].manifests.display().to_string();
+        for (host, path, service, app) in [
+            (SHOP, "/x?y", "demo/shop:http", Some("shop")),
+            (SHOP, "/api/x", "demo/api:http", Some("api")),
+            (API, "/x", "demo/api:80", Some("api")),
+            ("other.example.org", "/", "", None),
+        ] {
+            if let Some(app) = app {
+                let answer = connect(lab, vip)?.fetch(host, path)?;
+                ensure!(answer.field("pod")?.starts_with(app), "{host}{path}: {}", answer.field("pod")?);
+            }
+            let code = i32::from(app.is_none());
+            for from in [&[][..], &["--manifests", &folder]] {
+                let found = explained_request(&lab.edges[0], host, path, from, code)?;
+                let listeners = found["listeners"].as_array().context("listeners")?;
+                ensure!(!listeners.is_empty(), "{found:#}");
+                for listener in listeners {
+                    let of_app = listener["backend"]["service"].as_str().unwrap_or_default();
+                    let reason = listener["reply"]["reason"].as_str().unwrap_or_default();
+                    ensure!(
+                        (of_app, reason) == (service, if app.is_some() { "" } else { "no_route" }),
+                        "{found:#}"
+                    );
+                }
+            }
+        }
+        // The words, as people get them.
+        let (status, text) = lab.edges[0].lb_agent(&["explain", "--host", SHOP, "--path", "/api/x"])?;
+        println!("{text}");
+        ensure!(status.code() == Some(0) && text.contains("demo/api:http"), "{status}: {text}");
+        let nowhere = ["explain", "--host", SHOP, "--manifests", "/nowhere"];
+        let (status, text) = lab.edges[0].lb_agent(&nowhere)?;
+        ensure!(status.code() == Some(2) && text.contains("/nowhere"), "{status}: {text}");
+        lab.edges[0].kill_agent()?;
+        let (status, text) = lab.edges[0].lb_agent(&nowhere[..3])?;
+        ensure!(status.code() == Some(2), "{status}: {text}");
+        Ok(())
+    })
+}
+
+fn explained_request(node: &Node, host: &str, path: &str, from: &[&str], code: i32) -> Result<Value> {
+    let question = [&["explain", "--json", "--host", host, "--path", path], from].concat();
+    let (status, text) = node.lb_agent(&question)?;
+    let found: Value = serde_json::from_str(&text).with_context(|| format!("{status}: {text}"))?;
+    ensure!(status.code() == Some(code), "{status}: {found:#}");
+    Ok(found)
 }
 
 #[test]
