@@ -13,6 +13,7 @@ mod descriptors;
 mod differential;
 mod drain;
 mod ejection;
+mod events;
 mod examples;
 mod explain;
 mod floods;
