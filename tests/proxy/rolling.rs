@@ -46,6 +46,11 @@ impl Pod {
         self.conditions = json!({"ready": true, "serving": true, "terminating": false});
     }
 
+    /// As pods do that are given no time between the change of their slice and their end: both come at once.
+    async fn ends(self) {
+        self.backend.end().await;
+    }
+
     fn terminates(&mut self) {
         self.conditions = json!({"ready": false, "serving": true, "terminating": true});
     }
@@ -72,8 +77,13 @@ fn tell(site: &mut Site, pods: &[Pod]) {
     assert_eq!(site.problems, Vec::<String>::new());
 }
 
-/// Asks until it is told to stop; half of the requests may not be sent twice.
-async fn load(address: SocketAddr, is_http2: bool, stop: Arc<AtomicBool>, answered: Arc<AtomicUsize>) {
+/// Asks until it is told to stop; of the requests with POST, which are half of them if there are any, none may be sent twice.
+async fn load(
+    address: SocketAddr,
+    (is_http2, posts): (bool, bool),
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+) {
     let mut client = if is_http2 { Http::two(address).await } else { Http::one(address).await };
     let mut count = 0_usize;
     while !stop.load(Ordering::SeqCst) {
@@ -81,7 +91,7 @@ async fn load(address: SocketAddr, is_http2: bool, stop: Arc<AtomicBool>, answer
         if is_http2 {
             *asked.uri_mut() = "http://a/".parse().expect("a URI");
         }
-        if count.is_multiple_of(2) {
+        if posts && count.is_multiple_of(2) {
             *asked.method_mut() = Method::POST;
         }
         let answer = client.send(asked).await;
@@ -100,7 +110,7 @@ async fn pods_are_replaced_one_by_one_and_no_request_fails() {
     let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
     let mut clients = JoinSet::new();
     for number in 0..8 {
-        clients.spawn(load(site.http(), number % 2 == 0, stop.clone(), answered.clone()));
+        clients.spawn(load(site.http(), (number % 2 == 0, true), stop.clone(), answered.clone()));
     }
     let more = || {
         let until = answered.load(Ordering::SeqCst) + 50;
@@ -135,4 +145,42 @@ async fn pods_are_replaced_one_by_one_and_no_request_fails() {
     while let Some(client) = clients.join_next().await {
         client.expect("all of its requests were answered");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_end_while_requests_come_fail_none_that_may_be_sent_twice() {
+    let mut pods = vec![Pod::start().await, Pod::start().await, Pod::start().await];
+    pods.iter_mut().for_each(Pod::is_ready);
+    let mut site = Site::start(OBJECTS, &[]).await;
+    tell(&mut site, &pods);
+    let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let mut clients = JoinSet::new();
+    for number in 0..16 {
+        clients.spawn(load(site.http(), (number % 2 == 0, false), stop.clone(), answered.clone()));
+    }
+    for at in 0..8 {
+        let before = pods[0].backend.requests();
+        eventually("it has its part", || pods[0].backend.requests() > before + 5).await;
+        pods.push(Pod::start().await);
+        pods[3].is_ready();
+        pods[0].terminates();
+        // The kubelet's signal may come before the slice does, or after it.
+        let told = at % 2 == 0;
+        if told {
+            tell(&mut site, &pods);
+        }
+        let ending = tokio::spawn(pods.remove(0).ends());
+        let until = answered.load(Ordering::SeqCst) + 20;
+        eventually("others answer", || answered.load(Ordering::SeqCst) >= until).await;
+        tell(&mut site, &pods);
+        ending.await.expect("what it had under way has ended");
+    }
+    stop.store(true, Ordering::SeqCst);
+    while let Some(client) = clients.join_next().await {
+        client.expect("all of its requests were answered");
+    }
+    // Its connection was closed under it, or could not be opened any more.
+    let met = ["retries_total{outcome=\"retried\"}", "connects_total{result=\"failed\"}"]
+        .map(|line| site.metric(&format!("lb_l7_upstream_{line}")));
+    assert!(met.iter().sum::<u64>() > 0, "some met a pod that was ending");
 }

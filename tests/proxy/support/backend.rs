@@ -1,7 +1,9 @@
 //! Backends: HTTP servers that a handler answers for, and raw ones that may do anything with a connection.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,7 +21,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -45,7 +47,8 @@ pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
-    _server: JoinSet<()>,
+    ending: watch::Sender<bool>,
+    server: JoinSet<()>,
 }
 
 impl Backend {
@@ -76,9 +79,17 @@ impl Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
         let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let mut server = JoinSet::new();
-        server.spawn(accept(speaks, listener, connections.clone(), requests.clone(), handler));
-        Self { address, connections, requests, _server: server }
+        let (mut server, ending) = (JoinSet::new(), watch::Sender::new(false));
+        let told = ending.subscribe();
+        server.spawn(accept(speaks, listener, told, connections.clone(), requests.clone(), handler));
+        Self { address, connections, requests, ending, server }
+    }
+
+    /// Ends as a server does that is told to: it accepts nothing any more, closes what is idle at once, and all else after the
+    /// request under way.
+    pub(crate) async fn end(mut self) {
+        self.ending.send_replace(true);
+        self.server.join_next().await.expect("it ran").expect("no panic");
     }
 
     /// Answers every request with this text.
@@ -143,11 +154,21 @@ impl Speaks {
         S: HttpService<Incoming, ResBody = Body, Error = Infallible> + 'static,
         S::Future: Send,
     {
+        let (_, nobody) = watch::channel(false);
+        self.serve_until(stream, nobody, service).await;
+    }
+
+    /// The same until it is told to end.
+    async fn serve_until<S>(self, stream: TcpStream, ending: watch::Receiver<bool>, service: S)
+    where
+        S: HttpService<Incoming, ResBody = Body, Error = Infallible> + 'static,
+        S::Future: Send,
+    {
         match self.tls {
-            None => serve(stream, self.http2, service).await,
+            None => serve(stream, self.http2, ending, service).await,
             Some(tls) => {
                 if let Ok(stream) = tls.accept(stream).await {
-                    serve(stream, self.http2, service).await;
+                    serve(stream, self.http2, ending, service).await;
                 }
             }
         }
@@ -157,6 +178,7 @@ impl Speaks {
 async fn accept<F, A>(
     speaks: Speaks,
     listener: TcpListener,
+    mut ending: watch::Receiver<bool>,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
     handler: F,
@@ -165,7 +187,12 @@ async fn accept<F, A>(
     A: Future<Output = Response<Body>> + Send + 'static,
 {
     let mut serving = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = ending.wait_for(|ends| *ends) => break,
+        };
+        let Ok((stream, _)) = accepted else { break };
         connections.fetch_add(1, Ordering::SeqCst);
         let (handler, requests) = (handler.clone(), requests.clone());
         let service = service_fn(move |request| {
@@ -173,22 +200,40 @@ async fn accept<F, A>(
             let answer = handler(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let speaks = speaks.clone();
-        serving.spawn(async move { speaks.serve(stream, service).await });
+        let (speaks, ending) = (speaks.clone(), ending.clone());
+        serving.spawn(async move { speaks.serve_until(stream, ending, service).await });
     }
+    drop(listener);
+    while serving.join_next().await.is_some() {}
 }
 
-async fn serve<IO, S>(stream: IO, http2: bool, service: S)
+async fn serve<IO, S>(stream: IO, http2: bool, mut ending: watch::Receiver<bool>, service: S)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService<Incoming, ResBody = Body, Error = Infallible> + 'static,
     S::Future: Send,
 {
     let io = TokioIo::new(stream);
+    // Who is told by nobody goes on.
+    let told = async {
+        if ending.wait_for(|ends| *ends).await.is_err() {
+            pending().await
+        }
+    };
     if http2 {
-        drop(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await);
+        let mut connection = pin!(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service));
+        tokio::select! {
+            ended = connection.as_mut() => return drop(ended),
+            () = told => connection.as_mut().graceful_shutdown(),
+        }
+        drop(connection.await);
     } else {
-        drop(http1::Builder::new().serve_connection(io, service).with_upgrades().await);
+        let mut connection = pin!(http1::Builder::new().serve_connection(io, service).with_upgrades());
+        tokio::select! {
+            ended = connection.as_mut() => return drop(ended),
+            () = told => connection.as_mut().graceful_shutdown(),
+        }
+        drop(connection.await);
     }
 }
 
