@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -120,9 +122,11 @@ fn client(tls: &BackendTls, alpn: &[u8]) -> Result<Arc<ClientConfig>, TlsError> 
         None => config.with_no_client_auth(),
         Some(identity) => {
             let chain = identity.0.chain.iter().map(|der| CertificateDer::from(der.to_vec()));
-            let key = PrivateKeyDer::try_from(identity.0.key.to_vec());
+            // No copy of it, which nobody would clear. That it belongs to the chain, the source has seen.
+            let key = PrivateKeyDer::try_from(&*identity.0.key);
             let key = key.map_err(|reason| rustls::Error::General(reason.to_owned()))?;
-            config.with_client_auth_cert(chain.collect(), key)?
+            let pair = CertifiedKey::new(chain.collect(), any_supported_type(&key)?);
+            config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
         }
     };
     config.enable_sni = !tls.hides_name;

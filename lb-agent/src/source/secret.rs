@@ -137,7 +137,12 @@ fn authorities_text(pem: &[u8]) -> (String, ByteString) {
 }
 
 fn texts(chain: &[Box<[u8]>], key: &SecretBytes, staple: Option<&[u8]>) -> BTreeMap<String, ByteString> {
-    let text = |tag: &str, der: &[u8]| pem::encode(&Pem::new(tag, der)).into_bytes();
+    let text = |tag: &str, der: &[u8]| {
+        let block = Pem::new(tag, der);
+        let text = pem::encode(&block).into_bytes();
+        block.into_contents().zeroize();
+        text
+    };
     let tag = match PrivateKeyDer::try_from(&**key) {
         Ok(PrivateKeyDer::Sec1(_)) => "EC PRIVATE KEY",
         Ok(PrivateKeyDer::Pkcs1(_)) => "RSA PRIVATE KEY",
@@ -154,7 +159,11 @@ fn texts(chain: &[Box<[u8]>], key: &SecretBytes, staple: Option<&[u8]>) -> BTree
 
 impl Serialize for CertificateSecret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Secret::from(self).serialize(serializer)
+        let mut secret = Secret::from(self);
+        let written = secret.serialize(serializer);
+        // Cleared when they go.
+        drop(secret.data.take().map(Texts));
+        written
     }
 }
 
