@@ -6,6 +6,7 @@ use mimalloc::MiMalloc;
 mod access_log;
 mod backend_tls;
 mod balance;
+mod beside_floods;
 mod change;
 mod conformance;
 mod curl;
