@@ -1,5 +1,6 @@
 //! What a peer's memory is: with its routes, and with connections on which nothing happens.
 
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use anyhow::{Result, anyhow};
@@ -11,8 +12,8 @@ use super::site::{HOST, Site};
 use super::subject::Subject;
 use crate::chaos::client::http1::Http;
 
-/// Connections that are being opened at one time.
-const AT_ONCE: usize = 32;
+/// Connections that are being opened at one time, each from an address of its own: one has not enough ports.
+const AT_ONCE: u8 = 32;
 
 /// Once each of the routes has been asked for.
 pub(super) fn with_routes(subject: &Subject, site: &Site) -> Result<Figures> {
@@ -28,15 +29,16 @@ pub(super) fn with_routes(subject: &Subject, site: &Site) -> Result<Figures> {
     })
 }
 
-/// With so many TLS connections, each of which had one request.
-pub(super) fn with_idle(subject: &Subject, site: &Site, connections: u64) -> Result<Figures> {
+/// With so many connections, each of which had one request.
+pub(super) fn with_idle(opens: Opens, subject: &Subject, site: &Site, connections: u64) -> Result<Figures> {
     LocalSet::new().block_on(&load::runtime()?, async {
         let before = subject.memory()?;
         let request = load::request(Exchange::Get(128), HOST, "/");
         let left = Rc::new(std::cell::Cell::new(connections));
         let mut openers = JoinSet::new();
-        for _ in 0..AT_ONCE {
-            let mut opener = Opener::new(Opens::TlsAnew, b"http/1.1", subject.listen, site)?;
+        for number in 1..=AT_ONCE {
+            let opener = Opener::new(opens, b"http/1.1", subject.listen, site)?;
+            let mut opener = opener.from(Ipv4Addr::new(127, 0, 1, number));
             let (request, left) = (request.clone(), left.clone());
             openers.spawn_local(async move {
                 let mut idle = Vec::new();

@@ -136,8 +136,8 @@ impl Task {
     /// Memory does not vary enough to be measured twice.
     fn rounds(&self, options: &Options) -> usize {
         match self {
-            Self::Load(_) | Self::Overload(_) | Self::Change => options.rounds,
-            Self::Routes | Self::Idle(_) => 1,
+            Self::Load(_) | Self::Overload(_) | Self::Surge(_) | Self::Change => options.rounds,
+            Self::Routes | Self::Idle(..) => 1,
         }
     }
 
@@ -148,11 +148,12 @@ impl Task {
                 Ok(of_load(&measured, subject.memory()?))
             }
             Self::Overload(clients) => overload::turn(clients, subject, site, options),
+            Self::Surge(clients) => overload::surge(clients, subject, site, options),
             Self::Change => change::turn(subject, site),
             Self::Routes => memory::with_routes(subject, site),
-            Self::Idle(most) => {
+            Self::Idle(opens, most) => {
                 let possible = site.descriptors.connections() / 500 * 500;
-                memory::with_idle(subject, site, most.min(possible))
+                memory::with_idle(opens, subject, site, most.min(possible))
             }
         }
     }

@@ -25,12 +25,14 @@ pub(super) enum Task {
     Load(Load),
     /// Turns with clients that keep its core busy, and with twice as many.
     Overload(Http1),
+    /// A turn with clients that keep its core busy, and one at twice the rate of that, by clients that wait for nobody.
+    Surge(Http1),
     /// Hosts are added under load.
     Change,
     /// Memory with the site's routes, once each of them has been asked for.
     Routes,
-    /// Memory with so many idle TLS connections, or as many as there are descriptors for.
-    Idle(u64),
+    /// Memory with so many idle connections, or as many as there are descriptors for.
+    Idle(Opens, u64),
 }
 
 /// Less work than the best of the others.
@@ -57,7 +59,7 @@ const fn handshakes(opens: Opens) -> Task {
 
 const MIB: usize = 1 << 20;
 
-pub(super) const ALL: [Scenario; 19] = [
+pub(super) const ALL: [Scenario; 21] = [
     Scenario {
         name: "h1",
         words: "HTTP/1.1 keep-alive, 128 B",
@@ -157,7 +159,12 @@ pub(super) const ALL: [Scenario; 19] = [
         name: "rate",
         words: "3,000 requests a second",
         site: PLAIN,
-        task: Task::Load(Load::Paced(Paced { connections: 64, rate: 3_000 })),
+        task: Task::Load(Load::Paced(Paced {
+            connections: 64,
+            rate: 3_000,
+            exchange: Exchange::Get(128),
+            most: None,
+        })),
         goal: USUAL,
     },
     Scenario {
@@ -165,6 +172,13 @@ pub(super) const ALL: [Scenario; 19] = [
         words: "twice the clients that saturate it, 128 B",
         site: PLAIN,
         task: Task::Overload(Http1 { connections: 128, opens: Opens::Clear, exchange: Exchange::Get(128) }),
+        goal: None,
+    },
+    Scenario {
+        name: "surge",
+        words: "twice the rate that saturates it, 64 KiB",
+        site: PLAIN,
+        task: Task::Surge(Http1 { connections: 128, opens: Opens::Clear, exchange: Exchange::Get(65_536) }),
         goal: None,
     },
     Scenario {
@@ -192,7 +206,14 @@ pub(super) const ALL: [Scenario; 19] = [
         name: "idle",
         words: "memory with idle TLS connections",
         site: TLS,
-        task: Task::Idle(10_000),
+        task: Task::Idle(Opens::TlsAnew, 10_000),
+        goal: USUAL,
+    },
+    Scenario {
+        name: "idle-clear",
+        words: "memory with 100,000 idle connections in the clear",
+        site: PLAIN,
+        task: Task::Idle(Opens::Clear, 100_000),
         goal: USUAL,
     },
 ];

@@ -1,7 +1,7 @@
 //! Connections of clients: clear or TLS, anew or resumed. All offer one cipher suite and one group of key exchange, so that
 //! every peer does the same work.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -10,7 +10,7 @@ use rustls::crypto::aws_lc_rs::{cipher_suite::TLS13_AES_128_GCM_SHA256, default_
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::super::site::{HOST, Listen, Site};
@@ -30,6 +30,8 @@ pub(crate) enum Opens {
 /// Opens a client's connections.
 pub(crate) struct Opener {
     address: SocketAddr,
+    /// Which of this machine's addresses they come from; as the kernel likes, if none.
+    source: Option<Ipv4Addr>,
     tls: Option<(TlsConnector, Opens)>,
     /// The kind of handshake that the next connection must have.
     expected: Option<HandshakeKind>,
@@ -44,7 +46,7 @@ impl Opener {
     /// With a memory of its own for tickets.
     pub(crate) fn new(opens: Opens, alpn: &[u8], listen: Listen, site: &Site) -> Result<Self> {
         if opens == Opens::Clear {
-            return Ok(Self { address: listen.http, tls: None, expected: None });
+            return Ok(Self { address: listen.http, source: None, tls: None, expected: None });
         }
         let mut config = client(site)?;
         config.alpn_protocols = vec![alpn.to_vec()];
@@ -52,11 +54,16 @@ impl Opener {
             config.resumption = Resumption::disabled();
         }
         let tls = Some((TlsConnector::from(Arc::new(config)), opens));
-        Ok(Self { address: listen.https, tls, expected: None })
+        Ok(Self { address: listen.https, source: None, tls, expected: None })
+    }
+
+    /// From this address.
+    pub(crate) fn from(self, source: Ipv4Addr) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     pub(crate) async fn open(&mut self) -> Result<Box<dyn Stream>> {
-        let stream = TcpStream::connect(self.address).await?;
+        let stream = self.connect().await?;
         stream.set_nodelay(true)?;
         let Some((connector, opens)) = &self.tls else { return Ok(Box::new(stream)) };
         let stream = connector.connect(ServerName::try_from(HOST)?, stream).await?;
@@ -68,6 +75,13 @@ impl Opener {
             Opens::Clear | Opens::Tls => None,
         };
         Ok(Box::new(stream))
+    }
+
+    async fn connect(&self) -> Result<TcpStream> {
+        let Some(source) = self.source else { return Ok(TcpStream::connect(self.address).await?) };
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        Ok(socket.connect(self.address).await?)
     }
 }
 
