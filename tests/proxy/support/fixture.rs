@@ -74,6 +74,8 @@ impl Fixture {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let mut config = Config::new(1, Bind::Addresses(vec![HTTP, HTTPS, INTERNAL]));
+        // As slow as it is where tests run beside each other, nobody but tests of that is to be refused for it.
+        config.limits = config.limits.with(Setting { limit: Limit::WorkerDelay, value: 60_000 });
         set(&mut config);
         let proxy = Proxy::start(config, metrics).expect("proxy starts on loopback");
         proxy.listen(&[]).expect("it listens");
