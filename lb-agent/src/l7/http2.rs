@@ -175,8 +175,12 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> Requests<'a, T> {
                             begin(self.client, &self.inboxes, request, stream);
                         }
                         Poll::Ready(None) => return Poll::Ready(Ok(())),
-                        Poll::Pending if self.inboxes.gather() => {}
-                        Poll::Pending => return Poll::Pending,
+                        Poll::Pending => {
+                            if self.inboxes.gather() {
+                                cx.waker().wake_by_ref();
+                            }
+                            return Poll::Pending;
+                        }
                     }
                 }
             }

@@ -18,9 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// So much is read of a connection before what came is gathered.
 const AHEAD: usize = 64 * 1024;
 
-/// What the HTTP library counts of a frame's weight until it is taken: 256 bytes, less what is in it. By `AHEAD` it comes to half of
-/// that; its own default would end a connection for a few readers that wait.
-pub(super) const FRAMES_AHEAD: usize = AHEAD / 10 * 256 * 2;
+/// What the HTTP library counts of a frame's weight until it is taken: 256 bytes, less what is in it. What nobody takes is
+/// gathered the second time at the latest, so that it never comes to this; the library's own default would end a connection for a
+/// few readers that wait.
+pub(super) const FRAMES_AHEAD: usize = AHEAD / 10 * 256 * 3;
 
 /// Up to here a part is joined to those before it, to parts of this size.
 const SMALL: usize = 1024;
@@ -45,13 +46,15 @@ impl Inboxes {
         Inbox(Some(Open { kept, key, all: self.clone() }))
     }
 
-    /// If it is time to: gathers what came. To be asked whenever the connection has nothing more to read.
+    /// If it is time to: gathers what came for those who do not take it. Whoever reads the connection lets the others have their
+    /// turn then.
     pub(super) fn gather(&self) -> bool {
         let is_due = self.read.get() >= AHEAD;
         if is_due {
             self.read.set(0);
-            let readers: Vec<_> =
-                self.open.borrow().iter().filter_map(|(_, kept)| kept.borrow_mut().gather()).collect();
+            let open = self.open.borrow();
+            let readers: Vec<_> = open.iter().filter_map(|(_, kept)| kept.borrow_mut().gather()).collect();
+            drop(open);
             readers.into_iter().for_each(Waker::wake);
         }
         is_due
@@ -109,6 +112,8 @@ struct Kept {
     error: Option<h2::Error>,
     /// Who waits for more.
     reader: Option<Waker>,
+    /// Whether it has been asked for since parts were gathered last.
+    is_read: bool,
 }
 
 impl Kept {
@@ -121,10 +126,12 @@ impl Kept {
             small: BytesMut::new(),
             error: None,
             reader: None,
+            is_read: true,
         }
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        self.is_read = true;
         if self.taken > 0 {
             // If it cannot be given, the stream is no more.
             _ = self.stream.flow_control().release_capacity(mem::take(&mut self.taken));
@@ -151,8 +158,11 @@ impl Kept {
         first.or_else(|| (!self.small.is_empty()).then(|| self.small.split().freeze()))
     }
 
-    /// Takes all that came; who is to be told so.
+    /// Takes all that came, if nobody else does; who is to be told so.
     fn gather(&mut self) -> Option<Waker> {
+        if mem::take(&mut self.is_read) {
+            return None;
+        }
         self.compact();
         let mut has_come = false;
         loop {

@@ -201,7 +201,7 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     },
     Known {
         name: "worker-delay",
-        default: 100,
+        default: 200,
         help: "how late a worker comes to what is ready, milliseconds, for half a second: while it does, new \
                requests are a 503 with Retry-After, and new TLS connections are closed",
     },

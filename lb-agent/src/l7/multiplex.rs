@@ -67,9 +67,9 @@ impl Multiplexed {
         let gathered = inboxes.clone();
         spawn_local(poll_fn(move |cx| {
             // Its errors come out where a response or its body is waited for.
-            let mut end = Pin::new(&mut connection).poll(cx).map(drop);
-            while end.is_pending() && gathered.gather() {
-                end = Pin::new(&mut connection).poll(cx).map(drop);
+            let end = Pin::new(&mut connection).poll(cx).map(drop);
+            if end.is_pending() && gathered.gather() {
+                cx.waker().wake_by_ref();
             }
             if ready.is_some() && connection.max_concurrent_send_streams() != UNKNOWN {
                 ready.take().map(|ready| ready.send(()));
