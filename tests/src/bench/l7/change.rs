@@ -8,7 +8,7 @@ use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 use super::figure::{Figure, Figures};
-use super::load::{self, Clients, Exchange, Paced, Window};
+use super::load::{self, Clients, Paced, Window};
 use super::site::{Route, Site};
 use super::subject::Subject;
 
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The load meanwhile.
-const LOAD: Paced = Paced { connections: 32, rate: 2_000, exchange: Exchange::Get(128), most: None };
+const LOAD: Paced = Paced { connections: 32, rate: 2_000 };
 
 /// One turn of a subject. The site grows by the hosts.
 pub(super) fn turn(subject: &Subject, site: &mut Site) -> Result<Figures> {

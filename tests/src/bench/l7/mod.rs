@@ -136,7 +136,7 @@ impl Task {
     /// Memory does not vary enough to be measured twice.
     fn rounds(&self, options: &Options) -> usize {
         match self {
-            Self::Load(_) | Self::Overload(_) | Self::Surge(_) | Self::Change => options.rounds,
+            Self::Load(_) | Self::Overload(_) | Self::Change => options.rounds,
             Self::Routes | Self::Idle(..) => 1,
         }
     }
@@ -148,7 +148,6 @@ impl Task {
                 Ok(of_load(&measured, subject.memory()?))
             }
             Self::Overload(clients) => overload::turn(clients, subject, site, options),
-            Self::Surge(clients) => overload::surge(clients, subject, site, options),
             Self::Change => change::turn(subject, site),
             Self::Routes => memory::with_routes(subject, site),
             Self::Idle(opens, most) => {

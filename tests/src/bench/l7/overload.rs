@@ -1,11 +1,10 @@
-//! Twice the clients of those that already keep a proxy's core busy, or twice their rate by clients that wait for no answer:
-//! how much is still done, and how late.
+//! Twice the clients of those that already keep a proxy's core busy: how much is still done, and how late.
 
 use anyhow::Result;
 
 use super::Options;
 use super::figure::{Figure, Figures};
-use super::load::{self, Http1, Load, Measured, Paced};
+use super::load::{self, Http1, Load, Measured};
 use super::site::Site;
 use super::subject::Subject;
 
@@ -15,18 +14,6 @@ pub(super) fn turn(clients: Http1, subject: &Subject, site: &Site, options: &Opt
         |clients| load::turn(Load::Http1(clients), subject.listen, site, options.turn, || subject.cpu_time());
     let once = turn(clients)?;
     Ok(compared(&once, &turn(Http1 { connections: 2 * clients.connections, ..clients })?))
-}
-
-/// Connections of clients that wait for nobody: more than a proxy that refuses in time lets there be.
-const MOST: usize = 4_000;
-
-/// One turn with so many clients, and one with new requests at twice the rate at which those were answered.
-pub(super) fn surge(clients: Http1, subject: &Subject, site: &Site, options: &Options) -> Result<Figures> {
-    let turn = |load| load::turn(load, subject.listen, site, options.turn, || subject.cpu_time());
-    let once = turn(Load::Http1(clients))?;
-    let Http1 { connections, exchange, .. } = clients;
-    let twice = Paced { connections, rate: (2.0 * once.rate) as u32, exchange, most: Some(MOST) };
-    Ok(compared(&once, &turn(Load::Paced(twice))?))
 }
 
 fn compared(once: &Measured, twice: &Measured) -> Figures {

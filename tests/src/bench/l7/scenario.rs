@@ -25,8 +25,6 @@ pub(super) enum Task {
     Load(Load),
     /// Turns with clients that keep its core busy, and with twice as many.
     Overload(Http1),
-    /// A turn with clients that keep its core busy, and one at twice the rate of that, by clients that wait for nobody.
-    Surge(Http1),
     /// Hosts are added under load.
     Change,
     /// Memory with the site's routes, once each of them has been asked for.
@@ -59,7 +57,7 @@ const fn handshakes(opens: Opens) -> Task {
 
 const MIB: usize = 1 << 20;
 
-pub(super) const ALL: [Scenario; 21] = [
+pub(super) const ALL: [Scenario; 20] = [
     Scenario {
         name: "h1",
         words: "HTTP/1.1 keep-alive, 128 B",
@@ -159,12 +157,7 @@ pub(super) const ALL: [Scenario; 21] = [
         name: "rate",
         words: "3,000 requests a second",
         site: PLAIN,
-        task: Task::Load(Load::Paced(Paced {
-            connections: 64,
-            rate: 3_000,
-            exchange: Exchange::Get(128),
-            most: None,
-        })),
+        task: Task::Load(Load::Paced(Paced { connections: 64, rate: 3_000 })),
         goal: USUAL,
     },
     Scenario {
@@ -172,13 +165,6 @@ pub(super) const ALL: [Scenario; 21] = [
         words: "twice the clients that saturate it, 128 B",
         site: PLAIN,
         task: Task::Overload(Http1 { connections: 128, opens: Opens::Clear, exchange: Exchange::Get(128) }),
-        goal: None,
-    },
-    Scenario {
-        name: "surge",
-        words: "twice the rate that saturates it, 64 KiB",
-        site: PLAIN,
-        task: Task::Surge(Http1 { connections: 128, opens: Opens::Clear, exchange: Exchange::Get(65_536) }),
         goal: None,
     },
     Scenario {

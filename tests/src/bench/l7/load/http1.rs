@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::super::site::{Listen, Site};
 use super::{Clients, Exchange, Http1, Opener, Window, check};
-use crate::chaos::client::http1::{Head, Http};
+use crate::chaos::client::http1::Http;
 
 pub(super) fn start(
     load: Http1,
@@ -70,17 +70,11 @@ async fn ask(
 
 /// One request and its answer; whether the connection ends with it.
 pub(crate) async fn exchange<S: super::open::Stream>(http: &mut Http<S>, request: &[u8]) -> Result<bool> {
-    let head = answer(http, request).await?;
-    check(head.status, 200)?;
-    Ok(head.closes)
-}
-
-/// One request and its answer, whatever it says.
-pub(crate) async fn answer<S: super::open::Stream>(http: &mut Http<S>, request: &[u8]) -> Result<Head> {
     http.send(request).await?;
     let head = http.head().await?;
+    check(head.status, 200)?;
     http.skip(head.length).await?;
-    Ok(head)
+    Ok(head.closes)
 }
 
 /// Whether a host answers on a new connection.

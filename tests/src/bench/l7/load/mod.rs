@@ -18,16 +18,13 @@ use tokio::time::timeout;
 
 use super::site::{Listen, Site};
 
-pub(super) use self::http1::{answer, answers, exchange, request};
+pub(super) use self::http1::{answers, exchange, request};
 pub(super) use self::open::{Opener, Opens};
 pub(super) use self::paced::run as paced;
 pub(super) use self::window::{Measured, Window};
 
 /// Before a turn counts: connections open, pools and caches fill.
 const WARM_UP: Duration = Duration::from_millis(500);
-
-/// The same where there is too much to do: until that has been noticed, and what came before is worked off.
-const WARM_UP_OVERLOAD: Duration = Duration::from_secs(2);
 
 /// What takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -77,10 +74,6 @@ pub(super) struct Paced {
     pub(super) connections: usize,
     /// Requests a second.
     pub(super) rate: u32,
-    pub(super) exchange: Exchange,
-    /// Where it is more than can be done: so many connections at most. What finds none, or no answer, or is refused, is lost
-    /// without being a failure.
-    pub(super) most: Option<usize>,
 }
 
 /// Clients at work.
@@ -102,8 +95,7 @@ pub(super) fn turn(
     LocalSet::new().block_on(&runtime()?, async {
         let window = Rc::new(Window::default());
         let mut clients = start(load, listen, site, &window)?;
-        let is_overload = matches!(load, Load::Paced(Paced { most: Some(_), .. }));
-        go_on(&mut clients, if is_overload { WARM_UP_OVERLOAD } else { WARM_UP }).await?;
+        go_on(&mut clients, WARM_UP).await?;
         let (used, began) = (cpu_time()?, Instant::now());
         window.open();
         go_on(&mut clients, lasts).await?;
@@ -171,8 +163,7 @@ mod tests {
             http1(Exchange::Get(65_536)),
             http1(Exchange::Post(65_536)),
             Load::WebSocket { connections: 2 },
-            Load::Paced(Paced { connections: 2, rate: 200, exchange: Exchange::Get(128), most: None }),
-            Load::Paced(Paced { connections: 2, rate: 200, exchange: Exchange::Get(65_536), most: Some(2) }),
+            Load::Paced(Paced { connections: 2, rate: 200 }),
         ] {
             let measured = turn(load, listen, &site, Duration::from_millis(200), || Ok(Duration::ZERO));
             let rate = measured.unwrap_or_else(|error| panic!("{load:?}: {error:#}")).rate;
