@@ -131,3 +131,32 @@ async fn of_requests() {
         assert_eq!(collect(answer.await.expect("a head").into_body()).await, b"whole");
     }
 }
+
+/// What an endpoint has taken of requests whose responses go on is no part of what the client may have on its way.
+#[tokio::test]
+async fn of_what_was_taken_nothing_takes_room() {
+    let backend = RawBackend::start(move |_, stream| async move {
+        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        let mut open = Vec::new();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let (told, heard) = tokio::sync::oneshot::channel();
+            tokio::spawn(async move {
+                collect(request.into_body()).await;
+                told.send(respond.send_response(Response::new(()), false).expect("a head")).expect("kept");
+            });
+            open.push(heard);
+        }
+    })
+    .await;
+    let fixture = Fixture::start(Table::all_spoken(&[backend.address], protocol(true, None)));
+    let mut client = client(&fixture, 1 << 20).await;
+    let mut responses = Vec::new();
+    // More than twice what may be on its way over one connection.
+    for _ in 0..90 {
+        let (response, mut body) = client.send_request(request("/"), false).expect("sent");
+        for is_last in [false, true] {
+            body.send_data(vec![b'x'; 16 * 1024].into(), is_last).expect("sent");
+        }
+        responses.push(response.await.expect("a head"));
+    }
+}

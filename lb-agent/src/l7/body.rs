@@ -213,6 +213,13 @@ impl Body {
         self.quiet = Some(Box::new(quiet));
     }
 
+    /// Nobody wants it, and yet the answer is whole: that to HEAD has none.
+    pub(super) fn is_left(&mut self) {
+        if let Some(account) = &mut self.account {
+            account.whole();
+        }
+    }
+
     /// The request's account ends with the body.
     pub(super) fn hold(&mut self, mut account: Account) {
         if http_body::Body::is_end_stream(self) {

@@ -131,18 +131,20 @@ impl Kept {
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
-        self.is_read = true;
-        if self.taken > 0 {
-            // If it cannot be given, the stream is no more.
-            _ = self.stream.flow_control().release_capacity(mem::take(&mut self.taken));
-        }
+        self.release();
         let data = match self.next().map(Ok).or_else(|| self.error.take().map(Err)) {
             Some(kept) => Poll::Ready(Some(kept)),
             None => self.stream.poll_data(cx),
         };
         if let Poll::Ready(Some(Ok(part))) = &data {
             self.taken = part.len();
+            // Who has all of it asks no more, and the connection's room is that of other streams, too.
+            if self.is_end_stream() {
+                self.release();
+            }
         }
+        // Who takes a little now and then has others gather the rest.
+        self.is_read = data.is_pending();
         if data.is_pending() {
             match &mut self.reader {
                 Some(reader) => reader.clone_from(cx.waker()),
@@ -150,6 +152,14 @@ impl Kept {
             }
         }
         data
+    }
+
+    /// Gives back the room of what was taken.
+    fn release(&mut self) {
+        if self.taken > 0 {
+            // If it cannot be given, the stream is no more.
+            _ = self.stream.flow_control().release_capacity(mem::take(&mut self.taken));
+        }
     }
 
     fn next(&mut self) -> Option<Bytes> {
@@ -202,6 +212,14 @@ impl Kept {
 
     fn is_end_stream(&self) -> bool {
         self.parts.is_empty() && self.small.is_empty() && self.error.is_none() && self.stream.is_end_stream()
+    }
+}
+
+impl Drop for Kept {
+    /// What nobody wants any more takes no room of the connection, for which the stream may be there yet: its response goes on.
+    fn drop(&mut self) {
+        self.taken += self.parts.iter().map(Bytes::len).sum::<usize>() + self.small.len();
+        self.release();
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 
 /// What a CONNECT gets when its tunnel is there (RFC 8441 section 5): the endpoint said it with a status of HTTP/1.1.
 pub(super) const CONNECTED: StatusCode = StatusCode::OK;
+/// The body of a request is wanted.
+pub(super) const CONTINUE: StatusCode = StatusCode::CONTINUE;
 
 /// Why the proxy answers by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame};
 
 use super::super::body::{Body, BodyError};
 use super::super::date::Date;
 use super::super::incoming::Continue;
 use super::super::parts::poll_room;
+use super::super::reply::CONTINUE;
 use super::tunnel::Opener;
 
 /// What of a request says how it is answered.
@@ -48,12 +49,15 @@ pub(super) async fn respond<F>(
     let Some(response) = answered.await else { return };
     // It is large, and a response may take long to be read.
     drop(answer);
-    let (mut parts, body) = response.into_parts();
+    let (mut parts, mut body) = response.into_parts();
     date.tell(&mut parts.headers);
     let opener = opener.filter(|_| parts.status.is_success());
     let is_empty = opener.is_none() && body.is_end_stream();
     if !is_empty && let Some(length) = body.size_hint().exact().filter(|_| opener.is_none()) {
         parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    if is_head {
+        body.is_left();
     }
     let is_last = is_empty || is_head;
     let Ok(outgoing) = stream.send_response(Response::from_parts(parts, ()), is_last) else {
@@ -68,7 +72,7 @@ pub(super) async fn respond<F>(
 
 fn go_on() -> Response<()> {
     let mut response = Response::new(());
-    *response.status_mut() = StatusCode::CONTINUE;
+    *response.status_mut() = CONTINUE;
     response
 }
 
