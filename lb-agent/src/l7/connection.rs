@@ -130,14 +130,14 @@ async fn shake_hands(
     stream: TcpStream,
     certificates: &CertificateIndex,
 ) -> Result<Result<TlsStream<TcpStream>, HandshakeFailure>, Limit> {
+    // It costs as much as thirty requests, and what has come of a greeting takes memory before.
+    if let Some(limit) = client.worker.overload.refuses() {
+        return Err(limit);
+    }
     let hello = match Hello::read(stream).await {
         Ok(hello) => hello,
         Err(why) => return Ok(Err(why)),
     };
-    // As much as thirty requests.
-    if let Some(limit) = client.worker.overload.refuses() {
-        return Err(limit);
-    }
     let _under_way = client.shake_hands()?;
     Ok(hello.answer(certificates).await)
 }

@@ -185,7 +185,7 @@ const KNOWN: [Known; Limit::ALL.len()] = [
     },
     Known {
         name: "endpoint-requests",
-        default: 10_000,
+        default: 100_000,
         help: "requests under way at one endpoint and WebSockets open there, shared out among the workers: where all \
                endpoints of a backend have so many, the next ones wait",
     },

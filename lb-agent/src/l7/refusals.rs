@@ -40,13 +40,23 @@ impl Refusals {
                 (&self.limits[limit as usize], limit.name(), "a client reached a limit")
             }
         };
-        tell(news, client, reason, what);
+        // A connection that nobody needs any more ends so.
+        if fault == Limit::IdleTime.into() {
+            tracing::debug!(%client, reason, "{what}");
+        } else {
+            tell(news, client, reason, what);
+        }
     }
 
     /// A handshake that failed.
     pub(super) fn handshake(&self, client: IpAddr, why: HandshakeFailure) {
         self.metrics.handshake_failed(why);
-        tell(&self.handshakes[why as usize], client, why.label(), "a TLS handshake failed");
+        // Who only looks whether somebody listens closes.
+        if why == HandshakeFailure::Closed {
+            tracing::debug!(%client, "a TLS handshake was broken off");
+        } else {
+            tell(&self.handshakes[why as usize], client, why.label(), "a TLS handshake failed");
+        }
     }
 }
 

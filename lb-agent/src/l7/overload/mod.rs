@@ -77,7 +77,10 @@ impl Overload {
 
     /// The probe has come to its turn; how long it is to wait for the next one.
     fn look(&self) -> Duration {
-        self.shedding.came(Instant::now());
+        let now = Instant::now();
+        self.shedding.came(now);
+        // Else an idle worker would go by what was so when it was asked last.
+        self.is_late.set(self.shedding.refuses(now));
         let percent = u64::from(self.memory.0.load(Ordering::Relaxed));
         self.share.set(shedding::by_memory(percent, self.limits.of(Limit::Memory)));
         let was_idle = self.seen.replace(self.asked.get()) == self.asked.get();
@@ -111,5 +114,20 @@ pub(super) async fn follow_memory(shared: MemoryUse, root: Arc<Path>) {
         // Files of the kernel's: no disk is waited for.
         shared.0.store(memory.percent(), Ordering::Relaxed);
         sleep(LOOK_AT_MEMORY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_refused_once_the_probe_has_come_in_time() {
+        let overload = Overload::new(&Limits::default(), MemoryUse::default());
+        overload.is_late.set(true);
+        // Between two looks at the clock.
+        overload.asked.set(1);
+        assert_eq!(overload.look(), LOOK);
+        assert!((2..ONE_LOOK).all(|_| overload.refuses().is_none()));
     }
 }
