@@ -12,7 +12,6 @@ use h2::client::{Builder, SendRequest};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 
-use super::coalesce::Coalesced;
 use super::inbox::{Ahead, FRAMES_AHEAD, Inboxes};
 use super::pool::Keeping;
 use super::secured::EndpointStream;
@@ -60,7 +59,7 @@ impl Multiplexed {
             .max_send_buffer_size(SEND_BUFFER)
             .data_frame_budget(FRAMES_AHEAD);
         let inboxes = Rc::<Inboxes>::default();
-        let stream = Ahead::new(Coalesced(stream), &inboxes);
+        let stream = Ahead::new(stream, &inboxes);
         let (sender, mut connection) = builder.handshake(stream).await.ok()?;
         let (ready, is_ready) = oneshot::channel();
         let mut ready = Some(ready);

@@ -23,6 +23,7 @@ use tracing::Instrument;
 
 pub use self::failure::EndpointTlsFailure;
 use self::verified::Verified;
+use super::coalesce;
 use super::tls::TlsError;
 use crate::model::{BackendProtocol, BackendTls};
 
@@ -204,8 +205,8 @@ impl AsyncWrite for EndpointStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Clear(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Clear(stream) => coalesce::poll_write(stream, cx, slices),
+            Self::Tls(stream) => coalesce::poll_write(stream, cx, slices),
         }
     }
 

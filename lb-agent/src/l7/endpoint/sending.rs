@@ -11,9 +11,9 @@ use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite as _;
 
 use crate::l7::body::RequestBody;
+use crate::l7::line;
 use crate::l7::secured::EndpointStream;
 use crate::l7::splice::UploadSplice;
-use crate::l7::{coalesce, line};
 
 /// A buffer keeps no more than this from one request to the next.
 const KEPT: usize = 4 * 1024;
@@ -198,7 +198,7 @@ impl Sending {
                 ([], _, []) => &slices[1..2],
                 _ => &slices[..],
             };
-            let written = ready!(coalesce::poll_write(stream, cx, slices))?;
+            let written = ready!(Pin::new(&mut *stream).poll_write_vectored(cx, slices))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
