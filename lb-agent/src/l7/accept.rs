@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
@@ -13,15 +12,13 @@ use tokio::time::sleep;
 
 use super::connection;
 use super::listen::Listening;
-use super::news::News;
+use super::news::{News, SELDOM};
 use super::phase::Phase;
+use super::shortage::Shortage;
 use super::worker::Worker;
 
 /// Until it is tried again: the connection still waits, so that the socket would say at once that there is one.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// The log is told once in this time, and the metric each time.
-pub(super) const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a connection that waits could not be accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -42,22 +39,22 @@ impl AcceptFailure {
 
     /// The metric label.
     #[must_use]
-    pub const fn label(self) -> &'static str {
+    pub fn label(self) -> &'static str {
+        self.shortage().map_or("other", Shortage::label)
+    }
+
+    const fn shortage(self) -> Option<Shortage> {
         match self {
-            Self::ProcessDescriptors => "process_descriptors",
-            Self::SystemDescriptors => "system_descriptors",
-            Self::Memory => "memory",
-            Self::Other => "other",
+            Self::ProcessDescriptors => Some(Shortage::ProcessDescriptors),
+            Self::SystemDescriptors => Some(Shortage::SystemDescriptors),
+            Self::Memory => Some(Shortage::Memory),
+            Self::Other => None,
         }
     }
 
     fn of(error: &io::Error) -> Self {
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::EMFILE) => Self::ProcessDescriptors,
-            Some(Errno::ENFILE) => Self::SystemDescriptors,
-            Some(Errno::ENOMEM | Errno::ENOBUFS) => Self::Memory,
-            _ => Self::Other,
-        }
+        let shortage = Shortage::of(error);
+        Self::ALL.into_iter().find(|why| why.shortage() == shortage).unwrap_or(Self::Other)
     }
 }
 
@@ -81,7 +78,7 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: 
             Err(limit) => worker.refusals.count(peer.ip(), limit.into()),
         }
     };
-    let news = News::every(TELL_EVERY);
+    let news = News::every(SELDOM);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -110,6 +107,8 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening, mut phase: 
 
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
 
     #[test]

@@ -3,6 +3,9 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+/// Of what anybody on the Internet, or a lasting state, gives reason for, the log is told once in this time.
+pub(super) const SELDOM: Duration = Duration::from_secs(10);
+
 /// When the log was told last, and of how many it was not since.
 pub(super) struct News {
     /// It is told once in this time.

@@ -2,16 +2,13 @@
 
 use std::array;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::guard::{Fault, Malformed};
 use super::limits::Limit;
-use super::news::News;
+use super::news::{News, SELDOM};
 use super::tls::HandshakeFailure;
 use crate::metrics::Metrics;
-
-/// The log is told of one reason so seldom; anybody on the Internet can give any of them.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// Those of a worker, by their reasons.
 pub(super) struct Refusals {
@@ -61,7 +58,7 @@ impl Refusals {
 }
 
 fn quiet<const N: usize>() -> [News; N] {
-    array::from_fn(|_| News::every(QUIET))
+    array::from_fn(|_| News::every(SELDOM))
 }
 
 fn tell(news: &News, client: IpAddr, reason: &str, what: &str) {

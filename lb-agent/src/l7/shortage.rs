@@ -1,4 +1,4 @@
-//! What this system has none of for a connection to an endpoint: its endpoints are not to blame for that.
+//! What this system has none of for a connection: no endpoint is to blame for that.
 
 use std::io;
 

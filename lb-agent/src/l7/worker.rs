@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::accept::{TELL_EVERY, accept};
+use super::accept::accept;
 use super::admission::Admission;
 use super::candidates::Candidates;
 use super::client::Client;
@@ -27,7 +27,7 @@ use super::endpoint::EndpointConnection;
 use super::listen::Listening;
 use super::live::Live;
 use super::multiplex::Multiplexed;
-use super::news::News;
+use super::news::{News, SELDOM};
 use super::observer::Question;
 use super::overload::{self, MemoryUse, Overload};
 use super::pending::Bounds;
@@ -170,7 +170,7 @@ impl Worker {
             metrics,
             upstreams: Upstreams::new(keeping, bounds, cookies),
             secured,
-            shortages: News::every(TELL_EVERY),
+            shortages: News::every(SELDOM),
             admission,
             refusals,
             deadlines,
