@@ -77,10 +77,8 @@ impl Overload {
 
     /// The probe has come to its turn; how long it is to wait for the next one.
     fn look(&self) -> Duration {
-        let now = Instant::now();
-        self.shedding.came(now);
         // Else an idle worker would go by what was so when it was asked last.
-        self.is_late.set(self.shedding.refuses(now));
+        self.is_late.set(self.shedding.came(Instant::now()));
         let percent = u64::from(self.memory.0.load(Ordering::Relaxed));
         self.share.set(shedding::by_memory(percent, self.limits.of(Limit::Memory)));
         let was_idle = self.seen.replace(self.asked.get()) == self.asked.get();

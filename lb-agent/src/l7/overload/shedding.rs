@@ -38,14 +38,12 @@ impl Shedding {
         self.queued.set(then);
     }
 
-    /// It has come to its turn; what that took.
-    pub(super) fn came(&self, now: Instant) -> Duration {
-        let took = now.saturating_duration_since(self.queued.get());
-        self.last.set(took);
+    /// It has come to its turn; whether what does so, too, is refused.
+    pub(super) fn came(&self, now: Instant) -> bool {
+        self.last.set(now.saturating_duration_since(self.queued.get()));
         // From here on the next round counts.
         self.queued.set(now);
-        self.refuses(now);
-        took
+        self.refuses(now)
     }
 
     /// Whether what comes to its turn now is refused.
@@ -99,7 +97,8 @@ mod tests {
         assert!(!shedding.refuses(at(50)) && !shedding.refuses(at(150)), "within the limit");
         assert!(!shedding.refuses(at(160)) && !shedding.refuses(at(650)), "it may go away yet");
         assert!(shedding.refuses(at(660)), "the probe is still under way");
-        assert_eq!(shedding.came(at(670)), Duration::from_millis(620));
+        shedding.came(at(670));
+        assert_eq!(shedding.last.get(), Duration::from_millis(620));
         assert!(shedding.refuses(at(671)) && shedding.is_pressing(), "that it came makes no queue shorter");
         shedding.came(at(700));
         assert!(!shedding.refuses(at(700)) && !shedding.is_pressing());
