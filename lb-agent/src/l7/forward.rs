@@ -98,11 +98,10 @@ fn way(client: &Rc<Client>, mut parts: Parts, body: Incoming, is_call: bool, acc
             Way::Tunnel(Box::pin(opening))
         }
         Ok(Whither::Endpoints(tries)) => {
-            let own_time = if is_call { grpc::timeout(&parts.headers) } else { None };
             parts.extensions.clear();
             let body = RequestBody::new(body, account.notes()).by(|| client.upload_way());
             let request = Request::from_parts(parts, body);
-            Way::Endpoints(Attempts::new(client.clone(), tries, request, own_time))
+            Way::Endpoints(Attempts::new(client.clone(), tries, request, is_call))
         }
         Err(reply) => Way::Refused { reply, _body: body },
     }

@@ -75,15 +75,11 @@ pub(super) fn is_unavailable(headers: &HeaderMap) -> bool {
 
 /// Whether a request is a call, by gRPC's `PROTOCOL-HTTP2.md`.
 pub(super) fn is_call(parts: &Parts) -> bool {
-    parts.version == Version::HTTP_2 && says_call(&parts.headers)
-}
-
-/// The same of one that came over HTTP/2.
-pub(super) fn says_call(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let rest = value.as_bytes().strip_prefix(TYPE.as_bytes());
-        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-    })
+    parts.version == Version::HTTP_2
+        && parts.headers.get(CONTENT_TYPE).is_some_and(|value| {
+            let rest = value.as_bytes().strip_prefix(TYPE.as_bytes());
+            rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        })
 }
 
 /// How long a call may take, by its own word. The units of gRPC's `PROTOCOL-HTTP2.md`, and eight digits at most.
