@@ -214,7 +214,7 @@ impl Body {
     }
 
     /// Nobody wants it, and yet the answer is whole: that to HEAD has none.
-    pub(super) fn is_left(&mut self) {
+    pub(super) fn leave(&mut self) {
         if let Some(account) = &mut self.account {
             account.whole();
         }

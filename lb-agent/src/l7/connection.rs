@@ -105,10 +105,10 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<Cert
     let made = Box::pin(client.within(shake_hands(&client, stream, &certificates))).await;
     // A connection does not keep the certificates of a state that is gone.
     drop(certificates);
-    let stream = match made.unwrap_or(Ok(Err(HandshakeFailure::TimeOut))) {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(why)) => return client.worker.refusals.handshake(client.origin.peer(), why),
-        Err(limit) => return refuse::count(&client, limit.into()),
+    let stream = match made.unwrap_or(Err(HandshakeFailure::TimeOut.into())) {
+        Ok(stream) => stream,
+        Err(NoSession::Failed(why)) => return client.worker.refusals.handshake(client.origin.peer(), why),
+        Err(NoSession::Refused(limit)) => return refuse::count(&client, limit.into()),
     };
     let (_, session) = stream.get_ref();
     let (version, is_resumed) = tls::outcome(session);
@@ -123,23 +123,38 @@ async fn serve_tls(client: Rc<Client>, stream: TcpStream, certificates: Arc<Cert
     serve_http(client, stream, Bytes::new(), is_http2).await;
 }
 
+/// Why there is no TLS session.
+enum NoSession {
+    Failed(HandshakeFailure),
+    Refused(Limit),
+}
+
+impl From<HandshakeFailure> for NoSession {
+    fn from(why: HandshakeFailure) -> Self {
+        Self::Failed(why)
+    }
+}
+
+impl From<Limit> for NoSession {
+    fn from(limit: Limit) -> Self {
+        Self::Refused(limit)
+    }
+}
+
 /// Who says nothing has no place among the handshakes: it costs what any connection does, and counts as one. What a
 /// handshake costs begins with the answer.
 async fn shake_hands(
     client: &Client,
     stream: TcpStream,
     certificates: &CertificateIndex,
-) -> Result<Result<TlsStream<TcpStream>, HandshakeFailure>, Limit> {
+) -> Result<TlsStream<TcpStream>, NoSession> {
     // It costs as much as thirty requests, and what has come of a greeting takes memory before.
     if let Some(limit) = client.worker.overload.refuses() {
-        return Err(limit);
+        return Err(limit.into());
     }
-    let hello = match Hello::read(stream).await {
-        Ok(hello) => hello,
-        Err(why) => return Ok(Err(why)),
-    };
+    let hello = Hello::read(stream).await?;
     let _under_way = client.shake_hands()?;
-    Ok(hello.answer(certificates).await)
+    Ok(hello.answer(certificates).await?)
 }
 
 /// In a place of its own: a connection's task is as large as the largest of its phases, and each has as many as there are

@@ -143,7 +143,8 @@ async fn connect(
     let mut tries = Tries::new(worker.upstreams.of(target)?, hints).noted(notes);
     let first = tries.first(&worker.metrics, || Duration::MAX, || worker.endpoints(client, request)).await?;
     // What it waited for may be another Service by now, to which there are no tunnels.
-    let mut next = Some(first).filter(|turn| !turn.upstream().protocol.is_http2);
+    let takes_tunnels = |turn: &Turn| !turn.upstream().protocol.is_http2;
+    let mut next = Some(first).filter(takes_tunnels);
     let mut last_word = Reply::ConnectFailed;
     while let Some(turn) = next {
         tries.tried(&turn);
@@ -159,8 +160,7 @@ async fn connect(
         turn.failed();
         let Ok(by_now) = worker.endpoints(client, request) else { break };
         tries.go_by(by_now);
-        let after = tries.after_no_connection(&worker.metrics);
-        next = after.filter(|turn| !turn.upstream().protocol.is_http2);
+        next = tries.after_no_connection(&worker.metrics).filter(takes_tunnels);
     }
     Err(last_word)
 }

@@ -57,7 +57,7 @@ pub(super) async fn respond<F>(
         parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
     if is_head {
-        body.is_left();
+        body.leave();
     }
     let is_last = is_empty || is_head;
     let Ok(outgoing) = stream.send_response(Response::from_parts(parts, ()), is_last) else {
