@@ -101,17 +101,41 @@ async fn load(
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pods_are_replaced_one_by_one_and_no_request_fails() {
+/// Three pods that are ready, and so many clients, who may send what must not be sent twice.
+async fn start(count: usize, posts: bool) -> (Site, Vec<Pod>, Clients) {
     let mut pods = vec![Pod::start().await, Pod::start().await, Pod::start().await];
     pods.iter_mut().for_each(Pod::is_ready);
     let mut site = Site::start(OBJECTS, &[]).await;
     tell(&mut site, &pods);
     let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-    let mut clients = JoinSet::new();
-    for number in 0..8 {
-        clients.spawn(load(site.http(), (number % 2 == 0, true), stop.clone(), answered.clone()));
+    let mut tasks = JoinSet::new();
+    for number in 0..count {
+        tasks.spawn(load(site.http(), (number % 2 == 0, posts), stop.clone(), answered.clone()));
     }
+    (site, pods, Clients { tasks, stop, answered })
+}
+
+/// They ask all the time.
+struct Clients {
+    tasks: JoinSet<()>,
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Clients {
+    /// Ends them in order.
+    async fn end(mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        while let Some(client) = self.tasks.join_next().await {
+            client.expect("all of its requests were answered");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_are_replaced_one_by_one_and_no_request_fails() {
+    let (mut site, mut pods, clients) = start(8, true).await;
+    let answered = clients.answered.clone();
     let more = || {
         let until = answered.load(Ordering::SeqCst) + 50;
         let answered = answered.clone();
@@ -141,23 +165,13 @@ async fn pods_are_replaced_one_by_one_and_no_request_fails() {
         more().await;
         tell(&mut site, &pods);
     }
-    stop.store(true, Ordering::SeqCst);
-    while let Some(client) = clients.join_next().await {
-        client.expect("all of its requests were answered");
-    }
+    clients.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_end_while_requests_come_fail_none_that_may_be_sent_twice() {
-    let mut pods = vec![Pod::start().await, Pod::start().await, Pod::start().await];
-    pods.iter_mut().for_each(Pod::is_ready);
-    let mut site = Site::start(OBJECTS, &[]).await;
-    tell(&mut site, &pods);
-    let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-    let mut clients = JoinSet::new();
-    for number in 0..16 {
-        clients.spawn(load(site.http(), (number % 2 == 0, false), stop.clone(), answered.clone()));
-    }
+    let (mut site, mut pods, clients) = start(16, false).await;
+    let answered = clients.answered.clone();
     for at in 0..8 {
         let before = pods[0].backend.requests();
         eventually("it has its part", || pods[0].backend.requests() > before + 5).await;
@@ -175,10 +189,7 @@ async fn pods_that_end_while_requests_come_fail_none_that_may_be_sent_twice() {
         tell(&mut site, &pods);
         ending.await.expect("what it had under way has ended");
     }
-    stop.store(true, Ordering::SeqCst);
-    while let Some(client) = clients.join_next().await {
-        client.expect("all of its requests were answered");
-    }
+    clients.end().await;
     // Its connection was closed under it, or could not be opened any more.
     let met = ["retries_total{outcome=\"retried\"}", "connects_total{result=\"failed\"}"]
         .map(|line| site.metric(&format!("lb_l7_upstream_{line}")));

@@ -3,17 +3,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Request, Response};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::support::{Fixture, RawBackend, Table, eventually, protocol};
 
 /// In each frame: its number.
 const WIDTH: usize = 20;
+/// What takes longer never comes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Less than any window has room for.
 const FRAMES: usize = 3_000;
 
@@ -157,6 +162,7 @@ async fn of_what_was_taken_nothing_takes_room() {
         for is_last in [false, true] {
             body.send_data(vec![b'x'; 16 * 1024].into(), is_last).expect("sent");
         }
-        responses.push(response.await.expect("a head"));
+        let response = timeout(PATIENCE, response).await.expect("there is room for it");
+        responses.push(response.expect("a head"));
     }
 }

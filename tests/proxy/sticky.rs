@@ -95,6 +95,17 @@ async fn closes_early() -> RawBackend {
     .await
 }
 
+/// That of a client which comes back to this pod.
+async fn cookie_of(site: &Site, pod: &str) -> String {
+    loop {
+        let answer = get(site, "/", "").await;
+        let (cookie, _) = given(&answer);
+        if answer.text() == pod && !cookie.is_empty() {
+            return cookie;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_was_closed_while_idle_moves_nobody() {
     let (early, other) = (closes_early().await, Backend::says("other").await);
@@ -102,11 +113,7 @@ async fn a_connection_that_was_closed_while_idle_moves_nobody() {
     let shop = Shop::of(json!({"edgelb.dev/sticky": sticky, "edgelb.dev/retries": "tries=1"}));
     let mut site = shop.open(&[]).await;
     shop.tell_of(&mut site, &[early.address, other.address]);
-    let mut cookie = String::new();
-    while cookie.is_empty() {
-        let answer = get(&site, "/", "").await;
-        cookie = if answer.text() == "early" { given(&answer).0 } else { cookie };
-    }
+    let cookie = cookie_of(&site, "early").await;
     let stale = || site.metric("lb_l7_upstream_retries_total{outcome=\"stale\"}");
     let before = stale();
     for asked in 1..=3 {
@@ -138,11 +145,7 @@ async fn who_closes_a_connection_and_is_gone_may_have_seen_the_request() {
         let shop = Shop::of(json!({"edgelb.dev/sticky": "cookie=shop", "edgelb.dev/retries": retries}));
         let mut site = shop.open(&[]).await;
         shop.tell_of(&mut site, &[gone.address, other.address]);
-        let mut cookie = String::new();
-        while cookie.is_empty() {
-            let answer = get(&site, "/", "").await;
-            cookie = if answer.text() == "gone" { given(&answer).0 } else { cookie };
-        }
+        let cookie = cookie_of(&site, "gone").await;
         let mut asked = request("a", "/");
         asked.headers_mut().insert("cookie", cookie.parse().expect("a value"));
         let mut client = Http::one(site.http()).await;
