@@ -124,6 +124,10 @@ impl fmt::Display for PathRule {
 /// `/%61dmin` is `/admin` to every backend. `None` if none of them is encoded.
 #[must_use]
 pub fn plain_path(path: &str) -> Option<String> {
+    // As nearly every one: nothing is to be spelt otherwise.
+    if !path.contains('%') {
+        return None;
+    }
     let mut plain = String::new();
     let mut rest = path;
     while let Some(at) = rest.find('%') {
