@@ -1,21 +1,26 @@
-//! How late other clients' answers are while somebody floods the proxy, by the same measure without that. A worker has
-//! one thread, and this machine others to do: what is noise has a floor.
+//! What others notice while somebody floods the proxy, and what it uses meanwhile: their answers are hardly later than without
+//! that, it holds little more memory, and runs no longer on a processor than its one worker can; afterwards it rests.
+//! It has a process of its own. A worker has one thread, and this machine others to do: what is noise has a floor.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Response;
+use http_body_util::BodyExt;
+use lb_agent::l7::Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::support::frames::{
-    CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame,
+use super::support::floods::{
+    continuations, empty_data, made_to_reset, pings, settings, streams, table_bomb, taken_back,
 };
-use super::support::{Backend, Fixture, Http, Table, all_schemes, eventually, request, tls_client};
-
-/// `GET http://a/`, all from the static table but the authority.
-const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 0x01, b'a'];
+use super::support::frames::{PREFACE, SETTINGS, frame};
+use super::support::{
+    Apart, Backend, Fixture, Http, Table, all_schemes, apart, eventually, request, text, tls_client,
+    with_head_time,
+};
 
 /// Who floods at one time.
 const FLOODERS: usize = 4;
@@ -25,6 +30,18 @@ const TIMED: usize = 200;
 const TIMES: u32 = 3;
 /// if it is more than a machine with other things to do explains.
 const FLOOR: Duration = Duration::from_millis(250);
+
+/// So much more memory may be held during a flood, and after it.
+const MEMORY: u64 = 32 << 20;
+/// More than its worker and a bit of what else there is cannot be at work at once, in percent of a processor.
+const PROCESSOR: u32 = 150;
+/// After a flood it does so much of nothing,
+const REST: Duration = Duration::from_millis(500);
+/// and takes no more than that for it.
+const AT_REST: Duration = Duration::from_millis(100);
+
+/// How long a head may take, and the next part of a body, where that is to be reached.
+const SHORT: Duration = Duration::from_millis(500);
 
 /// Sends this on one connection after the other, as soon as the proxy has ended the one before, or has answered.
 async fn flood(to: SocketAddr, bytes: Arc<[u8]>, is_left_at_once: bool) {
@@ -42,6 +59,18 @@ async fn flood(to: SocketAddr, bytes: Arc<[u8]>, is_left_at_once: bool) {
     }
 }
 
+/// Begins one request after the other that does not end: each byte comes by itself (slowloris, slow POST).
+async fn trickle(to: SocketAddr, beginning: &'static str) {
+    loop {
+        let Ok(mut stream) = TcpStream::connect(to).await else { continue };
+        let mut part = beginning.as_bytes();
+        while stream.write_all(part).await.is_ok() {
+            tokio::time::sleep(SHORT / 5).await;
+            part = b"y";
+        }
+    }
+}
+
 /// How long all but the latest of a hundred answers take.
 async fn p99(client: &mut Http) -> Duration {
     let mut took = Vec::new();
@@ -54,64 +83,190 @@ async fn p99(client: &mut Http) -> Duration {
     took[TIMED * 99 / 100]
 }
 
-/// That others hardly notice, while this is counted all the time.
-async fn check(line: &str, is_tls: bool, bytes: Vec<u8>) {
-    let backend = Backend::says("ok").await;
-    let fixture = Fixture::start(Table::all_to(&[backend.address]));
-    let mut other = Http::one(fixture.http()).await;
-    let alone = p99(&mut other).await;
-    let (to, bytes) = (if is_tls { fixture.https() } else { fixture.http() }, Arc::from(bytes));
-    let mut flooders = JoinSet::new();
-    for _ in 0..FLOODERS {
-        flooders.spawn(flood(to, Arc::clone(&bytes), is_tls));
+/// One flood: the name of its test, what is counted, whether it is waited for a `SHORT` time only, and how many flood.
+struct Flood {
+    name: &'static str,
+    line: String,
+    is_short: bool,
+    flooders: usize,
+}
+
+impl Flood {
+    /// One that reaches this limit.
+    fn reaching(name: &'static str, limit: &str) -> Self {
+        let line = format!("lb_l7_limits_reached_total{{limit=\"{limit}\"}}");
+        Self { name, line, is_short: false, flooders: FLOODERS }
     }
-    eventually("it has begun", || fixture.metric(line) > FLOODERS as u64).await;
-    let before = fixture.metric(line);
-    let beside = p99(&mut other).await;
-    assert!(fixture.metric(line) > before, "the flood goes on");
-    assert!(beside <= FLOOR.max(TIMES * alone), "{line}: {beside:?}, and without it {alone:?}");
-    // And who comes then finds no less room than before.
-    flooders.shutdown().await;
-    eventually("only the other one is left", || fixture.proxy.left().total() == 1).await;
-    assert_eq!(Http::get(fixture.http(), "a", "/").await.text(), "ok");
+
+    /// Over HTTP/2, by these frames.
+    async fn of_frames(self, frames: impl Iterator<Item = Vec<u8>>) {
+        let begin = [PREFACE.to_vec(), frame(SETTINGS, 0, 0, &[])];
+        let bytes = Arc::from(begin.into_iter().chain(frames).collect::<Vec<_>>().concat());
+        self.check(|proxy| flood(proxy.http, Arc::clone(&bytes), false)).await;
+    }
+
+    fn set(&self, config: &mut Config) {
+        if self.is_short {
+            config.limits = with_head_time(config.limits, SHORT.as_millis() as u64);
+            config.timeouts.upload = SHORT;
+        }
+    }
+
+    /// That others hardly notice, while the limit is reached all the time.
+    async fn check<F>(self, flooder: impl Fn(&Apart) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if let Some(backend) = apart::told() {
+            let table = Table::all_to(&[backend.parse().expect("an address")]);
+            return apart::serve(&Fixture::start_as(|config| self.set(config), table));
+        }
+        let backend = Backend::start(|request| async move {
+            // A body that never ends has no answer.
+            drop(request.into_body().collect().await);
+            Response::new(text("ok"))
+        })
+        .await;
+        let proxy = Apart::start(&format!("beside_floods::{}", self.name), &backend.address.to_string());
+        let mut other = Http::one(proxy.http).await;
+        let alone = p99(&mut other).await;
+        let use_before = Use::of(&proxy);
+        let mut flooders = JoinSet::new();
+        for _ in 0..self.flooders {
+            flooders.spawn(flooder(&proxy));
+        }
+        eventually("it has begun", || proxy.metric(&self.line) > FLOODERS as u64).await;
+        let before = proxy.metric(&self.line);
+        let beside = p99(&mut other).await;
+        assert!(beside <= FLOOR.max(TIMES * alone), "{beside:?}, and without it {alone:?}");
+        eventually("the flood goes on", || proxy.metric(&self.line) > before).await;
+        use_before.check(&proxy);
+        // And who comes then finds no less room than before.
+        flooders.shutdown().await;
+        eventually("only the other one is left", || open_connections(&proxy) == 1).await;
+        assert_eq!(Http::get(proxy.http, "a", "/").await.text(), "ok");
+        use_before.check(&proxy);
+        check_rest(&proxy).await;
+    }
 }
 
-fn reached(limit: &str) -> String {
-    format!("lb_l7_limits_reached_total{{limit=\"{limit}\"}}")
+/// Client connections, whatever they carry.
+fn open_connections(proxy: &Apart) -> u64 {
+    let kinds = ["new", "http1", "http2", "websocket"];
+    kinds.map(|kind| proxy.metric(&format!("lb_l7_connections{{kind=\"{kind}\"}}"))).iter().sum()
 }
 
-fn http2(frames: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
-    [PREFACE.to_vec(), frame(SETTINGS, 0, 0, &[])].into_iter().chain(frames).collect::<Vec<_>>().concat()
+/// What a proxy has used until then.
+struct Use {
+    at: Instant,
+    memory: u64,
+    processor_time: Duration,
+}
+
+impl Use {
+    fn of(proxy: &Apart) -> Self {
+        Self { at: Instant::now(), memory: proxy.memory(), processor_time: proxy.processor_time() }
+    }
+
+    /// That it is not much more by now.
+    fn check(&self, proxy: &Apart) {
+        let now = Self::of(proxy);
+        let more = now.memory.saturating_sub(self.memory);
+        assert!(more <= MEMORY, "{more} bytes more in use than {}", self.memory);
+        let (busy, elapsed) = (now.processor_time - self.processor_time, self.at.elapsed());
+        assert!(100 * busy <= PROCESSOR * elapsed + 100 * AT_REST, "at work for {busy:?} of {elapsed:?}");
+        println!("{more} bytes more, at work for {busy:?} of {elapsed:?}");
+    }
+}
+
+/// That nothing goes on by itself.
+async fn check_rest(proxy: &Apart) {
+    let before = proxy.processor_time();
+    tokio::time::sleep(REST).await;
+    let took = proxy.processor_time() - before;
+    assert!(took <= AT_REST, "at work for {took:?} of {REST:?}, for nobody");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pings() {
-    let pings = std::iter::repeat_n(frame(PING, 0, 0, &[0; 8]), 2_000);
-    check(&reached("http2-control-frames"), false, http2(pings)).await;
+async fn questions_whether_we_are_there() {
+    let flood = Flood::reaching("questions_whether_we_are_there", "http2-control-frames");
+    flood.of_frames(pings(2_000)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_to_acknowledge() {
+    let flood = Flood::reaching("settings_to_acknowledge", "http2-control-frames");
+    flood.of_frames(settings(2_000)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_with_nothing_in_it() {
+    let flood = Flood::reaching("data_with_nothing_in_it", "http2-empty-data");
+    flood.of_frames(empty_data(2_000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_are_taken_back() {
-    let pairs = (1..).step_by(2).take(500).flat_map(|stream| {
-        [frame(HEADERS, END_HEADERS | END_STREAM, stream, GET), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])]
-    });
-    check(&reached("http2-pending-resets"), false, http2(pairs)).await;
+    let flood = Flood::reaching("streams_that_are_taken_back", "http2-pending-resets");
+    flood.of_frames(taken_back(streams().take(500))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn continuations() {
-    let begin = frame(HEADERS, END_STREAM, 1, GET);
-    let more = frame(CONTINUATION, 0, 1, &[0x10, 1, b'x', 1, b'y']);
-    let frames = std::iter::once(begin).chain(std::iter::repeat_n(more, 500));
-    check(&reached("http2-header-frames"), false, http2(frames)).await;
+async fn streams_that_we_have_to_reset() {
+    let flood = Flood::reaching("streams_that_we_have_to_reset", "http2-local-resets");
+    flood.of_frames(made_to_reset(streams().take(500))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn handshakes() {
+async fn header_blocks_without_end() {
+    let flood = Flood::reaching("header_blocks_without_end", "http2-header-frames");
+    flood.of_frames(continuations(500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_that_grow_when_they_are_decoded() {
+    let flood = Flood {
+        // A client that does not react to what it is told is closed after that.
+        is_short: true,
+        ..Flood::reaching("headers_that_grow_when_they_are_decoded", "http2-header-list-bytes")
+    };
+    flood.of_frames(table_bomb(10_000)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_that_are_too_long() {
+    let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(1 << 20));
+    let head = Arc::from(head.into_bytes());
+    let limit = Flood::reaching("heads_that_are_too_long", "head-bytes");
+    limit.check(|proxy| flood(proxy.http, Arc::clone(&head), false)).await;
+}
+
+/// Of 500 clients at one time.
+async fn check_trickle(name: &'static str, limit: &str, beginning: &'static str) {
+    let limit = Flood { is_short: true, flooders: 500, ..Flood::reaching(name, limit) };
+    limit.check(|proxy| trickle(proxy.http, beginning)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_that_do_not_end() {
+    check_trickle("heads_that_do_not_end", "head-time", "GET / HTTP/1.1\r\nhost: a\r\nx: ").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_do_not_end() {
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n";
+    check_trickle("bodies_that_do_not_end", "upload-rate", head).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_that_do_not_end() {
     let config = tls_client(rustls::DEFAULT_VERSIONS, &[], all_schemes());
     let name = "a".try_into().expect("a name");
     let mut hello = Vec::new();
     let mut client = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
     client.write_tls(&mut hello).expect("a greeting");
-    check("lb_l7_tls_handshake_failures_total{reason=\"closed\"}", true, hello).await;
+    let hello = Arc::from(hello);
+    let line = "lb_l7_tls_handshake_failures_total{reason=\"closed\"}".to_owned();
+    let flood_of = Flood { line, ..Flood::reaching("handshakes_that_do_not_end", "") };
+    flood_of.check(|proxy| flood(proxy.https, Arc::clone(&hello), true)).await;
 }

@@ -1,7 +1,5 @@
 //! HTTP/2 floods: each reaches a limit that is counted under its name, and its connection ends; other clients go on.
 
-use std::iter::{StepBy, Take};
-use std::ops::RangeFrom;
 use std::time::Duration;
 
 use http::Response;
@@ -11,16 +9,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::support::floods::{
+    continuation, continuations, empty_data, made_to_reset, pings, settings, streams, table_bomb, taken_back,
+};
 use super::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PADDED, PING, PREFACE, PRIORITY, RST_STREAM,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, HEADERS, PADDED, PREFACE, PRIORITY, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, frame, read_frame,
 };
 use super::support::{Backend, Fixture, Http, Table, eventually, request, text, with_head_time};
-
-/// `GET http://a/`, all from the static table but the authority.
-const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 0x01, b'a'];
-/// The same as POST.
-const POST: &[u8] = &[0x83, 0x84, 0x86, 0x41, 0x01, b'a'];
 
 /// How frames come: all at once, or each after a pause, so that the proxy sees one at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,48 +82,33 @@ async fn check_with(head_time: u64, limit: &str, come: Come, frames: impl Iterat
     assert_eq!(other.send(hello()).await.text(), "hello");
 }
 
-fn streams() -> impl Iterator<Item = u32> {
-    (1..).step_by(2)
-}
-
 #[tokio::test]
 async fn frames_that_ask_for_no_work() {
-    for (kind, flags, stream, payload) in [
-        (PING, 0, 0, &[0; 8][..]),
-        (SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]),
-        (PRIORITY, 0, 1, &[0, 0, 0, 0, 16]),
-        (WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
-        (0x42, 0, 0, &[]),
-    ] {
-        check("http2-control-frames", std::iter::repeat_n(frame(kind, flags, stream, payload), 20_000)).await;
+    const LIMIT: &str = "http2-control-frames";
+    check(LIMIT, pings(20_000)).await;
+    check(LIMIT, settings(20_000)).await;
+    for (kind, stream, payload) in
+        [(PRIORITY, 1, &[0, 0, 0, 0, 16][..]), (WINDOW_UPDATE, 0, &[0, 0, 0, 1]), (0x42, 0, &[])]
+    {
+        check(LIMIT, std::iter::repeat_n(frame(kind, 0, stream, payload), 20_000)).await;
     }
 }
 
 #[tokio::test]
-async fn empty_data() {
-    let begin = frame(HEADERS, END_HEADERS, 1, POST);
-    let frames =
-        |count| std::iter::once(begin.clone()).chain(std::iter::repeat_n(frame(DATA, 0, 1, &[]), count));
-    check("http2-empty-data", frames(20_000)).await;
-    check_one_by_one("http2-empty-data", frames(110)).await;
+async fn data_with_nothing_in_it() {
+    check("http2-empty-data", empty_data(20_000)).await;
+    check_one_by_one("http2-empty-data", empty_data(110)).await;
     // Such as have nothing but padding are for the HTTP library to see.
     let padded = std::iter::repeat_n(frame(DATA, PADDED, 1, &[1, 0]), 110);
-    check_one_by_one("http2-empty-data", std::iter::once(begin.clone()).chain(padded)).await;
-}
-
-/// A header that is never indexed, in a frame of its own.
-fn continuation(flags: u8) -> Vec<u8> {
-    frame(CONTINUATION, flags, 1, &[0x10, 1, b'x', 1, b'y'])
+    check_one_by_one("http2-empty-data", empty_data(0).chain(padded)).await;
 }
 
 #[tokio::test]
 async fn continuations_without_end() {
-    let begin = || std::iter::once(frame(HEADERS, END_STREAM, 1, GET));
-    check("http2-header-frames", begin().chain(std::iter::repeat_n(continuation(0), 1000))).await;
+    check("http2-header-frames", continuations(1000)).await;
     // One by one, the HTTP library sees that the last one there may be is not the last.
     for count in [6, 1000] {
-        let frames = begin().chain(std::iter::repeat_n(continuation(0), count));
-        check_one_by_one("http2-header-frames", frames).await;
+        check_one_by_one("http2-header-frames", continuations(count)).await;
     }
 }
 
@@ -158,10 +139,7 @@ async fn a_header_block_that_is_too_long() {
 
 #[tokio::test]
 async fn streams_that_are_taken_back_at_once() {
-    let pairs = streams().take(1000).flat_map(|stream| {
-        [frame(HEADERS, END_HEADERS | END_STREAM, stream, GET), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])]
-    });
-    check("http2-pending-resets", pairs).await;
+    check("http2-pending-resets", taken_back(streams().take(1000))).await;
 }
 
 #[tokio::test]
@@ -173,30 +151,17 @@ async fn streams_that_are_taken_back_many_times() {
 
 #[tokio::test]
 async fn streams_that_the_client_makes_us_reset() {
-    // A window that would overflow is an error of the stream alone (MadeYouReset).
-    let pairs = |streams: Take<StepBy<RangeFrom<u32>>>| {
-        streams.flat_map(|stream| {
-            let overflow = frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff]);
-            [frame(HEADERS, END_HEADERS, stream, POST), overflow]
-        })
-    };
-    check("http2-local-resets", pairs((1..).step_by(2).take(1000))).await;
+    check("http2-local-resets", made_to_reset(streams().take(1000))).await;
     // What the client took back before is no reason to name another limit.
-    let cancelled = streams().take(40).flat_map(|stream| {
-        [frame(HEADERS, END_HEADERS | END_STREAM, stream, GET), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])]
-    });
-    check_one_by_one("http2-local-resets", cancelled.chain(pairs((81..).step_by(2).take(200)))).await;
+    let (taken_back, made) = (taken_back(streams().take(40)), made_to_reset(streams().skip(40).take(200)));
+    check_one_by_one("http2-local-resets", taken_back.chain(made)).await;
 }
 
 #[tokio::test]
 async fn headers_that_grow_when_they_are_decoded() {
-    // A value that fills the table, and then a byte for each time it comes again.
-    let value = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'y'; 4000]].concat();
     // What follows the answer is a GOAWAY, which this client does not react to.
     for times in [20, 1000] {
-        let bomb = [GET, &value, &vec![0xbe; times]].concat();
-        let frames = std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb));
-        check_with(300, "http2-header-list-bytes", Come::Together, frames).await;
+        check_with(300, "http2-header-list-bytes", Come::Together, table_bomb(times)).await;
     }
 }
 

@@ -10,17 +10,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::net::TcpStream;
 
 use super::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, SETTINGS, frame, read_frame,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, POST, PREFACE, SETTINGS, frame,
+    read_frame,
 };
 use super::support::{
     Backend, Fixture, Http, Table, all_schemes, certificate, connect_tls, eventually, request, text,
     with_head_time,
 };
 
-/// `GET http://a/`, all from the static table but the authority.
-const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 0x01, b'a'];
-/// The same as POST.
-const POST: &[u8] = &[0x83, 0x84, 0x86, 0x41, 0x01, b'a'];
 /// `GET http://a/slow`.
 const SLOW: &[u8] = &[0x82, 0x04, 5, b'/', b's', b'l', b'o', b'w', 0x86, 0x41, 0x01, b'a'];
 

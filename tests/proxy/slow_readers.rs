@@ -2,9 +2,7 @@
 //! outside, of a process that has the proxy and nothing else.
 
 use std::future::poll_fn;
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,9 +13,11 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::support::frames::{END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame};
+use super::support::frames::{
+    END_HEADERS, END_STREAM, GET, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, frame,
+};
 use super::support::{
-    Fixture, RawBackend, Table, all_schemes, certificate, connect_tls_over, protocol, read_head,
+    Apart, Fixture, RawBackend, Table, all_schemes, apart, certificate, connect_tls_over, protocol, read_head,
 };
 
 const READERS: usize = 1000;
@@ -30,9 +30,6 @@ const GIB: u64 = 1 << 30;
 
 /// What each has read before it stops.
 const BEGINNING: u64 = 16 * 1024;
-
-/// Tells the process that has the proxy who the backend is, and whether it speaks HTTP/2.
-const BACKEND: &str = "LB_TEST_BACKEND";
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -56,16 +53,18 @@ const READS: [(bool, Kind); 6] = [
 
 #[tokio::test]
 async fn a_thousand_slow_readers_hold_little_memory() {
-    if let Ok(backend) = std::env::var(BACKEND) {
+    if let Some(backend) = apart::told() {
         let (address, is_http2) = backend.split_once(' ').expect("both");
         return serve(address.parse().expect("an address"), is_http2 == "true");
     }
+    let name = "slow_readers::a_thousand_slow_readers_hold_little_memory";
     raise_descriptors();
     let sent = Arc::<AtomicU64>::default();
     let (http1, http2) = (backend(sent.clone()).await, http2_backend(sent.clone()).await);
     let mut held = Vec::new();
     for (is_http2, kind) in READS {
-        let proxy = Proxy::start(if is_http2 { &http2 } else { &http1 }.address, is_http2);
+        let backend = if is_http2 { &http2 } else { &http1 };
+        let proxy = Apart::start(name, &format!("{} {is_http2}", backend.address));
         drop(Reader::begin(&proxy, kind).await);
         let before = proxy.memory();
         let readers: Vec<_> = stream::iter(0..READERS)
@@ -81,54 +80,13 @@ async fn a_thousand_slow_readers_hold_little_memory() {
     assert!(held.iter().all(|(.., each)| *each <= MOST), "more than {MOST} bytes: {held:?}");
 }
 
-/// What the process with the proxy does, until its standard input ends.
+/// What the process with the proxy does.
 fn serve(backend: SocketAddr, is_http2: bool) {
     let hour = Duration::from_secs(3600);
     let timeouts = Timeouts { download: hour, idle: hour, response: hour, ..Timeouts::default() };
     let table = Table::default().certificate("a", &certificate(lb_agent::model::KeyKind::Ecdsa, &["a"]));
-    let fixture =
-        Fixture::start_with(timeouts, table.default_spoken(&[backend], protocol(is_http2, None)).build());
-    println!("\nlistening {} {}", fixture.http(), fixture.https());
-    drop(std::io::stdin().read_to_end(&mut Vec::new()));
-}
-
-/// The process that has it; ended when it is dropped.
-struct Proxy {
-    child: Child,
-    http: SocketAddr,
-    https: SocketAddr,
-}
-
-impl Proxy {
-    fn start(backend: SocketAddr, is_http2: bool) -> Self {
-        let name = "slow_readers::a_thousand_slow_readers_hold_little_memory";
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args([name, "--exact", "--nocapture"])
-            .env(BACKEND, format!("{backend} {is_http2}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a second process");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let addresses = lines.map_while(Result::ok).find_map(|line| {
-            let (http, https) = line.strip_prefix("listening ")?.split_once(' ')?;
-            Some((http.parse().ok()?, https.parse().ok()?))
-        });
-        let (http, https) = addresses.expect("it listens");
-        Self { child, http, https }
-    }
-
-    /// Memory in use.
-    fn memory(&self) -> u64 {
-        1024 * lb_tests::proc::resident_kib(self.child.id()).expect("it runs")
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
+    let table = table.default_spoken(&[backend], protocol(is_http2, None)).build();
+    apart::serve(&Fixture::start_with(timeouts, table));
 }
 
 /// Answers each request by a GiB, and counts what it could send of it.
@@ -197,7 +155,7 @@ struct Reader {
 }
 
 impl Reader {
-    async fn begin(proxy: &Proxy, kind: Kind) -> Self {
+    async fn begin(proxy: &Apart, kind: Kind) -> Self {
         let address = if matches!(kind, Kind::Tls) { proxy.https } else { proxy.http };
         let mut stream: Box<dyn Stream> = match kind {
             Kind::Tls => Box::new(connect_tls_over(connect(address).await, "a", &[], all_schemes()).await),
@@ -226,7 +184,7 @@ async fn connect(address: SocketAddr) -> TcpStream {
 fn get(window: u32) -> Vec<u8> {
     let settings = frame(SETTINGS, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat());
     let connection = frame(WINDOW_UPDATE, 0, 0, &0x7f00_0000_u32.to_be_bytes());
-    let get = frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x82, 0x84, 0x86, 0x41, 0x01, b'a']);
+    let get = frame(HEADERS, END_HEADERS | END_STREAM, 1, GET);
     [PREFACE, &settings, &connection, &get].concat()
 }
 

@@ -141,7 +141,11 @@ impl Fixture {
 
 /// The value of a metric's line, named with its labels.
 pub(crate) fn metric(registry: &Registry, line: &str) -> u64 {
-    let text = exported(registry);
+    value_in(&exported(registry), line)
+}
+
+/// The same among all metrics as they are exported.
+pub(super) fn value_in(text: &str, line: &str) -> u64 {
     let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("{line} in\n{text}")).parse().expect("a number")
 }

@@ -17,6 +17,11 @@ pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) const PADDED: u8 = 8;
 
+/// The header block of `GET http://a/`, all from the static table but the authority.
+pub(crate) const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 0x01, b'a'];
+/// The same as POST.
+pub(crate) const POST: &[u8] = &[0x83, 0x84, 0x86, 0x41, 0x01, b'a'];
+
 /// What a client says first.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

@@ -1,9 +1,11 @@
 //! What the tests of this tier share.
 
 mod alone;
+pub(crate) mod apart;
 mod backend;
 mod client;
 mod fixture;
+pub(crate) mod floods;
 pub(crate) mod frames;
 mod program;
 mod shop;
@@ -12,6 +14,7 @@ mod tables;
 mod websocket_peers;
 
 pub(crate) use alone::{Log, is_alone};
+pub(crate) use apart::Apart;
 pub(crate) use backend::{Backend, Body, RawBackend, Speaks, body_of, read_head, text};
 pub(crate) use client::{
     Answer, Body as RequestBody, Http, all_schemes, connect_tls, connect_tls_over, exchanging_keys,
