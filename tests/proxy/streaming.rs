@@ -12,7 +12,9 @@ use hyper::body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::{Backend, Fixture, Http, RawBackend, Table, body_of, eventually, request, text};
+use super::support::{
+    Backend, Fixture, Http, RawBackend, Table, body_of, eventually, raw_exchange, request, text,
+};
 
 const CHUNK: usize = 64 * 1024;
 const CHUNKS: usize = 1024;
@@ -205,4 +207,26 @@ async fn a_long_body_that_breaks_off_is_not_whole() {
     assert!(came.len() < LONG && fixture.metric(SPLICED) > 0, "{} bytes", came.len());
     assert_eq!(fixture.metric("lb_l7_upstream_breaches_total{reason=\"cut_body\"}"), 1);
     eventually("the connection is closed", || fixture.proxy.left().total() == 0).await;
+}
+
+/// What is written last waits for the end of its connection, and must not wait for anything else.
+#[tokio::test]
+async fn the_last_response_of_a_connection_comes_whole() {
+    for length in [0, 5, 3_000, 300_000] {
+        let backend = Backend::start(move |_| async move { Response::new(text(vec![b'x'; length])) }).await;
+        let fixture = Fixture::start(Table::all_to(&[backend.address]));
+        for request in
+            ["GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "GET / HTTP/1.0\r\nhost: a\r\n\r\n"]
+        {
+            let answer = raw_exchange(fixture.http(), request.as_bytes()).await;
+            let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+            assert!(head.starts_with("HTTP/1.1 200 ") || head.starts_with("HTTP/1.0 200 "), "{head}");
+            assert!(
+                body.len() == length && body.bytes().all(|byte| byte == b'x'),
+                "{length}: {}",
+                body.len()
+            );
+        }
+        eventually("its connections are closed", || fixture.proxy.left().total() == 0).await;
+    }
 }

@@ -204,7 +204,7 @@ impl Attempts {
         let Some(request) = &mut self.place else { return Err(Failure::Stale) };
         let upload = follow(&self.client.worker, &self.time, request.body_mut(), false, &connection.deadline);
         let may_go_again = !self.tries.treatment().retries.on_status.is_empty();
-        let sent = connection.send(request, may_go_again).await;
+        let sent = connection.send(request, Some(&self.client.origin), may_go_again).await;
         if !may_be_seen_twice && !matches!(sent, Err(Failure::NotSent)) {
             self.place = None;
         }
@@ -265,7 +265,7 @@ impl Attempts {
         let Some(request) = &mut self.place else { return Err(Failure::Stale) };
         let upload = follow(&self.client.worker, &self.time, request.body_mut(), self.is_call, deadline);
         let scheme = if upstream.protocol.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        let mut asked = Asked::send(place, &scheme, request)?;
+        let mut asked = Asked::send(place, &scheme, &self.client.origin, request)?;
         match asked.answer(deadline).await {
             Ok(response) => {
                 self.place = None;

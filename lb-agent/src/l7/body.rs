@@ -61,8 +61,8 @@ impl RequestBody {
     }
 
     /// These parts, which were taken from it, come once more.
-    pub(super) fn rewind(&mut self, taken: Vec<Bytes>) {
-        self.again = (!taken.is_empty()).then(|| Box::new(taken.into()));
+    pub(super) fn rewind(&mut self, taken: VecDeque<Bytes>) {
+        self.again = (!taken.is_empty()).then(|| Box::new(taken));
     }
 
     fn next_again(&mut self) -> Option<Bytes> {

@@ -5,7 +5,11 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+use tokio::io::{AsyncWrite, Interest};
+use tokio::net::TcpStream;
+
+use super::splice::poll_io;
 
 /// Up to here a copy is cheaper.
 const SMALL: usize = 2048;
@@ -24,6 +28,25 @@ pub(super) fn poll_write<T: AsyncWrite + Unpin>(
         Some(length) => Pin::new(stream).poll_write(cx, &together[..length]),
         None => Pin::new(stream).poll_write_vectored(cx, slices),
     }
+}
+
+/// As `poll_write`, to a socket that is closed after that: the last of it goes with the end, in one packet.
+pub(super) fn poll_write_last(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+    let mut together = [0; SMALL];
+    let joined = match slices {
+        [only] => Some(&only[..]),
+        _ => copy(slices, &mut together).map(|length| &together[..length]),
+    };
+    let send = || match joined {
+        Some(all) => rustix::net::send(socket, all, flags),
+        None => rustix::net::sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags),
+    };
+    poll_io(cx, socket, Interest::WRITABLE, || Ok(send()?))
 }
 
 /// How much it is, if all of it has room.

@@ -38,17 +38,28 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Its socket.
     fn socket(&self) -> &TcpStream;
+
+    /// The same, if what is written goes to it as it is.
+    fn clear(&self) -> Option<&TcpStream>;
 }
 
 impl Transport for TcpStream {
     fn socket(&self) -> &TcpStream {
         self
     }
+
+    fn clear(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
 }
 
 impl Transport for TlsStream<TcpStream> {
     fn socket(&self) -> &TcpStream {
         self.get_ref().0
+    }
+
+    fn clear(&self) -> Option<&TcpStream> {
+        None
     }
 }
 

@@ -168,6 +168,7 @@ impl Case<'_> {
         let from = self.request.from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let origin = Origin::new(from, self.address, self.listener.protocol, self.trust);
         headers::prepare_request(parts, &origin, self.trust);
+        origin.tell(&mut parts.headers);
         if is_websocket {
             headers::set_websocket(&mut parts.headers);
         }

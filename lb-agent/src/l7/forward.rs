@@ -35,6 +35,11 @@ pub(super) fn handle(
     client.uploads.set(!body.is_end_stream());
     let is_http1 = parts.version < Version::HTTP_2;
     client.ends_by_closing.set(parts.version == Version::HTTP_10);
+    // With an upload under way, the connection may have to wait for its client before it is closed.
+    let may_be_last = is_http1 && !client.uploads.get();
+    if may_be_last && headers::asks_to_close(&parts) {
+        client.passage.ends_after_this();
+    }
     // What it says is read where we answer ourselves.
     let (is_call, accept) = (grpc::is_call(&parts), parts.headers.get(ACCEPT).cloned());
     let id = client.worker.ids.settle(&mut parts.headers);
@@ -64,6 +69,9 @@ pub(super) fn handle(
         let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if is_http1 && client.worker.is_draining() && !is_tunnel {
             headers::close_after(response.headers_mut());
+            if may_be_last {
+                client.passage.ends_after_this();
+            }
         }
         if let Some(node) = &client.worker.config.served_by {
             headers::name_server(response.headers_mut(), node);
@@ -137,6 +145,9 @@ fn whither(
     into_origin_form(parts);
     if is_websocket {
         return Ok(Whither::Tunnel(route));
+    }
+    if route.target.treatment.policy.reads_requests() {
+        client.origin.tell(&mut parts.headers);
     }
     let hints = Hints::of(&route, parts, client.protocol == ListenerProtocol::Https);
     // What is under way does not keep the endpoints of a state that is gone.

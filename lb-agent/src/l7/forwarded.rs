@@ -30,18 +30,26 @@ pub(super) struct Origin {
     port: HeaderValue,
     /// Whether its headers are believed.
     is_trusted: bool,
+    /// What it makes of each request's head, but for the host.
+    lines: Box<[u8]>,
 }
 
 impl Origin {
     /// Of a connection from this peer to this port.
     pub(super) fn new(peer: IpAddr, listener: SocketAddr, protocol: ListenerProtocol, trust: &Trust) -> Self {
         let peer = peer.to_canonical();
+        let (address, scheme, port) = (peer.to_string(), protocol.scheme(), listener.port());
+        let lines = format!(
+            "{X_FORWARDED_FOR}: {address}\r\n{X_REAL_IP}: {address}\r\n\
+             {X_FORWARDED_PROTO}: {scheme}\r\n{X_FORWARDED_PORT}: {port}\r\n{X_FORWARDED_HOST}: "
+        );
         Self {
-            address: value(peer.to_string()),
+            address: value(address),
             peer,
-            scheme: HeaderValue::from_static(protocol.scheme()),
-            port: listener.port().into(),
+            scheme: HeaderValue::from_static(scheme),
+            port: port.into(),
             is_trusted: trust.believes(peer),
+            lines: lines.into_bytes().into(),
         }
     }
 
@@ -55,12 +63,19 @@ impl Origin {
         self.is_trusted
     }
 
-    /// Settles all headers of the kind. The request's Host must be settled.
-    pub(super) fn tell(&self, headers: &mut HeaderMap, trust: &Trust) {
-        if self.is_trusted {
-            return self.go_on(headers, trust);
+    /// Settles what a request says of the kind. Its Host must be settled.
+    pub(super) fn settle(&self, headers: &mut HeaderMap, trust: &Trust) {
+        match self.is_trusted {
+            true => self.go_on(headers, trust),
+            false => remove_claims(headers),
         }
-        remove_claims(headers);
+    }
+
+    /// Adds what is ours to say to a request that is settled, unless it is there already.
+    pub(super) fn tell(&self, headers: &mut HeaderMap) {
+        if is_told(headers) {
+            return;
+        }
         if let Some(host) = headers.get(HOST).cloned() {
             headers.insert(X_FORWARDED_HOST, host);
         }
@@ -68,6 +83,17 @@ impl Origin {
         headers.insert(X_REAL_IP, self.address.clone());
         headers.insert(X_FORWARDED_PROTO, self.scheme.clone());
         headers.insert(X_FORWARDED_PORT, self.port.clone());
+    }
+
+    /// The same, to the head of a request with these headers that is on its way: it is the same for all of a connection.
+    pub(super) fn write(&self, headers: &HeaderMap, head: &mut Vec<u8>) {
+        if is_told(headers) {
+            return;
+        }
+        let host = headers.get(HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+        for part in [&self.lines, host, b"\r\n"] {
+            head.extend_from_slice(part);
+        }
     }
 
     /// What the proxy in front of us says stays, where it is of the right form; where it says nothing, we do.
@@ -129,6 +155,11 @@ impl Origin {
         let scheme = self.scheme.to_str().unwrap_or_default();
         headers.append(FORWARDED, value(format!("for={node};proto={scheme}")));
     }
+}
+
+/// Whether a settled request says already where it comes from: a trusted proxy's does.
+fn is_told(headers: &HeaderMap) -> bool {
+    headers.contains_key(X_REAL_IP)
 }
 
 /// Whether a header says what only a proxy can know.
@@ -209,8 +240,23 @@ mod tests {
         }
         let listener = "203.0.113.10:8443".parse().expect("an address");
         let peer = peer.parse().expect("an address");
-        Origin::new(peer, listener, ListenerProtocol::Https, &trust()).tell(&mut headers, &trust());
+        let origin = Origin::new(peer, listener, ListenerProtocol::Https, &trust());
+        origin.settle(&mut headers, &trust());
+        let mut head = Vec::new();
+        origin.write(&headers, &mut head);
+        origin.tell(&mut headers);
+        check_written(&String::from_utf8(head).expect("text"), &headers);
         headers
+    }
+
+    /// What is written says the same as what is added, if anything is.
+    fn check_written(head: &str, headers: &HeaderMap) {
+        for line in head.lines() {
+            let (name, value) = line.split_once(": ").expect("a header");
+            let all: Vec<_> = headers.get_all(name).iter().collect();
+            assert_eq!(all, [value], "{name}");
+        }
+        assert!(head.is_empty() || head.ends_with("\r\n") && head.lines().count() == 5, "{head}");
     }
 
     fn check(peer: &str, sent: &[(&'static str, &'static str)], expected: &[(&str, &[&str])]) {

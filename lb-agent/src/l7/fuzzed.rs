@@ -94,7 +94,9 @@ pub fn forwarded(bytes: &[u8]) {
     for peer in [[192_u8, 0, 2, 1], [198, 51, 100, 1]] {
         let mut headers = claims(bytes);
         let listener = ([203, 0, 113, 10], 443).into();
-        Origin::new(peer.into(), listener, ListenerProtocol::Https, &trust).tell(&mut headers, &trust);
+        let origin = Origin::new(peer.into(), listener, ListenerProtocol::Https, &trust);
+        origin.settle(&mut headers, &trust);
+        origin.tell(&mut headers);
         let one = |name: &str| {
             let mut values = headers.get_all(name).iter();
             let value = values.next().and_then(|value| value.to_str().ok()).expect("a value").to_owned();

@@ -30,11 +30,18 @@ pub(super) fn close_after(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
+/// Whether a request of HTTP/1 is the last one of its connection.
+pub(super) fn asks_to_close(parts: &Parts) -> bool {
+    let says = |token| has_token(&parts.headers, &CONNECTION, token);
+    // Of one that says both, the HTTP library believes the header that comes last.
+    (parts.version == Version::HTTP_10 || says("close")) && !says("keep-alive")
+}
+
 /// Those that RFC 9110 section 7.6.1 and older practice bind to one connection.
 const HOP_BY_HOP: [HeaderName; 7] =
     [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS];
 
-/// Makes a client's request one of ours to a backend. Its Host must be settled.
+/// Makes a client's request one of ours to a backend. Its Host must be settled. What `Origin::tell` adds is yet to be told.
 pub(super) fn prepare_request(parts: &mut Parts, origin: &Origin, trust: &Trust) {
     let trailers = accepts_trailers(&parts.headers);
     strip_hop_by_hop(&mut parts.headers);
@@ -46,7 +53,7 @@ pub(super) fn prepare_request(parts: &mut Parts, origin: &Origin, trust: &Trust)
     if parts.version == Version::HTTP_2 {
         join_cookies(headers);
     }
-    origin.tell(headers, trust);
+    origin.settle(headers, trust);
     remove_shadows(headers);
 }
 
@@ -207,6 +214,7 @@ mod tests {
         let (listener, trust) = (([203, 0, 113, 10], 443).into(), Trust::default());
         let origin = Origin::new([192, 0, 2, 1].into(), listener, ListenerProtocol::Https, &trust);
         prepare_request(&mut parts, &origin, &trust);
+        origin.tell(&mut parts.headers);
         let headers = parts.headers.iter();
         let mut lines: Vec<_> =
             headers.map(|(name, value)| format!("{name}: {}", value.to_str().expect("ASCII"))).collect();
@@ -226,6 +234,30 @@ mod tests {
         let mut expected: Vec<_> = added.iter().chain(kept).map(|line| (*line).to_owned()).collect();
         expected.sort();
         assert_eq!(forwarded(version, sent), expected, "{sent:?}");
+    }
+
+    #[test]
+    fn who_says_close_and_who_does_not_say_otherwise_with_http_1_0_ends_a_connection() {
+        let asks = |version, said: &[&'static str]| {
+            let mut request = Request::builder().version(version);
+            for value in said {
+                request = request.header(CONNECTION, *value);
+            }
+            asks_to_close(&request.body(()).expect("a request").into_parts().0)
+        };
+        for (said, by_1_1, by_1_0) in [
+            (&[][..], false, true),
+            (&["close"], true, true),
+            (&["x, Close"], true, true),
+            (&["keep-alive"], false, false),
+            (&["close", "keep-alive"], false, false),
+        ] {
+            assert_eq!(
+                (asks(Version::HTTP_11, said), asks(Version::HTTP_10, said)),
+                (by_1_1, by_1_0),
+                "{said:?}"
+            );
+        }
     }
 
     #[test]

@@ -22,8 +22,24 @@ pub(super) struct Outgoing {
     /// What the endpoint gives no room for yet.
     waiting: Bytes,
     /// What was taken so far; none if that was too much, or trailers.
-    kept: Option<Vec<Bytes>>,
+    kept: Option<Taken>,
     kept_bytes: usize,
+}
+
+/// Parts of a body. Nearly always there is one, for which there is room.
+#[derive(Default)]
+struct Taken {
+    first: Option<Bytes>,
+    others: Vec<Bytes>,
+}
+
+impl Taken {
+    fn push(&mut self, part: Bytes) {
+        match &self.first {
+            None => self.first = Some(part),
+            Some(_) => self.others.push(part),
+        }
+    }
 }
 
 /// The client's side of it broke.
@@ -33,7 +49,7 @@ impl Outgoing {
     /// What follows the head of a request on its stream.
     pub(super) fn new(stream: SendStream<Bytes>, body: RequestBody) -> Self {
         let is_empty = body.is_end_stream();
-        let (waiting, kept) = (Bytes::new(), Some(Vec::new()));
+        let (waiting, kept) = (Bytes::new(), Some(Taken::default()));
         Self { stream, body, is_empty, is_sent: is_empty, waiting, kept, kept_bytes: 0 }
     }
 
@@ -116,7 +132,8 @@ impl Outgoing {
     /// The body from its beginning.
     pub(super) fn rewound(self) -> Option<RequestBody> {
         let Self { mut body, kept, .. } = self;
-        body.rewind(kept?);
+        let Taken { first, others } = kept?;
+        body.rewind(first.into_iter().chain(others).collect());
         Some(body)
     }
 }

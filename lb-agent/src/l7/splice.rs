@@ -141,7 +141,7 @@ impl Splice {
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
 /// Tries as often as the socket may be ready.
-fn poll_io(
+pub(super) fn poll_io(
     cx: &mut Context<'_>,
     socket: &TcpStream,
     interest: Interest,

@@ -17,6 +17,7 @@ use super::body::RequestBody;
 use super::breach::Breach;
 use super::deadline::Deadline;
 use super::endpoint::{BrokenOff, Failure};
+use super::forwarded::Origin;
 use super::inbox::Inbox;
 use super::multiplex::Place;
 use super::outgoing::{BadBody, Outgoing};
@@ -35,10 +36,11 @@ impl Asked {
     pub(super) fn send(
         place: Place,
         scheme: &Scheme,
+        origin: &Origin,
         request: &mut Request<RequestBody>,
     ) -> Result<Self, Failure> {
         let is_empty = request.body().is_end_stream();
-        let sent = place.sender().borrow_mut().send_request(head(request, scheme), is_empty);
+        let sent = place.sender().borrow_mut().send_request(head(request, origin, scheme), is_empty);
         let Ok((response, stream)) = sent else { return Err(Failure::Unprocessed) };
         let outgoing = Outgoing::new(stream, mem::take(request.body_mut()));
         Ok(Self { response, outgoing, place })
@@ -164,10 +166,11 @@ impl Stream {
 
 /// As HTTP/2 has it: the host in the target, and nothing that belongs to one connection of HTTP/1.1. The client was
 /// told to continue.
-fn head(asked: &Request<RequestBody>, scheme: &Scheme) -> Request<()> {
+fn head(asked: &Request<RequestBody>, origin: &Origin, scheme: &Scheme) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = asked.method().clone();
     let mut headers = asked.headers().clone();
+    origin.tell(&mut headers);
     headers.remove(CONNECTION);
     headers.remove(EXPECT);
     if let Some(uri) = target(asked, scheme) {

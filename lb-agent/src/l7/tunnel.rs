@@ -80,6 +80,7 @@ pub(super) async fn open(
     }
     parts.extensions.clear();
     headers::set_websocket(&mut parts.headers);
+    client.origin.tell(&mut parts.headers);
     let hints = Hints::of(&route, &parts, client.protocol == ListenerProtocol::Https);
     let request = Request::from_parts(parts, RequestBody::default());
     let (stream, turn, tries) = connect(&client, &route.target, hints, &request, notes.clone()).await?;
@@ -174,7 +175,7 @@ async fn shake_hands(
 ) -> Result<(Response<()>, Box<EndpointConnection>), Reply> {
     let mut connection = Box::new(EndpointConnection::new(stream, &worker.deadlines, breaches));
     connection.deadline.set(within);
-    match connection.send(&mut request, false).await {
+    match connection.send(&mut request, None, false).await {
         Ok(response) => Ok((response, connection)),
         Err(Failure::TimedOut(breach)) => {
             breaches.tell(breach);

@@ -165,6 +165,12 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// Whether what a request says decides.
+    #[must_use]
+    pub const fn reads_requests(&self) -> bool {
+        matches!(self, Self::Hash(_))
+    }
+
     /// Its name, as annotations have it.
     #[must_use]
     pub const fn name(&self) -> &'static str {

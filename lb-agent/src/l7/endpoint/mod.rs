@@ -26,6 +26,7 @@ use self::sending::{SendError, Sending};
 use super::body::RequestBody;
 use super::breach::{Breach, Breaches};
 use super::deadline::{Deadline, Deadlines};
+use super::forwarded::Origin;
 use super::secured::EndpointStream;
 use super::shortage::Unconnected;
 use super::splice::Splice;
@@ -138,19 +139,21 @@ impl EndpointConnection {
         self.most = if is_plain { MOST_ROOM } else { SMALL_ROOM };
     }
 
-    /// Sends a request and waits for the head of its response, whose body comes by `poll_frame`. The request's body is
+    /// Sends a request, with what is yet to be told of where it comes from, and waits for the head of its response, whose body
+    /// comes by `poll_frame`. The request's body is
     /// taken, unless nothing was sent of it; so are its headers once there is a response, if it is not to be sent again
     /// for what that says, or for what nobody asked.
     pub(super) async fn send(
         &mut self,
         request: &mut Request<RequestBody>,
+        origin: Option<&Origin>,
         may_go_again: bool,
     ) -> Result<Response<()>, Failure> {
         if !self.is_quiet() {
             return Err(Failure::NotSent);
         }
         let is_head = request.method() == Method::HEAD;
-        self.sending.begin(request);
+        self.sending.begin(request, origin);
         self.came = 0;
         let result = poll_fn(|cx| match self.poll_response(cx, is_head) {
             Poll::Pending => self.deadline.poll(cx).map(|()| Err(Failure::TimedOut(self.silence()))),

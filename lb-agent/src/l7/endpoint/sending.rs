@@ -11,6 +11,7 @@ use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite as _;
 
 use crate::l7::body::RequestBody;
+use crate::l7::forwarded::Origin;
 use crate::l7::line;
 use crate::l7::secured::EndpointStream;
 use crate::l7::splice::UploadSplice;
@@ -61,11 +62,11 @@ pub(super) enum SendError {
 
 impl Sending {
     /// A request is to be sent, and its body taken for that.
-    pub(super) fn begin(&mut self, request: &mut Request<RequestBody>) {
+    pub(super) fn begin(&mut self, request: &mut Request<RequestBody>, origin: Option<&Origin>) {
         self.front.clear();
         self.gone = 0;
         (self.is_seen, self.is_offered, self.is_round) = (false, false, false);
-        self.coding = encode(request, &mut self.front);
+        self.coding = encode(request, origin, &mut self.front);
         self.body = (self.coding != Coding::None).then(|| std::mem::take(request.body_mut()));
     }
 
@@ -84,7 +85,7 @@ impl Sending {
         let mut body = self.body.take().unwrap_or_default();
         let part = std::mem::take(&mut self.part);
         if !part.is_empty() {
-            body.rewind(vec![part]);
+            body.rewind([part].into());
         }
         body
     }
@@ -261,7 +262,7 @@ impl Sending {
 }
 
 /// Writes a request's head; how its body is framed.
-fn encode(request: &Request<RequestBody>, head: &mut Vec<u8>) -> Coding {
+fn encode(request: &Request<RequestBody>, origin: Option<&Origin>, head: &mut Vec<u8>) -> Coding {
     let (uri, headers) = (request.uri(), request.headers());
     for part in [request.method().as_str(), " ", uri.path()] {
         head.extend_from_slice(part.as_bytes());
@@ -272,6 +273,9 @@ fn encode(request: &Request<RequestBody>, head: &mut Vec<u8>) -> Coding {
     }
     head.extend_from_slice(b" HTTP/1.1\r\n");
     write_fields(headers.iter(), head);
+    if let Some(origin) = origin {
+        origin.write(headers, head);
+    }
     let coding = coding(request);
     match coding {
         Coding::Length(length) if !headers.contains_key(CONTENT_LENGTH) => {

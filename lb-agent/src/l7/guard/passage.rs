@@ -17,6 +17,7 @@ pub(in crate::l7) struct Passage {
     received: AtomicBool,
     is_busy: AtomicBool,
     is_tunnel: AtomicBool,
+    is_last: AtomicBool,
     /// 0 for none.
     unfinished: AtomicU64,
     written: AtomicU64,
@@ -102,6 +103,16 @@ impl Passage {
         if self.splice.is_on() && !self.splice.is_full() && !self.is_busy.load(Ordering::Relaxed) {
             self.splice.end();
         }
+    }
+
+    /// With HTTP/1, the connection is closed after the response to the request under way, and nothing is read before that.
+    pub(in crate::l7) fn ends_after_this(&self) {
+        self.is_last.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what is written now ends the connection: there is no more of the last response to come.
+    pub(super) fn writes_last(&self) -> bool {
+        self.is_last.load(Ordering::Relaxed) && !self.is_busy.load(Ordering::Relaxed)
     }
 
     /// From here on the bytes are no HTTP.

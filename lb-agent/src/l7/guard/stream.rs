@@ -226,9 +226,11 @@ impl<T: Transport> AsyncWrite for Guarded<T> {
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = match self.passage.splice.is_on() {
-            true => self.poll_splice(cx, data),
-            false => coalesce::poll_write(&mut self.stream, cx, data),
+        let last = self.stream.clear().filter(|_| self.passage.writes_last());
+        let written = match last {
+            _ if self.passage.splice.is_on() => self.poll_splice(cx, data),
+            Some(socket) => coalesce::poll_write_last(socket, cx, data),
+            None => coalesce::poll_write(&mut self.stream, cx, data),
         };
         self.wrote(data, written)
     }
