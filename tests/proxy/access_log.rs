@@ -1,6 +1,6 @@
 //! The access log: one line for each request, whatever became of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lb_agent::l7::Trust;
 use lb_agent::l7::access_log::{AccessLog, Format, Settings};
@@ -85,6 +85,20 @@ async fn what_ends_badly_is_logged_with_who_is_to_blame() {
     assert_eq!(lines[0]["reason"], "connect_failed");
     assert_eq!((lines[0]["ingress"].as_str(), lines[0]["attempts"].as_u64()), (Some("web"), Some(1)));
     assert!(lines[1].get("ingress").is_none());
+}
+
+#[tokio::test]
+async fn who_leaves_before_there_is_a_response_has_none() {
+    let backend = Backend::start(|_| std::future::pending()).await;
+    let (fixture, folder) = start(Table::default().rule("a.org", "/", &[backend.address]).build());
+    let mut client = Http::one(fixture.http()).await;
+    let asked = tokio::time::timeout(Duration::from_millis(100), client.begin(request("a.org", "/")));
+    assert!(asked.await.is_err(), "no answer");
+    drop(client);
+    let line = lines(&folder, 1).await.pop().expect("a line");
+    let found = (line["status"].as_u64(), line["blame"].as_str(), line["reason"].as_str());
+    assert_eq!(found, (Some(499), Some("client"), Some("left_by_client")), "{line}");
+    assert_eq!(fixture.metric("lb_l7_requests_total{protocol=\"http\",class=\"4xx\"}"), 1);
 }
 
 #[tokio::test]

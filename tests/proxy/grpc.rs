@@ -49,6 +49,7 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
             let frames = [Ok(Frame::data(told)), Ok(Frame::trailers(trailers("0")))];
             body_of(StreamBody::new(stream::iter(frames)))
         }
+        "/shop.Shop/Silence" => std::future::pending().await,
         _ => {
             let response = response.header("grpc-status", "12");
             return response.body(body_of(Full::new(Bytes::new()))).expect("a response");
@@ -82,20 +83,41 @@ async fn a_status_may_come_without_an_answer() {
     assert!(hyper::body::Body::is_end_stream(response.body()), "its head is its end");
 }
 
+/// The labels of the one that all calls take.
+const ROUTE: &str = "namespace=\"shop\",ingress=\"web\",service=\"all\"";
+
+/// The line of the metric that says that one ended so.
+fn calls(status: &str) -> String {
+    format!("lb_l7_route_grpc_calls_total{{{ROUTE},status=\"{status}\"}} 1\n")
+}
+
 #[tokio::test]
 async fn calls_are_counted_by_their_status() {
     let (_backend, fixture, mut client) = site().await;
     let response = client.begin(unary("Order")).await.expect("a response");
     response.into_body().collect().await.expect("a whole answer");
     client.begin(unary("Unknown")).await.expect("a response");
-    let route = "namespace=\"shop\",ingress=\"web\",service=\"all\"";
-    let calls = |status| format!("lb_l7_route_grpc_calls_total{{{route},status=\"{status}\"}} 1\n");
     eventually("both are counted", || {
         ["ok", "server_error"].iter().all(|status| fixture.exported().contains(&calls(status)))
     })
     .await;
-    let errors = format!("lb_l7_route_errors_total{{{route},blame=\"upstream\"}}");
+    let errors = format!("lb_l7_route_errors_total{{{ROUTE},blame=\"upstream\"}}");
     assert_eq!(fixture.metric(&errors), 1);
+}
+
+#[tokio::test]
+async fn calls_that_end_without_a_status_are_counted_too() {
+    let (_backend, fixture, mut client) = site().await;
+    let is_counted = |status| fixture.exported().contains(&calls(status));
+    // It ends in order, and has no trailers: to its client that is UNKNOWN.
+    let response = client.begin(unary("Echo")).await.expect("a response");
+    response.into_body().collect().await.expect("a whole answer");
+    eventually("the server failed", || is_counted("server_error")).await;
+    // Its client leaves.
+    let asked = tokio::time::timeout(Duration::from_millis(100), client.begin(unary("Silence")));
+    assert!(asked.await.is_err(), "no answer");
+    eventually("the client left", || is_counted("client_error")).await;
+    assert!(!is_counted("ok"));
 }
 
 #[tokio::test]

@@ -155,6 +155,7 @@ async fn a_response_that_does_not_go_on_is_broken_off() {
         let first = body.frame().await.expect("a frame").expect("it comes");
         assert_eq!(first.into_data().expect("data"), "first");
         assert!(body.frame().await.is_none_or(|frame| frame.is_err()), "{protocol}");
+        assert_eq!(site.metric("lb_l7_upstream_breaches_total{reason=\"slow_body\"}"), 1, "{protocol}");
     }
 }
 

@@ -215,7 +215,7 @@ async fn send(socket: &Path, method: Method, path: &str) -> Result<Response<Inco
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(connection);
     let request = Request::builder().method(method).uri(path).header(HOST, "edgelb").header(TE, "trailers");
-    let request = request.body(Empty::<Bytes>::new()).expect("the request is well-formed");
+    let request = request.body(Empty::<Bytes>::new()).map_err(AdminError::Question)?;
     sender.send_request(request).await.map_err(failed)
 }
 

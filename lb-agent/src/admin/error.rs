@@ -47,6 +47,9 @@ pub enum AdminError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What it is to be asked cannot be sent to it.
+    #[error("an agent cannot be asked that: {0}")]
+    Question(#[source] http::Error),
     /// The agent hung up, or what answers does not speak HTTP.
     #[error("the agent at {path} does not answer properly: {source}")]
     Answer {

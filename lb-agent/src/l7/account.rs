@@ -34,7 +34,8 @@ struct Known {
     /// In a trace, if requests are traced: most are not, and an account goes with each body.
     place: Option<Box<Place>>,
     is_call: bool,
-    status: StatusCode,
+    /// Of the response, once one begins.
+    status: Option<StatusCode>,
     reply: Option<Reply>,
     /// The code of a gRPC call.
     call: Option<u16>,
@@ -73,7 +74,7 @@ impl Account {
             names: None,
             place,
             is_call,
-            status: StatusCode::default(),
+            status: None,
             reply: None,
             call: None,
             ended: None,
@@ -109,7 +110,7 @@ impl Account {
     /// A response begins, perhaps one of our own.
     pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, reply: Option<Reply>) {
         if let Some(known) = &mut self.known {
-            (known.status, known.reply) = (status, reply);
+            (known.status, known.reply) = (Some(status), reply);
             if known.is_call {
                 known.call = grpc::status(headers);
             }
@@ -123,6 +124,7 @@ impl Account {
             Poll::Ready(Some(Ok(frame))) => known.part(frame),
             // Its client broke off what the endpoint was to read to its end.
             Poll::Ready(Some(Err(BodyError::Request))) => known.ended = Some(Ended::LeftByClient),
+            Poll::Ready(Some(Err(BodyError::Quiet))) => known.ended = Some(Ended::StalledByUpstream),
             Poll::Ready(Some(Err(_))) => known.ended = Some(Ended::BrokenByUpstream),
             Poll::Ready(None) => known.ended = Some(Ended::Whole),
             Poll::Pending => {}
@@ -150,6 +152,16 @@ impl Known {
         }
     }
 
+    fn outcome(&self, ended: Ended) -> Outcome {
+        let status = self.status.unwrap_or_else(|| ended.status_without_response());
+        let call = match (self.is_call, self.call, ended) {
+            (true, None, Ended::Whole) => Some(grpc::code_of_status(status)),
+            (true, None, ended) => Some(grpc::code_of_end(ended)),
+            (_, call, _) => call,
+        };
+        Outcome { status, reply: self.reply, call, ended }
+    }
+
     fn count(&self, outcome: &Outcome, took: Duration) {
         let counts = self.names.as_ref().and_then(|names| names.counts.as_ref());
         if let Some(counts) = counts {
@@ -164,8 +176,12 @@ impl Drop for Account {
         let client = self.busy.client();
         let cut = || if client.is_overdue() { Ended::CutByUs } else { Ended::LeftByClient };
         let ended = known.ended.unwrap_or_else(cut);
-        let Known { status, reply, call, .. } = known;
-        let (outcome, took) = (Outcome { status, reply, call, ended }, known.began.elapsed());
+        let outcome = known.outcome(ended);
+        if known.status.is_none() {
+            // It is among the requests, too.
+            client.worker.metrics.request(client.protocol, outcome.status);
+        }
+        let took = known.began.elapsed();
         known.count(&outcome, took);
         if let Some(Logged { mut record, notes }) = known.logged {
             record.end(took, outcome, known.names, &notes);

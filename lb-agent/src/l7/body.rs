@@ -170,6 +170,8 @@ pub(super) struct Body {
     content: Content,
     account: Option<Account>,
     quiet: Option<Box<Quiet>>,
+    /// Why it broke off, while the client is yet to get what came before that.
+    broken: Option<Box<BodyError>>,
     /// Bytes that the client has got once all that was given out is written: with HTTP/1.
     given: u64,
 }
@@ -185,6 +187,17 @@ enum Content {
     Exchange(Box<Exchange>),
     /// The backend's, over HTTP/2.
     Stream(Box<Stream>),
+}
+
+impl Content {
+    /// Its endpoint's record hears of that.
+    fn tell(&self, breach: Breach) {
+        match self {
+            Self::Text(_) => {}
+            Self::Exchange(exchange) => exchange.tell(breach),
+            Self::Stream(stream) => stream.tell(breach),
+        }
+    }
 }
 
 impl Body {
@@ -247,9 +260,33 @@ impl Body {
     }
 }
 
+impl Body {
+    /// With HTTP/1, the library forgets what it has not written yet once it hears of an error: a client would take nothing at
+    /// all for a connection that was closed before it asked. So the rest is written first.
+    fn break_off(
+        &mut self,
+        error: BodyError,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let is_http1 = self.account.as_ref().is_some_and(|account| account.busy().written().is_some());
+        if !is_http1 {
+            return Poll::Ready(Some(Err(error)));
+        }
+        self.broken = Some(Box::new(error));
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Once that is so, or nothing more can be written.
+    fn broke_off(&mut self) -> Option<BodyError> {
+        let is_blocked = self.account.as_ref().is_some_and(|account| account.busy().is_blocked());
+        self.broken.take_if(|_| !is_blocked).map(|error| *error)
+    }
+}
+
 impl From<Content> for Body {
     fn from(content: Content) -> Self {
-        Self { content, account: None, quiet: None, given: 0 }
+        Self { content, account: None, quiet: None, broken: None, given: 0 }
     }
 }
 
@@ -261,6 +298,9 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.broken.is_some() {
+            return self.broke_off().map_or(Poll::Pending, |error| Poll::Ready(Some(Err(error))));
+        }
         if self.has_enough(cx) {
             return Poll::Pending;
         }
@@ -271,10 +311,11 @@ impl http_body::Body for Body {
             Content::Exchange(exchange) => exchange.poll_frame(cx, splice).map_err(BodyError::from),
             Content::Stream(stream) => stream.poll_frame(cx).map_err(BodyError::from),
         };
-        if let Some(quiet) = &mut self.quiet {
+        if let Some(quiet) = &mut this.quiet {
             if frame.is_ready() {
                 quiet.came();
             } else if quiet.poll(cx).is_ready() {
+                this.content.tell(Breach::SlowBody);
                 frame = Poll::Ready(Some(Err(BodyError::Quiet)));
             }
         }
@@ -288,7 +329,10 @@ impl http_body::Body for Body {
             account.busy().waits_for_client(data.is_some());
             account.frame(&frame, is_last);
         }
-        frame
+        match frame {
+            Poll::Ready(Some(Err(error))) => self.break_off(error, cx),
+            frame => frame,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

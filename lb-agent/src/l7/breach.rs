@@ -29,6 +29,8 @@ pub enum Breach {
     Reset,
     /// The response's body broke off.
     CutBody,
+    /// It said nothing for too long in the middle of the response's body.
+    SlowBody,
     /// The response's body is not framed as it must be, or contradicts its length.
     MalformedBody,
     /// More came than the response: the rest of it, a second one.
@@ -37,7 +39,7 @@ pub enum Breach {
 
 impl Breach {
     /// All of them; the position is the metric's index.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Closed,
         Self::Silent,
         Self::SlowHead,
@@ -46,6 +48,7 @@ impl Breach {
         Self::UnaskedSwitch,
         Self::Reset,
         Self::CutBody,
+        Self::SlowBody,
         Self::MalformedBody,
         Self::Surplus,
     ];
@@ -62,6 +65,7 @@ impl Breach {
             Self::UnaskedSwitch => "unasked_switch",
             Self::Reset => "reset",
             Self::CutBody => "cut_body",
+            Self::SlowBody => "slow_body",
             Self::MalformedBody => "malformed_body",
             Self::Surplus => "surplus",
         }

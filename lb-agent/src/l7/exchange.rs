@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::breach::Breach;
 use super::endpoint::{BrokenOff, EndpointConnection};
 use super::splice::Splice;
 use super::upstream::Turn;
@@ -37,6 +38,13 @@ impl Exchange {
             Poll::Pending => {}
         }
         frame
+    }
+
+    /// The endpoint broke the rules so.
+    pub(super) fn tell(&self, breach: Breach) {
+        if let Some((connection, _)) = &self.under_way {
+            connection.breaches.tell(breach);
+        }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

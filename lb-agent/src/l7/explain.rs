@@ -21,7 +21,7 @@ use super::router::{Leads, Matched, Router};
 use super::settle::settle;
 use super::tls::{Tickets, Tls};
 use super::trust::Trust;
-use super::{authority, headers};
+use super::{authority, forward, headers};
 use crate::model::{
     Backend, BackendExplained, Certificate, CertificateExplained, CertificateOffered, CertificateReason,
     EndpointExplained, Host, HostPattern, KeyKind, Listener, ListenerExplained, ListenerProtocol, MatchedAs,
@@ -169,6 +169,7 @@ impl Case<'_> {
         let origin = Origin::new(from, self.address, self.listener.protocol, self.trust);
         headers::prepare_request(parts, &origin, self.trust);
         origin.tell(&mut parts.headers);
+        forward::into_origin_form(parts);
         if is_websocket {
             headers::set_websocket(&mut parts.headers);
         }

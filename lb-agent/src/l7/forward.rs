@@ -166,7 +166,7 @@ fn find_route(client: &Client, parts: &mut Parts) -> Result<Arc<Route>, Reply> {
 }
 
 /// What backends expect: the path and query alone, and our version of HTTP.
-fn into_origin_form(parts: &mut Parts) {
+pub(super) fn into_origin_form(parts: &mut Parts) {
     parts.version = Version::HTTP_11;
     if parts.uri.authority().is_some() {
         let path = parts.uri.path_and_query().cloned();
@@ -176,7 +176,7 @@ fn into_origin_form(parts: &mut Parts) {
 
 fn pass_back(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    headers::prepare_response(&mut parts.headers);
+    headers::prepare_response(&mut parts);
     parts.version = Version::HTTP_11;
     Response::from_parts(parts, body)
 }

@@ -100,13 +100,16 @@ impl Origin {
     fn go_on(&self, headers: &mut HeaderMap, trust: &Trust) {
         let (chain, client) = self.chain(headers, trust);
         self.settle_forwarded(headers);
+        let forwarded = |name| said_of_client(headers, name, trust);
+        let (said_scheme, said_host) = (forwarded("proto"), forwarded("host"));
         headers.insert(X_FORWARDED_FOR, value(chain));
         headers.insert(X_REAL_IP, value(client.to_string()));
         let scheme = |said: &[u8]| said == b"http" || said == b"https";
-        keep(headers, &X_FORWARDED_PROTO, scheme, Some(self.scheme.clone()));
+        let said_scheme = said_scheme.filter(|said| scheme(said.as_bytes()));
+        keep(headers, &X_FORWARDED_PROTO, scheme, Some(said_scheme.unwrap_or_else(|| self.scheme.clone())));
         let port = |said: &[u8]| (1..=5).contains(&said.len()) && said.iter().all(u8::is_ascii_digit);
         keep(headers, &X_FORWARDED_PORT, port, Some(self.port.clone()));
-        let host = headers.get(HOST).cloned();
+        let host = said_host.or_else(|| headers.get(HOST).cloned());
         keep(headers, &X_FORWARDED_HOST, |said| !said.is_empty() && !said.contains(&b','), host);
     }
 
@@ -200,14 +203,32 @@ fn told(headers: &HeaderMap) -> Vec<&str> {
 }
 
 fn node(pair: &str) -> Option<&str> {
-    let (name, node) = pair.split_once('=')?;
-    name.trim().eq_ignore_ascii_case("for").then_some(node.trim().trim_matches('"'))
+    value_of(pair, "for")
+}
+
+/// What a pair of `Forwarded` says, if that is its name.
+fn value_of<'a>(pair: &'a str, name: &str) -> Option<&'a str> {
+    let (found, value) = pair.split_once('=')?;
+    found.trim().eq_ignore_ascii_case(name).then_some(value.trim().trim_matches('"'))
+}
+
+/// What `Forwarded` says of how the client asked: in the element of the proxy that it asked.
+fn said_of_client(headers: &HeaderMap, name: &str, trust: &Trust) -> Option<HeaderValue> {
+    let all: Vec<_> = elements(headers, &FORWARDED).collect();
+    let is_of_proxy = |element: &&&str| {
+        let node = element.split(';').find_map(node).and_then(address);
+        node.is_some_and(|node| trust.believes(node))
+    };
+    let of_client = all.iter().rev().find(|element| !is_of_proxy(element)).or(all.first())?;
+    let said = of_client.split(';').find_map(|pair| value_of(pair, name))?;
+    HeaderValue::from_str(said).ok().filter(|said| !said.is_empty())
 }
 
 /// Those of all lists under a name.
 fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
     let said = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    said.flat_map(|list| list.split(',').map(str::trim))
+    // Empty ones say nothing (RFC 9110 section 5.6.1).
+    said.flat_map(|list| list.split(',').map(str::trim)).filter(|element| !element.is_empty())
 }
 
 /// An address as lists have it, perhaps with a port.
@@ -327,6 +348,34 @@ mod tests {
                 ("forwarded", &["for=x", "for=\"[2001:db8::1]\";proto=https"]),
             ],
         );
+    }
+
+    #[test]
+    fn what_forwarded_alone_says_stands_in_the_other_headers_too() {
+        let said = "for=198.51.100.9;proto=https, for=203.0.113.9;Proto=http;host=\"b.example:81\", for=192.0.2.7;proto=https";
+        check(
+            "192.0.2.1",
+            &[("forwarded", said)],
+            &[
+                ("x-real-ip", &["203.0.113.9"]),
+                ("x-forwarded-proto", &["http"]),
+                ("x-forwarded-host", &["b.example:81"]),
+                ("x-forwarded-port", &["8443"]),
+            ],
+        );
+        // Of what is no scheme, and says nothing.
+        check(
+            "192.0.2.1",
+            &[("forwarded", "for=203.0.113.9;proto=gopher;host=")],
+            &[("x-forwarded-proto", &["https"]), ("x-forwarded-host", &["a.example"])],
+        );
+    }
+
+    #[test]
+    fn empty_elements_hide_nobody() {
+        for said in ["203.0.113.9,", "203.0.113.9, ,", ",,203.0.113.9"] {
+            check("192.0.2.1", &[("x-forwarded-for", said)], &[("x-real-ip", &["203.0.113.9"])]);
+        }
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 
 use super::body::Body;
+use super::outcome::Ended;
 use super::reply::{Reply, X_REQUEST_ID};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -20,11 +21,14 @@ const TYPE: &str = "application/grpc";
 /// Codes of gRPC's `statuscodes.md`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Code {
+    Cancelled = 1,
     Unknown = 2,
     DeadlineExceeded = 4,
+    PermissionDenied = 7,
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 /// How a call ended: by its code, as OpenTelemetry sorts them (semantic conventions for gRPC, status of server spans).
@@ -66,6 +70,29 @@ impl CallEnd {
 /// The code of a call, in trailers, or in a head that has all.
 pub(super) fn status(headers: &HeaderMap) -> Option<u16> {
     headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}
+
+/// What a client takes a response for that has no code, by gRPC's `http-grpc-status-mapping.md`.
+pub(super) fn code_of_status(status: StatusCode) -> u16 {
+    let code = match status.as_u16() {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 | 502..=504 => Code::Unavailable,
+        _ => Code::Unknown,
+    };
+    code as u16
+}
+
+/// What a client takes a call for that ended before it had a code: a stream that is reset is an INTERNAL error to it.
+pub(super) const fn code_of_end(ended: Ended) -> u16 {
+    let code = match ended {
+        Ended::LeftByClient => Code::Cancelled,
+        Ended::CutByUs => Code::Unavailable,
+        Ended::BrokenByUpstream | Ended::StalledByUpstream | Ended::Whole => Code::Internal,
+    };
+    code as u16
 }
 
 /// Whether the head of a response says all of a call, and that its server is unavailable: what is 503 in HTTP.
@@ -168,6 +195,15 @@ mod tests {
         let told = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("14"))]);
         assert_eq!((status(&told), status(&HeaderMap::new())), (Some(14), None));
         assert!(is_unavailable(&told) && !is_unavailable(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn what_has_no_code_has_that_of_its_end() {
+        let by_status = |status| code_of_status(StatusCode::from_u16(status).expect("a status"));
+        let found = [200, 400, 401, 403, 404, 429, 500, 503].map(by_status);
+        assert_eq!(found, [2, 13, 16, 7, 12, 14, 2, 14]);
+        let ends = [Ended::LeftByClient, Ended::CutByUs, Ended::BrokenByUpstream].map(code_of_end);
+        assert_eq!(ends, [1, 14, 13]);
     }
 
     #[test]

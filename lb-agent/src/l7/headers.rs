@@ -7,7 +7,7 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
 
 use super::forwarded::{Origin, is_claim};
 use super::line;
@@ -58,8 +58,12 @@ pub(super) fn prepare_request(parts: &mut Parts, origin: &Origin, trust: &Trust)
 }
 
 /// Makes a backend's response one of ours to a client.
-pub(super) fn prepare_response(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
+pub(super) fn prepare_response(parts: &mut response::Parts) {
+    strip_hop_by_hop(&mut parts.headers);
+    if parts.status == StatusCode::NO_CONTENT {
+        // It must not say one (RFC 9110 section 8.6).
+        parts.headers.remove(CONTENT_LENGTH);
+    }
 }
 
 /// Whether a request of HTTP/2 asks for a WebSocket on its stream (RFC 8441): the only CONNECT that is passed on.

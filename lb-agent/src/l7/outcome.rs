@@ -5,6 +5,9 @@ use http::StatusCode;
 use super::grpc::CallEnd;
 use super::reply::{Blame, Reply};
 
+/// No response began, and its client has gone.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
 /// How a response ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ended {
@@ -12,10 +15,25 @@ pub(super) enum Ended {
     Whole,
     /// The endpoint broke it off.
     BrokenByUpstream,
+    /// The endpoint did not go on with it in time.
+    StalledByUpstream,
     /// Nobody read it to its end: the client went away.
     LeftByClient,
     /// We cut it, at a deadline.
     CutByUs,
+}
+
+impl Ended {
+    /// What stands for the status of a response that never began: to nginx' users, 499 is the client's.
+    pub(super) fn status_without_response(self) -> StatusCode {
+        match self {
+            Self::LeftByClient => {
+                StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST)
+            }
+            Self::BrokenByUpstream | Self::StalledByUpstream => StatusCode::BAD_GATEWAY,
+            Self::CutByUs | Self::Whole => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
 }
 
 /// The end of a request.
@@ -39,7 +57,7 @@ impl Outcome {
     pub(super) fn blame(&self) -> Option<Blame> {
         match (self.reply, self.ended) {
             (Some(reply), _) => Some(reply.blame()),
-            (None, Ended::BrokenByUpstream) => Some(Blame::Upstream),
+            (None, Ended::BrokenByUpstream | Ended::StalledByUpstream) => Some(Blame::Upstream),
             (None, Ended::LeftByClient) => Some(Blame::Client),
             (None, Ended::CutByUs) => Some(Blame::Us),
             (None, Ended::Whole) => self.is_failure().then_some(Blame::Upstream),
@@ -51,6 +69,7 @@ impl Outcome {
         match (self.reply, self.ended) {
             (Some(reply), _) => Some(reply.label()),
             (None, Ended::BrokenByUpstream) => Some("broken_by_upstream"),
+            (None, Ended::StalledByUpstream) => Some("stalled_by_upstream"),
             (None, Ended::LeftByClient) => Some("left_by_client"),
             (None, Ended::CutByUs) => Some("cut_by_us"),
             (None, Ended::Whole) => self.is_failure().then_some("status"),
@@ -84,6 +103,7 @@ mod tests {
             (None, fine, Some(5), Ended::Whole, None),
             (None, fine, Some(14), Ended::Whole, Some(("upstream", "status"))),
             (None, fine, None, Ended::BrokenByUpstream, Some(("upstream", "broken_by_upstream"))),
+            (None, fine, None, Ended::StalledByUpstream, Some(("upstream", "stalled_by_upstream"))),
             (None, fine, None, Ended::LeftByClient, Some(("client", "left_by_client"))),
             (None, fine, None, Ended::CutByUs, Some(("us", "cut_by_us"))),
             (Some(Reply::ConnectFailed), broken, None, Ended::Whole, Some(("upstream", "connect_failed"))),

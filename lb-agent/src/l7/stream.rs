@@ -150,9 +150,14 @@ impl Stream {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Part>> {
         let frame = self.answering.poll_frame(cx);
         if let Poll::Ready(Some(Err(BrokenOff::Response(error)))) = &frame {
-            self.turn.upstream().breaches.tell(Breach::of_stream_body(error));
+            self.tell(Breach::of_stream_body(error));
         }
         frame
+    }
+
+    /// The endpoint broke the rules so.
+    pub(super) fn tell(&self, breach: Breach) {
+        self.turn.upstream().breaches.tell(breach);
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

@@ -114,7 +114,7 @@ pub(super) async fn open(
     let taken = Taken { _turn: turn, _place: place };
     tokio::task::spawn_local(carry(Busy::tunnel(&client), taken, downstream, connection));
     let (mut parts, _) = response.into_parts();
-    headers::prepare_response(&mut parts.headers);
+    headers::prepare_response(&mut parts);
     if is_stream {
         parts.status = CONNECTED;
         parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
@@ -128,7 +128,7 @@ pub(super) async fn open(
 
 fn pass_back(response: Response<()>, connection: Box<EndpointConnection>) -> Response<Body> {
     let (mut parts, ()) = response.into_parts();
-    headers::prepare_response(&mut parts.headers);
+    headers::prepare_response(&mut parts);
     parts.version = Version::HTTP_11;
     Response::from_parts(parts, Body::exchange(Box::new(Exchange::new(connection, None))))
 }

@@ -162,3 +162,13 @@ fn all_is_written_before_its_end() {
     let text = fs::read_to_string(&path).expect("a file");
     assert!(text.lines().count() == 100 && text.ends_with("/last\n"), "{text}");
 }
+
+#[test]
+fn a_pipe_that_nobody_reads_is_told_and_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let settings = Settings { path: Some(pipe), format: Format::JSON, sample: 1 };
+    let started = AccessLog::start(settings, AccessLogMetrics::new(&mut Registry::default()));
+    assert!(started.is_err(), "it has no reader");
+}

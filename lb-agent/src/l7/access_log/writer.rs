@@ -2,11 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write, stdout};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::thread::sleep;
 use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use super::record::Record;
 use super::time::rfc3339;
@@ -126,6 +128,8 @@ impl Writer {
     }
 }
 
+/// A pipe that nobody reads is an error: neither the start nor the writer waits for a reader.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().create(true).append(true).custom_flags(flags).open(path)
 }

@@ -69,7 +69,7 @@ pub(super) struct EndpointConnection {
     spare: HeaderMap,
     /// Whether another request may follow.
     is_open: bool,
-    breaches: Rc<Breaches>,
+    pub(super) breaches: Rc<Breaches>,
 }
 
 /// Why no response came.

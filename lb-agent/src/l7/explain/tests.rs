@@ -161,6 +161,12 @@ fn what_the_proxy_answers_by_itself_is_told() {
 }
 
 #[test]
+fn an_absolute_target_is_not_passed_on() {
+    let told = told(&asked("a.org", "http://a.org/a?q"));
+    assert_eq!(told.forwarded[0], "GET /a?q HTTP/1.1");
+}
+
+#[test]
 fn what_the_endpoint_gets_is_told() {
     let headers = vec![("x_real_ip".to_owned(), "1".to_owned()), ("keep-alive".to_owned(), "1".to_owned())];
     let told = told(&RequestAsked { headers, ..asked("a.org", "/%61?q") });

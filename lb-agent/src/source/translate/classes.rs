@@ -42,6 +42,8 @@ enum Reach {
     Unclaimed,
     /// On the listeners of these Services.
     Named(BTreeSet<ObjectRef>),
+    /// On none, not even where a listener answers for all classes.
+    Nowhere,
 }
 
 impl Classes {
@@ -145,9 +147,10 @@ impl Classes {
         self.ours.values().any(|class| class.parameters.certificate.as_ref() == Some(secret))
     }
 
-    /// The names of all classes of ours.
-    pub(super) fn all(&self) -> BTreeSet<String> {
-        self.ours.keys().cloned().collect()
+    /// Those that answer where there are no Services: all of ours that answer anywhere.
+    pub(super) fn standalone(&self) -> BTreeSet<String> {
+        let ours = self.ours.iter().filter(|(_, class)| class.reach != Reach::Nowhere);
+        ours.map(|(name, _)| name.clone()).collect()
     }
 
     /// Those that name no Services: none of them keeps its routes to itself.
@@ -169,6 +172,7 @@ impl Classes {
         let answers = |class: &Class| match &class.reach {
             Reach::Unclaimed => !is_claimed,
             Reach::Named(services) => services.contains(service),
+            Reach::Nowhere => false,
         };
         self.ours.iter().filter(|(_, class)| answers(class)).map(|(name, _)| name.clone()).collect()
     }
@@ -176,7 +180,7 @@ impl Classes {
     fn named(&self) -> impl Iterator<Item = &BTreeSet<ObjectRef>> {
         self.ours.values().filter_map(|class| match &class.reach {
             Reach::Named(services) => Some(services),
-            Reach::Unclaimed => None,
+            Reach::Unclaimed | Reach::Nowhere => None,
         })
     }
 
@@ -236,7 +240,7 @@ impl Class {
             Err(message) => {
                 let message = format!("{message}: the class's routes answer nowhere");
                 problems.push(Problem::error(name, "spec.parameters", message));
-                Self { age, parameters: Parameters::default(), reach: Reach::Named(BTreeSet::new()) }
+                Self { age, parameters: Parameters::default(), reach: Reach::Nowhere }
             }
         }
     }

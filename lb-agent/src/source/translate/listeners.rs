@@ -38,7 +38,7 @@ pub(super) fn translate(
     }
     let standalone = ObjectRef::new(Kind::Service, "", "standalone");
     for (&address, &protocol) in &settings.standalone {
-        add(address, &standalone, protocol, classes.all());
+        add(address, &standalone, protocol, classes.standalone());
     }
     let host_ports = ObjectRef::new(Kind::Service, "", "host-ports");
     for (&address, &protocol) in &settings.host_ports {

@@ -224,3 +224,14 @@ fn ingresses_without_a_class_get_the_default_one_or_none() {
     let young = default.replace("name: edgelb", "name: edgelb, creationTimestamp: '2024-01-01T00:00:00Z'");
     check_class(&format!("{young}{other_default}"), "", "", &plain, true, &[]);
 }
+
+#[test]
+fn standalone_listeners_have_no_class_whose_parameters_cannot_be_read() {
+    let address: std::net::SocketAddr = "127.0.0.1:8080".parse().expect("an address");
+    let settings =
+        Settings { standalone: BTreeMap::from([(address, ListenerProtocol::Http)]), ..Settings::default() };
+    let broken = class("broken", "", &with_parameters("edgelb.dev", "IngressParameters", "missing"));
+    let snapshot = snapshot(&(class("edgelb", "", "") + &broken), &settings);
+    let classes: Vec<_> = snapshot.listeners[&address].classes.iter().collect();
+    assert_eq!(classes, ["edgelb"]);
+}
