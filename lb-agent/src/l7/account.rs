@@ -17,7 +17,7 @@ use super::client::Busy;
 use super::config::Config;
 use super::grpc;
 use super::outcome::{Ended, Outcome};
-use super::reply::Reply;
+use super::reply::{Reply, status_without_response};
 use super::route::{Names, Route};
 use super::trace::Place;
 
@@ -153,7 +153,7 @@ impl Known {
     }
 
     fn outcome(&self, ended: Ended) -> Outcome {
-        let status = self.status.unwrap_or_else(|| ended.status_without_response());
+        let status = self.status.unwrap_or_else(|| status_without_response(ended));
         let call = match (self.is_call, self.call, ended) {
             (true, None, Ended::Whole) => Some(grpc::code_of_status(status)),
             (true, None, ended) => Some(grpc::code_of_end(ended)),

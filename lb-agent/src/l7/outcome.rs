@@ -5,9 +5,6 @@ use http::StatusCode;
 use super::grpc::CallEnd;
 use super::reply::{Blame, Reply};
 
-/// No response began, and its client has gone.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
-
 /// How a response ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ended {
@@ -21,19 +18,6 @@ pub(super) enum Ended {
     LeftByClient,
     /// We cut it, at a deadline.
     CutByUs,
-}
-
-impl Ended {
-    /// What stands for the status of a response that never began: to nginx' users, 499 is the client's.
-    pub(super) fn status_without_response(self) -> StatusCode {
-        match self {
-            Self::LeftByClient => {
-                StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST)
-            }
-            Self::BrokenByUpstream | Self::StalledByUpstream => StatusCode::BAD_GATEWAY,
-            Self::CutByUs | Self::Whole => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
 }
 
 /// The end of a request.

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 pub(super) use self::form::Form;
 use super::body::Body;
+use super::outcome::Ended;
 use crate::model::Unavailable;
 
 /// The header that names a request in replies, to backends and in logs.
@@ -17,6 +18,15 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(super) const CONNECTED: StatusCode = StatusCode::OK;
 /// The body of a request is wanted.
 pub(super) const CONTINUE: StatusCode = StatusCode::CONTINUE;
+
+/// What stands for the status of a response that never began: to users of nginx, 499 says that the client has gone.
+pub(super) fn status_without_response(ended: Ended) -> StatusCode {
+    match ended {
+        Ended::LeftByClient => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        Ended::BrokenByUpstream | Ended::StalledByUpstream => StatusCode::BAD_GATEWAY,
+        Ended::CutByUs | Ended::Whole => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
 
 /// Why the proxy answers by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
