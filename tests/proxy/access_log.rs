@@ -90,15 +90,25 @@ async fn what_ends_badly_is_logged_with_who_is_to_blame() {
 #[tokio::test]
 async fn who_leaves_before_there_is_a_response_has_none() {
     let backend = Backend::start(|_| std::future::pending()).await;
-    let (fixture, folder) = start(Table::default().rule("a.org", "/", &[backend.address]).build());
-    let mut client = Http::one(fixture.http()).await;
-    let asked = tokio::time::timeout(Duration::from_millis(100), client.begin(request("a.org", "/")));
-    assert!(asked.await.is_err(), "no answer");
-    drop(client);
+    let table = || Table::default().rule("a.org", "/", &[backend.address]).build();
+    let (fixture, folder) = start(table());
+    leave(&fixture).await;
     let line = lines(&folder, 1).await.pop().expect("a line");
     let found = (line["status"].as_u64(), line["blame"].as_str(), line["reason"].as_str());
     assert_eq!(found, (Some(499), Some("client"), Some("left_by_client")), "{line}");
-    assert_eq!(fixture.metric("lb_l7_requests_total{protocol=\"http\",class=\"4xx\"}"), 1);
+    let requests = "lb_l7_requests_total{protocol=\"http\",class=\"4xx\"}";
+    assert_eq!(fixture.metric(requests), 1);
+    // It is a request where nothing else is wanted to be known, too.
+    let fixture = Fixture::start_as(|config| config.route_metrics = 0, table());
+    leave(&fixture).await;
+    eventually("it is counted", || fixture.metric(requests) == 1).await;
+}
+
+/// Asks, and leaves without an answer.
+async fn leave(fixture: &Fixture) {
+    let mut client = Http::one(fixture.http()).await;
+    let asked = tokio::time::timeout(Duration::from_millis(100), client.begin(request("a.org", "/")));
+    assert!(asked.await.is_err(), "no answer");
 }
 
 #[tokio::test]

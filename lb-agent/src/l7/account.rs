@@ -24,6 +24,8 @@ use super::trace::Place;
 /// Reported when it is dropped.
 pub(super) struct Account {
     busy: Busy,
+    /// Of the response, once one begins.
+    status: Option<StatusCode>,
     known: Option<Known>,
 }
 
@@ -34,8 +36,6 @@ struct Known {
     /// In a trace, if requests are traced: most are not, and an account goes with each body.
     place: Option<Box<Place>>,
     is_call: bool,
-    /// Of the response, once one begins.
-    status: Option<StatusCode>,
     reply: Option<Reply>,
     /// The code of a gRPC call.
     call: Option<u16>,
@@ -55,7 +55,7 @@ impl Account {
         let client = busy.client();
         let config = &client.worker.config;
         if config.access_log.is_none() && config.tracing.is_none() && config.route_metrics == 0 {
-            return Self { busy, known: None };
+            return Self { busy, status: None, known: None };
         }
         let began = Instant::now();
         let place = config
@@ -69,18 +69,9 @@ impl Account {
             record.trace = place.as_ref().map(|place| place.trace());
             Logged { record, notes: Rc::default() }
         });
-        let known = Known {
-            began,
-            names: None,
-            place,
-            is_call,
-            status: None,
-            reply: None,
-            call: None,
-            ended: None,
-            logged,
-        };
-        Self { busy, known: Some(known) }
+        let known =
+            Known { began, names: None, place, is_call, reply: None, call: None, ended: None, logged };
+        Self { busy, status: None, known: Some(known) }
     }
 
     /// Its client, which is busy with it.
@@ -109,12 +100,20 @@ impl Account {
 
     /// A response begins, perhaps one of our own.
     pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, reply: Option<Reply>) {
+        self.status = Some(status);
+        self.count(status);
         if let Some(known) = &mut self.known {
-            (known.status, known.reply) = (Some(status), reply);
+            known.reply = reply;
             if known.is_call {
                 known.call = grpc::status(headers);
             }
         }
+    }
+
+    /// It is one of the listener's requests.
+    fn count(&self, status: StatusCode) {
+        let client = self.busy.client();
+        client.worker.metrics.request(client.protocol, status);
     }
 
     /// A part of the response's body goes to the client; `is_last` if nothing follows.
@@ -152,8 +151,7 @@ impl Known {
         }
     }
 
-    fn outcome(&self, ended: Ended) -> Outcome {
-        let status = self.status.unwrap_or_else(|| status_without_response(ended));
+    fn outcome(&self, status: StatusCode, ended: Ended) -> Outcome {
         let call = match (self.is_call, self.call, ended) {
             (true, None, Ended::Whole) => Some(grpc::code_of_status(status)),
             (true, None, ended) => Some(grpc::code_of_end(ended)),
@@ -172,15 +170,16 @@ impl Known {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let Some(known) = self.known.take() else { return };
+        let known = self.known.take();
         let client = self.busy.client();
         let cut = || if client.is_overdue() { Ended::CutByUs } else { Ended::LeftByClient };
-        let ended = known.ended.unwrap_or_else(cut);
-        let outcome = known.outcome(ended);
-        if known.status.is_none() {
-            // It is among the requests, too.
-            client.worker.metrics.request(client.protocol, outcome.status);
+        let ended = known.as_ref().and_then(|known| known.ended).unwrap_or_else(cut);
+        let status = self.status.unwrap_or_else(|| status_without_response(ended));
+        if self.status.is_none() {
+            self.count(status);
         }
+        let Some(known) = known else { return };
+        let outcome = known.outcome(status, ended);
         let took = known.began.elapsed();
         known.count(&outcome, took);
         if let Some(Logged { mut record, notes }) = known.logged {

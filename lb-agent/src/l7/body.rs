@@ -258,9 +258,7 @@ impl Body {
         }
         has_enough
     }
-}
 
-impl Body {
     /// With HTTP/1, the library forgets what it has not written yet once it hears of an error: a client would take nothing at
     /// all for a connection that was closed before it asked. So the rest is written first.
     fn break_off(

@@ -20,14 +20,10 @@ pub(super) fn poll_write<T: AsyncWrite + Unpin>(
     cx: &mut Context<'_>,
     slices: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
-    if let [only] = slices {
-        return Pin::new(stream).poll_write(cx, only);
-    }
-    let mut together = [0; SMALL];
-    match copy(slices, &mut together) {
-        Some(length) => Pin::new(stream).poll_write(cx, &together[..length]),
+    joined(slices, |joined| match joined {
+        Some(all) => Pin::new(stream).poll_write(cx, all),
         None => Pin::new(stream).poll_write_vectored(cx, slices),
-    }
+    })
 }
 
 /// As `poll_write`, to a socket that is closed after that: the last of it goes with the end, in one packet.
@@ -37,16 +33,22 @@ pub(super) fn poll_write_last(
     slices: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
     let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+    joined(slices, |joined| {
+        let send = || match joined {
+            Some(all) => rustix::net::send(socket, all, flags),
+            None => rustix::net::sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags),
+        };
+        poll_io(cx, socket, Interest::WRITABLE, || Ok(send()?))
+    })
+}
+
+/// With all of it as one slice, if it is one already or is small together.
+fn joined<R>(slices: &[IoSlice<'_>], write: impl FnOnce(Option<&[u8]>) -> R) -> R {
+    if let [only] = slices {
+        return write(Some(only));
+    }
     let mut together = [0; SMALL];
-    let joined = match slices {
-        [only] => Some(&only[..]),
-        _ => copy(slices, &mut together).map(|length| &together[..length]),
-    };
-    let send = || match joined {
-        Some(all) => rustix::net::send(socket, all, flags),
-        None => rustix::net::sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags),
-    };
-    poll_io(cx, socket, Interest::WRITABLE, || Ok(send()?))
+    write(copy(slices, &mut together).map(|length| &together[..length]))
 }
 
 /// How much it is, if all of it has room.

@@ -76,7 +76,6 @@ pub(super) fn handle(
         if let Some(node) = &client.worker.config.served_by {
             headers::name_server(response.headers_mut(), node);
         }
-        client.worker.metrics.request(client.protocol, response.status());
         account.answered(response.status(), response.headers(), own);
         response.body_mut().hold(account);
         response

@@ -100,8 +100,7 @@ impl Origin {
     fn go_on(&self, headers: &mut HeaderMap, trust: &Trust) {
         let (chain, client) = self.chain(headers, trust);
         self.settle_forwarded(headers);
-        let forwarded = |name| said_of_client(headers, name, trust);
-        let (said_scheme, said_host) = (forwarded("proto"), forwarded("host"));
+        let (said_scheme, said_host) = said_of_client(headers, trust);
         headers.insert(X_FORWARDED_FOR, value(chain));
         headers.insert(X_REAL_IP, value(client.to_string()));
         let scheme = |said: &[u8]| said == b"http" || said == b"https";
@@ -212,16 +211,19 @@ fn value_of<'a>(pair: &'a str, name: &str) -> Option<&'a str> {
     found.trim().eq_ignore_ascii_case(name).then_some(value.trim().trim_matches('"'))
 }
 
-/// What `Forwarded` says of how the client asked: in the element of the proxy that it asked.
-fn said_of_client(headers: &HeaderMap, name: &str, trust: &Trust) -> Option<HeaderValue> {
+/// What `Forwarded` says of the scheme and the host that the client asked for: in the element of the proxy that it asked.
+fn said_of_client(headers: &HeaderMap, trust: &Trust) -> (Option<HeaderValue>, Option<HeaderValue>) {
     let all: Vec<_> = elements(headers, &FORWARDED).collect();
     let is_of_proxy = |element: &&&str| {
         let node = element.split(';').find_map(node).and_then(address);
         node.is_some_and(|node| trust.believes(node))
     };
-    let of_client = all.iter().rev().find(|element| !is_of_proxy(element)).or(all.first())?;
-    let said = of_client.split(';').find_map(|pair| value_of(pair, name))?;
-    HeaderValue::from_str(said).ok().filter(|said| !said.is_empty())
+    let of_client = all.iter().rev().find(|element| !is_of_proxy(element)).or(all.first());
+    let said = |name| {
+        let said = of_client?.split(';').find_map(|pair| value_of(pair, name))?;
+        HeaderValue::from_str(said).ok().filter(|said| !said.is_empty())
+    };
+    (said("proto"), said("host"))
 }
 
 /// Those of all lists under a name.

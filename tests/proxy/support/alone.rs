@@ -14,14 +14,17 @@ pub(crate) fn is_alone(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;
     }
-    let ended = Command::new(std::env::current_exe().expect("this program"))
-        .args([test, "--exact", "--nocapture"])
-        .env(ALONE, "1")
-        .output()
-        .expect("a second process");
+    let ended = in_own_process(test).env(ALONE, "1").output().expect("a second process");
     let said = [ended.stdout, ended.stderr].concat();
     assert!(ended.status.success(), "{}", said.escape_ascii());
     false
+}
+
+/// This test, as a second process runs it.
+pub(super) fn in_own_process(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args([test, "--exact", "--nocapture"]);
+    command
 }
 
 /// What this process logs from now on.

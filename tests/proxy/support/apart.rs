@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
 use super::Fixture;
+use super::alone::in_own_process;
 use super::fixture::value_in;
 
 /// What such a process is told.
@@ -38,8 +39,7 @@ pub(crate) struct Apart {
 impl Apart {
     /// By this test, which serves in the other process what it is told.
     pub(crate) fn start(test: &str, told: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args([test, "--exact", "--nocapture"])
+        let mut child = in_own_process(test)
             .env(TOLD, told)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

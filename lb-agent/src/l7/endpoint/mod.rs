@@ -140,9 +140,8 @@ impl EndpointConnection {
     }
 
     /// Sends a request, with what is yet to be told of where it comes from, and waits for the head of its response, whose body
-    /// comes by `poll_frame`. The request's body is
-    /// taken, unless nothing was sent of it; so are its headers once there is a response, if it is not to be sent again
-    /// for what that says, or for what nobody asked.
+    /// comes by `poll_frame`. The request's body is taken, unless nothing was sent of it; so are its headers once there is a
+    /// response, if it is not to be sent again for what that says, or for what nobody asked.
     pub(super) async fn send(
         &mut self,
         request: &mut Request<RequestBody>,
